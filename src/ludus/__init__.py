@@ -1,0 +1,1 @@
+"""ludus: an RL experimenter run by a vision-language model."""

@@ -1,0 +1,233 @@
+"""The whole configuration: one frozen tree, no I/O. Every number that shapes a run stands here with its reason.
+
+`preset("cpu")` gives a tree, `override(config, ["experiment.rounds=2"])` changes leaves, `fingerprint(config)` names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
+
+from ludus.types import LudusError, unknown
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """Which world, how many of it."""
+
+    name: str = "blocks"
+    n_blocks: int = 3
+    """1 to 8 coloured blocks."""
+    n_envs: int = 128
+    """Simulations stepped together."""
+    threads: int = 0
+    """Physics threads; 0 takes every core this process may use. The results do not depend on it."""
+
+
+@dataclass(frozen=True)
+class SeedDataConfig:
+    """The teacher's mixed-quality episodes that training starts from (METHOD: 3,072 episodes of two skills)."""
+
+    episodes: int = 3072
+    segments: int = 2
+    """Skills per episode, each `skill_steps` long."""
+    max_noise: float = 0.6
+    """Noise level of an episode is uniform on [0, max_noise] ..."""
+    clean_share: float = 0.1
+    """... except for this share without noise ..."""
+    random_share: float = 0.08
+    """... and this share of random actions."""
+
+
+@dataclass(frozen=True)
+class PACConfig:
+    """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md)."""
+
+    width: int = 64
+    latents: int = 4
+    blocks: int = 1
+    """Self-attention blocks on the latents."""
+    heads: int = 4
+    action_bins: int = 31
+    value_atoms: int = 51
+    alpha: float = 0.3
+    """Weight of behaviour cloning against policy improvement; 1 is BC."""
+    beta: float = 1.0
+    """Weight of the critic; 0 with alpha 1 is plain BC."""
+    eta: float = 0.5
+    """Temperature of the improvement, in units of the batch's mean standard deviation of Q over sampled actions."""
+    gamma: float = 0.96
+    n_step: int = 8
+    action_samples: int = 8
+    batch_size: int = 256
+    learning_rate: float = 5e-4
+    weight_decay: float = 1e-4
+    grad_clip: float = 1.0
+    target_ema: float = 0.005
+    """Step of the target network towards the online one, per update."""
+    acting_ema: float = 0.001
+    """Step of the averaged weights that act."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """Under which skills a batch's transitions are labelled, and how reward is made."""
+
+    own: float = 0.6
+    """Share labelled with the command under which they were collected."""
+    achieved: float = 0.3
+    """Share labelled with a skill that succeeds later in the same episode (hindsight)."""
+    sparse: float = 0.4
+    """Reward = (1 - sparse) * dense staged reward + sparse * success."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long to train and how often to look."""
+
+    updates: int = 6000
+    """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
+    round_updates: int = 800
+    """At most this many updates per round."""
+    evaluate_every: int = 800
+    """Updates between two points of the learning curves."""
+    evaluation_episodes: int = 8
+    """Episodes per skill and point."""
+    threads: int = 0
+    """Torch threads; 0 takes the free cores."""
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """The rounds of the method."""
+
+    rounds: int = 3
+    episodes_per_round: int = 64
+    final_episodes: int = 32
+    """Episodes per skill in the before/after measurement."""
+
+
+@dataclass(frozen=True)
+class ExperimenterConfig:
+    """Who plays each role: 'planner', 'random', ..."""
+
+    propose: str = "planner"
+    decompose: str = "planner"
+    retrieve: str = "planner"
+    analyse: str = "planner"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run."""
+
+    seed: int = 0
+    world: WorldConfig = field(default_factory=WorldConfig)
+    seed_data: SeedDataConfig = field(default_factory=SeedDataConfig)
+    pac: PACConfig = field(default_factory=PACConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
+
+
+PRESETS: dict[str, tuple[str, ...]] = {
+    # preset -> overrides of the defaults
+    "cpu": (),
+    "tiny": (  # a whole run in well under a minute: for tests and a first look, too small to learn much
+        "world.n_blocks=2",
+        "world.n_envs=8",
+        "seed_data.episodes=16",
+        "pac.width=32",
+        "pac.batch_size=32",
+        "pac.action_samples=4",
+        "training.updates=30",
+        "training.round_updates=20",
+        "training.evaluate_every=10",
+        "training.evaluation_episodes=2",
+        "experiment.rounds=2",
+        "experiment.episodes_per_round=8",
+        "experiment.final_episodes=4",
+    ),
+}
+
+
+def preset(name: str) -> Config:
+    """The configuration called `name`.
+
+    Raises:
+        LudusError: unknown preset.
+    """
+    if name not in PRESETS:
+        raise unknown("preset", name, tuple(PRESETS))
+    return override(Config(), PRESETS[name])
+
+
+def override(config: Config, assignments: Sequence[str]) -> Config:
+    """Replace leaves by `path=value` assignments such as `training.updates=500`.
+
+    Raises:
+        LudusError: no such path, or a value of the wrong type.
+    """
+    for assignment in assignments:
+        path, separator, value = assignment.partition("=")
+        if not separator:
+            raise LudusError(f"override {assignment!r} is not of the form path=value, e.g. training.updates=500")
+        config = _replace(config, path.split("."), value, assignment)
+    return config
+
+
+def _replace(node: Any, path: list[str], value: str, assignment: str) -> Any:
+    hints = get_type_hints(type(node))
+    if path[0] not in hints:
+        raise unknown(f"setting in {assignment!r}:", path[0], tuple(hints))
+    old = getattr(node, path[0])
+    if dataclasses.is_dataclass(old):
+        if len(path) == 1:
+            raise LudusError(f"override {assignment!r} names a section; add one of {sorted(get_type_hints(type(old)))}")
+        return dataclasses.replace(node, **{path[0]: _replace(old, path[1:], value, assignment)})
+    if len(path) > 1:
+        raise LudusError(f"override {assignment!r}: {path[0]!r} is a value, not a section")
+    return dataclasses.replace(node, **{path[0]: _parse(value, hints[path[0]], assignment)})
+
+
+def _parse(text: str, hint: Any, assignment: str) -> Any:
+    try:
+        if hint is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if get_origin(hint) is tuple:
+            return tuple(_parse(t, get_args(hint)[0], assignment) for t in text.split(",") if t)
+        return hint(text)
+    except (ValueError, KeyError):
+        raise LudusError(f"override {assignment!r}: {text!r} is not of type {hint.__name__}") from None
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """The tree as JSON-able dicts."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(tree: dict[str, Any], cls: type = Config) -> Any:
+    """Inverse of `as_dict`.
+
+    Raises:
+        LudusError: a key that this version does not know.
+    """
+    hints = get_type_hints(cls)
+    for key in tree:
+        if key not in hints:
+            raise unknown("setting", key, tuple(hints))
+    values = {
+        k: from_dict(v, hints[k]) if dataclasses.is_dataclass(hints[k]) else tuple(v) if isinstance(v, list) else v
+        for k, v in tree.items()
+    }
+    return cls(**values)
+
+
+def fingerprint(config: Any) -> str:
+    """Twelve hex digits that name the configuration's content."""
+    return hashlib.blake2b(json.dumps(as_dict(config), sort_keys=True).encode(), digest_size=6).hexdigest()

@@ -1,0 +1,22 @@
+"""Named child seeds of the run's seed: the only source of randomness in ludus.
+
+`rng(seed, "round", 3, "collect")` is the same generator on every machine, whatever was drawn before; so stages can be
+skipped, repeated or run elsewhere without shifting anyone else's numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+
+def child(seed: int, *names: str | int) -> int:
+    """A 63-bit seed for the path `names` under `seed`."""
+    path = "/".join([str(int(seed)), *map(str, names)])
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def rng(seed: int, *names: str | int) -> np.random.Generator:
+    """A generator for the path `names` under `seed`."""
+    return np.random.Generator(np.random.PCG64(child(seed, *names)))

@@ -1,0 +1,248 @@
+"""The data that crosses between rooms: frozen, with shapes and units. Nothing here imports another room.
+
+Arrays are NumPy. `[E]` is parallel simulations, `[T]` control steps, `[A]` action dimensions, `[B]` a learner's batch;
+a leading `...` means any batch shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+Observations = dict[str, np.ndarray]
+"""Group name -> `[..., group.size]` float32, as declared by an `ObservationSpec`."""
+
+
+class LudusError(Exception):
+    """A mistake the user can mend: the message names the value, the limit and the fix; the CLI prints it alone."""
+
+
+# --- what a world shows ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named slice of an observation group."""
+
+    name: str
+    size: int
+    unit: str  # 'm', 'rad', 'rad/s', '1' (flags, quaternions), ...
+    meaning: str
+
+
+Kind = Literal["arm", "effector", "object"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """One observation array: the joints of the arm, the gripper, one object. Groups of a kind share their fields."""
+
+    name: str
+    kind: Kind
+    fields: tuple[Field, ...]
+
+    @cached_property
+    def size(self) -> int:
+        return sum(f.size for f in self.fields)
+
+    @cached_property
+    def slices(self) -> Mapping[str, slice]:
+        slices, start = {}, 0
+        for f in self.fields:
+            slices[f.name] = slice(start, start + f.size)
+            start += f.size
+        return slices
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """The declared layout of a world's observations."""
+
+    groups: tuple[Group, ...]
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Group]:
+        return {g.name: g for g in self.groups}
+
+    def of_kind(self, kind: Kind) -> tuple[Group, ...]:
+        return tuple(g for g in self.groups if g.kind == kind)
+
+    def get(self, observations: Observations, group: str, name: str) -> np.ndarray:
+        """The `[..., field.size]` slice of one field; a view."""
+        return observations[group][..., self.by_name[group].slices[name]]
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """All that the learner, the store and the experimenter may know of a world. No simulator behind it."""
+
+    name: str
+    objects: tuple[str, ...]  # names as they stand in captions, e.g. ('red', 'green', 'blue')
+    observation: ObservationSpec
+    actions: tuple[str, ...]  # names of the action dimensions; each runs over [-1, 1]
+    control_hz: float
+    episode_steps: int
+    skill_steps: int
+    starts: tuple[str, ...]  # names of start distributions; the first is the default
+    cameras: tuple[str, ...]
+    fingerprint: str  # hash of everything that shapes its data: episodes of other fingerprints do not mix
+
+
+# --- what a robot did --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Segment:
+    """From control step `start` until the next segment (or the end) the robot was told `caption`."""
+
+    start: int
+    caption: str
+    skill: str  # hash of the skill, see ludus.skills.library.Skill.hash
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What was seen and done; never whether it succeeded: rewards and success are functions of the observations."""
+
+    id: str
+    observations: Observations  # group -> [T+1, size] float32
+    actions: np.ndarray  # [T, A] float32 in [-1, 1]
+    segments: tuple[Segment, ...]  # sorted by start; the first starts at 0
+    actor: str  # who acted: 'teacher', 'policy', 'random', ...
+    world: str  # WorldSpec.fingerprint
+    seed: int  # the child seed of its reset
+    start: str  # name of the start distribution
+    snapshot: np.ndarray  # [S] float64: full simulator state before the first action; exact replay starts here
+    ended: Literal["time", "interrupted"] = "time"
+    info: Mapping[str, Any] = field(default_factory=dict)  # JSON: noise level, plan id, round, checkpoint, ...
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.actions)
+
+    def spans(self) -> list[tuple[Segment, int, int]]:
+        """`(segment, first step, one past the last step)`; observations of a span are `[first : last + 1]`."""
+        ends = [s.start for s in self.segments[1:]] + [self.n_steps]
+        return [(s, s.start, end) for s, end in zip(self.segments, ends, strict=True)]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One segment, scored by its skill. Success at observations o[first+1 .. last] of its span."""
+
+    episode: str
+    segment: int
+    caption: str
+    skill: str
+    success: bool  # at the last observation of the span
+    ever: bool  # at any observation after an action of the span
+    reward: float  # mean over the span
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Successes of one skill over n episodes; see `ludus.lab.analysis.wilson` for its interval."""
+
+    caption: str
+    skill: str
+    n: int
+    successes: int  # at the end of the skill
+    ever: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A learner's batch of n-step transitions, each under one skill's reward."""
+
+    observations: Observations  # [B, size]
+    actions: np.ndarray  # [B, A] float32
+    next_observations: Observations  # [B, size], up to n steps later (fewer at the end of a span or episode)
+    returns: np.ndarray  # [B] float32, sum_k gamma^k r_k over those steps
+    discounts: np.ndarray  # [B] float32, gamma^(number of steps); never 0: no step here is terminal
+    skills: np.ndarray  # [B] int64, index into the captions the sampler was built with
+    own: np.ndarray  # [B] bool: the label is the command under which the action was taken
+
+
+# --- what the experimenter says ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proposal:
+    task: str
+    why: str
+    success_probability: float  # stated by the proposer
+    goal: str | None = None  # success expression, where the proposer can give one
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """The skill for one free-form step, or a capability gap: `caption` is None and `missing` describes the skill."""
+
+    step: str
+    caption: str | None
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A task, its steps and their skills. Executable only without gaps."""
+
+    id: str
+    proposal: Proposal
+    steps: tuple[str, ...]
+    retrievals: tuple[Retrieval, ...]
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        return tuple(r.caption for r in self.retrievals if r.caption is not None)
+
+    @property
+    def gaps(self) -> tuple[Retrieval, ...]:
+        return tuple(r for r in self.retrievals if r.caption is None)
+
+
+Judgement = Literal["converged", "learning", "stuck", "unclear"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A learning curve: success rate of `n` episodes per point."""
+
+    caption: str
+    updates: tuple[int, ...]
+    successes: tuple[int, ...]
+    n: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    caption: str
+    judgement: Judgement
+    probability: float  # that the judgement is right
+    why: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One line in the room. `key` makes a post idempotent: posting it again after a crash changes nothing."""
+
+    key: str
+    sender: str
+    addressee: str  # a participant, or 'all'
+    kind: str  # 'scene', 'proposal', 'plan', 'outcome', 'curve', 'verdict', 'note', ...
+    text: str
+    images: tuple[str, ...] = ()  # paths relative to the run directory
+    payload: Mapping[str, Any] = field(default_factory=dict)  # JSON
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> LudusError:
+    """The one error for a name that is not there."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"nearest: {', '.join(map(repr, near))}" if near else f"known: {', '.join(map(repr, known))}"
+    return LudusError(f"unknown {what} {name!r}; {hint}")

@@ -1,0 +1,60 @@
+"""What a world is: E simulated robots stepped together. Adding one is a file with this interface and a line in
+`ludus.experiment.build.WORLDS`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ludus.skills.library import SkillLibrary
+from ludus.skills.predicates import Vocabulary
+from ludus.types import Observations, WorldSpec
+
+
+class World(Protocol):
+    """A batch of E simulations of one scene. Given the same seeds and actions it returns the same bits, at any number
+    of threads. It never resets by itself and knows no rewards."""
+
+    spec: WorldSpec
+    vocabulary: Vocabulary  # objects and predicates, for expressions
+    n_envs: int
+
+    def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
+        """Start simulation i from `seeds[i]`, all from one start distribution or one each. `[E, size]` per group.
+
+        Raises:
+            LudusError: unknown start, or not E seeds.
+        """
+        ...
+
+    def step(self, actions: np.ndarray) -> Observations:
+        """Apply `[E, A]` actions (clipped to [-1, 1]; NaN is an error) for one control step."""
+        ...
+
+    def observe(self) -> Observations:
+        """The present observations, `[E, size]` float32 per group; fresh arrays."""
+        ...
+
+    def snapshot(self) -> np.ndarray:
+        """`[E, S]` float64: everything that the future depends on (physics, controller, domain parameters)."""
+        ...
+
+    def restore(self, snapshot: np.ndarray) -> Observations:
+        """Continue from a snapshot of this world or of one with the same fingerprint; bit-exact."""
+        ...
+
+    def library(self) -> SkillLibrary:
+        """The base skills of this world."""
+        ...
+
+    def frames(self, observations: Observations, camera: str | None = None, size: int = 256) -> np.ndarray:
+        """Pictures of logged observations `[n, size]` -> `[n, size, size, 3]` uint8. Needs no simulation state.
+
+        Raises:
+            LudusError: no OpenGL, with what to install.
+        """
+        ...
+
+    def close(self) -> None: ...
