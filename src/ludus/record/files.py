@@ -1,0 +1,81 @@
+"""Files that survive a crash: written under a temporary name, flushed to the disk, renamed into place.
+
+A reader sees the old file or the new one, never half of either. Temporary names end in `.tmp`; whoever finds one may
+delete it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk and of a user's exhausted quota."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` for the body to create, a file or a directory; then move it to `path`.
+
+    When the body raises, `path` is untouched and the temporary one is gone. A *directory* at `path` is removed just
+    before the rename, so for directories there is a moment with nothing at `path`: fine for a step's outputs, which
+    nobody reads before the step's commit.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    remove(temporary)
+    try:
+        yield temporary
+        _flush_tree(temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a directory tree, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind `error`: an OSError, SQLite's own wording, or safetensors' inside another error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        text = str(error).lower()
+        if "disk is full" in text or "no space left on device" in text or "disk quota exceeded" in text:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _flush_tree(path: Path) -> None:
+    if path.is_dir():
+        for inner in sorted(path.rglob("*")):
+            _flush(inner)
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
