@@ -1,0 +1,110 @@
+"""From five numbers in [-1, 1] to joint velocities: vectorised Cartesian-velocity control of E arms.
+
+Each action moves a *desired pose* that persists between steps; one damped-least-squares step of inverse kinematics takes
+the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the arm is
+blocked, and stays inside the workspace. The gripper points down always.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ludus.worlds.blocks import panda
+
+HZ = 20.0
+ACTIONS = ("v_x", "v_y", "v_z", "yaw_rate", "gripper")
+FULL_SCALE = np.array([0.4, 0.4, 0.4, 2.5])  # m/s, m/s, m/s, rad/s
+LOW = np.array([0.30, -0.28, 0.015, -1.3])  # workspace: x, y, z (m), yaw (rad)
+HIGH = np.array([0.68, 0.28, 0.35, 1.3])
+LEASH_M = 0.03
+LEASH_RAD = 0.25
+DAMPING = 0.03
+HOMING = 0.05  # share of the way to the home pose per step, in the null space of the task
+MARGIN_RAD = 0.01  # kept from the joint limits
+
+STATE = 5  # desired x, y, z, yaw; last gripper command
+
+
+def yaw_of(rotation: np.ndarray) -> np.ndarray:
+    """`[...]` rad: heading of the gripper's x axis; 0 when the pads face each other along the world's y axis."""
+    return np.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
+
+
+def follow(
+    state: np.ndarray,
+    actions: np.ndarray,
+    position: np.ndarray,
+    rotation: np.ndarray,
+    jacobian: np.ndarray,
+    q: np.ndarray,
+    target: np.ndarray,
+) -> np.ndarray:
+    """Advance the desired poses by one action and say what the actuators should do.
+
+    Args:
+        state: `[E, 5]` controller state, changed in place.
+        actions: `[E, 5]` in [-1, 1].
+        position, rotation: `[E, 3]`, `[E, 3, 3]` real pose of the tcp.
+        jacobian: `[E, 6, 7]` of the tcp.
+        q: `[E, 7]` joint angles.
+        target: `[E, 7]` joint angles that the servos pull to at present.
+
+    Returns:
+        `[E, 8]` controls: joint velocities (rad/s), width between the pads (m).
+    """
+    real = np.empty((len(q), 4))
+    real[:, :3] = position
+    real[:, 3] = yaw_of(rotation)
+    desired = state[:, :4]
+    desired += actions[:, :4] * (FULL_SCALE / HZ)
+    ahead = desired - real
+    distance = np.sqrt(np.einsum("ei,ei->e", ahead[:, :3], ahead[:, :3]))
+    ahead[:, :3] *= np.minimum(1.0, LEASH_M / np.maximum(distance, 1e-9))[:, None]
+    ahead[:, 3] = np.clip(ahead[:, 3], -LEASH_RAD, LEASH_RAD)
+    np.clip(real + ahead, LOW, HIGH, out=desired)
+    state[:, 4] = actions[:, 4]
+
+    error = np.empty((len(q), 6))
+    error[:, :3] = desired[:, :3] - position
+    error[:, 3:] = _turn_to(rotation, desired[:, 3])
+    pull = HOMING * (np.asarray(panda.HOME) - q)
+    error -= np.einsum("eij,ej->ei", jacobian, pull)
+    square = jacobian @ jacobian.transpose(0, 2, 1)
+    square += DAMPING**2 * np.eye(6)
+    solved = np.linalg.solve(square, error[..., None])[..., 0]
+    goal = q + pull + np.einsum("eij,ei->ej", jacobian, solved)
+    np.clip(goal, panda.RANGE[:, 0] + MARGIN_RAD, panda.RANGE[:, 1] - MARGIN_RAD, out=goal)
+
+    controls = np.empty((len(q), 8))
+    np.clip((goal - target) * HZ, -panda.VELOCITY, panda.VELOCITY, out=controls[:, :7])
+    controls[:, 7] = panda.STROKE * (1.0 - actions[:, 4])
+    return controls
+
+
+def _turn_to(rotation: np.ndarray, yaw: np.ndarray) -> np.ndarray:
+    """`[E, 3]` rotation vector (for small angles) from `rotation` to pointing down at `yaw`."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    x, y, z = rotation[..., 0], rotation[..., 1], rotation[..., 2]
+    out = np.empty((len(yaw), 3))
+    # half the sum of cross products of real and wanted axes (cos, sin, 0), (sin, -cos, 0), (0, 0, -1)
+    out[:, 0] = -x[:, 2] * sin + y[:, 2] * cos - z[:, 1]
+    out[:, 1] = x[:, 2] * cos + y[:, 2] * sin + z[:, 0]
+    out[:, 2] = x[:, 0] * sin - x[:, 1] * cos - y[:, 0] * cos - y[:, 1] * sin
+    out *= 0.5
+    return out
+
+
+def solve(poses: np.ndarray, steps: int = 60) -> np.ndarray:
+    """Joint angles `[n, 7]` whose tcp stands at `poses` `[n, 4]` (x, y, z, yaw), pointing down; near the home pose."""
+    q = np.tile(np.asarray(panda.HOME), (len(poses), 1))
+    for step in range(steps):
+        position, rotation, jacobian = panda.tcp_pose(q)
+        error = np.concatenate([poses[:, :3] - position, _turn_to(rotation, poses[:, 3])], -1)
+        pull = HOMING * (np.asarray(panda.HOME) - q) if step < steps - 10 else np.zeros_like(q)
+        error -= np.einsum("eij,ej->ei", jacobian, pull)
+        square = jacobian @ jacobian.transpose(0, 2, 1) + 1e-4 * np.eye(6)
+        q += np.clip(
+            pull + np.einsum("eij,ei->ej", jacobian, np.linalg.solve(square, error[..., None])[..., 0]), -0.3, 0.3
+        )
+        q = np.clip(q, panda.RANGE[:, 0] + 0.02, panda.RANGE[:, 1] - 0.02)
+    return q
