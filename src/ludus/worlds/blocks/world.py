@@ -277,9 +277,9 @@ class BlocksWorld:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Objects and predicates of this world."""
-        from ludus.skills.predicates import block_predicates
+        from ludus.skills.predicates import block_vocabulary
 
-        return block_predicates(self.spec)
+        return block_vocabulary(self.spec)
 
     def library(self) -> SkillLibrary:
         """The base skills of this world."""
