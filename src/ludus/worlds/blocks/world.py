@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import mujoco
 import numpy as np
 from mujoco.batch import Batch
 
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
 from ludus.worlds.blocks import control, panda, scene
+from ludus.worlds.blocks.panda import mj
 
 if TYPE_CHECKING:
     from ludus.skills.library import SkillLibrary
@@ -142,13 +142,13 @@ class BlocksWorld:
         self._parameters[rows] = np.stack([p.parameters for p in placed])
         if not self.domain.fixed:
             self._apply_parameters(rows)
-        self.batch.step(rows, round(scene.SETTLE_S / self._timestep), mujoco.mjtStage.mjSTAGE_POS.value)
+        self.batch.step(rows, round(scene.SETTLE_S / self._timestep), mj.mjtStage.mjSTAGE_POS.value)
         self._touch[rows] = self._sensors[rows] > 0
         self._control[rows, :3] = self._tcp[rows]
         self._control[rows, 3] = control.yaw_of(self._tcp_mat[rows])
         self.batch.bind("time")[rows] = 0
         if ids is not None:
-            self.batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS.value)
+            self.batch.forward(stage=mj.mjtStage.mjSTAGE_POS.value)
         self._started = True
         return self.observe()
 
@@ -169,7 +169,7 @@ class BlocksWorld:
         self._ctrl[:] = control.follow(
             self._control, actions, self._tcp, self._tcp_mat, self._jac(), self._qpos[:, :7], self._act
         )
-        self.batch.step(None, self.substeps, mujoco.mjtStage.mjSTAGE_POS.value)
+        self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
         np.greater(self._sensors, 0, out=self._touch)
         return self.observe()
 
@@ -229,14 +229,14 @@ class BlocksWorld:
         self._parameters[:] = parameters.reshape(self._parameters.shape)
         if not self.domain.fixed:
             self._apply_parameters(np.arange(E))
-        self.batch.forward(stage=mujoco.mjtStage.mjSTAGE_POS.value)
+        self.batch.forward(stage=mj.mjtStage.mjSTAGE_POS.value)
         self._started = True
         return self.observe()
 
     def _apply_parameters(self, rows: np.ndarray) -> None:
         """Write mass, friction and size of the blocks into the model of each simulation."""
         b, m, n = self.batch, self.model, self.n_blocks
-        body, geom = m.body("red").id, m.geom("red").id
+        body = m.body("red").id
         bodies = slice(body, body + n)
         geoms = [m.geom(c).id for c in self.spec.objects]
         mass, friction, size = np.moveaxis(self._parameters[rows], -1, 0)
@@ -269,7 +269,7 @@ class BlocksWorld:
         return self._renderer.render(qpos, camera, size, sizes=sizes)
 
     @cached_property
-    def _renderer(self):  # noqa: ANN202
+    def _renderer(self):
         from ludus.worlds.render import Renderer
 
         return Renderer(scene.build(self.n_blocks, self._timestep, self.domain, looks=True).compile())
@@ -279,7 +279,7 @@ class BlocksWorld:
         """Objects and predicates of this world."""
         from ludus.skills.predicates import block_vocabulary
 
-        return block_vocabulary(self.spec)
+        return block_vocabulary(self.spec.observation)
 
     def library(self) -> SkillLibrary:
         """The base skills of this world."""
