@@ -1,7 +1,7 @@
 """From five numbers in [-1, 1] to joint velocities: vectorised Cartesian-velocity control of E arms.
 
-Each action moves a *desired pose* that persists between steps; one damped-least-squares step of inverse kinematics takes
-the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the arm is
+Each action moves a *desired pose* that persists between steps; one damped-least-squares step of inverse kinematics
+takes the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the arm is
 blocked, and stays inside the workspace. The gripper points down always.
 """
 

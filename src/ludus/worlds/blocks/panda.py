@@ -1,16 +1,18 @@
 """A 7-joint Franka Emika Panda with its gripper as a MuJoCo spec, from a table of public facts and primitive shapes.
 
-Frames follow the modified (Craig) Denavit-Hartenberg convention of the data sheet, so forward kinematics are those of the
-real arm. Shapes are drawn by hand: capsules for collision, and finer capsules, cylinders and boxes for pictures only.
+Frames follow the modified (Craig) Denavit-Hartenberg convention of the data sheet, so forward kinematics are those of
+the real arm. Shapes are drawn by hand: capsules for collision, and finer capsules, cylinders and boxes for pictures only.
 Knows nothing of tables, blocks or tasks.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mujoco
 import numpy as np
+
+mj: Any = mujoco  # ships no type stubs
 
 
 class Link(NamedTuple):
@@ -71,7 +73,7 @@ COLLISION = (
 PAD = (0.0085, 0.004, 0.0085)  # half extents; its inner face lies in the finger frame's y = 0 plane
 
 
-def add_panda(spec: mujoco.MjSpec, looks: bool = False) -> None:
+def add_panda(spec: Any, looks: bool = False) -> None:
     """Add the arm at the world's origin, standing on z = 0 and looking along +x.
 
     Names: joints `joint1..7`, `finger_left`, `finger_right`; actuators the same and `gripper`; geoms `pad_left`,
@@ -98,20 +100,20 @@ def add_panda(spec: mujoco.MjSpec, looks: bool = False) -> None:
             gravcomp=1,
         )
         joint = body.add_joint(name=JOINTS[i], axis=[0, 0, 1], range=link.range, armature=ARMATURE)
-        joint.limited = mujoco.mjtLimited.mjLIMITED_TRUE
-        joint.actfrclimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        joint.limited = mj.mjtLimited.mjLIMITED_TRUE
+        joint.actfrclimited = mj.mjtLimited.mjLIMITED_TRUE
         joint.actfrcrange = [-link.torque, link.torque]
         joint.actgravcomp = True
-        actuator = spec.add_actuator(name=JOINTS[i], target=JOINTS[i], trntype=mujoco.mjtTrn.mjTRN_JOINT)
+        actuator = spec.add_actuator(name=JOINTS[i], target=JOINTS[i], trntype=mj.mjtTrn.mjTRN_JOINT)
         _servo(actuator, link.kp, link.kv)
-        actuator.dyntype = mujoco.mjtDyn.mjDYN_INTEGRATOR
-        actuator.actlimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.dyntype = mj.mjtDyn.mjDYN_INTEGRATOR
+        actuator.actlimited = mj.mjtLimited.mjLIMITED_TRUE
         actuator.actrange = link.range
-        actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        actuator.ctrllimited = mj.mjtLimited.mjLIMITED_TRUE
         actuator.ctrlrange = [-link.velocity, link.velocity]
         bodies.append(body)
     for link, start, end, radius in COLLISION:
-        _solid(bodies[link].add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[*start, *end], size=[radius, 0, 0]))
+        _solid(bodies[link].add_geom(type=mj.mjtGeom.mjGEOM_CAPSULE, fromto=[*start, *end], size=[radius, 0, 0]))
     hand = _add_hand(spec, body)
     if looks:
         from ludus.worlds.blocks.looks import dress
@@ -119,7 +121,7 @@ def add_panda(spec: mujoco.MjSpec, looks: bool = False) -> None:
         dress(spec, bodies, hand)
 
 
-def _add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> mujoco.MjsBody:
+def _add_hand(spec: Any, flange: Any) -> Any:
     hand = flange.add_body(
         name="hand",
         pos=[0, 0, FLANGE],
@@ -130,7 +132,7 @@ def _add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> mujoco.MjsBody:
         explicitinertial=True,
         gravcomp=1,
     )
-    _solid(hand.add_geom(type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0, 0, 0.033], size=[0.0315, 0.102, 0.033]))
+    _solid(hand.add_geom(type=mj.mjtGeom.mjGEOM_BOX, pos=[0, 0, 0.033], size=[0.0315, 0.102, 0.033]))
     hand.add_site(name="tcp", pos=[0, 0, TCP], group=4)
     for name, side in (("left", 1), ("right", -1)):
         finger = hand.add_body(
@@ -144,42 +146,42 @@ def _add_hand(spec: mujoco.MjSpec, flange: mujoco.MjsBody) -> mujoco.MjsBody:
             gravcomp=1,
         )
         joint = finger.add_joint(name=f"finger_{name}", axis=[0, 1, 0], range=[0, STROKE], armature=0.1)
-        joint.type = mujoco.mjtJoint.mjJNT_SLIDE
-        joint.limited = mujoco.mjtLimited.mjLIMITED_TRUE
-        joint.actfrclimited = mujoco.mjtLimited.mjLIMITED_TRUE
+        joint.type = mj.mjtJoint.mjJNT_SLIDE
+        joint.limited = mj.mjtLimited.mjLIMITED_TRUE
+        joint.actfrclimited = mj.mjtLimited.mjLIMITED_TRUE
         joint.actfrcrange = [-FINGER_FORCE, FINGER_FORCE]
         joint.actgravcomp = True
         pad_z = TCP - FINGER_ROOT
-        pad = finger.add_geom(name=f"pad_{name}", type=mujoco.mjtGeom.mjGEOM_BOX, pos=[0, PAD[1], pad_z], size=PAD)
+        pad = finger.add_geom(name=f"pad_{name}", type=mj.mjtGeom.mjGEOM_BOX, pos=[0, PAD[1], pad_z], size=PAD)
         _solid(pad).group = 0
         pad.rgba = [0.12, 0.12, 0.13, 1]
         # the finger above its pad; set back 1 mm so that only the pad grips
-        box = mujoco.mjtGeom.mjGEOM_BOX
+        box = mj.mjtGeom.mjGEOM_BOX
         _solid(finger.add_geom(type=box, pos=[0, 0.011, 0.018], size=[0.0105, 0.01, 0.018]))
-    coupling = spec.add_equality(name="fingers", type=mujoco.mjtEq.mjEQ_JOINT)
+    coupling = spec.add_equality(name="fingers", type=mj.mjtEq.mjEQ_JOINT)
     coupling.name1, coupling.name2 = "finger_right", "finger_left"
     coupling.data[:2] = [0, 1]
-    coupling.objtype = mujoco.mjtObj.mjOBJ_JOINT
+    coupling.objtype = mj.mjtObj.mjOBJ_JOINT
     width = spec.add_tendon(name="width")
     width.wrap_joint("finger_left", 1)
     width.wrap_joint("finger_right", 1)
-    actuator = spec.add_actuator(name="gripper", target="width", trntype=mujoco.mjtTrn.mjTRN_TENDON)
+    actuator = spec.add_actuator(name="gripper", target="width", trntype=mj.mjtTrn.mjTRN_TENDON)
     _servo(actuator, FINGER_KP, FINGER_KV)
-    actuator.ctrllimited = mujoco.mjtLimited.mjLIMITED_TRUE
+    actuator.ctrllimited = mj.mjtLimited.mjLIMITED_TRUE
     actuator.ctrlrange = [0, 2 * STROKE]
-    actuator.forcelimited = mujoco.mjtLimited.mjLIMITED_TRUE
+    actuator.forcelimited = mj.mjtLimited.mjLIMITED_TRUE
     actuator.forcerange = [-FINGER_FORCE, FINGER_FORCE]
     return hand
 
 
-def _servo(actuator: mujoco.MjsActuator, kp: float, kv: float) -> None:
+def _servo(actuator: Any, kp: float, kv: float) -> None:
     """Force = kp (target - position) - kv velocity."""
-    actuator.gaintype, actuator.biastype = mujoco.mjtGain.mjGAIN_FIXED, mujoco.mjtBias.mjBIAS_AFFINE
+    actuator.gaintype, actuator.biastype = mj.mjtGain.mjGAIN_FIXED, mj.mjtBias.mjBIAS_AFFINE
     actuator.gainprm[0] = kp
     actuator.biasprm[:3] = [0, -kp, -kv]
 
 
-def _solid(geom: mujoco.MjsGeom) -> mujoco.MjsGeom:
+def _solid(geom: Any) -> Any:
     """Robot geoms meet blocks and table (conaffinity 1), never each other (contype 0)."""
     geom.contype, geom.conaffinity, geom.group, geom.mass = 0, 1, 3, 0
     return geom
@@ -197,7 +199,7 @@ def tcp_pose(q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         q: `[..., 7]` joint angles, rad.
 
     Returns:
-        position `[..., 3]` m, rotation `[..., 3, 3]` and Jacobian `[..., 6, 7]` (translation, then rotation) of the tcp.
+        Of the tcp: position `[..., 3]` m, rotation `[..., 3, 3]`, Jacobian `[..., 6, 7]` (translation, then rotation).
     """
     lead = q.shape[:-1]
     rotation = np.broadcast_to(np.eye(3), (*lead, 3, 3))
@@ -217,7 +219,7 @@ def tcp_pose(q: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return position, rotation, np.swapaxes(jacobian, -1, -2)
 
 
-def _turn_z(angle: np.ndarray) -> np.ndarray:
+def _turn_z(angle: Any) -> np.ndarray:
     out = np.zeros((*np.shape(angle), 3, 3))
     out[..., 0, 0] = out[..., 1, 1] = np.cos(angle)
     out[..., 1, 0] = np.sin(angle)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-import mujoco
 import numpy as np
 
 from ludus import seeding
 from ludus.types import LudusError, unknown
 from ludus.worlds.blocks import control, panda
+from ludus.worlds.blocks.panda import mj
 
 COLOURS = {
     "red": (0.84, 0.16, 0.14),
@@ -63,7 +64,7 @@ class Domain:
         return rng.uniform(low, high, (n_blocks, 3))
 
 
-def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -> mujoco.MjSpec:
+def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -> Any:
     """Robot, table and blocks.
 
     Args:
@@ -72,24 +73,24 @@ def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -
         domain: the middle of its ranges is compiled in.
         looks: add cameras, lights and what else only pictures need; positions and joints stay the same.
     """
-    spec = mujoco.MjSpec()
+    spec = mj.MjSpec()
     spec.modelname = "blocks"
     spec.compiler.degree = False
     option = spec.option
     option.timestep = timestep
-    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mj.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10
     option.iterations, option.ls_iterations, option.tolerance = 30, 20, 1e-7
     spec.memory = 4 << 20
     panda.add_panda(spec, looks)
-    table = spec.worldbody.add_geom(name="table", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
+    table = spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
     table.group, table.solref = 3, SOLREF
     mass, friction, size = np.mean([domain.mass_kg, domain.friction, domain.size_m], axis=1)
     for i, (colour, rgb) in enumerate(list(COLOURS.items())[:n_blocks]):
         block = spec.worldbody.add_body(name=colour, pos=[0.4, 0.06 * i - 0.2, size / 2])
         block.add_freejoint(name=colour)
-        geom = block.add_geom(name=colour, type=mujoco.mjtGeom.mjGEOM_BOX, size=[size / 2] * 3, rgba=[*rgb, 1])
+        geom = block.add_geom(name=colour, type=mj.mjtGeom.mjGEOM_BOX, size=[size / 2] * 3, rgba=[*rgb, 1])
         geom.mass, geom.friction, geom.solref, geom.condim = mass, [friction, 0.005, 1e-4], SOLREF, 3
         geom.priority = 1  # a contact takes the block's friction, whatever it touches
         if not looks:
@@ -102,11 +103,11 @@ def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -
     return spec
 
 
-def _touch_sensor(spec: mujoco.MjSpec, name: str, first: str, second: str) -> None:
-    sensor = spec.add_sensor(name=name, type=mujoco.mjtSensor.mjSENS_CONTACT)
-    sensor.objtype = sensor.reftype = mujoco.mjtObj.mjOBJ_GEOM
+def _touch_sensor(spec: Any, name: str, first: str, second: str) -> None:
+    sensor = spec.add_sensor(name=name, type=mj.mjtSensor.mjSENS_CONTACT)
+    sensor.objtype = sensor.reftype = mj.mjtObj.mjOBJ_GEOM
     sensor.objname, sensor.refname = first, second
-    sensor.intprm[:3] = [1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND), 0, 1]
+    sensor.intprm[:3] = [1 << int(mj.mjtConDataField.mjCONDATA_FOUND), 0, 1]
 
 
 @lru_cache(maxsize=1)
@@ -163,7 +164,7 @@ def place(seed: int, start: str, n_blocks: int, domain: Domain) -> Placement:
         x, y, z, yaw = poses[pick]
         blocks[first, :3] = [x, y, z]
         yaws[first] = yaw + rng.integers(4) * np.pi / 2
-        width, command = sizes[first], 1.0
+        width, command = float(sizes[first]), 1.0
     blocks[:, 3], blocks[:, 6] = np.cos(yaws / 2), np.sin(yaws / 2)
     return Placement(joints[pick].copy(), width, command, blocks, parameters)
 
