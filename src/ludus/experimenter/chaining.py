@@ -1,0 +1,261 @@
+"""From a goal to steps: backward chaining over what predicates need and what skills achieve.
+
+A skill achieves the atoms of its success expression; an atom needs other atoms on the way (`Vocabulary.needs`). There
+is no list of what a skill destroys; three conventions stand in for it. The first object of an atom is the one that is
+moved. Moving an object ends what was said of it. An atom that others pass through (held, before on) does not last.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from ludus.experimenter.roles import SkillCard
+from ludus.skills.expression import parse, quote
+from ludus.skills.predicates import Atom, Vocabulary
+
+COMPETENT = 0.6
+"""A skill with at least this success rate is used directly; below, finer skills prepare what it needs."""
+GAP_COMPETENCE = 0.05
+"""Chance given to a step that no skill fits."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: a skill, or what is to be brought about where no skill does it."""
+
+    text: str
+    skill: SkillCard | None
+    prepares: bool = False
+    """Only helps a later, weak skill, which might do without."""
+
+    @property
+    def competence(self) -> float:
+        return GAP_COMPETENCE if self.skill is None else self.skill.competence
+
+
+def feasibility(steps: Sequence[Step]) -> float:
+    """Estimated chance that a plan succeeds: the product of the competences of all steps that it cannot do without."""
+    return math.prod(step.competence for step in steps if not step.prepares)
+
+
+class Chainer:
+    """Plans over one vocabulary and one set of skills."""
+
+    def __init__(self, vocabulary: Vocabulary, skills: Sequence[SkillCard]) -> None:
+        self.vocabulary = vocabulary
+        self.effects: Mapping[str, tuple[Atom, ...]] = {s.caption: atoms(s.success, vocabulary) for s in skills}
+        self.achievers: dict[Atom, list[SkillCard]] = {}
+        for skill in skills:
+            for atom in self.effects[skill.caption]:
+                self.achievers.setdefault(atom, []).append(skill)
+        self._achieved_words = {name for name, _ in self.achievers}
+
+    def steps(self, goal: Sequence[Atom], facts: Iterable[Atom], max_steps: int) -> tuple[Step, ...]:
+        """Steps from `facts` to all atoms of `goal`; empty if they hold already.
+
+        Weak skills are prepared by finer ones as deep as `max_steps` allows. May still be longer than `max_steps` if
+        the goal has more parts than that.
+        """
+        facts, plan = frozenset(facts), ()
+        for depth in range(max(max_steps, 1), -1, -1):
+            plan = _Chain(self, goal, facts, depth).run()
+            if len(plan) <= max_steps:
+                break
+        return plan
+
+    def describe(self, atom: Atom) -> str:
+        """What an atom says, with its objects' names: 'red stands on green'."""
+        name, objects = atom
+        letters = dict(zip("XYZW", objects, strict=False))
+        meaning = self.vocabulary.predicates[name].meaning.split(":")[0].split(" (")[0].strip().rstrip(".")
+        return re.sub(r"\b[XYZW]\b", lambda m: letters.get(m.group(), m.group()), meaning)
+
+    def order(self, goal: Sequence[Atom]) -> list[Atom]:
+        """The order in which to bring about the atoms of a goal: what is built upon, or passed on the way, comes first;
+        what the others would undo comes last."""
+        rest, ordered = list(dict.fromkeys(goal)), []
+        while rest:
+            free = [a for a in rest if not any(b != a and self._before(b, a) for b in rest)]
+            ordered.append(free[0] if free else rest[0])
+            rest.remove(ordered[-1])
+        return ordered
+
+    def on_the_way(self, atom: Atom) -> frozenset[Atom]:
+        """Every atom that `atom` needs, directly or not."""
+        return closure(self.vocabulary, atom)
+
+    def _before(self, a: Atom, b: Atom) -> bool:
+        if a in self.on_the_way(b):
+            return True
+        if b in self.on_the_way(a):
+            return False
+        if a[1][:1] and a[1][0] in b[1][1:]:
+            return True
+        if b[1][:1] and b[1][0] in a[1][1:]:
+            return False
+        passed = {name for name, _ in self.on_the_way(a)}
+        return b[0] in passed and a[0] not in {name for name, _ in self.on_the_way(b)}
+
+
+class _Chain:
+    """One attempt to reach a goal, with preparation at most `depth` levels deep."""
+
+    def __init__(self, chainer: Chainer, goal: Sequence[Atom], facts: frozenset[Atom], depth: int) -> None:
+        self.c = chainer
+        self.goal = chainer.order(goal)
+        self.facts = facts
+        self.state = set(facts)
+        self.depth = depth
+        self.plan: list[Step] = []
+        self.settled: set[Atom] = set()
+
+    def run(self) -> tuple[Step, ...]:
+        whole = self._whole()
+        if whole is not None:
+            self._clear_way(self.goal)
+            self._apply(whole)
+        # What is only passed on the way to another part of the goal comes about with it, or is made good at the end.
+        stages = {a for a in self.goal if not self._lasting(a) and any(a in self.c.on_the_way(b) for b in self.goal)}
+        for atom in [a for a in self.goal if a not in stages] + [a for a in self.goal if a in stages]:
+            self._achieve(atom, self.depth, ())
+        return tuple(self.plan)
+
+    def _whole(self) -> SkillCard | None:
+        """A competent skill that alone does all that is missing."""
+        missing = {a for a in self.goal if a not in self.state}
+        if len({a[1] for a in missing if len(a[1]) > 1}) < 2:
+            return None  # one relation: the ordinary way finds its skill
+        able = [
+            s
+            for s in self.c.achievers.get(next(iter(missing)), ())
+            if s.competence >= COMPETENT and missing <= set(self.c.effects[s.caption])
+        ]
+        return max(able, key=lambda s: s.competence, default=None)
+
+    def _achieve(self, atom: Atom, depth: int, above: tuple[Atom, ...]) -> None:
+        if atom in self.state or atom in above:
+            return
+        skill = self._choose(atom)
+        if skill is None and self._derived(atom):
+            return  # true unless something stands in the way, and then `_clear_way` says so
+        # Nothing can be left out for a gap: its needs are all that is known of how to get there.
+        if skill is None or (skill.competence < COMPETENT and depth > 0):
+            for need in self.c.order(self.c.vocabulary.needs(atom)):
+                preparer = self._choose(need)
+                helps = skill is None or (preparer is not None and preparer.competence >= skill.competence)
+                if helps or self._lasting(need):
+                    first = len(self.plan)
+                    self._achieve(need, depth - 1, (*above, atom))
+                    if not self._lasting(need):
+                        self.plan[first:] = [replace(s, prepares=True) for s in self.plan[first:]]
+        self._clear_way([atom])
+        if skill is None:
+            self._add(Step(f"bring about that {self.c.describe(atom)}", None), [atom])
+        else:
+            self._apply(skill)
+
+    def _choose(self, atom: Atom) -> SkillCard | None:
+        """The skill for one atom: serves the open goal most, brings along least, succeeds most often."""
+        wanted = {a for a in self.goal if a not in self.state or a[1][:1] == atom[1][:1]} | {atom}
+
+        def merit(skill: SkillCard) -> tuple[float, ...]:
+            effects = set(self.c.effects[skill.caption])
+            relations = {a for a in effects if len(a[1]) > 1}
+            # A skill that does several relations at once is used only where it is competent (`_whole`).
+            able = skill.competence >= COMPETENT
+            return -len(relations - {atom}), able, len(effects & wanted), -len(effects - wanted), skill.competence
+
+        return max(self.c.achievers.get(atom, ()), key=merit, default=None)
+
+    def _clear_way(self, goal: Sequence[Atom]) -> None:
+        """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
+        itself needed it took it (on)."""
+        for need in sorted({n for a in goal for n in self.c.on_the_way(a)}):
+            if need in self.facts or not self._derived(need) or need in self.settled:
+                continue
+            taken = [a for a in sorted(self.state) if need in self.c.vocabulary.needs(a) and a not in self.goal]
+            for atom in taken:
+                self.settled.add(need)
+                self._move_aside(atom[1][0], need[1][0], {o for a in self.goal for o in a[1]})
+
+    def _move_aside(self, upper: str, below: str, involved: set[str]) -> None:
+        """By the best skill that puts `upper` somewhere without taking a place that the goal involves."""
+        options: list[SkillCard] = []
+        for atom, skills in self.c.achievers.items():
+            if atom[1][:1] != (upper,) or not self._lasting(atom):
+                continue
+            places = {o for n in self.c.vocabulary.needs(atom) if self._derived(n) for o in n[1]} - {upper}
+            if not places & (involved | {below}):
+                options += [s for s in skills if len({a for a in self.c.effects[s.caption] if len(a[1]) > 1}) == 1]
+        best = max(options, key=lambda s: (s.competence, -len(self.c.effects[s.caption])), default=None)
+        if best is None:
+            self._add(Step(f"move {upper} off {below} and put it aside", None), [], moved=upper)
+        else:
+            self._apply(best)
+
+    def _derived(self, atom: Atom) -> bool:
+        """A word that no skill is about (clear, still): it follows from the others."""
+        return atom[0] not in self.c._achieved_words and len(atom[1]) < 2
+
+    def _lasting(self, atom: Atom) -> bool:
+        """A relation that is a part of what is built, not a stage of moving something."""
+        return len(atom[1]) > 1 and atom[0] in lasting_relations(self.c.vocabulary)
+
+    def _apply(self, skill: SkillCard) -> None:
+        self._add(Step(skill.caption, skill), self.c.effects[skill.caption])
+
+    def _add(self, step: Step, effects: Sequence[Atom], moved: str | None = None) -> None:
+        self.plan.append(step)
+        figures = {a[1][0] for a in effects if a[1]} | ({moved} if moved else set())
+        passed = {name for a in effects for name, _ in self.c.on_the_way(a)} & self.c._achieved_words
+        lasting = lasting_relations(self.c.vocabulary)
+        self.state = {
+            a
+            for a in self.state
+            if (a[0] not in self.c._achieved_words or not figures & set(a[1]))
+            and (a[0] not in passed or a[0] in lasting)
+        }
+        self.state |= set(effects)
+
+
+def atoms(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:
+    """The atoms that an expression demands; empty for none.
+
+    Raises:
+        LudusError: malformed.
+    """
+    return parse(text, vocabulary).atoms() if text else ()
+
+
+def atom_text(atom: Atom) -> str:
+    """As it is written in an expression: on(red, green)."""
+    return f"{atom[0]}({', '.join(map(quote, atom[1]))})"
+
+
+@lru_cache(maxsize=64)
+def _relations(words: tuple[tuple[str, tuple[tuple[str, tuple[int, ...]], ...], int], ...]) -> frozenset[str]:
+    stages = {need for _, needs, _ in words for need, at in needs if at[:1] == (0,)}
+    return frozenset(name for name, _, n in words if n > 1 and name not in stages)
+
+
+def lasting_relations(vocabulary: Vocabulary) -> frozenset[str]:
+    """Relations worth building: conditions on two or more objects that no other word passes through while moving the
+    same object (above, on the way to on, is such a stage; beside, under on_both, is a part)."""
+    conditions = (w for w in vocabulary.words if w.result == "bool")
+    return _relations(tuple((w.name, w.needs, len(w.parameters)) for w in conditions))
+
+
+def closure(vocabulary: Vocabulary, atom: Atom) -> frozenset[Atom]:
+    """Every atom that `atom` needs, directly or not."""
+    found: set[Atom] = set()
+    open_atoms = [atom]
+    while open_atoms:
+        for need in vocabulary.needs(open_atoms.pop()):
+            if need not in found:
+                found.add(need)
+                open_atoms.append(need)
+    return frozenset(found)

@@ -1,0 +1,180 @@
+"""From a free-form step to a skill's caption, or to 'none fits': same objects in the same roles, same action words.
+
+Knows everyday English of moving things about. Captions in other words are compared word by word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ludus.types import Retrieval
+
+LEAST_SCORE = 0.65
+"""A match scores 1 for the same action; less for words that the caption leaves out and for words nobody knows."""
+UNKNOWN_WORD = 0.08
+"""What a word costs that is in no caption: decoration ('slowly', 'first'), most often."""
+
+# Applied in this order to lower-case text without articles, `@` for every object; `~` ends the text.
+_PHRASES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("open gripper", ("(?:let go of|release|drop) @ ~", "let go", "release")),
+    ("open gripper", ("(?:open|spread|part)(?: up)? (?:gripper|hand|fingers?|claws?|jaws?|pads?)(?: wide)?",)),
+    ("on", ("on top of", "to top of", "onto", "atop", "upon", "resting on")),
+    ("beside", ("next to", "alongside", "adjacent to", "by side of", "side by side with", "right by", "up against")),
+    ("above", ("directly above", "right above", "just above", "over top of", "over")),
+    ("lift", ("pick(?:s|ing)? up", "pick(?:s|ing)? @ up", "picks?", "rais(?:e|es|ing)", "elevates?", "hoists?")),
+    ("lift", ("lifts", "lifting")),
+    ("grasp", ("(?:take|get) hold of", "takes?", "grab(?:s|bing)?", "grip(?:s|ping)?", "seizes?", "clutch", "clasp")),
+    ("grasp", ("holds?", "holding", "grasps", "grasping", "close (?:gripper|hand|fingers?|jaws?) (?:on|around|about)")),
+    (
+        "reach",
+        (
+            "(?:move|go|get|come|travel|reach|extend|(?:bring|move|position) (?:gripper|hand|arm))"
+            "(?: down| over| out)? (?:to|near|towards?|at|for)(?= @ ~)",
+            "approach(?:es|ing)?",
+            "touch(?:es|ing)?",
+            "reaches",
+            "reaching",
+        ),
+    ),
+    (
+        "leave",
+        (
+            "(?:and |then )*(?:leave(?: it| @)?|retreat|withdraw|back (?:off|away|up)|step back|clear off"
+            "|move (?:away|off|back|clear))(?: gripper| hand)?(?: from (?:it|there|@))? ~",
+        ),
+    ),
+    ("hover", ("hovering", "hovers", "suspend")),
+    ("stack", ("stacks", "stacking", "piles?")),
+    ("tower", ("(?:build|make|erect) tower",)),
+    ("pyramid", ("(?:build|make|erect) pyramid",)),
+)
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_PLACING = _set("""
+    put place set stack stand lay position rest balance deposit bring move carry lower arrange get transfer hold hover
+    lift grasp reach
+""")
+"""With a relation these mean what the relation says, also after 'pick it up and'."""
+_BY_RELATION = {"on": "stack", "beside": "put", "above": "hover"}
+_STAGES = ("reach", "grasp", "lift", "hover", "stack")
+"""Each of these passes through those before it."""
+_OTHER_ACTIONS = _set("""
+    push pull rotate turn flip throw slide drag roll poke knock swap insert unstack squeeze shake spin tilt pour wipe
+    press remove toss topple sort hide cover cut break hit kick under below beneath off inside into behind between away
+    aside left right not never without avoid dont tower pyramid both bring close shut faster further
+""")
+"""Words that change what is meant; a caption must have them too."""
+_ARTICLES = _set("the a an block cube blocks cubes brick bricks one side your its")
+_FILLERS = _ARTICLES | _set("""
+    object piece and then now please robot it that this with to of so in at first next finally second last slowly
+    gently carefully be is are firmly coloured colored using use arm end effector again until up down out for by from
+    make sure same table
+""")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What is left of a text: the objects in their roles (moved one first), the action words, the unknown words."""
+
+    objects: tuple[str, ...]
+    actions: frozenset[str]
+    unknown: frozenset[str]
+
+
+class Matcher:
+    """Finds captions of one set of skills."""
+
+    def __init__(self, captions: Sequence[str], objects: Sequence[str]) -> None:
+        self.objects = tuple(objects)
+        self._known: set[str] = set()  # empty while reading the captions: their words are all actions
+        self.meanings = {c: self.read(c) for c in captions}
+        for meaning in list(self.meanings.values()):
+            self._known |= meaning.actions | meaning.unknown
+        self.meanings = {c: self.read(c) for c in captions}
+
+    def retrieve(self, step: str) -> Retrieval:
+        """The caption that means `step`, or None with what is missing."""
+        exact = next((c for c in self.meanings if c.casefold() == " ".join(step.casefold().split())), None)
+        if exact is not None:
+            return Retrieval(step, exact)
+        meaning = self.read(step)
+        scores = {c: self.score(meaning, m) for c, m in self.meanings.items()}
+        best = max(scores, key=scores.__getitem__, default=None)
+        if best is not None and scores[best] >= LEAST_SCORE:
+            return Retrieval(step, best)
+        nearest = max(self.meanings, key=lambda c: self._likeness(meaning, self.meanings[c]), default=None)
+        hint = f"; nearest is {nearest!r}" if nearest is not None else "; the library is empty"
+        about = f" about {', '.join(meaning.objects)}" if meaning.objects else ""
+        return Retrieval(
+            step, None, f"a skill{about} that does this: {step.strip()[:200] or '(nothing was said)'}{hint}"
+        )
+
+    def score(self, step: Meaning, caption: Meaning) -> float:
+        """0 unless the objects and their roles agree and the caption does all that the step asks; 1 at best."""
+        if step.objects != caption.objects or not step.actions or not step.actions <= caption.actions:
+            return 0.0
+        common = len(step.actions & caption.actions)
+        overlap = 2 * common / (len(step.actions) + len(caption.actions))
+        return overlap - UNKNOWN_WORD * len(step.unknown)
+
+    def _likeness(self, step: Meaning, caption: Meaning) -> float:
+        return len(step.actions & caption.actions) + 0.5 * len(set(step.objects) & set(caption.objects))
+
+    def read(self, text: str) -> Meaning:
+        words, objects = self._words(text)
+        actions = [w for w in words if w != "@"]
+        relation = next((w for w in actions if w in _BY_RELATION), None)
+        if relation is not None:
+            # 'put', 'place', 'bring' ... mean what the relation says; so does 'pick it up and put it on'
+            if any(w in _PLACING for w in actions):
+                actions = [w for w in actions if w not in _PLACING] + [_BY_RELATION[relation]]
+        else:
+            stages = [w for w in actions if w in _STAGES]
+            actions = [w for w in actions if w not in _STAGES] + sorted(stages, key=_STAGES.index)[-1:]
+        known = self._known | _OTHER_ACTIONS | set(_STAGES)
+        meant = [w for w in actions if not self._known or w in known]
+        return Meaning(self._roles(words, objects), frozenset(meant), frozenset(set(actions) - set(meant)))
+
+    def _words(self, text: str) -> tuple[list[str], list[str]]:
+        """Canonical words with `@` for each object, and the objects in order of mention."""
+        text = re.sub(r"[’']", "", text.lower())
+        objects: list[str] = []
+        names = {o.lower(): o for o in self.objects}
+        if names:
+            pattern = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
+
+            def mark(match: re.Match[str]) -> str:
+                objects.append(names[match.group()])
+                return " @ "
+
+            text = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", mark, text)
+        text = re.sub(r"[^\w@]+", " ", text)
+        words = [w for w in text.split() if w not in _ARTICLES]
+        text = " ".join([*words, "~"])
+        for meaning, phrases in _PHRASES:
+            for phrase in phrases:
+                text = re.sub(rf"(?<!\w){phrase}(?!\w)", _replacement(meaning, phrase), text)
+        words = [w for w in text.split() if w not in _FILLERS and w != "~"]
+        return words, objects[: words.count("@")]  # 'release red' at the end is about no object any more
+
+    def _roles(self, words: list[str], objects: list[str]) -> tuple[str, ...]:
+        """Objects in the order moved, then relative to what: 'on green, put red' is about red and green."""
+        grounds, figures, left = [], [], list(objects)
+        for before, word in zip(["", *words], words, strict=False):
+            if word == "@" and left:
+                (grounds if before in _BY_RELATION else figures).append(left.pop(0))
+        if grounds and figures and len(objects) == 2:
+            return figures[0], grounds[0]
+        return tuple(dict.fromkeys(objects))
+
+
+def _replacement(meaning: str, phrase: str) -> str:
+    """What stands for a phrase: its meaning, and the object that stood inside it. 'Release red' needs no object."""
+    keeps = "@" in phrase and "(?=" not in phrase and not meaning.startswith("open")
+    return f"{meaning} @" if keeps and "| @" not in phrase else meaning

@@ -1,0 +1,228 @@
+"""The built-in experimenter: no model, no network, no learning; only the words of the world and the record so far."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise, permutations
+
+import numpy as np
+
+from ludus.experimenter import curves
+from ludus.experimenter.chaining import Chainer, Step, atom_text, atoms, closure, feasibility, lasting_relations
+from ludus.experimenter.matching import Matcher
+from ludus.experimenter.roles import (
+    AnalyseQuestion,
+    DecomposeQuestion,
+    ProposeQuestion,
+    RetrieveQuestion,
+    Scene,
+    SkillCard,
+)
+from ludus.seeding import rng
+from ludus.skills.predicates import Atom, Vocabulary
+from ludus.types import LudusError, Proposal, Retrieval, Verdict
+
+MAX_CANDIDATES = 300
+"""Tasks considered per proposal; with more, a random choice."""
+RECENT = 8
+"""Attempts that count as 'now' when progress is measured against those before."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What makes a task worth proposing. Each term is in [0, 1]; the sum is compared at `temperature`."""
+
+    novelty: float = 1.0
+    """1 / sqrt(1 + attempts)."""
+    progress: float = 1.0
+    """How much its success rate, or that of its steps, has changed lately."""
+    frontier: float = 1.0
+    """4 f (1 - f) of the estimated feasibility f: neither sure nor hopeless."""
+    complexity: float = 1.0
+    """f times the share of an episode it fills: harder things once their parts are mastered."""
+    temperature: float = 0.2
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something that could be proposed."""
+
+    text: str
+    goal: str
+    atoms: tuple[Atom, ...]
+
+
+class Planner:
+    """All four roles. Stateless: the same question gets the same answer."""
+
+    def __init__(self, vocabulary: Vocabulary, seed: int, weights: Weights | None = None) -> None:
+        self.vocabulary = vocabulary
+        self.seed = seed
+        self.weights = weights or Weights()
+        self._chainer = lru_cache(maxsize=4)(self._make_chainer)
+        self._tasks = lru_cache(maxsize=4)(self._make_tasks)
+        self._matcher = lru_cache(maxsize=4)(Matcher)
+        self._fact = lru_cache(maxsize=4096)(lambda fact: atoms(fact, vocabulary))
+
+    # --- propose --------------------------------------------------------------------------------------------------
+
+    def propose(self, question: ProposeQuestion) -> Proposal:
+        """Draws among all tasks by novelty, learning progress, feasibility and complexity.
+
+        Raises:
+            LudusError: there is nothing to propose: no skills, or every goal holds already.
+        """
+        draw = rng(self.seed, "propose", question.key)
+        chainer, facts = self._chainer(question.skills), self._facts(question.scene)
+        tasks = _some(self.tasks(question.skills), {s.caption for s in question.skills}, draw)
+        open_tasks, scores, reasons, chances = [], [], [], []
+        for task in tasks:
+            steps = chainer.steps(task.atoms, facts, question.max_steps)
+            impossible = not steps or len(steps) > question.max_steps
+            if impossible or (task.text in question.gaps and any(s.skill is None for s in steps)):
+                continue
+            score, why = self._score(task, steps, question)
+            open_tasks.append(task)
+            scores.append(score)
+            reasons.append(why)
+            chances.append(feasibility(steps))
+        if not open_tasks:
+            raise LudusError("nothing to propose: the library has no skill whose success does not hold already")
+        logits = (np.array(scores) - max(scores)) / self.weights.temperature
+        probabilities = np.exp(logits) / np.exp(logits).sum()
+        i = int(draw.choice(len(open_tasks), p=probabilities))
+        chance = min(max(chances[i], 0.01), 0.99)
+        return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
+
+    def _score(self, task: Task, steps: Sequence[Step], question: ProposeQuestion) -> tuple[float, str]:
+        w, tried = self.weights, [a.success for a in question.history if a.task == task.text]
+        chance, n_parts = feasibility(steps), sum(not s.prepares for s in steps)
+        change = max([abs(_change(tried)), *(abs(_change(s.skill.recent)) for s in steps if s.skill)])
+        missing = [s.text for s in steps if s.skill is None]
+        novelty = 1 / math.sqrt(1 + len(tried))
+        if missing:
+            # New, but nothing to do with the robot yet: the better the known skills are, the more it is time for more.
+            score = w.novelty * novelty * float(np.mean([s.competence for s in question.skills]))
+        else:
+            frontier, complexity = 4 * chance * (1 - chance), chance * n_parts / question.max_steps
+            score = w.novelty * novelty + w.progress * change + w.frontier * frontier + w.complexity * complexity
+        why = "never tried" if not tried else f"{sum(tried)} successes in {len(tried)} tries"
+        if change >= 0.1:
+            why += f"; success has changed by {change:.2f} lately"
+        why += f"; {n_parts} part{'s' if n_parts > 1 else ''}, expected to succeed with {chance:.2f}"
+        if missing:
+            why += f"; no skill does this yet: {missing[0]}"
+        return score, why
+
+    def tasks(self, skills: tuple[SkillCard, ...]) -> list[Task]:
+        """Every task considered: the skills themselves first, then compositions of lasting relations."""
+        return list(self._tasks(tuple((s.caption, s.success) for s in skills)))
+
+    def _make_tasks(self, skills: tuple[tuple[str, str], ...]) -> list[Task]:
+        vocabulary, objects = self.vocabulary, self.vocabulary.objects
+        tasks = [Task(caption, success, atoms(success, vocabulary)) for caption, success in skills]
+        tasks = [t for t in tasks if t.atoms]
+        arity = {name: len(vocabulary.predicates[name].parameters) for name in sorted(lasting_relations(vocabulary))}
+        built: list[tuple[Atom, ...]] = []
+        for name, n in arity.items():
+            # A relation on top of the relations it needs: side by side and then on both is a pyramid.
+            each = ((name, o) for o in permutations(objects, n))
+            built += [(*(a for a in vocabulary.needs(atom) if a[0] in arity), atom) for atom in each]
+        single = [g for g in built if len(g) == 1]
+        for name in (name for name, n in arity.items() if n == 2):
+            for n in (3, 4):  # towers and rows; of more they are long for an episode and many to look through
+                built += [tuple((name, pair) for pair in pairwise(o))[::-1] for o in permutations(objects, n)]
+        # A finished relation, and something else at the furthest stage of being moved: lifted.
+        stages = [t.atoms for t in tasks if len(t.atoms) == 1 and len(t.atoms[0][1]) == 1]
+        passed = {need for (stage,) in stages for need in closure(vocabulary, stage)}
+        for goal in single:
+            built += [(*goal, a) for (a,) in stages if a not in passed and a[1][0] not in goal[0][1]]
+        known = {_relations(t.atoms) for t in tasks}
+        return tasks + [self._compose(g, tasks) for g in built if frozenset(g) not in known]
+
+    def _compose(self, goal: tuple[Atom, ...], tasks: Sequence[Task]) -> Task:
+        """Each part is done as thoroughly as the simplest skill for it does it: on, and released, and still."""
+        whole: dict[Atom, None] = {}
+        for atom in goal:
+            options = [t.atoms for t in tasks if atom in t.atoms and len(_relations(t.atoms) | {atom}) == 1]
+            whole |= dict.fromkeys(min(options, key=len, default=(atom,)))
+        return Task(f"arrange {' and '.join(map(_phrase, goal))}", " and ".join(map(atom_text, whole)), tuple(whole))
+
+    # --- decompose ------------------------------------------------------------------------------------------------
+
+    def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
+        """Backward chaining to the proposal's goal; without a goal, the task's text is taken apart at its joints."""
+        goal = self._goal(question)
+        if not goal:
+            return tuple(_parts(question.proposal.task))
+        chainer = self._chainer(question.skills)
+        steps = chainer.steps(goal, self._facts(question.scene), question.max_steps)
+        return tuple(s.text for s in steps) or (question.proposal.task,)
+
+    def _goal(self, question: DecomposeQuestion) -> tuple[Atom, ...]:
+        try:
+            return atoms(question.proposal.goal, self.vocabulary)
+        except LudusError:
+            return ()  # another proposer's goal need not be in the language; its words remain
+
+    # --- retrieve -------------------------------------------------------------------------------------------------
+
+    def retrieve(self, question: RetrieveQuestion) -> Retrieval:
+        captions = tuple(s.caption for s in question.skills)
+        return self._matcher(captions, question.scene.objects).retrieve(question.step)
+
+    # --- analyse --------------------------------------------------------------------------------------------------
+
+    def analyse(self, question: AnalyseQuestion) -> Verdict:
+        return curves.judge(question.curve)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _make_chainer(self, skills: tuple[SkillCard, ...]) -> Chainer:
+        return Chainer(self.vocabulary, skills)
+
+    def _facts(self, scene: Scene) -> frozenset[Atom]:
+        return frozenset(a for fact in scene.facts for a in self._fact(fact))
+
+
+def _some(tasks: list[Task], captions: set[str], draw: np.random.Generator) -> list[Task]:
+    """At most MAX_CANDIDATES tasks: as many single skills as compositions, where there are enough of both."""
+    single, composed = [t for t in tasks if t.text in captions], [t for t in tasks if t.text not in captions]
+    half = MAX_CANDIDATES // 2
+    n_single = min(len(single), max(half, MAX_CANDIDATES - len(composed)))
+    n_composed = min(len(composed), MAX_CANDIDATES - n_single)
+    chosen = []
+    for pool, n in ((single, n_single), (composed, n_composed)):
+        chosen += [pool[i] for i in sorted(draw.choice(len(pool), n, replace=False))] if n < len(pool) else pool
+    return chosen
+
+
+def _change(results: Sequence[bool]) -> float:
+    """Success rate of the latest results less that of those before; 0 without enough of both.
+
+    Rates are shrunk towards 1/2, so that two lucky draws are no progress.
+    """
+    n = min(RECENT, len(results) // 2)
+    if n < 2:
+        return 0.0
+    now, before = results[-n:], results[-2 * n : -n]
+    return (sum(now) + 1) / (n + 2) - (sum(before) + 1) / (n + 2)
+
+
+def _relations(goal: Sequence[Atom]) -> frozenset[Atom]:
+    return frozenset(a for a in goal if len(a[1]) > 1)
+
+
+def _phrase(atom: Atom) -> str:
+    name, objects = atom
+    if len(objects) < 2:
+        return " ".join([*objects, name.replace("_", " ")])
+    return f"{objects[0]} {name.replace('_', ' ')} {' and '.join(objects[1:])}"
+
+
+def _parts(task: str) -> list[str]:
+    text = task.replace(";", ",").replace(" and then ", ",").replace(" then ", ",")
+    return [part.strip() for part in text.split(",") if part.strip()] or [task]

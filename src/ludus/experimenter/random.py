@@ -1,0 +1,50 @@
+"""Chance in every role: the baseline that any experimenter must beat, and a test that nonsense breaks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+
+from ludus.experimenter.roles import AnalyseQuestion, DecomposeQuestion, ProposeQuestion, RetrieveQuestion, SkillCard
+from ludus.seeding import rng
+from ludus.skills.predicates import Vocabulary
+from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
+
+NONE_FITS = 0.05
+"""How often chance says that no skill fits."""
+
+
+class RandomRoles:
+    """All four roles. Stateless: the same question gets the same answer."""
+
+    def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
+        self.seed = seed
+
+    def propose(self, question: ProposeQuestion) -> Proposal:
+        draw = rng(self.seed, "propose", question.key)
+        skill = _pick(question.skills, draw)
+        return Proposal(skill.caption, "drawn at random", round(float(draw.random()), 3), skill.success)
+
+    def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
+        draw = rng(self.seed, "decompose", question.key)
+        n = int(draw.integers(1, question.max_steps + 1))
+        return tuple(_pick(question.skills, draw).caption for _ in range(n))
+
+    def retrieve(self, question: RetrieveQuestion) -> Retrieval:
+        draw = rng(self.seed, "retrieve", question.key)
+        if draw.random() < NONE_FITS or not question.skills:
+            return Retrieval(question.step, None, f"a skill that does this: {question.step}")
+        return Retrieval(question.step, _pick(question.skills, draw).caption)
+
+    def analyse(self, question: AnalyseQuestion) -> Verdict:
+        draw = rng(self.seed, "analyse", question.key)
+        judgements: tuple[Judgement, ...] = get_args(Judgement)
+        return Verdict(question.curve.caption, judgements[draw.integers(len(judgements))], 0.25, "drawn at random")
+
+
+def _pick(skills: Sequence[SkillCard], draw: np.random.Generator) -> SkillCard:
+    if not skills:
+        raise LudusError("nothing to choose from: the library has no skill")
+    return skills[int(draw.integers(len(skills)))]

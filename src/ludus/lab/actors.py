@@ -1,0 +1,104 @@
+"""Who moves the robots: a learned policy, the scripted teacher, chance; and what the teacher is told to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ludus.config import SeedDataConfig
+from ludus.lab.embodiment import Job
+from ludus.seeding import child, rng
+from ludus.skills.library import SkillLibrary
+from ludus.types import Observations, WorldSpec
+
+
+class PolicyActor:
+    """A learned policy; greedy at temperature 0. The random numbers of a wave come from its first job's seed."""
+
+    name = "policy"
+
+    def __init__(self, policy: Any, temperature: float = 0.0) -> None:
+        self.policy = policy
+        self.temperature = temperature
+        self._generator: Any = None
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        if self.temperature > 0:
+            import torch  # only here: everything else in the lab runs without it
+
+            self._generator = torch.Generator().manual_seed(child(jobs[0].seed, "policy"))
+
+    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        return self.policy.act(observations, captions, generator=self._generator, temperature=self.temperature)
+
+
+class RandomActor:
+    """Uniform actions, each held for `hold` control steps, so that the robot goes somewhere instead of trembling."""
+
+    name = "random"
+
+    def __init__(self, spec: WorldSpec, hold: int = 5) -> None:
+        self.n_actions = len(spec.actions)
+        self.hold = hold
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        self._rngs = [rng(job.seed, "random-actor") for job in jobs]
+        self._t = 0
+
+    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        if self._t % self.hold == 0:
+            self._actions = np.stack([r.uniform(-1, 1, self.n_actions) for r in self._rngs]).astype(np.float32)
+        self._t += 1
+        return self._actions
+
+
+class SeedActor:
+    """A teacher that acts as the jobs of `seed_jobs` say: with their noise, or at random."""
+
+    name = "teacher"
+
+    def __init__(self, teacher: Any) -> None:
+        self.teacher = teacher
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        self.teacher.begin(
+            [child(job.seed, "teacher") for job in jobs],
+            np.array([float(job.info.get("noise", 0.0)) for job in jobs], np.float32),
+            np.array([job.actor == "random" for job in jobs]),
+        )
+
+    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        return self.teacher.act(observations, captions)
+
+
+def seed_jobs(
+    library: SkillLibrary,
+    config: SeedDataConfig,
+    seed: int,
+    start: str | None = None,
+) -> list[Job]:
+    """The teacher's episodes of mixed quality: random sequences of `config.segments` skills of the library.
+
+    Half of the switches stay with the object that the skill before was about (the first one in its caption): to grasp
+    what was just reached is rarer under independent draws than any task needs. `info['noise']` is the noise level; the
+    job's actor is 'teacher' or 'random'.
+    """
+    about = {c: next(iter(library.mentioned(c)), None) for c in library.captions}
+    jobs = []
+    for i in range(config.episodes):
+        draw = rng(seed, "seed-data", i)
+        sequence = [library.captions[draw.integers(len(about))]]
+        while len(sequence) < config.segments:
+            stay = draw.random() < 0.5
+            same = [c for c, x in about.items() if stay and x is not None and x == about[sequence[-1]]]
+            pool = same or list(about)
+            sequence.append(pool[draw.integers(len(pool))])
+        kind, noise = draw.random(), draw.uniform(0, config.max_noise)
+        actor = "random" if kind < config.random_share else "teacher"
+        if actor == "random" or kind < config.random_share + config.clean_share:
+            noise = 0.0
+        seed_of_start = child(seed, "seed-data", i, "start")
+        jobs.append(Job(tuple(sequence), seed_of_start, start, actor, {"noise": float(noise)}))
+    return jobs

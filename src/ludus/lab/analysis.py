@@ -1,0 +1,92 @@
+"""The analysis module: reads learning curves, decides when training may stop and whether a skill is good enough."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from ludus.experimenter.roles import AnalyseQuestion, Experimenter
+from ludus.lab.room import Room
+from ludus.types import Curve, LudusError, Tally, Verdict
+
+Plot = Callable[[str, Curve], str | None]
+"""`(name, curve) -> path of the plot relative to the run directory`, None where none was made."""
+
+
+def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson score interval of a success rate; 95 % by default. No trials give (0, 1).
+
+    Raises:
+        LudusError: successes not in 0..n.
+    """
+    if not 0 <= successes <= n:
+        raise LudusError(f"{successes} successes in {n} trials: must be between 0 and the number of trials")
+    if n == 0:
+        return 0.0, 1.0
+    rate, z2 = successes / n, z * z
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = z / (1 + z2 / n) * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
+    # exact ends: rounding must not turn the bound of 0/n or n/n into 1e-17 or 1 - 1e-16
+    return (0.0 if successes == 0 else max(0.0, centre - half)), (1.0 if successes == n else min(1.0, centre + half))
+
+
+def add_point(curve: Curve | None, updates: int, tally: Tally) -> Curve:
+    """The curve with one more evaluation; a point at or before the last one's updates is already there and ignored."""
+    if curve is None:
+        return Curve(tally.caption, (updates,), (tally.successes,), (tally.n,))
+    if curve.updates and updates <= curve.updates[-1]:
+        return curve
+    return Curve(curve.caption, (*curve.updates, updates), (*curve.successes, tally.successes), (*curve.n, tally.n))
+
+
+def stop(verdicts: Sequence[Verdict]) -> bool:
+    """Whether more training promises nothing: no skill is learning and none is unclear. No verdicts: go on."""
+    return bool(verdicts) and all(v.judgement in ("converged", "stuck") for v in verdicts)
+
+
+class Analysis:
+    """Puts one question per curve to the analyst and its answers into the room."""
+
+    def __init__(self, experimenter: Experimenter, room: Room, plot: Plot | None = None) -> None:
+        self.experimenter = experimenter
+        self.room = room
+        self.plot = plot
+
+    def judge(self, curves: Sequence[Curve]) -> list[Verdict]:
+        """One verdict per curve, in order; the room reads each of them and, at the end, whether to stop.
+
+        Call it inside a step of the record: messages are keyed by it.
+        """
+        verdicts, step = [], self.room.step
+        for i, curve in enumerate(curves):
+            key = f"{step}/analyse/{i}"
+            path = self.plot(f"{step.replace('/', '-')}-curve-{i}", curve) if self.plot else None
+            images = (path,) if path else ()
+            points = ", ".join(f"{s}/{n}" for s, n in zip(curve.successes, curve.n, strict=True))
+            self.room.post(
+                "analysis",
+                "experimenter",
+                "curve",
+                f"Has the training of {curve.caption!r} converged? Successes so far: {points or 'none yet'}.",
+                images,
+                {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(curve).items()},
+            )
+            verdict = self.experimenter.analyse(AnalyseQuestion(key, curve, images))
+            self.room.post(
+                "experimenter",
+                "analysis",
+                "verdict",
+                f"{curve.caption!r}: {verdict.judgement} ({verdict.probability:.0%}). {verdict.why}.",
+                payload=asdict(verdict),
+            )
+            verdicts.append(verdict)
+        if verdicts:
+            going = [v.caption for v in verdicts if v.judgement in ("learning", "unclear")]
+            text = (
+                "Training may stop: every skill has converged or is stuck."
+                if stop(verdicts)
+                else f"Training goes on for {len(going)} of {len(verdicts)} skills: {', '.join(going)}."
+            )
+            self.room.post("analysis", "all", "decision", text, payload={"stop": stop(verdicts)})
+        return verdicts

@@ -1,0 +1,248 @@
+"""The curriculum module: asks for a task, its steps and their skills; finds capability gaps; tells what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import permutations
+
+import numpy as np
+
+from ludus.experimenter.roles import (
+    Attempt,
+    DecomposeQuestion,
+    Experimenter,
+    ProposeQuestion,
+    RetrieveQuestion,
+    Scene,
+    SkillCard,
+    check_proposal,
+)
+from ludus.lab.room import Room
+from ludus.seeding import rng
+from ludus.skills.expression import parse, quote
+from ludus.skills.library import SkillLibrary
+from ludus.skills.predicates import Vocabulary
+from ludus.types import (
+    Episode,
+    LudusError,
+    Observations,
+    Outcome,
+    Plan,
+    Proposal,
+    Retrieval,
+    Tally,
+    WorldSpec,
+    unknown,
+)
+
+Pictures = Callable[[str, Observations], tuple[str, ...]]
+"""`(name, observations of one scene [size]) -> paths of its pictures relative to the run directory`.
+Raises LudusError where nothing can be rendered."""
+
+
+class Curriculum:
+    """Makes plans by three separate questions: propose, decompose, retrieve."""
+
+    def __init__(
+        self,
+        experimenter: Experimenter,
+        room: Room,
+        spec: WorldSpec,
+        seed: int,
+        pictures: Pictures | None = None,
+        attempts: int = 3,
+    ) -> None:
+        """`attempts`: proposals per scene until one can be executed."""
+        self.experimenter = experimenter
+        self.room = room
+        self.spec = spec
+        self.seed = seed
+        self.pictures = pictures
+        self.attempts = attempts
+
+    def plans(
+        self,
+        round_: int,
+        scenes: Observations,
+        library: SkillLibrary,
+        cards: Sequence[SkillCard],
+        history: Sequence[Attempt] = (),
+        gaps: Sequence[str] = (),
+    ) -> list[Plan]:
+        """One executable plan per scene, in order; before it, those of its proposals that had a gap.
+
+        Args:
+            scenes: `[n, size]` per group, see `Embodiment.look`.
+            cards: what is known of each skill, see `skill_cards`.
+            history: tasks tried so far.
+            gaps: tasks that had a step which no skill of this library fits.
+
+        Call it inside a step of the record: messages are keyed by it.
+        """
+        n_scenes = len(next(iter(scenes.values())))
+        every_fact = facts(library.vocabulary, scenes)
+        known_gaps = list(gaps)
+        plans: list[Plan] = []
+        for i in range(n_scenes):
+            name = f"r{round_}-s{i}"
+            scene = self._scene(name, {g: a[i] for g, a in scenes.items()}, every_fact[i])
+            for attempt in range(self.attempts):
+                plan = self._plan(f"{name}-a{attempt}", scene, library, cards, history, known_gaps)
+                plans.append(plan)
+                if not plan.gaps:
+                    break
+                known_gaps.append(plan.proposal.task)
+            else:
+                plans.append(self._practise(f"{name}-practise", cards))
+        return plans
+
+    def _scene(self, name: str, observations: Observations, facts_: tuple[str, ...]) -> Scene:
+        images, remark = (), ""
+        try:
+            images = self.pictures(name, observations) if self.pictures else ()
+        except LudusError as error:
+            remark = f" (no picture: {error})"
+        scene = Scene(self.spec.objects, facts_, images)
+        text = f"The scene: {', '.join(self.spec.objects)}. True now: {', '.join(facts_) or 'nothing of note'}.{remark}"
+        self.room.post("curriculum", "experimenter", "scene", text, images, asdict(scene))
+        return scene
+
+    def _plan(
+        self,
+        name: str,
+        scene: Scene,
+        library: SkillLibrary,
+        cards: Sequence[SkillCard],
+        history: Sequence[Attempt],
+        gaps: Sequence[str],
+    ) -> Plan:
+        ask, skills, max_steps = self.experimenter, tuple(cards), self.max_steps
+        question = ProposeQuestion(f"{name}/propose", scene, skills, tuple(history), tuple(gaps), max_steps)
+        proposal = check_proposal(ask.propose(question))
+        self.room.post(
+            "experimenter",
+            "curriculum",
+            "proposal",
+            f"{proposal.task} (P(success) {proposal.success_probability:.0%}). Why: {proposal.why}.",
+            payload=asdict(proposal) | {"plan": name},
+        )
+        steps = ask.decompose(DecomposeQuestion(f"{name}/decompose", scene, proposal, skills, max_steps))
+        if not steps:
+            raise LudusError(
+                f"{proposal.task!r} was decomposed into no steps at all; a decomposer must name at least one"
+            )
+        text = "; ".join(f"{k + 1}. {step}" for k, step in enumerate(steps))
+        self.room.post("experimenter", "curriculum", "steps", text, payload={"plan": name, "steps": list(steps)})
+        retrievals = tuple(
+            self._checked(ask.retrieve(RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills)), library)
+            for k, step in enumerate(steps)
+        )
+        plan = Plan(name, proposal, tuple(steps), retrievals)
+        if plan.gaps:
+            missing = "; ".join(r.missing or r.step for r in plan.gaps)
+            text = f"Capability gap, {proposal.task!r} cannot be executed. Missing: {missing}."
+            self.room.post("curriculum", "all", "gap", text, payload=asdict(plan))
+        else:
+            text = f"{proposal.task}: {' → '.join(plan.captions)}."
+            if len(plan.captions) > max_steps:
+                text += f" Only the first {max_steps} fit into an episode."
+            self.room.post("curriculum", "embodiment", "plan", text, payload=asdict(plan))
+        return plan
+
+    def _practise(self, name: str, cards: Sequence[SkillCard]) -> Plan:
+        """When nothing that was proposed can be done, robots do not stand idle."""
+        if not cards:
+            raise LudusError("no skill to practise: the library is empty")
+        draw = rng(self.seed, "practise", name)
+        skill = min(cards, key=lambda c: (c.competence, draw.random()))
+        proposal = Proposal(skill.caption, "no proposal could be executed", round(skill.competence, 3), skill.success)
+        plan = Plan(name, proposal, (skill.caption,), (Retrieval(skill.caption, skill.caption),))
+        text = f"After {self.attempts} proposals with gaps: practise {skill.caption!r}, the weakest skill."
+        self.room.post("curriculum", "embodiment", "plan", text, payload=asdict(plan))
+        return plan
+
+    def _checked(self, retrieval: Retrieval, library: SkillLibrary) -> Retrieval:
+        if retrieval.caption is not None and retrieval.caption not in library:
+            raise unknown("skill retrieved", retrieval.caption, library.captions)
+        return retrieval
+
+    @property
+    def max_steps(self) -> int:
+        """Skills of the world's usual length that fit into an episode."""
+        return max(1, self.spec.episode_steps // self.spec.skill_steps)
+
+    def tell(self, attempts: Mapping[str, Sequence[Attempt]], plans: Sequence[Plan]) -> None:
+        """Post what came of each plan that was executed."""
+        for plan in plans:
+            tries = attempts.get(plan.id, ())
+            if tries:
+                successes = sum(a.success for a in tries)
+                text = f"{plan.proposal.task}: {successes} of {len(tries)} robots succeeded."
+                payload = {"plan": plan.id, "task": plan.proposal.task, "n": len(tries), "successes": successes}
+                self.room.post("embodiment", "all", "outcome", text, payload=payload)
+
+
+# --- what the questions are made of -------------------------------------------------------------------------------
+
+
+def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str, ...]]:
+    """The conditions that hold in each of n scenes `[n, size]`, as atoms of the language: 'on(red, green)'."""
+    n = len(next(iter(observations.values())))
+    true: list[list[str]] = [[] for _ in range(n)]
+    for word in vocabulary.words:
+        if word.result != "bool":
+            continue
+        for objects in permutations(vocabulary.objects, len(word.parameters)):
+            text = f"{word.name}({', '.join(map(quote, objects))})"
+            for i in np.flatnonzero(vocabulary.holds((word.name, objects), observations)):
+                true[i].append(text)
+    return [tuple(t) for t in true]
+
+
+def skill_cards(
+    library: SkillLibrary, tallies: Iterable[Tally], outcomes: Iterable[Outcome] = (), recent: int = 32
+) -> tuple[SkillCard, ...]:
+    """What is known of each skill of the library: counts of the tallies added up, the latest outcomes in order."""
+    n = dict.fromkeys(library.captions, 0)
+    successes, latest = dict(n), {c: [] for c in n}
+    for tally in tallies:
+        if tally.caption in n:
+            n[tally.caption] += tally.n
+            successes[tally.caption] += tally.successes
+    for outcome in outcomes:
+        if outcome.caption in n:
+            latest[outcome.caption].append(outcome.success)
+    return tuple(
+        SkillCard(s.caption, s.success, n[s.caption], successes[s.caption], tuple(latest[s.caption][-recent:]))
+        for s in library
+    )
+
+
+def attempts_of(
+    plans: Sequence[Plan], episodes: Iterable[Episode], outcomes: Iterable[Outcome], vocabulary: Vocabulary, round_: int
+) -> dict[str, list[Attempt]]:
+    """Plan id -> its executions. A task succeeded if its goal holds at the end of the episode; without a goal in the
+    language, if its last skill succeeded. Episodes name their plan in `info['plan']`."""
+    by_id = {p.id: p for p in plans}
+    last = {o.episode: o for o in sorted(outcomes, key=lambda o: o.segment)}
+    attempts: dict[str, list[Attempt]] = {}
+    for episode in episodes:
+        plan = by_id.get(episode.info.get("plan", ""))
+        if plan is None:
+            continue
+        success = _reached(plan, episode, vocabulary)
+        if success is None:
+            success = last[episode.id].success
+        attempts.setdefault(plan.id, []).append(Attempt(plan.proposal.task, success, round_))
+    return attempts
+
+
+def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
+    try:
+        goal = parse(plan.proposal.goal, vocabulary) if plan.proposal.goal else None
+    except LudusError:
+        return None  # a proposer's goal is an offer, not a contract
+    if goal is None or goal.type != "bool":
+        return None
+    return bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))

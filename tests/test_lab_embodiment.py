@@ -1,0 +1,201 @@
+"""Rollouts: nothing is dropped, reordered or mixed up, whatever the batch; scores equal those computed afterwards."""
+
+import numpy as np
+import pytest
+from counting_world import CountingWorld, Walker
+
+from ludus.config import SeedDataConfig
+from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
+from ludus.lab.embodiment import Embodiment, Job, jobs_of
+from ludus.types import LudusError, Plan, Proposal, Retrieval
+
+JOBS = [
+    Job(("go to home",), 11),
+    Job(("go to home", "mark shop", "mark home"), 12, "there"),
+    Job(("mark shop", "mark shop"), 13, None, None, {"plan": "p"}),
+    Job(("go to shop", "go to home", "go to shop"), 14),
+    Job(("mark home",), 15),
+    Job(("go to shop", "mark shop", "go to home", "mark home"), 16),
+]
+
+
+@pytest.fixture
+def body():
+    world = CountingWorld()
+    return Embodiment(world, world.library())
+
+
+def same(a, b):
+    assert (a.id, a.segments, a.seed, a.start, a.actor, dict(a.info)) == (
+        b.id,
+        b.segments,
+        b.seed,
+        b.start,
+        b.actor,
+        dict(b.info),
+    )
+    for group in a.observations:
+        np.testing.assert_array_equal(a.observations[group], b.observations[group])
+    np.testing.assert_array_equal(a.actions, b.actions)
+    np.testing.assert_array_equal(a.snapshot, b.snapshot)
+
+
+def test_every_step_is_recorded_once_and_in_order(body):
+    spec = body.world.spec.observation
+    episodes, _ = body.collect(JOBS, Walker(body.world, 0.3), "e")
+    assert [e.id for e in episodes] == [f"e-{i:05d}" for i in range(len(JOBS))]
+    for episode, job in zip(episodes, JOBS, strict=True):
+        clock = spec.get(episode.observations, "point", "clock")[:, 0]
+        np.testing.assert_array_equal(clock, np.arange(episode.n_steps + 1))
+        np.testing.assert_array_equal(spec.get(episode.observations, "point", "last")[1:], episode.actions)
+        assert episode.n_steps == body.steps(job.captions)
+        assert (episode.seed, episode.start) == (job.seed, job.start or "far")
+        assert all(a.dtype == np.float32 for a in (*episode.observations.values(), episode.actions))
+
+
+def test_skills_switch_at_their_steps(body):
+    walker = Walker(body.world)
+    episode = body.collect([JOBS[5]], walker, "e")[0][0]
+    assert [(s.start, s.caption) for s in episode.segments] == [
+        (0, "go to shop"),
+        (10, "mark shop"),
+        (17, "go to home"),
+        (27, "mark home"),  # cut by the end of the episode, at 30
+    ]
+    assert [c[0] for c in walker.told] == ["go to shop"] * 10 + ["mark shop"] * 7 + ["go to home"] * 10 + [
+        "mark home"
+    ] * 3
+    assert [s.skill for s in episode.segments] == [body.library[s.caption].hash for s in episode.segments]
+
+
+def test_an_episode_does_not_depend_on_its_batch():
+    runs = []
+    for n_envs in (1, 3, 16):
+        world = CountingWorld(n_envs)
+        runs.append(Embodiment(world, world.library()).collect(JOBS, Walker(world, 0.3), "e"))
+    for episodes, outcomes in runs[1:]:
+        assert outcomes == runs[0][1]
+        for a, b in zip(runs[0][0], episodes, strict=True):
+            same(a, b)
+
+
+def test_waves_that_are_done_are_not_run_again(body):
+    waves = list(body.rollouts(JOBS, Walker(body.world, 0.3), "e"))
+    assert len(waves) == 2
+    ((episodes, outcomes),) = body.rollouts(JOBS, Walker(body.world, 0.3), "e", done=1)
+    assert outcomes == waves[1][1]
+    for a, b in zip(waves[1][0], episodes, strict=True):
+        same(a, b)
+
+
+def test_snapshot_replays_the_episode(body):
+    episode = body.collect(JOBS, Walker(body.world, 0.3), "e")[0][3]
+    world = CountingWorld(1)
+    world.restore(episode.snapshot[None])
+    for t, action in enumerate(episode.actions):
+        seen = world.step(action[None])
+        for group, array in episode.observations.items():
+            np.testing.assert_array_equal(seen[group][0], array[t + 1])
+
+
+def test_outcomes_equal_those_computed_from_the_episode(body):
+    episodes, outcomes = body.collect(JOBS, Walker(body.world, 0.3), "e")
+    expected = []
+    for episode in episodes:
+        for k, (segment, first, last) in enumerate(episode.spans()):
+            span = {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
+            reward, success = body.library.rewards(segment.caption, span)
+            mean = float(np.mean(reward, dtype=np.float64))
+            expected.append((episode.id, k, segment.caption, bool(success[-1]), bool(success.any()), mean))
+    assert [(o.episode, o.segment, o.caption, o.success, o.ever, o.reward) for o in outcomes] == expected
+    assert any(o.success for o in outcomes) and not all(o.success for o in outcomes)
+
+
+def test_look_shows_the_scenes_that_episodes_begin_in(body):
+    scenes = body.look([j.seed for j in JOBS[2:]])
+    episodes, _ = body.collect(JOBS[2:], Walker(body.world), "e")
+    for i, episode in enumerate(episodes):
+        for group, array in scenes.items():
+            np.testing.assert_array_equal(array[i], episode.observations[group][0])
+
+
+def test_evaluate_counts_each_skill_and_repeats_itself(body):
+    captions = ["go to shop", "mark home", "go to home"]
+    tallies = body.evaluate(Walker(body.world), captions, 5, seed=3)
+    assert [(t.caption, t.n) for t in tallies] == [(c, 5) for c in captions]
+    assert tallies[0].skill == body.library["go to shop"].hash
+    assert all(0 <= t.successes <= t.ever <= t.n for t in tallies)
+    assert sum(t.successes for t in tallies) > 8
+    assert tallies == body.evaluate(Walker(body.world), captions, 5, seed=3)
+    drawn = {s for s, _ in body.world.resets}
+    body.world.resets.clear()
+    body.evaluate(Walker(body.world), captions, 5, seed=4)
+    assert not drawn & {s for s, _ in body.world.resets}
+
+
+def test_progress_counts_every_step(body):
+    steps: list[int] = []
+    episodes, _ = body.collect(JOBS, Walker(body.world), "e", progress=steps.append)
+    assert sum(steps) == sum(e.n_steps for e in episodes)
+
+
+def test_a_job_needs_a_known_skill(body):
+    with pytest.raises(LudusError, match="at least one skill"):
+        body.collect([Job((), 1)], Walker(body.world), "e")
+    with pytest.raises(LudusError, match="unknown skill 'go to hom'; nearest: 'go to home'"):
+        body.collect([Job(("go to hom",), 1)], Walker(body.world), "e")
+
+
+def test_plans_are_dealt_out_in_turn():
+    def plan(name, *captions):
+        retrievals = tuple(Retrieval(c or "fly", c) for c in captions)
+        return Plan(name, Proposal(name, "", 0.5), tuple(c or "fly" for c in captions), retrievals)
+
+    jobs = jobs_of([plan("a", "go to home"), plan("b", "mark home", "go to shop")], [7, 8, 9], "there", {"round": 2})
+    assert [(j.captions, j.seed, j.info["plan"]) for j in jobs] == [
+        (("go to home",), 7, "a"),
+        (("mark home", "go to shop"), 8, "b"),
+        (("go to home",), 9, "a"),
+    ]
+    assert jobs[0].start == "there" and jobs[0].info["round"] == 2
+    with pytest.raises(LudusError, match="cannot be executed: no skill for 'fly'"):
+        jobs_of([plan("c", "go to home", None)], [1])
+    with pytest.raises(LudusError, match="no plan"):
+        jobs_of([], [1])
+
+
+def test_seed_jobs_have_the_asked_shares(body):
+    config = SeedDataConfig(episodes=2000)
+    jobs = seed_jobs(body.library, config, seed=1)
+    assert jobs == seed_jobs(body.library, config, seed=1) != seed_jobs(body.library, config, seed=2)
+    assert all(len(j.captions) == 2 for j in jobs) and len({j.seed for j in jobs}) == 2000
+    noise = np.array([j.info["noise"] for j in jobs])
+    chance = np.array([j.actor == "random" for j in jobs])
+    assert abs(chance.mean() - 0.08) < 0.02 and abs((noise[~chance] == 0).mean() - 0.10 / 0.92) < 0.02
+    assert noise.max() <= 0.6 and abs(noise[noise > 0].mean() - 0.3) < 0.02
+    same_thing = np.mean([j.captions[0].split()[-1] == j.captions[1].split()[-1] for j in jobs])
+    assert abs(same_thing - 0.75) < 0.04  # half stay, and of the rest half hit the same of two things
+
+
+def test_seed_actor_hands_noise_and_chance_to_the_teacher(body):
+    class Teacher:
+        def begin(self, seeds, noise, random_mask):
+            self.got = seeds, noise, random_mask
+
+        def act(self, observations, captions):
+            return np.zeros((len(captions), 3), np.float32)
+
+    teacher = Teacher()
+    jobs = [Job(("go to home",), 5, None, "teacher", {"noise": 0.25}), Job(("go to home",), 6, None, "random")]
+    episodes, _ = body.collect(jobs, SeedActor(teacher), "e")
+    seeds, noise, mask = teacher.got
+    assert [e.actor for e in episodes] == ["teacher", "random"] and episodes[0].info["noise"] == 0.25
+    assert len(set(seeds[:2])) == 2 and list(noise[:2]) == [0.25, 0] and list(mask[:2]) == [False, True]
+
+
+def test_random_actor_is_a_function_of_the_seeds(body):
+    a, _ = body.collect(JOBS, RandomActor(body.world.spec), "e")
+    b, _ = body.collect(JOBS[::-1], RandomActor(body.world.spec), "e")
+    for x, y in zip(a, b[::-1], strict=True):
+        np.testing.assert_array_equal(x.actions, y.actions)
+    assert np.abs(a[0].actions).max() <= 1 and len(np.unique(a[1].actions[:, 0])) > 3
