@@ -52,6 +52,7 @@ class Chainer:
         for skill in skills:
             for atom in self.effects[skill.caption]:
                 self.achievers.setdefault(atom, []).append(skill)
+        self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[Step, ...]] = {}
         self._achieved_words = {name for name, _ in self.achievers}
 
     def steps(self, goal: Sequence[Atom], facts: Iterable[Atom], max_steps: int) -> tuple[Step, ...]:
@@ -61,10 +62,14 @@ class Chainer:
         the goal has more parts than that.
         """
         facts, plan = frozenset(facts), ()
+        key = tuple(goal), facts, max_steps
+        if key in self._memory:  # scenes of one round mostly look alike
+            return self._memory[key]
         for depth in range(max(max_steps, 1), -1, -1):
             plan = _Chain(self, goal, facts, depth).run()
             if len(plan) <= max_steps:
                 break
+        self._memory[key] = plan
         return plan
 
     def describe(self, atom: Atom) -> str:

@@ -73,8 +73,10 @@ class Planner:
         """Draws among all tasks by novelty, learning progress, feasibility and complexity.
 
         Raises:
-            LudusError: there is nothing to propose: no skills, or every goal holds already.
+            LudusError: there is nothing to propose.
         """
+        if not question.skills:
+            raise LudusError("nothing to propose: the library has no skill")
         draw = rng(self.seed, "propose", question.key)
         chainer, facts = self._chainer(question.skills), self._facts(question.scene)
         tasks = _some(self.tasks(question.skills), {s.caption for s in question.skills}, draw)
@@ -90,7 +92,7 @@ class Planner:
             reasons.append(why)
             chances.append(feasibility(steps))
         if not open_tasks:
-            raise LudusError("nothing to propose: the library has no skill whose success does not hold already")
+            raise LudusError("nothing to propose: every goal holds already, or is too long for an episode")
         logits = (np.array(scores) - max(scores)) / self.weights.temperature
         probabilities = np.exp(logits) / np.exp(logits).sum()
         i = int(draw.choice(len(open_tasks), p=probabilities))

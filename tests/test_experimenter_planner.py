@@ -1,0 +1,281 @@
+"""Propose and decompose on known scenes, over the words of the blocks world and of another one."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from counting_world import CountingWorld
+
+from ludus.config import ExperimenterConfig
+from ludus.experimenter import assemble
+from ludus.experimenter.chaining import Chainer, atoms, feasibility, lasting_relations
+from ludus.experimenter.planner import Planner
+from ludus.experimenter.roles import (
+    AnalyseQuestion,
+    Attempt,
+    DecomposeQuestion,
+    ProposeQuestion,
+    RetrieveQuestion,
+    Scene,
+    SkillCard,
+)
+from ludus.skills.expression import parse
+from ludus.skills.library import SkillLibrary
+from ludus.skills.predicates import block_vocabulary
+from ludus.types import Curve, Field, Group, LudusError, ObservationSpec, Proposal
+from ludus.worlds.blocks.skills import base_skills, extra_skills
+
+BLOCK_FIELDS = ("position", 3), ("velocity", 3), ("touch_left", 1), ("touch_right", 1), ("size", 1)
+
+
+def vocabulary(objects):
+    gripper = tuple(Field(n, s, "", "") for n, s in (("position", 3), ("width", 1), ("command", 1)))
+    block = tuple(Field(n, s, "", "") for n, s in BLOCK_FIELDS)
+    groups = (Group("gripper", "effector", gripper), *(Group(o, "object", block) for o in objects))
+    return block_vocabulary(ObservationSpec(groups), objects)
+
+
+COLOURS = ("red", "green", "blue")
+WORDS = vocabulary(COLOURS)
+BASE = SkillLibrary(WORDS, base_skills(COLOURS))
+FULL = BASE.add(*extra_skills(COLOURS))
+TOWER = "on(red, green) and on(green, blue)"  # the top first: the order must be found
+PYRAMID = "beside(green, blue) and on_both(red, green, blue)"
+
+
+def scene(*relations, objects=COLOURS):
+    """Blocks at rest on the table but for these relations, the gripper open and away."""
+    upper = {r[0] for r in relations}
+    lower = {o for r in relations for o in r[1:]}
+    facts = ["open()"]
+    for o in objects:
+        facts += [f"released({o})", f"away({o})", f"still({o})"]
+        facts += [f"on_table({o})"] if o not in upper else []
+        facts += [f"clear({o})"] if o not in lower else []
+    facts += [f"on({', '.join(r)})" for r in relations]
+    return Scene(objects, tuple(facts))
+
+
+def cards(library, rate=0.95, n=100, **by_verb):
+    rates = {c: by_verb.get(c.split()[0], rate) for c in library.captions}
+    return tuple(SkillCard(s.caption, s.success, n, round(n * rates[s.caption])) for s in library)
+
+
+def steps(goal, library=BASE, at=None, max_steps=5, **rates):
+    at = at or scene()
+    facts = [a for f in at.facts for a in atoms(f, WORDS)]
+    return Chainer(WORDS, cards(library, **rates)).steps(atoms(goal, WORDS), facts, max_steps)
+
+
+def texts(*args, **kwargs):
+    return [s.text for s in steps(*args, **kwargs)]
+
+
+# --- decompose ---------------------------------------------------------------------------------------------------
+
+
+def test_a_tower_is_built_from_the_bottom():
+    assert texts(TOWER) == ["stack green on blue", "stack red on green"]
+
+
+def test_what_stands_already_is_left_alone():
+    assert texts(TOWER, at=scene(("green", "blue"))) == ["stack red on green"]
+    assert texts("on(green, blue)", at=scene(("green", "blue"))) == []
+
+
+def test_a_weak_skill_is_prepared_by_finer_ones_as_far_as_an_episode_allows():
+    assert texts(TOWER, stack=0.2) == [
+        "hover green above blue",
+        "stack green on blue",
+        "hover red above green",
+        "stack red on green",
+    ]
+    weak = {"stack": 0.2, "hover": 0.3, "lift": 0.4, "grasp": 0.5}
+    expected = ["reach red", "grasp red", "lift red", "hover red above green", "stack red on green"]
+    assert texts("on(red, green)", **weak) == expected
+    assert texts("on(red, green)", max_steps=3, **weak) == expected[2:]
+    assert texts("on(red, green)", max_steps=1, **weak) == expected[4:]
+
+
+def test_preparation_does_not_lower_the_estimate():
+    assert feasibility(steps("on(red, green)", stack=0.3)) == pytest.approx((0.3 * 100 + 1) / 102)
+
+
+def test_a_competent_skill_for_the_whole_is_used_directly():
+    assert texts(TOWER, FULL) == ["tower red on green on blue"]
+    assert texts(TOWER, FULL, tower=0.2) == ["stack green on blue", "stack red on green"]
+    assert texts(PYRAMID, FULL) == ["pyramid red on green and blue"]
+    assert texts(PYRAMID, FULL, pyramid=0.2) == ["put green beside blue", "lift red", "pyramid red on green and blue"]
+
+
+def test_the_wanted_ending_chooses_between_like_skills():
+    assert texts("on(red, green) and released(red) and still(red)") == ["stack red on green"]
+    left = "on(red, green) and released(red) and still(red) and away(red)"
+    assert texts(left) == ["stack red on green and leave"]
+    assert texts("above(red, green) and held(red)") == ["hover red above green"]
+
+
+def test_what_the_gripper_holds_comes_last():
+    assert texts("lifted(blue) and on(red, green)") == ["stack red on green", "lift blue"]
+
+
+def test_what_stands_in_the_way_is_moved_first():
+    at = scene(("red", "green"))
+    assert texts("on(green, blue)", at=at) == ["move red off green and put it aside", "stack green on blue"]
+    assert texts("on(green, blue)", FULL, at=at)[1:] == ["stack green on blue"]
+    assert texts("on(green, blue)", FULL, at=at)[0] in ("put red beside blue", "put red beside green")
+    assert texts("near(green)", at=at) == ["stack red on blue", "reach green"]
+    assert texts("lifted(red)", at=at) == ["lift red"]
+
+
+def test_no_skill_for_a_pyramid_makes_steps_that_no_skill_fits():
+    planner = Planner(WORDS, 0)
+    question = DecomposeQuestion("k", scene(), Proposal("pyramid", "", 0.5, PYRAMID), cards(BASE))
+    found = [planner.retrieve(RetrieveQuestion("k", s, scene(), cards(BASE))) for s in planner.decompose(question)]
+    assert [r.caption for r in found] == ["lift green", None, "lift red", None]
+    assert "red stands on green and blue at once" in (found[3].missing or "")
+    without = FULL.captions[: len(BASE) + 6]  # with 'put beside', still without the pyramid
+    known = tuple(c for c in cards(FULL) if c.caption in without)
+    question = DecomposeQuestion("k", scene(), Proposal("pyramid", "", 0.5, PYRAMID), known)
+    found = [planner.retrieve(RetrieveQuestion("k", s, scene(), known)) for s in planner.decompose(question)]
+    assert [r.caption for r in found] == ["put green beside blue", "lift red", None]
+
+
+def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
+    planner = Planner(WORDS, 0)
+    for goal in (None, "make(it, so)", "on(red, purple)"):
+        proposal = Proposal("grasp red, then stack red on green", "", 0.5, goal)
+        assert planner.decompose(DecomposeQuestion("k", scene(), proposal, cards(BASE))) == (
+            "grasp red",
+            "stack red on green",
+        )
+
+
+def test_every_task_over_every_scene_ends_and_its_skills_are_known():
+    words = vocabulary((*COLOURS, "yellow"))
+    library = SkillLibrary(words, base_skills(words.objects))
+    planner, known = Planner(words, 0), cards(library, stack=0.3)
+    chainer = Chainer(words, known)
+    for relations in ((), (("red", "green"),), (("red", "green"), ("green", "blue")), (("yellow", "red"),)):
+        facts = [a for f in scene(*relations, objects=words.objects).facts for a in atoms(f, words)]
+        for task in planner.tasks(known):
+            plan = chainer.steps(task.atoms, facts, 5)
+            assert len(plan) <= 12 and all(s.skill is None or s.skill.caption in library for s in plan)
+
+
+def test_parts_and_stages_are_told_apart():
+    assert lasting_relations(WORDS) == {"on", "beside", "on_both"}
+
+
+# --- propose -----------------------------------------------------------------------------------------------------
+
+
+def propose(n, library=BASE, planner=None, **kwargs):
+    rates = {k: kwargs.pop(k) for k in list(kwargs) if k in ("rate", "stack", "hover", "reach")}
+    planner = planner or Planner(WORDS, 0)
+    known = kwargs.pop("known", None) or cards(library, **rates)
+    return [planner.propose(ProposeQuestion(f"q{i}", scene(), known, **kwargs)) for i in range(n)]
+
+
+def n_relations(proposal):
+    return sum(len(a[1]) > 1 for a in atoms(proposal.goal, WORDS))
+
+
+def test_proposals_are_repeatable_stated_and_in_the_language():
+    first = propose(20)
+    assert first == propose(20) and len({p.task for p in first}) > 8
+    assert first != propose(20, planner=Planner(WORDS, 1))
+    for p in first:
+        assert parse(p.goal, WORDS).type == "bool" and 0 <= p.success_probability <= 1 and p.why
+
+
+def test_tasks_become_more_complex_with_competence():
+    def parts(**rates):
+        return np.mean([n_relations(p) for p in propose(60, **rates)])
+
+    assert parts(rate=0.05) < parts(rate=0.95) - 0.3
+
+
+def test_what_was_often_tried_is_proposed_less():
+    tasks = [t.text for t in Planner(WORDS, 0).tasks(cards(BASE))]
+    history = [Attempt(t, True) for t in tasks if t != "stack red on blue" for _ in range(20)]
+    often = Counter(p.task for p in propose(60, history=tuple(history)))
+    assert often["stack red on blue"] > 10
+
+
+def test_learning_progress_attracts():
+    improving = tuple([False] * 8 + [True] * 8)
+    known = tuple(
+        SkillCard(c.caption, c.success, 100, 97, improving if c.caption == "reach blue" else (True,) * 16)
+        for c in cards(BASE)
+    )
+    history = tuple(Attempt(t.text, True) for t in Planner(WORDS, 0).tasks(known) for _ in range(9))
+    with_progress = sum(
+        "blue near" in p.task or p.task == "reach blue" for p in propose(100, known=known, history=history)
+    )
+    flat = tuple(SkillCard(c.caption, c.success, 100, 97) for c in known)
+    without = sum("blue near" in p.task or p.task == "reach blue" for p in propose(100, known=flat, history=history))
+    assert with_progress > without + 5
+
+
+def test_known_gaps_are_not_proposed_again_until_a_skill_fills_them():
+    planner = Planner(WORDS, 0)
+    gaps = tuple(t.text for t in planner.tasks(cards(BASE)) if "on both" in t.text or "beside" in t.text)
+    assert gaps
+    assert not {p.task for p in propose(60, gaps=gaps)} & set(gaps)
+    assert {p.task for p in propose(200, FULL, gaps=gaps)} & set(gaps)
+
+
+def test_nothing_to_propose_says_so():
+    with pytest.raises(LudusError, match="nothing to propose"):
+        Planner(WORDS, 0).propose(ProposeQuestion("q", scene(), ()))
+
+
+def test_eight_blocks_are_not_too_many():
+    words = vocabulary(("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white"))
+    library = SkillLibrary(words, base_skills(words.objects))
+    known, planner = cards(library), Planner(words, 0)
+    found = [planner.propose(ProposeQuestion(f"q{i}", scene(objects=words.objects), known)) for i in range(3)]
+    assert len({p.task for p in found}) == 3
+
+
+# --- another world, other players --------------------------------------------------------------------------------
+
+
+def test_the_planner_knows_no_blocks():
+    world = CountingWorld()
+    library = world.library()
+    planner, known = Planner(world.vocabulary, 0), cards(library, go=0.9, mark=0.1)
+    there = Scene(world.spec.objects, ())
+    proposal = Proposal("mark both", "", 0.5, "marked(home) and marked(shop)")
+    plan = planner.decompose(DecomposeQuestion("k", there, proposal, known))
+    assert plan == ("go to home", "mark home", "go to shop", "mark shop")
+    assert [planner.retrieve(RetrieveQuestion("k", s, there, known)).caption for s in plan] == list(plan)
+    tasks = {planner.propose(ProposeQuestion(f"q{i}", there, known)).task for i in range(30)}
+    assert tasks <= set(library.captions) and len(tasks) > 2
+
+
+def test_each_role_is_chosen_separately():
+    mixed = assemble(ExperimenterConfig(propose="random", analyse="random"), WORDS, 0)
+    known = cards(BASE)
+    proposal = mixed.propose(ProposeQuestion("k", scene(), known))
+    assert proposal.why == "drawn at random"
+    assert all(s in BASE for s in mixed.decompose(DecomposeQuestion("k", scene(), proposal, known)))
+    assert mixed.analyse(AnalyseQuestion("k", Curve("x", (), (), ()))).why == "drawn at random"
+    with pytest.raises(LudusError, match="unknown experimenter 'planer'; nearest: 'planner'"):
+        assemble(ExperimenterConfig(propose="planer"), WORDS, 0)
+
+
+def test_chance_answers_every_role_and_repeats_itself():
+    chance = assemble(ExperimenterConfig(*["random"] * 4), WORDS, 0)
+    known = cards(BASE)
+    answers = []
+    for i in range(200):
+        proposal = chance.propose(ProposeQuestion(f"k{i}", scene(), known))
+        plan = chance.decompose(DecomposeQuestion(f"k{i}", scene(), proposal, known, 4))
+        found = [chance.retrieve(RetrieveQuestion(f"k{i}/{j}", s, scene(), known)) for j, s in enumerate(plan)]
+        assert 1 <= len(plan) <= 4 and all(r.caption is None or r.caption in BASE for r in found)
+        answers.append((proposal, plan, tuple(found)))
+    assert len({p.task for p, _, _ in answers}) > 15
+    assert 0.01 < np.mean([r.caption is None for _, _, found in answers for r in found]) < 0.12
+    assert chance.propose(ProposeQuestion("k7", scene(), known)) == answers[7][0]

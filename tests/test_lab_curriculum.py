@@ -1,0 +1,216 @@
+"""The curriculum and the room, on a world without pictures and with scripted experimenters."""
+
+import dataclasses
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from counting_world import CountingWorld, Walker
+
+from ludus.config import Config, ExperimenterConfig
+from ludus.experimenter import assemble
+from ludus.experimenter.roles import Experimenter
+from ludus.lab.curriculum import Curriculum, attempts_of, facts, skill_cards
+from ludus.lab.embodiment import Embodiment, jobs_of
+from ludus.lab.room import Room
+from ludus.record.record import Record
+from ludus.types import LudusError, Outcome, Plan, Proposal, Retrieval, Tally, Verdict
+
+
+@pytest.fixture
+def record(tmp_path):
+    with Record.create(tmp_path / "run", Config()) as record:
+        yield record
+
+
+class Lab:
+    def __init__(self, record, experimenter=None, pictures=None):
+        self.world = CountingWorld()
+        self.library = self.world.library()
+        self.body = Embodiment(self.world, self.library)
+        self.room = Room(record)
+        experimenter = experimenter or assemble(ExperimenterConfig(), self.world.vocabulary, 0)
+        self.curriculum = Curriculum(experimenter, self.room, self.world.spec, 0, pictures)
+        self.cards = skill_cards(self.library, ())
+
+    def plans(self, record, round_=1, n=3, step=None, **kwargs):
+        with record.commit(step or f"round/{round_}/plan"):
+            return self.curriculum.plans(round_, self.body.look(range(n)), self.library, self.cards, **kwargs)
+
+
+def scripted(task="go", steps=("go to home",), captions=("go to home",), goal=None):
+    answers = dict(zip(steps, captions, strict=True))
+    return Experimenter(
+        lambda q: Proposal(task, "because", 0.5, goal),
+        lambda q: tuple(steps),
+        lambda q: Retrieval(q.step, answers[q.step], None if answers[q.step] else "a skill to fly"),
+        lambda q: Verdict(q.curve.caption, "unclear", 0.5, "scripted"),
+    )
+
+
+def test_every_question_and_answer_is_in_the_room(record):
+    lab = Lab(record)
+    plans = lab.plans(record)
+    assert len(plans) == 3 and len({p.id for p in plans}) == 3 and not any(p.gaps for p in plans)
+    said = [(m.sender, m.addressee, m.kind) for m in lab.room.read()]
+    assert (
+        said
+        == [
+            ("curriculum", "experimenter", "scene"),
+            ("experimenter", "curriculum", "proposal"),
+            ("experimenter", "curriculum", "steps"),
+            ("curriculum", "embodiment", "plan"),
+        ]
+        * 3
+    )
+    for message, plan in zip(lab.room.read("plan"), plans, strict=True):
+        assert message.payload["id"] == plan.id and " → ".join(plan.captions) in message.text
+    assert len({m.key for m in lab.room.read()}) == 12
+
+
+def test_plans_repeat_themselves_after_a_crash(record, tmp_path):
+    lab = Lab(record)
+    scenes = lab.body.look(range(2))
+    with suppress(KeyboardInterrupt), record.commit("round/1/plan"):
+        lab.curriculum.plans(1, scenes, lab.library, lab.cards)
+        raise KeyboardInterrupt
+    plans = lab.plans(record)
+    with Record.create(tmp_path / "other", Config()) as other:
+        assert Lab(other).plans(other) == plans
+        assert Room(other).read() == lab.room.read()
+
+
+def test_another_round_asks_anew(record):
+    lab = Lab(record)
+    first, second = (lab.plans(record, r, n=8) for r in (1, 2))
+    assert [p.proposal for p in first] != [p.proposal for p in second]
+
+
+def test_a_gap_is_announced_and_the_weakest_skill_practised(record):
+    lab = Lab(record, scripted("fly home", ("go to home", "fly"), ("go to home", None)))
+    lab.cards = skill_cards(
+        lab.library, [Tally(c, "", 9, 0 if c == "mark shop" else 9, 0) for c in lab.library.captions]
+    )
+    plans = lab.plans(record, n=1)
+    assert [bool(p.gaps) for p in plans] == [True, True, True, False]
+    assert plans[-1].captions == ("mark shop",)
+    gap = lab.room.read("gap")[0]
+    assert "a skill to fly" in gap.text and gap.addressee == "all"
+    with pytest.raises(LudusError, match="no skill for 'fly'"):
+        jobs_of(plans, [0])
+
+
+def test_gaps_are_passed_on_to_the_next_question(record):
+    asked = []
+    lab = Lab(record)
+    answers = scripted("fly", ("fly",), (None,))
+    ask = dataclasses.replace(answers, propose=lambda q: asked.append(q.gaps) or answers.propose(q))
+    lab.curriculum.experimenter = ask
+    lab.plans(record, n=1, gaps=("swim",))
+    assert asked == [("swim",), ("swim", "fly"), ("swim", "fly", "fly")]
+
+
+def test_pictures_are_shown_and_their_absence_is_said(record):
+    shown = []
+
+    def pictures(name, observations):
+        shown.append((name, observations["home"].shape))
+        return (f"images/{name}.png",)
+
+    lab = Lab(record, pictures=pictures)
+    lab.plans(record, n=2)
+    assert [m.images for m in lab.room.read("scene")] == [(f"images/{n}.png",) for n, _ in shown]
+    assert shown[0][1] == (3,)
+
+    def blind(name, observations):
+        raise LudusError("no OpenGL")
+
+    lab = Lab(record, pictures=blind)
+    lab.plans(record, round_=2, n=1)
+    last = lab.room.read("scene")[-1]
+    assert last.images == () and "no picture: no OpenGL" in last.text
+
+
+@pytest.mark.parametrize(
+    ("experimenter", "message"),
+    [
+        (scripted(captions=("go to hom",)), "unknown skill retrieved 'go to hom'; nearest: 'go to home'"),
+        (scripted(task=" "), "needs a task"),
+        (scripted(steps=(), captions=()), "no steps"),
+        (dataclasses.replace(scripted(), propose=lambda q: Proposal("x", "", 1.5)), "not in \\[0, 1\\]"),
+    ],
+)
+def test_answers_out_of_bounds_are_refused(record, experimenter, message):
+    with pytest.raises(LudusError, match=message):
+        Lab(record, experimenter).plans(record)
+
+
+def test_facts_are_the_conditions_that_hold():
+    world = CountingWorld(2)
+    seen = world.reset([0, 1], ["far", "there"])
+    assert facts(world.vocabulary, seen) == [(), ("at(home)",)]
+    seen["shop"][:, 2] = 1
+    assert facts(world.vocabulary, seen) == [("marked(shop)",), ("at(home)", "marked(shop)")]
+
+
+def test_cards_count_tallies_and_remember_the_latest(record):
+    library = CountingWorld().library()
+    tallies = [Tally("go to home", "", 8, 3, 5), Tally("go to home", "", 8, 4, 5), Tally("gone", "", 8, 8, 8)]
+    outcomes = [Outcome(f"e{i}", 0, "mark shop", "", i % 2 == 0, True, 0.5) for i in range(9)]
+    cards = {c.caption: c for c in skill_cards(library, tallies, outcomes, recent=4)}
+    assert (cards["go to home"].n, cards["go to home"].successes) == (16, 7)
+    assert cards["mark shop"].recent == (False, True, False, True) and cards["mark shop"].competence == 0.5
+    assert tuple(cards) == library.captions
+
+
+def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
+    lab = Lab(record)
+
+    def plan(name, goal, *captions):
+        return Plan(name, Proposal(f"task {name}", "", 0.5, goal), captions, tuple(Retrieval(c, c) for c in captions))
+
+    plans = [
+        plan("both", "marked(home) and marked(shop)", "mark home", "mark shop", "go to home", "mark shop"),
+        plan("none", "not marked(home)", "mark home"),
+        plan("last", None, "go to home"),
+        plan("odd", "marked(moon)", "go to home"),
+        plan("real", "distance(home)", "go to home"),
+    ]
+    jobs = jobs_of(plans, [5] * 10, "there", {"round": 4})
+    episodes, outcomes = lab.body.collect(jobs, Walker(lab.world), "e")
+    attempts = attempts_of(plans, episodes, outcomes, lab.world.vocabulary, 4)
+    assert {p: [a.success for a in tries] for p, tries in attempts.items()} == {
+        "both": [
+            bool(np.all([e.observations[t][-1, 2] for t in ("home", "shop")])) for e in (episodes[0], episodes[5])
+        ],
+        "none": [False] * 2,
+        "last": [True] * 2,
+        "odd": [True] * 2,
+        "real": [True] * 2,
+    }
+    assert attempts["none"][0].round == 4 and attempts["none"][0].task == "task none"
+    with record.commit("round/4/tell"):
+        lab.curriculum.tell(attempts, plans)
+    assert [m.text for m in lab.room.read("outcome")][1] == "task none: 0 of 2 robots succeeded."
+
+
+def test_chance_in_every_role_breaks_nothing(record):
+    world = CountingWorld()
+    lab = Lab(record, assemble(ExperimenterConfig(*["random"] * 4), world.vocabulary, 0))
+    plans = lab.plans(record, n=30)
+    runnable = [p for p in plans if not p.gaps]
+    assert len(runnable) == 30
+    episodes, outcomes = lab.body.collect(jobs_of(runnable, range(30)), Walker(lab.world), "e")
+    attempts = attempts_of(runnable, episodes, outcomes, lab.world.vocabulary, 1)
+    assert sum(map(len, attempts.values())) == 30
+
+
+def test_nobody_talks_outside_a_step_without_a_key(record):
+    room = Room(record)
+    with pytest.raises(LudusError, match="needs a key"):
+        room.post("a", "all", "note", "hello")
+    with pytest.raises(LudusError, match="outside a step"):
+        _ = room.step
+    for _ in range(2):
+        room.post("a", "all", "note", "hello", key="start")
+    assert [m.text for m in room.read()] == ["hello"]
