@@ -1,8 +1,8 @@
 """From five numbers in [-1, 1] to joint velocities: vectorised Cartesian-velocity control of E arms.
 
 Each action moves a *desired pose* that persists between steps; one damped-least-squares step of inverse kinematics
-takes the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the arm is
-blocked, and stays inside the workspace. The gripper points down always.
+takes the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the arm
+is blocked, and stays inside the workspace. The gripper points down always.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LEASH_RAD = 0.25
 DAMPING = 0.03
 HOMING = 0.05  # share of the way to the home pose per step, in the null space of the task
 MARGIN_RAD = 0.01  # kept from the joint limits
+SQUEEZE_M = 0.012  # leash of the pads' target: grips with 48 N, closes at 0.1 m/s per finger (twice a real one's)
 
 STATE = 5  # desired x, y, z, yaw; last gripper command
 
@@ -38,6 +39,7 @@ def follow(
     jacobian: np.ndarray,
     q: np.ndarray,
     target: np.ndarray,
+    width: np.ndarray,
 ) -> np.ndarray:
     """Advance the desired poses by one action and say what the actuators should do.
 
@@ -48,6 +50,7 @@ def follow(
         jacobian: `[E, 6, 7]` of the tcp.
         q: `[E, 7]` joint angles.
         target: `[E, 7]` joint angles that the servos pull to at present.
+        width: `[E]` distance between the pads, m.
 
     Returns:
         `[E, 8]` controls: joint velocities (rad/s), width between the pads (m).
@@ -77,8 +80,13 @@ def follow(
 
     controls = np.empty((len(q), 8))
     np.clip((goal - target) * HZ, -panda.VELOCITY, panda.VELOCITY, out=controls[:, :7])
-    controls[:, 7] = panda.STROKE * (1.0 - actions[:, 4])
+    controls[:, 7] = grip(actions[:, 4], width)
     return controls
+
+
+def grip(command: np.ndarray, width: np.ndarray) -> np.ndarray:
+    """`[E]` m, what the pads' servo pulls to: from -1 (wide open) to +1 (closed), but on a leash from where they are."""
+    return np.clip(panda.STROKE * (1.0 - command), width - SQUEEZE_M, width + SQUEEZE_M)
 
 
 def _turn_to(rotation: np.ndarray, yaw: np.ndarray) -> np.ndarray:

@@ -1,8 +1,7 @@
 """A 7-joint Franka Emika Panda with its gripper as a MuJoCo spec, from a table of public facts and primitive shapes.
 
 Frames follow the modified (Craig) Denavit-Hartenberg convention of the data sheet, so forward kinematics are those of
-the real arm. Shapes are drawn by hand: capsules for collision, and finer capsules, cylinders and boxes for pictures only.
-Knows nothing of tables, blocks or tasks.
+the real arm. Shapes are drawn by hand: capsules for collision here, finer ones for pictures only in `looks`. Knows nothing of tables, blocks or tasks.
 """
 
 from __future__ import annotations
@@ -49,10 +48,7 @@ TCP = 0.1034  # m from the hand's frame to between the pads
 FINGER_ROOT = 0.0584  # m from the hand's frame to the fingers' frames
 STROKE = 0.04  # m per finger
 FINGER_FORCE = 70.0  # N per finger
-FINGER_KP, FINGER_KV = (
-    2000.0,
-    350.0,
-)  # on the opening width; with 70 N this closes at 0.1 m/s per finger, twice a real one's
+FINGER_KP, FINGER_KV = 4000.0, 100.0  # N/m and N s/m on the distance between the pads
 HOME = (0.0, 0.196, 0.0, -2.618, 0.0, 2.94, 0.785)
 
 JOINTS = tuple(f"joint{i}" for i in range(1, 8))

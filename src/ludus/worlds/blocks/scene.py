@@ -81,7 +81,6 @@ def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -
     option.integrator = mj.mjtIntegrator.mjINT_IMPLICITFAST
     option.cone = mj.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10
-    option.iterations, option.ls_iterations, option.tolerance = 30, 20, 1e-7
     spec.memory = 4 << 20
     panda.add_panda(spec, looks)
     table = spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])

@@ -13,14 +13,14 @@ import numpy as np
 from mujoco.batch import Batch
 
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
-from ludus.worlds.blocks import control, panda, scene
+from ludus.worlds.blocks import control, scene
 from ludus.worlds.blocks.panda import mj
 
 if TYPE_CHECKING:
     from ludus.skills.library import SkillLibrary
     from ludus.skills.predicates import Vocabulary
 
-TIMESTEP = 0.0025  # s; benchmarks/grasp.py: how many grasps survive a violent shake at which timestep
+TIMESTEP = 1 / 300  # s; benchmarks/grasp.py: how many grasps survive a violent shake at which timestep
 EPISODE_STEPS = 400
 SKILL_STEPS = 80
 
@@ -82,7 +82,7 @@ class BlocksWorld:
             raise LudusError(f"threads = {threads} must be 0 (all cores) or more")
         self.substeps = round(1 / (control.HZ * timestep))
         if self.substeps < 1 or abs(self.substeps * timestep * control.HZ - 1) > 1e-6:
-            raise LudusError(f"timestep = {timestep} s must divide the control step of {1 / control.HZ} s, e.g. 0.0025")
+            raise LudusError(f"timestep = {timestep} s must divide the control step of {1 / control.HZ} s, e.g. 1/300")
         self.domain = domain or scene.Domain()
         self.domain.check()
         self.n_blocks, self.n_envs, self._timestep = n_blocks, n_envs, timestep
@@ -138,7 +138,7 @@ class BlocksWorld:
         qpos[rows, 7:9] = width[:, None] / 2
         qpos[rows, 9:] = np.stack([p.blocks.ravel() for p in placed])
         self._control[rows, 4] = [p.command for p in placed]
-        self._ctrl[rows, 7] = panda.STROKE * (1.0 - self._control[rows, 4])
+        self._ctrl[rows, 7] = control.grip(self._control[rows, 4], width)
         self._parameters[rows] = np.stack([p.parameters for p in placed])
         if not self.domain.fixed:
             self._apply_parameters(rows)
@@ -166,8 +166,9 @@ class BlocksWorld:
         if np.isnan(actions).any():
             rows = np.flatnonzero(np.isnan(actions).any(1))
             raise LudusError(f"actions of simulations {rows[:5].tolist()} contain NaN; they must lie in [-1, 1]")
+        q, width = self._qpos[:, :7], self._qpos[:, 7] + self._qpos[:, 8]
         self._ctrl[:] = control.follow(
-            self._control, actions, self._tcp, self._tcp_mat, self._jac(), self._qpos[:, :7], self._act
+            self._control, actions, self._tcp, self._tcp_mat, self._jac(), q, self._act, width
         )
         self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
         np.greater(self._sensors, 0, out=self._touch)
