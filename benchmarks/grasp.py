@@ -30,8 +30,8 @@ def shake(timestep: float, n_envs: int, threads: int) -> dict[str, float]:
     rng, rows = seeding.rng(0, "shake"), np.arange(n_envs)
     actions = np.ones((n_envs, 5))
     result: dict[str, float] = {"timestep_ms": round(timestep * 1e3, 3)}
-    took = 0.0
-    for step in range(1, round(CHECKS_S[-1] * control.HZ) + 1):
+    took, steps = 0.0, round(CHECKS_S[-1] * control.HZ)
+    for step in range(1, steps + 1):
         if step % round(REDRAW_S * control.HZ) == 1:
             actions[:, :4] = rng.choice([-1.0, 1.0], (n_envs, 4))
         began = time.perf_counter()
@@ -46,7 +46,7 @@ def shake(timestep: float, n_envs: int, threads: int) -> dict[str, float]:
             kept = (np.concatenate(both, axis=1)[rows, held] > 0) & (distance < 0.025)
             result[f"kept_{step / control.HZ:.0f}s"] = round(float(kept.mean()), 3)
             result["slip_mm"] = round(float(np.median(distance[kept])) * 1e3, 2) if kept.any() else float("nan")
-    return result | {"control_steps_per_s": round(step * n_envs / took)}
+    return result | {"control_steps_per_s": round(steps * n_envs / took)}
 
 
 def _distance(world: BlocksWorld, observations: dict[str, np.ndarray]) -> np.ndarray:

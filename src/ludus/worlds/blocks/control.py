@@ -1,8 +1,8 @@
 """From five numbers in [-1, 1] to joint velocities: vectorised Cartesian-velocity control of E arms.
 
 Each action moves a *desired pose* that persists between steps; one damped-least-squares step of inverse kinematics
-takes the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the arm
-is blocked, and stays inside the workspace. The gripper points down always.
+takes the arm there. The desired pose runs at most a leash ahead of the real one, so that it cannot wind up while the
+arm is blocked, and stays inside the workspace. The gripper points down always.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def follow(
 
 
 def grip(command: np.ndarray, width: np.ndarray) -> np.ndarray:
-    """`[E]` m, what the pads' servo pulls to: from -1 (wide open) to +1 (closed), but on a leash from where they are."""
+    """`[E]` m, target of the pads' servo: -1 is wide open, +1 closed, but on a leash from where they are."""
     return np.clip(panda.STROKE * (1.0 - command), width - SQUEEZE_M, width + SQUEEZE_M)
 
 

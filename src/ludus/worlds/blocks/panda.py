@@ -1,7 +1,8 @@
 """A 7-joint Franka Emika Panda with its gripper as a MuJoCo spec, from a table of public facts and primitive shapes.
 
 Frames follow the modified (Craig) Denavit-Hartenberg convention of the data sheet, so forward kinematics are those of
-the real arm. Shapes are drawn by hand: capsules for collision here, finer ones for pictures only in `looks`. Knows nothing of tables, blocks or tasks.
+the real arm. Shapes are drawn by hand: capsules for collision here, finer ones for pictures only in `looks`. Knows
+nothing of tables, blocks or tasks.
 """
 
 from __future__ import annotations
