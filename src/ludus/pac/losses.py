@@ -1,0 +1,67 @@
+"""The losses of Perceiver-Actor-Critic (arXiv 2402.05546): behaviour cloning, policy improvement, critic.
+
+L = (1 - alpha) KL[pi_imp || pi] + alpha KL[b || pi] + beta KL[Gamma || p], up to constants. Each function returns a
+scalar; sampling and projection avoid dense kernels (METHOD, "Costs").
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def bin_centres(bins: int) -> Tensor:
+    return torch.linspace(-1, 1, bins)
+
+
+def to_bins(actions: Tensor, bins: int) -> Tensor:
+    """Nearest bin of actions in [-1, 1], int64."""
+    return ((actions.clamp(-1, 1) + 1) * ((bins - 1) / 2)).round().long()
+
+
+def sample_bins(logits: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n independent draws per action dimension: `[B, A, bins]` -> `[B, n, A]` int64, by the inverse CDF."""
+    cdf = logits.softmax(-1).cumsum(-1)
+    uniform = torch.rand((*logits.shape[:-1], n), generator=generator) * cdf[..., -1:]
+    return torch.searchsorted(cdf, uniform, right=True).clamp(max=logits.shape[-1] - 1).transpose(1, 2)
+
+
+def log_prob(logits: Tensor, bins: Tensor) -> Tensor:
+    """log pi of `[B, K, A]` bins under `[B, A, bins]` logits, summed over dimensions -> `[B, K]`."""
+    return logits.log_softmax(-1).gather(-1, bins.transpose(1, 2)).sum(1)
+
+
+def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """Weights w(a') = softmax_a'(Q / eta') over the K sampled actions of each row, and their KL from uniform (nats).
+
+    eta' = eta x the batch's mean standard deviation of Q over the samples: the temperature then does not depend on the
+    scale of the rewards. No gradient flows through either.
+    """
+    temperature = eta * q.std(-1).mean().clamp(min=1e-5)
+    weights = (q / temperature).softmax(-1)
+    kl = (weights * (weights * weights.shape[-1]).clamp(min=1e-9).log()).sum(-1).mean()
+    return weights, kl
+
+
+def bellman_target(probabilities: Tensor, returns: Tensor, discounts: Tensor, support: Tensor) -> Tensor:
+    """Distribution of returns + discount x value, projected on the atoms by splitting mass between neighbours.
+
+    Args:
+        probabilities: `[B, atoms]` of the value at the end of the n steps.
+        returns, discounts: `[B]`, in the units of the support.
+    """
+    low, high = support[0], support[-1]
+    place = (returns[:, None] + discounts[:, None] * support).clamp(low, high)
+    place = (place - low) / (high - low) * (len(support) - 1)
+    lower = place.floor().long().clamp(max=len(support) - 2)
+    share = place - lower
+    target = torch.zeros_like(probabilities)
+    target.scatter_add_(1, lower, probabilities * (1 - share))
+    target.scatter_add_(1, lower + 1, probabilities * share)
+    return target
+
+
+def critic(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy of the value distribution `[B, atoms]` against its target."""
+    return -(target * F.log_softmax(logits, -1)).sum(-1).mean()

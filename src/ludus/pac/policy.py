@@ -1,0 +1,57 @@
+"""The acting half: all that a robot's side needs of PAC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ludus.pac.features import Features
+from ludus.pac.losses import bin_centres
+from ludus.pac.networks import Perceiver
+from ludus.pac.text import CaptionReader
+from ludus.seeding import rng
+from ludus.types import Observations, WorldSpec
+
+
+class Policy:
+    """A text-conditioned policy for E robots with E captions. An actor for `ludus.lab.embodiment`.
+
+    Args:
+        temperature: 0 takes the likeliest bin of each dimension; t > 0 samples from the logits divided by t, with
+            random numbers of the episode's own seed, so that an episode does not depend on its neighbours.
+    """
+
+    def __init__(self, network: Perceiver, spec: WorldSpec, temperature: float = 0.0, name: str = "policy"):
+        self.name = name
+        self.temperature = temperature
+        self._network = network.eval()
+        self._features = Features(spec)
+        self._reader = CaptionReader(spec.objects)
+        self._centres = bin_centres(network.policy_out[-1].out_features).numpy()
+        self._steps, self._n_actions, self._step = spec.episode_steps, len(spec.actions), 0
+        self._uniform = np.zeros((0, 0, 0), np.float32)
+
+    def begin(self, jobs: Sequence[Any]) -> None:
+        """New episodes; `job.seed` names each one's random numbers."""
+        self._step = 0
+        if self.temperature > 0:
+            shape = (self._steps, self._n_actions)
+            self._uniform = np.stack([rng(j.seed, "policy").random(shape, dtype=np.float32) for j in jobs])
+
+    @torch.inference_mode()
+    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        """`[E, size]` per group, E captions -> `[E, A]` float32 in [-1, 1]."""
+        words, mentioned = self._reader.table(captions)
+        task, objects = self._features(self._features.pack(observations), torch.from_numpy(mentioned))
+        logits = self._network.policy(*self._network.encode(task, objects, torch.from_numpy(words)))
+        if self.temperature == 0:
+            chosen = logits.argmax(-1).numpy()
+        else:
+            cdf = (logits / self.temperature).softmax(-1).cumsum(-1).numpy()
+            uniform = self._uniform[:, self._step % self._steps] * cdf[..., -1]
+            chosen = np.minimum((cdf <= uniform[..., None]).sum(-1), len(self._centres) - 1)
+            self._step += 1
+        return self._centres[chosen]
