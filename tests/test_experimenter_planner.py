@@ -126,6 +126,13 @@ def test_what_stands_in_the_way_is_moved_first():
     assert texts("on(green, blue)", FULL, at=at)[0] in ("put red beside blue", "put red beside green")
     assert texts("near(green)", at=at) == ["stack red on blue", "reach green"]
     assert texts("lifted(red)", at=at) == ["lift red"]
+    # nothing is built upon what must still be moved, but what moves anyway is not moved twice
+    assert texts("on(green, blue) and on(blue, red)", FULL, at=at, tower=0.2) == [
+        "put red beside green",
+        "stack blue on red",
+        "stack green on blue",
+    ]
+    assert texts("on(green, red) and on(red, blue)", at=at) == ["stack red on blue", "stack green on red"]
 
 
 def test_no_skill_for_a_pyramid_makes_steps_that_no_skill_fits():
@@ -200,7 +207,7 @@ def test_what_was_often_tried_is_proposed_less():
     tasks = [t.text for t in Planner(WORDS, 0).tasks(cards(BASE))]
     history = [Attempt(t, True) for t in tasks if t != "stack red on blue" for _ in range(20)]
     often = Counter(p.task for p in propose(60, history=tuple(history)))
-    assert often["stack red on blue"] > 10
+    assert often["stack red on blue"] > 6  # one of 64 tasks
 
 
 def test_learning_progress_attracts():

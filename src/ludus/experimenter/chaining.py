@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -120,14 +120,21 @@ class _Chain:
 
     def run(self) -> tuple[Step, ...]:
         whole = self._whole()
+        self._clear_all(whole is not None)
         if whole is not None:
-            self._clear_way(self.goal)
             self._apply(whole)
         # What is only passed on the way to another part of the goal comes about with it, or is made good at the end.
         stages = {a for a in self.goal if not self._lasting(a) and any(a in self.c.on_the_way(b) for b in self.goal)}
         for atom in [a for a in self.goal if a not in stages] + [a for a in self.goal if a in stages]:
             self._achieve(atom, self.depth, ())
         return tuple(self.plan)
+
+    def _clear_all(self, at_once: bool) -> None:
+        """Before anything is built: nothing may be put on what must still be freed. What the goal itself will have
+        moved by then needs no clearing."""
+        open_atoms = [a for a in self.goal if a not in self.state]
+        for i, atom in enumerate(open_atoms):
+            self._clear_way([atom], set() if at_once else {a[1][0] for a in open_atoms[:i] if a[1]})
 
     def _whole(self) -> SkillCard | None:
         """A competent skill that alone does all that is missing."""
@@ -176,14 +183,14 @@ class _Chain:
 
         return max(self.c.achievers.get(atom, ()), key=merit, default=None)
 
-    def _clear_way(self, goal: Sequence[Atom]) -> None:
+    def _clear_way(self, goal: Sequence[Atom], movers: Set[str] = frozenset()) -> None:
         """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
-        itself needed it took it (on)."""
+        itself needed it took it (on). `movers` go away by themselves."""
         for need in sorted({n for a in goal for n in self.c.on_the_way(a)}):
             if need in self.facts or not self._derived(need) or need in self.settled:
                 continue
             taken = [a for a in sorted(self.state) if need in self.c.vocabulary.needs(a) and a not in self.goal]
-            for atom in taken:
+            for atom in (a for a in taken if a[1][0] not in movers):
                 self.settled.add(need)
                 self._move_aside(atom[1][0], need[1][0], {o for a in self.goal for o in a[1]})
 

@@ -33,7 +33,8 @@ RECENT = 8
 
 @dataclass(frozen=True)
 class Weights:
-    """What makes a task worth proposing. Each term is in [0, 1]; the sum is compared at `temperature`."""
+    """What makes a task worth proposing. Terms in [0, 1] and their weights; the sums are compared
+    at `temperature`."""
 
     novelty: float = 1.0
     """1 / sqrt(1 + attempts)."""
@@ -43,6 +44,8 @@ class Weights:
     """4 f (1 - f) of the estimated feasibility f: neither sure nor hopeless."""
     complexity: float = 1.0
     """f times the share of an episode it fills: harder things once their parts are mastered."""
+    gap: float = 0.3
+    """A step that no skill fits, times the mean competence of the known skills; in place of progress and frontier."""
     temperature: float = 0.2
 
 
@@ -107,7 +110,8 @@ class Planner:
         novelty = 1 / math.sqrt(1 + len(tried))
         if missing:
             # New, but nothing to do with the robot yet: the better the known skills are, the more it is time for more.
-            score = w.novelty * novelty * float(np.mean([s.competence for s in question.skills]))
+            ready = float(np.mean([s.competence for s in question.skills]))
+            score = ready * (w.novelty * novelty + w.gap + w.complexity * n_parts / question.max_steps)
         else:
             frontier, complexity = 4 * chance * (1 - chance), chance * n_parts / question.max_steps
             score = w.novelty * novelty + w.progress * change + w.frontier * frontier + w.complexity * complexity

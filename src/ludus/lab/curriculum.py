@@ -20,8 +20,8 @@ from ludus.experimenter.roles import (
 )
 from ludus.lab.room import Room
 from ludus.seeding import rng
-from ludus.skills.expression import parse, quote
-from ludus.skills.library import SkillLibrary
+from ludus.skills.expression import Expression, parse, quote
+from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.predicates import Vocabulary
 from ludus.types import (
     Episode,
@@ -238,11 +238,44 @@ def attempts_of(
     return attempts
 
 
-def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
+def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence[Skill]) -> list[Skill]:
+    """Which of `candidates` the gaps of these plans ask for.
+
+    For each part of a goal that no skill of the library brings about: the simplest candidate that does, and its family
+    (the same caption about other objects), because who can put red beside green can put blue there. Simple ones first,
+    then those asked for most often.
+    """
+    vocabulary = library.vocabulary
+    known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+    offers = {s.caption: library.parse(s)[1].atoms() for s in candidates if s.caption not in library}
+
+    def family(caption: str) -> str:
+        for name in sorted(library.mentioned(caption), key=len, reverse=True):
+            caption = caption.replace(name, "_")
+        return caption
+
+    asked: dict[str, int] = {}
+    for plan in plans:
+        goal = _goal(plan, vocabulary) if plan.gaps else None
+        for atom in goal.atoms() if goal is not None else ():
+            able = [c for c, atoms in offers.items() if atom in atoms]
+            if atom not in known and len(atom[1]) > 1 and able:
+                simplest = min(able, key=lambda c: sum(len(a[1]) > 1 for a in offers[c]))
+                asked[family(simplest)] = asked.get(family(simplest), 0) + 1
+    wanted = [s for s in candidates if s.caption in offers and family(s.caption) in asked]
+    n_relations = {s.caption: sum(len(a[1]) > 1 for a in offers[s.caption]) for s in wanted}
+    return sorted(wanted, key=lambda s: (n_relations[s.caption], -asked[family(s.caption)]))
+
+
+def _goal(plan: Plan, vocabulary: Vocabulary) -> Expression | None:
+    """The goal, where it is a condition of the language: a proposer's goal is an offer, not a contract."""
     try:
         goal = parse(plan.proposal.goal, vocabulary) if plan.proposal.goal else None
     except LudusError:
-        return None  # a proposer's goal is an offer, not a contract
-    if goal is None or goal.type != "bool":
         return None
-    return bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))
+    return goal if goal is not None and goal.type == "bool" else None
+
+
+def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
+    goal = _goal(plan, vocabulary)
+    return None if goal is None else bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))

@@ -1,0 +1,94 @@
+"""The planner and the lab on the real world, with the scripted teacher in the learned policy's place."""
+
+import pytest
+
+from ludus.config import Config, ExperimenterConfig
+from ludus.experimenter import assemble
+from ludus.experimenter.roles import DecomposeQuestion, ProposeQuestion, RetrieveQuestion, Scene
+from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_cards
+from ludus.lab.embodiment import Embodiment, jobs_of
+from ludus.lab.room import Room
+from ludus.record.record import Record
+from ludus.types import Plan, Proposal, Tally
+from ludus.worlds.blocks.skills import extra_skills
+from ludus.worlds.blocks.teacher import Teacher
+from ludus.worlds.blocks.world import BlocksWorld
+
+
+class Clean:
+    """The teacher without noise."""
+
+    name = "teacher"
+
+    def __init__(self, world):
+        self.teacher = Teacher(world.spec)
+
+    def begin(self, jobs): ...
+
+    def act(self, observations, captions):
+        return self.teacher.clean(observations, captions)
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = BlocksWorld(3, 4, 2)
+    yield world
+    world.close()
+
+
+def able(library):
+    return skill_cards(library, [Tally(c, "", 50, 49, 49) for c in library.captions])
+
+
+def test_a_planned_tower_is_built(world):
+    library = world.library()
+    body, ask = Embodiment(world, library), assemble(ExperimenterConfig(), world.vocabulary, 0)
+    scene = Scene(world.spec.objects, facts(world.vocabulary, body.look([1]))[0])
+    proposal = Proposal("a tower", "", 0.9, "on(red, green) and on(green, blue) and released(red)")
+    steps = ask.decompose(DecomposeQuestion("k", scene, proposal, able(library)))
+    found = [ask.retrieve(RetrieveQuestion("k", s, scene, able(library))) for s in steps]
+    plan = Plan("p", proposal, steps, tuple(found))
+    assert plan.captions == ("stack green on blue", "stack red on green") and not plan.gaps
+    episodes, outcomes = body.collect(jobs_of([plan], [1, 2, 3, 4]), Clean(world), "e")
+    successes = [a.success for a in attempts_of([plan], episodes, outcomes, world.vocabulary, 1)["p"]]
+    assert sum(successes) >= 3
+    for episode in episodes:
+        for outcome, (_, first, last) in zip(
+            [o for o in outcomes if o.episode == episode.id], episode.spans(), strict=True
+        ):
+            _, success = library.rewards(
+                outcome.caption, {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
+            )
+            assert (outcome.success, outcome.ever) == (success[-1], success.any())
+
+
+@pytest.mark.parametrize("start", ["scattered", "held", "stacked", "beside"])
+def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
+    library = world.library()
+    body = Embodiment(world, library)
+    with Record.create(tmp_path / "run", Config()) as record:
+        room = Room(record)
+        curriculum = Curriculum(assemble(ExperimenterConfig(), world.vocabulary, 0), room, world.spec, 0)
+        seeds = range(12)
+        with record.commit("round/1/plan"):
+            plans = curriculum.plans(1, body.look(seeds, start), library, able(library))
+        runnable = [p for p in plans if not p.gaps]
+        assert len(runnable) == 12 and all(len(p.captions) <= 5 for p in runnable)
+        assert len({p.proposal.task for p in runnable}) >= 4
+        assert len(room.read("gap")) == len(plans) - len(runnable)
+
+
+def test_a_missing_pyramid_asks_for_the_skills_that_make_it(world):
+    library, extra = world.library(), extra_skills(world.spec.objects)
+    ask = assemble(ExperimenterConfig(), world.vocabulary, 0)
+    scene = Scene(world.spec.objects, facts(world.vocabulary, Embodiment(world, library).look([1]))[0])
+    known, gaps = able(library), []
+    for i in range(40):
+        proposal = ask.propose(ProposeQuestion(f"q{i}", scene, known))
+        steps = ask.decompose(DecomposeQuestion(f"q{i}", scene, proposal, known))
+        found = tuple(ask.retrieve(RetrieveQuestion("k", s, scene, known)) for s in steps)
+        gaps += [plan for plan in [Plan(f"p{i}", proposal, steps, found)] if plan.gaps]
+    assert gaps
+    pyramid = [p for p in gaps if "on_both" in (p.proposal.goal or "")]
+    wanted = [s.caption.split()[0] for s in fill_gaps(pyramid, library, extra)]
+    assert wanted == ["put"] * 6 + ["pyramid"] * 6
