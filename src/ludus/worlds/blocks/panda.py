@@ -111,14 +111,14 @@ def add_panda(spec: Any, looks: bool = False) -> None:
         bodies.append(body)
     for link, start, end, radius in COLLISION:
         _solid(bodies[link].add_geom(type=mj.mjtGeom.mjGEOM_CAPSULE, fromto=[*start, *end], size=[radius, 0, 0]))
-    hand = _add_hand(spec, body)
+    _add_hand(spec, body)
     if looks:
         from ludus.worlds.blocks.looks import dress
 
-        dress(spec, bodies, hand)
+        dress(spec, bodies)
 
 
-def _add_hand(spec: Any, flange: Any) -> Any:
+def _add_hand(spec: Any, flange: Any) -> None:
     hand = flange.add_body(
         name="hand",
         pos=[0, 0, FLANGE],
@@ -168,7 +168,6 @@ def _add_hand(spec: Any, flange: Any) -> Any:
     actuator.ctrlrange = [0, 2 * STROKE]
     actuator.forcelimited = mj.mjtLimited.mjLIMITED_TRUE
     actuator.forcerange = [-FINGER_FORCE, FINGER_FORCE]
-    return hand
 
 
 def _servo(actuator: Any, kp: float, kv: float) -> None:
