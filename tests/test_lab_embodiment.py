@@ -5,7 +5,7 @@ import pytest
 from counting_world import CountingWorld, Walker
 
 from ludus.config import SeedDataConfig
-from ludus.lab.actors import PolicyActor, RandomActor, SeedActor, seed_jobs
+from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
 from ludus.lab.embodiment import Embodiment, Job, jobs_of
 from ludus.types import LudusError, Plan, Proposal, Retrieval
 
@@ -199,23 +199,3 @@ def test_random_actor_is_a_function_of_the_seeds(body):
     for x, y in zip(a, b[::-1], strict=True):
         np.testing.assert_array_equal(x.actions, y.actions)
     assert np.abs(a[0].actions).max() <= 1 and len(np.unique(a[1].actions[:, 0])) > 3
-
-
-def test_a_sampling_policy_repeats_itself_and_is_told_its_temperature(body):
-    class Policy:
-        def act(self, observations, captions, generator=None, temperature=0.0):
-            self.temperature = temperature
-            noise = (
-                np.zeros((len(captions), 3)) if generator is None else torch.rand(len(captions), 3, generator=generator)
-            )
-            return np.asarray(noise, np.float32)
-
-    torch = pytest.importorskip("torch")
-    policy = Policy()
-    first, _ = body.collect(JOBS, PolicyActor(policy, 0.5), "e")
-    again, _ = body.collect(JOBS, PolicyActor(policy, 0.5), "e")
-    for a, b in zip(first, again, strict=True):
-        same(a, b)
-    assert policy.temperature == 0.5 and len(np.unique(first[0].actions)) > 20 and first[0].actor == "policy"
-    greedy, _ = body.collect(JOBS, PolicyActor(policy), "e")
-    assert not greedy[0].actions.any()

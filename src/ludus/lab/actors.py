@@ -1,4 +1,4 @@
-"""Who moves the robots: a learned policy, the scripted teacher, chance; and what the teacher is told to do."""
+"""Who moves the robots besides a policy (`ludus.pac.policy.Policy` is an actor itself): the teacher and chance."""
 
 from __future__ import annotations
 
@@ -12,26 +12,6 @@ from ludus.lab.embodiment import Job
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Observations, WorldSpec
-
-
-class PolicyActor:
-    """A learned policy; greedy at temperature 0. The random numbers of a wave come from its first job's seed."""
-
-    name = "policy"
-
-    def __init__(self, policy: Any, temperature: float = 0.0) -> None:
-        self.policy = policy
-        self.temperature = temperature
-        self._generator: Any = None
-
-    def begin(self, jobs: Sequence[Job]) -> None:
-        if self.temperature > 0:
-            import torch  # only here: everything else in the lab runs without it
-
-            self._generator = torch.Generator().manual_seed(child(jobs[0].seed, "policy"))
-
-    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
-        return self.policy.act(observations, captions, generator=self._generator, temperature=self.temperature)
 
 
 class RandomActor:

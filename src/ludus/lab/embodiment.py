@@ -1,8 +1,7 @@
 """The embodiment module: executes skill sequences in E simulations at once, scores them, hands over episodes.
 
-A `Job` is one episode to run. Jobs run in *waves* of E. What an episode contains depends on its own job and, for a
-policy that samples, on the wave it stands in; never on when or how often it was run. So a wave that a crash cut short
-is simply run again.
+A `Job` is one episode to run. Jobs run in *waves* of E. What an episode contains depends on its own job, never on its
+neighbours or on when and how often it was run. So a wave that a crash cut short is simply run again.
 """
 
 from __future__ import annotations
