@@ -7,7 +7,6 @@ import signal
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -78,7 +77,7 @@ def status(dir: tyro.conf.Positional[Path | None] = None) -> None:
     from ludus.experiment import loop
     from ludus.record.record import Record
 
-    with Record.open(dir or _latest(), read_only=True) as record:
+    with Record.open(dir or _latest(), write=False) as record:
         loop.print_status(record, Console())
 
 
@@ -107,7 +106,7 @@ def eval(
     if episodes < 1:
         raise LudusError(f"--episodes {episodes} is below 1; 100 gives intervals of about ten points")
     console = Console()
-    with Record.open(dir or _latest(), read_only=True) as record, build.build(record) as parts:
+    with Record.open(dir or _latest(), write=False) as record, build.build(record) as parts:
         tallies = loop.measure(parts, skills or parts.library.captions, episodes, start, temperature, seed, console)
     table = Table("skill", "at the end", "95 % interval", "ever", "n")
     for t in tallies:

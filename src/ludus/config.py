@@ -47,7 +47,7 @@ class SeedDataConfig:
 class PACConfig:
     """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md)."""
 
-    width: int = 64
+    width: int = 96
     latents: int = 4
     blocks: int = 1
     """Self-attention blocks on the latents."""
@@ -83,6 +83,10 @@ class SamplingConfig:
     """Share labelled with a skill that succeeds later in the same episode (hindsight)."""
     sparse: float = 0.4
     """Reward = (1 - sparse) * dense staged reward + sparse * success."""
+    horizon: int = 40
+    """Hindsight looks this many steps ahead: half a skill's time."""
+    balance: float = 0.0
+    """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,12 @@ class ExperimentConfig:
 
     rounds: int = 3
     episodes_per_round: int = 64
+    plans_per_round: int = 8
+    """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
+    new_skills_per_round: int = 6
+    """At most this many skills join the library for capability gaps."""
+    temperature: float = 0.5
+    """Of the acting policy while collecting; 0 is greedy."""
     final_episodes: int = 32
     """Episodes per skill in the before/after measurement."""
 
@@ -142,7 +152,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "world.n_blocks=2",
         "world.n_envs=8",
         "seed_data.episodes=16",
-        "pac.width=32",
+        "pac.width=16",
         "pac.batch_size=32",
         "pac.action_samples=4",
         "training.updates=30",
@@ -151,6 +161,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "training.evaluation_episodes=2",
         "experiment.rounds=2",
         "experiment.episodes_per_round=8",
+        "experiment.plans_per_round=2",
         "experiment.final_episodes=4",
     ),
 }

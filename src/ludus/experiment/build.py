@@ -1,0 +1,124 @@
+"""The only composition root: from a record to the parts of its experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from ludus.config import Config, WorldConfig
+from ludus.data.store import EpisodeStore
+from ludus.experiment.pictures import Pictures
+from ludus.experimenter import assemble
+from ludus.lab.analysis import Analysis
+from ludus.lab.curriculum import Curriculum
+from ludus.lab.embodiment import Embodiment
+from ludus.lab.room import Room
+from ludus.record import Record
+from ludus.skills.library import Skill, SkillLibrary
+from ludus.types import WorldSpec, unknown
+from ludus.worlds.base import World
+
+
+@dataclass(frozen=True)
+class WorldKind:
+    """What a world brings along."""
+
+    make: Callable[[WorldConfig], World]
+    teacher: Callable[[WorldSpec], Any]
+    extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
+    """Skills beyond the base library that capability gaps may ask for."""
+
+
+def _blocks() -> WorldKind:
+    from ludus.worlds.blocks.skills import extra_skills
+    from ludus.worlds.blocks.teacher import Teacher
+    from ludus.worlds.blocks.world import BlocksWorld
+
+    return WorldKind(lambda c: BlocksWorld(c.n_blocks, c.n_envs, c.threads), Teacher, extra_skills)
+
+
+WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks}
+"""Add your own world with a line here, see docs/add-a-world.md."""
+
+
+def world_kind(name: str) -> WorldKind:
+    """The world called `name`.
+
+    Raises:
+        LudusError: unknown world.
+    """
+    if name not in WORLDS:
+        raise unknown("world", name, tuple(WORLDS))
+    return WORLDS[name]()
+
+
+def resolve(config: Config) -> Config:
+    """Fill in what depends on this machine, so that a resumed run has the same, and check the names in it."""
+    world_kind(config.world.name)
+    threads = config.training.threads or max(1, min(4, _free_cores()))
+    return dataclasses.replace(config, training=dataclasses.replace(config.training, threads=threads))
+
+
+def _free_cores() -> int:
+    cores = len(os.sched_getaffinity(0))
+    return cores - min(cores - 1, round(os.getloadavg()[0]))
+
+
+@dataclass
+class Parts:
+    """An experiment, composed. A context manager, since the world holds simulators and an OpenGL context."""
+
+    config: Config
+    record: Record
+    world: World
+    kind: WorldKind
+    library: SkillLibrary
+    store: EpisodeStore
+    embodiment: Embodiment
+    room: Room
+    curriculum: Curriculum
+    analysis: Analysis
+
+    def grow(self, skills: Sequence[Skill]) -> None:
+        """Let the library have more skills."""
+        self.library = self.library.add(*skills)
+        self.embodiment.library = self.library
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.world.close()
+
+
+def build(record: Record) -> Parts:
+    """The parts of the record's experiment, the library as it stands there."""
+    config = record.config
+    torch.set_num_threads(config.training.threads or max(1, _free_cores()))
+    kind = world_kind(config.world.name)
+    world = kind.make(config.world)
+    library = world.library()
+    fields = ("caption", "reward", "success", "steps", "base")
+    kept = [Skill(**{f: s[f] for f in fields}) for s in record.skills()]
+    library = library.add(*[s for s in kept if s.caption not in library])
+    room = Room(record)
+    experimenter = assemble(config.experimenter, world.vocabulary, config.seed)
+    pictures = Pictures(record, world)
+    return Parts(
+        config=config,
+        record=record,
+        world=world,
+        kind=kind,
+        library=library,
+        store=EpisodeStore(record),
+        embodiment=Embodiment(world, library),
+        room=room,
+        curriculum=Curriculum(experimenter, room, world.spec, config.seed, pictures.scene),
+        analysis=Analysis(experimenter, room, pictures.curve),
+    )

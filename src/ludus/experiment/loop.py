@@ -1,0 +1,311 @@
+"""The method on one page: seed data, training, then rounds of propose, act, learn, judge, grow.
+
+Every stage is a sequence of named steps of the record. A step that was committed is skipped, so resuming a run is the
+same as running it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ludus.data.sampler import Sampler
+from ludus.experiment.build import Parts, build
+from ludus.lab.actors import SeedActor, seed_jobs
+from ludus.lab.analysis import add_point, stop
+from ludus.lab.curriculum import attempts_of, fill_gaps, skill_cards
+from ludus.lab.embodiment import Actor, Job, jobs_of
+from ludus.experimenter.roles import Attempt
+from ludus.pac.learner import Learner
+from ludus.record import Record
+from ludus.seeding import child
+from ludus.skills.library import SkillLibrary
+from ludus.types import Curve, Plan, Tally
+
+
+def run(record: Record, console: Console) -> Path:
+    """Carry out or continue the record's experiment; returns the path of the report."""
+    with build(record) as parts, _progress(console) as progress:
+        loop = Loop(parts, progress)
+        loop.begin()
+        loop.seed_data()
+        loop.train("pretrain", 0, loop.config.training.updates)
+        loop.measure("before")
+        for n in range(1, loop.config.experiment.rounds + 1):
+            loop.round(n)
+        loop.measure("after")
+        from ludus.experiment.report import write_report
+
+        with loop.doing("writing the report", 1):
+            return write_report(record, world=parts.world)
+
+
+class Loop:
+    """The stages; each one leaves everything it did in the record."""
+
+    def __init__(self, parts: Parts, progress: Progress):
+        self.parts, self.progress = parts, progress
+        self.config, self.record, self.room = parts.config, parts.record, parts.room
+        self._learner: Learner | None = None
+        self._sampler: Sampler | None = None
+
+    def begin(self) -> None:
+        """The room opens with what there is."""
+        if self.record.done("begin"):
+            return
+        spec, library = self.parts.world.spec, self.parts.library
+        with self.record.commit("begin"):
+            self.record.add_skills(library)
+            text = (
+                f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {self.config.seed}; "
+                f"{self.config.experiment.rounds} rounds."
+            )
+            self.room.post("loop", "all", "note", text)
+
+    def seed_data(self) -> None:
+        """Episodes of mixed quality by the teacher."""
+        jobs = seed_jobs(self.parts.library, self.config.seed_data, self.config.seed)
+        actor = SeedActor(self.parts.kind.teacher(self.parts.world.spec))
+        self._collect("seed-data", jobs, actor)
+
+    def round(self, n: int) -> None:
+        """Propose, act, learn, judge, grow."""
+        name, experiment = f"round/{n}", self.config.experiment
+        seeds = [child(self.config.seed, name, "start", i) for i in range(experiment.episodes_per_round)]
+        plans = self._plan(n, seeds[: experiment.plans_per_round])
+        jobs = jobs_of([p for p in plans if not p.gaps], seeds, info={"round": n})
+        self._collect(f"{name}/collect", jobs, self.learner.policy(experiment.temperature))
+        self._tell(n, plans)
+        self.train(name, n, self.config.training.round_updates)
+
+    # --- acting --------------------------------------------------------------------------------------------------
+
+    def _plan(self, n: int, seeds: Sequence[int]) -> list[Plan]:
+        step, parts = f"round/{n}/plan", self.parts
+        if not self.record.done(step):
+            with self.record.commit(step), self.doing(f"round {n}: planning", 1):
+                cards = skill_cards(parts.library, self._latest_tallies(), self.record.outcomes("round"))
+                gaps = [p.proposal.task for _, p in self.record.plans() if p.gaps]
+                plans = parts.curriculum.plans(
+                    n, parts.embodiment.look(seeds), parts.library, cards, self._history(), gaps
+                )
+                for plan in plans:
+                    self.record.add_plan(n, plan)
+                candidates = parts.kind.extra_skills(parts.world.spec.objects)
+                new = fill_gaps(plans, parts.library, candidates)[: self.config.experiment.new_skills_per_round]
+                self.record.add_skills(new, round=n)
+                if new:
+                    text = f"New skills to learn: {', '.join(repr(s.caption) for s in new)}."
+                    payload = {"skills": [asdict(s) for s in new]}
+                    self.room.post("curriculum", "embodiment", "skills", text, payload=payload)
+            parts.grow(new)
+        return [p for r, p in self.record.plans(n)]
+
+    def _collect(self, name: str, jobs: Sequence[Job], actor: Actor) -> None:
+        """Run the jobs wave by wave; each wave is a step."""
+        embodiment = self.parts.embodiment
+        waves = embodiment.waves(jobs)
+        steps = [f"{name}/{k:03d}" for k in range(len(waves))]
+        done = sum(self.record.done(step) for step in steps)
+        total = sum(embodiment.steps(jobs[i].captions) for wave in waves[done:] for i in wave)
+        if done == len(waves):
+            return
+        with self.doing(f"{name.replace('/', ' ')}: {len(jobs)} episodes", total) as advance:
+            rollouts = embodiment.rollouts(jobs, actor, name.replace("/", "-"), done, advance)
+            for step in steps[done:]:
+                with self.record.commit(step):  # opened before the robots move: its time is theirs
+                    episodes, outcomes = next(rollouts)
+                    self.parts.store.append(episodes)
+                    self.record.add_outcomes(outcomes)
+
+    def _tell(self, n: int, plans: Sequence[Plan]) -> None:
+        step = f"round/{n}/outcomes"
+        if self.record.done(step):
+            return
+        with self.record.commit(step) as opened:
+            outcomes = self.record.outcomes(f"round/{n}/collect")
+            episodes = [self.parts.store.load(id) for id in sorted({o.episode for o in outcomes})]
+            attempts = attempts_of(plans, episodes, outcomes, self.parts.library.vocabulary, n)
+            self.parts.curriculum.tell(attempts, plans)
+            opened.result = {"attempts": [asdict(a) for p in plans for a in attempts.get(p.id, ())]}
+
+    def _history(self) -> list[Attempt]:
+        done = [s.name for s in self.record.steps() if s.name.startswith("round/") and s.name.endswith("/outcomes")]
+        return [Attempt(**a) for step in done for a in self.record.result(step)["attempts"]]
+
+    # --- learning ------------------------------------------------------------------------------------------------
+
+    @property
+    def learner(self) -> Learner:
+        """As the last committed training step left it, or a new one."""
+        if self._learner is None:
+            last = self._last_training()
+            spec, config = self.parts.world.spec, self.config
+            if last is None:
+                self._learner = Learner(config.pac, spec, config.training.updates, config.seed)
+            else:
+                self._learner = Learner.load(self._checkpoint(last), spec)
+        return self._learner
+
+    @property
+    def sampler(self) -> Sampler:
+        """Over all that was collected so far, with its cursor where training stands."""
+        if self._sampler is None:
+            parts = self.parts
+            self._sampler = Sampler(
+                parts.store, parts.library, self.config.pac, self.config.sampling, child(self.config.seed, "sampler")
+            )
+            last = self._last_training()
+            if last is not None:
+                self._sampler.restore(self.record.result(last)["sampler"])
+        return self._sampler
+
+    def train(self, phase: str, n: int, updates: int) -> None:
+        """Train in chunks; after each, look at every skill, and stop early where analysis says so."""
+        every = max(1, min(self.config.training.evaluate_every, updates))
+        steps = [(f"{phase}/train/{k:03d}", min(every, updates - k * every)) for k in range(-(-updates // every))]
+        left = [(s, u) for s, u in steps if not self.record.done(s)]
+        stopped = any(self.record.result(s)["stop"] for s, _ in steps if self.record.done(s))
+        if not left or stopped:
+            return
+        captions = self.parts.library.captions
+        control_steps = sum(self.parts.library[c].steps for c in captions) * self.config.training.evaluation_episodes
+        with self.doing(f"{phase.replace('/', ' ')}: loading episodes", 1):
+            learner, sampler = self.learner, self.sampler
+            sampler.refresh(self.parts.library)
+        with (
+            self.doing(f"{phase.replace('/', ' ')}: training", sum(u for _, u in left)) as trained,
+            self.doing(f"{phase.replace('/', ' ')}: measuring", control_steps * len(left)) as measured,
+        ):
+            for step, chunk in left:
+                with self.record.commit(step) as opened:
+                    metrics = learner.fit(sampler, chunk, trained)
+                    learner.save(self._checkpoint(step))
+                    self.record.add_metrics((name, learner.updates, value) for name, value in metrics.items())
+                    tallies = self._evaluate(step, captions, self.config.training.evaluation_episodes, measured)
+                    self.record.add_evaluation("curve", learner.updates, tallies)
+                    verdicts = self.parts.analysis.judge(self._curves(learner.updates, tallies))
+                    for verdict in verdicts:
+                        self.record.add_verdict(n, learner.updates, verdict)
+                    opened.result = {"stop": stop(verdicts), "sampler": sampler.state(), "updates": learner.updates}
+                self._prune()
+                if stop(verdicts):
+                    break
+
+    def measure(self, stage: str) -> None:
+        """Success of every skill, with more episodes than the curves have, on starts of its own."""
+        step, n = f"measure/{stage}", self.config.experiment.final_episodes
+        if self.record.done(step):
+            return
+        captions = self.parts.library.captions
+        total = sum(self.parts.library[c].steps for c in captions) * n
+        with self.record.commit(step), self.doing(f"measuring {stage}: {n} episodes per skill", total) as advance:
+            self.record.add_evaluation(stage, self.learner.updates, self._evaluate("measure", captions, n, advance))
+
+    def _evaluate(self, name: str, captions: Sequence[str], n: int, progress) -> list[Tally]:
+        seed = child(self.config.seed, "evaluation", name)
+        return self.parts.embodiment.evaluate(self.learner.policy(), captions, n, seed, progress=progress)
+
+    def _curves(self, updates: int, tallies: Sequence[Tally]) -> list[Curve]:
+        """One curve per family of skills ('stack _ on _'): pooling its members makes the intervals worth reading."""
+        library = self.parts.library
+        curves: dict[str, Curve] = {}
+        points: dict[int, list[Tally]] = {}
+        for evaluation in self.record.evaluations("curve"):
+            points.setdefault(evaluation.update, []).append(evaluation.tally)
+        points[updates] = list(tallies)
+        for update, members in points.items():
+            for tally in pool(members, library):
+                curves[tally.caption] = add_point(curves.get(tally.caption), update, tally)
+        return list(curves.values())
+
+    def _latest_tallies(self) -> list[Tally]:
+        evaluations = self.record.evaluations("curve")
+        return [e.tally for e in evaluations if e.update == evaluations[-1].update]
+
+    def _last_training(self) -> str | None:
+        done = [s.name for s in self.record.steps() if "/train/" in s.name]
+        return done[-1] if done else None
+
+    def _checkpoint(self, step: str) -> Path:
+        return self.record.path("checkpoints", f"{step.replace('/', '-')}.pt")
+
+    def _prune(self) -> None:
+        """Keep the last checkpoint and the one before the rounds."""
+        steps = [s.name for s in self.record.steps() if "/train/" in s.name]
+        pretrained = [s for s in steps if s.startswith("pretrain")][-1:]
+        for step in set(steps) - set(steps[-1:]) - set(pretrained):
+            self._checkpoint(step).unlink(missing_ok=True)
+
+    # --- showing -------------------------------------------------------------------------------------------------
+
+    def doing(self, what: str, total: int):
+        """A line of progress; as a context manager it yields the function that advances it."""
+        return _Task(self.progress, what, total)
+
+
+class _Task:
+    def __init__(self, progress: Progress, what: str, total: int):
+        self.progress = progress
+        self.task = progress.add_task(what, total=total)
+
+    def __enter__(self):
+        return lambda n: self.progress.advance(self.task, n)
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is None:
+            self.progress.update(self.task, completed=self.progress.tasks[self.task].total)
+            if not self.progress.console.is_terminal:  # a log file gets a line per finished task
+                task = self.progress.tasks[self.task]
+                self.progress.console.print(f"{task.description} ({task.elapsed or 0:.0f} s)", highlight=False)
+
+
+def pool(tallies: Sequence[Tally], library: SkillLibrary) -> list[Tally]:
+    """Tallies added up per family: captions that differ only in the objects they mention."""
+    pooled: dict[str, list[Tally]] = {}
+    for tally in tallies:
+        pooled.setdefault(library.family(tally.caption), []).append(tally)
+    return [
+        Tally(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.ever for t in ts))
+        for f, ts in pooled.items()
+    ]
+
+
+def measure(
+    parts: Parts, captions: Sequence[str], n: int, start: str, temperature: float, seed: int, console: Console
+) -> list[Tally]:
+    """Success of the record's latest policy; nothing is stored. For `ludus eval`."""
+    with _progress(console) as progress:
+        loop = Loop(parts, progress)
+        for caption in captions:
+            parts.library[caption]  # unknown ones end here, before anything moves
+        total = sum(parts.library[c].steps for c in captions) * n
+        with loop.doing(f"{len(captions)} skills, {n} episodes each", total) as advance:
+            policy = loop.learner.policy(temperature)
+            return parts.embodiment.evaluate(policy, captions, n, child(seed, "eval"), start, advance)
+
+
+def print_status(record: Record, console: Console) -> None:
+    """What a run has done so far."""
+    steps = record.steps()
+    parts: dict[str, tuple[int, float]] = {}
+    for step in steps:
+        part = step.name.rsplit("/", 1)[0]
+        n, seconds = parts.get(part, (0, 0.0))
+        parts[part] = n + 1, seconds + step.seconds
+    console.print(f"{record.directory}: seed {record.seed}, {len(steps)} steps done")
+    for part, (n, seconds) in parts.items():
+        console.print(f"  {part:24} {n:4} steps {seconds:8.1f} s", highlight=False)
+    for posted in record.posted()[-5:]:
+        console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
+    done = record.done("measure/after")
+    console.print("finished" if done else f"not finished; continue with: ludus resume {record.directory}")
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
