@@ -23,6 +23,7 @@ HOMING = 0.05  # share of the way to the home pose per step, in the null space o
 MARGIN_RAD = 0.01  # kept from the joint limits
 SQUEEZE_M = 0.012  # leash of the pads' target: grips with 48 N, closes at 0.1 m/s per finger (twice a real one's)
 
+_LEAD = panda.VELOCITY * panda.LAG_S
 STATE = 5  # desired x, y, z, yaw; last gripper command
 
 
@@ -38,6 +39,7 @@ def follow(
     rotation: np.ndarray,
     jacobian: np.ndarray,
     q: np.ndarray,
+    velocity: np.ndarray,
     target: np.ndarray,
     width: np.ndarray,
 ) -> np.ndarray:
@@ -49,6 +51,7 @@ def follow(
         position, rotation: `[E, 3]`, `[E, 3, 3]` real pose of the tcp.
         jacobian: `[E, 6, 7]` of the tcp.
         q: `[E, 7]` joint angles.
+        velocity: `[E, 7]` of the joints, rad/s.
         target: `[E, 7]` joint angles that the servos pull to at present.
         width: `[E]` distance between the pads, m.
 
@@ -75,8 +78,13 @@ def follow(
     square = jacobian @ jacobian.transpose(0, 2, 1)
     square += DAMPING**2 * np.eye(6)
     solved = np.linalg.solve(square, error[..., None])[..., 0]
-    goal = q + pull + np.einsum("eij,ei->ej", jacobian, solved)
-    np.clip(goal, panda.RANGE[:, 0] + MARGIN_RAD, panda.RANGE[:, 1] - MARGIN_RAD, out=goal)
+    turn = pull + np.einsum("eij,ei->ej", jacobian, solved)
+    # A servo follows at lead / LAG_S: no more lead than the joint may run, even if it was held back and comes free. All
+    # joints are slowed together, which keeps the direction and the tilt (clipping each alone doubled the tilt).
+    coast = q + np.clip(velocity, -panda.VELOCITY, panda.VELOCITY) / HZ
+    room = np.where(turn > 0, np.maximum(q, coast) + _LEAD, np.minimum(q, coast) - _LEAD) - q
+    turn *= np.minimum(1.0, np.min(room / np.where(turn == 0, -1e-12, turn), axis=1))[:, None]
+    goal = np.clip(q + turn, panda.RANGE[:, 0] + MARGIN_RAD, panda.RANGE[:, 1] - MARGIN_RAD)
 
     controls = np.empty((len(q), 8))
     np.clip((goal - target) * HZ, -panda.VELOCITY, panda.VELOCITY, out=controls[:, :7])

@@ -168,7 +168,7 @@ class BlocksWorld:
             raise LudusError(f"actions of simulations {rows[:5].tolist()} contain NaN; they must lie in [-1, 1]")
         q, width = self._qpos[:, :7], self._qpos[:, 7] + self._qpos[:, 8]
         self._ctrl[:] = control.follow(
-            self._control, actions, self._tcp, self._tcp_mat, self._jac(), q, self._act, width
+            self._control, actions, self._tcp, self._tcp_mat, self._jac(), q, self._qvel[:, :7], self._act, width
         )
         self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
         np.greater(self._sensors, 0, out=self._touch)
