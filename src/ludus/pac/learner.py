@@ -7,8 +7,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +29,10 @@ FLOOR = 0.1
 BOOTSTRAP_ACTIONS = 4
 """Actions of the target policy averaged over in the Bellman target."""
 CHECK_EVERY = 50
+SHARDS = 2
+"""A batch is learned from in this many parts, each in a thread of its own, and prepared in as many more. Torch's own
+threads pay off little on matrices this small and hurt when cores are busy; and the number of these parts, unlike that of
+threads, may shape the result, because it is the same on every machine."""
 
 
 class Source(Protocol):
@@ -37,6 +41,21 @@ class Source(Protocol):
     @property
     def captions(self) -> tuple[str, ...]: ...
     def next(self) -> Batch: ...
+
+
+@dataclass
+class _Prepared:
+    """One batch, ready for the gradient step. The first of the K tried actions is the data's own."""
+
+    task: Tensor  # [B, task_size]
+    objects: Tensor  # [B, N, object_size]
+    words: Tensor  # [B, W]
+    actions: Tensor  # [B, A]
+    own: Tensor  # [B] 0 or 1
+    tried: Tensor  # [B, K, A] bins
+    goal: Tensor | None = None  # [B, atoms]
+    weights: Tensor | None = None  # [B, K]
+    kl: Tensor | None = None
 
 
 class Learner:
@@ -57,9 +76,10 @@ class Learner:
             self.online = Perceiver(config, self._features.task_size, self._features.object_size, len(spec.actions))
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.acting = copy.deepcopy(self.online).requires_grad_(False)
-        self._generator = torch.Generator().manual_seed(child(seed, "pac", "samples"))
+        self._parameters = list(self.online.parameters())
+        self._generators = [torch.Generator().manual_seed(child(seed, "pac", "samples", i)) for i in range(SHARDS)]
         self._optimiser = torch.optim.AdamW(
-            self.online.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self._support = torch.linspace(0, 1, config.value_atoms)
         self._centres = losses.bin_centres(config.action_bins)
@@ -81,81 +101,114 @@ class Learner:
         words, mentioned = map(torch.from_numpy, self._reader.table(source.captions))
         sums: dict[str, Tensor] = {}
         started, waited = time.perf_counter(), 0.0
-        with ThreadPoolExecutor(1) as background:  # the next batch is drawn while this one is learned from
-            coming = background.submit(source.next)
+        with ThreadPoolExecutor(2 * SHARDS + 1) as pool:
+
+            def prepare(drawn: Future[Batch]) -> list[Future[_Prepared]]:
+                return [pool.submit(self._prepare, drawn, i, words, mentioned) for i in range(SHARDS)]
+
+            drawn = pool.submit(source.next)
+            coming = prepare(drawn)
             for done in range(1, updates + 1):
                 before = time.perf_counter()
-                batch = coming.result()
+                wait([drawn])
                 waited += time.perf_counter() - before
+                shards = [future.result() for future in coming]
                 if done < updates:
-                    coming = background.submit(source.next)
-                for name, value in self._update(batch, words, mentioned).items():
+                    drawn = pool.submit(source.next)
+                    coming = prepare(drawn)
+                metrics = self._descend(shards, pool)
+                # The next batch's targets come from the networks before this update, always: half the work runs beside
+                # the other half, and what is computed does not depend on which half is faster.
+                wait(coming)
+                self._follow()
+                for name, value in metrics.items():
                     sums[name] = sums.get(name, torch.zeros(())) + value
                 if done % CHECK_EVERY == 0 or done == updates:
                     self._check(sums, done)
                 if progress is not None:
                     progress(1)
         seconds = time.perf_counter() - started
-        metrics = {name: float(value) / updates for name, value in sums.items()}
-        return metrics | {"time/updates_per_s": updates / seconds, "time/data_wait_share": waited / seconds}
+        means = {name: float(value) / updates for name, value in sums.items()}
+        return means | {"time/updates_per_s": updates / seconds, "time/data_wait_share": waited / seconds}
 
-    def _update(self, batch: Batch, words: Tensor, mentioned: Tensor) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def _prepare(self, drawn: Future[Batch], shard: int, words: Tensor, mentioned: Tensor) -> _Prepared:
+        """All that needs no gradient, for one shard of the batch: features, the Bellman target, sampled actions and
+        their weights."""
+        batch, generator = _part(drawn.result(), shard), self._generators[shard]
         c, b = self.config, len(batch.actions)
         skills = torch.from_numpy(batch.skills)
         words, mentioned = words[skills], mentioned[skills]
         both = torch.cat([self._features.pack(batch.observations), self._features.pack(batch.next_observations)])
         task, objects = self._features(both, mentioned.repeat(2, 1))
         actions = torch.from_numpy(batch.actions)
-        taken = losses.to_bins(actions, c.action_bins)
+        taken = losses.to_bins(actions, c.action_bins)[:, None]
         own = torch.from_numpy(batch.own).float()
+        prepared = _Prepared(task[:b], objects[:b], words, actions, own, tried=taken)
+        if c.alpha == 1 and c.beta == 0:
+            return prepared
+        z, about = self.target.encode(task, objects, words.repeat(2, 1))
+        logits = self.target.policy(z, about)
+        then = losses.sample_bins(logits[b:], BOOTSTRAP_ACTIONS, generator)
+        future = self.target.value(z[b:], about[b:], self._centres[then]).softmax(-1).mean(1)
         scale = 1 - c.gamma  # rewards in [0, 1] -> values in [0, 1]
         returns, discounts = torch.from_numpy(batch.returns) * scale, torch.from_numpy(batch.discounts)
-
-        z, about = self.online.encode(task[:b], objects[:b], words)
-        logits = self.online.policy(z, about)
-        metrics: dict[str, Tensor] = {}
-        # behaviour cloning, only where the action was meant for this caption (METHOD, "Recipe")
-        cloned = losses.log_prob(logits, taken[:, None])[:, 0]
-        bc = -(cloned * own).sum() / own.sum().clamp(min=1)
-        loss = c.alpha * bc
-        metrics["bc"] = bc
-        if c.alpha < 1 or c.beta > 0:
-            with torch.no_grad():
-                target_z, target_about = self.target.encode(task, objects, words.repeat(2, 1))
-                target_logits = self.target.policy(target_z, target_about)
-                then = losses.sample_bins(target_logits[b:], BOOTSTRAP_ACTIONS, self._generator)
-                future = self.target.value(target_z[b:], target_about[b:], self._centres[then]).softmax(-1).mean(1)
-                goal = losses.bellman_target(future, returns, discounts, self._support)
-            value_logits = self.online.value(z, about, actions[:, None])[:, 0]
-            critic = losses.critic(value_logits, goal)
-            loss = loss + c.beta * critic
-            metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
+        prepared.goal = losses.bellman_target(future, returns, discounts, self._support)
         if c.alpha < 1:
-            with torch.no_grad():
-                sampled = losses.sample_bins(target_logits[:b], c.action_samples, self._generator)
-                tried = torch.cat([sampled, taken[:, None]], dim=1)
-                q = self.target.value(target_z[:b], target_about[:b], self._centres[tried]).softmax(-1) @ self._support
-                weights, kl = losses.improvement_weights(q, c.eta)
-            improvement = -(weights * losses.log_prob(logits, tried)).sum(-1).mean()
-            loss = loss + (1 - c.alpha) * improvement
-            metrics |= {"improvement": improvement, "weights_kl": kl}
-        metrics |= {"loss": loss, "entropy": torch.distributions.Categorical(logits=logits.detach()).entropy().mean()}
+            sampled = losses.sample_bins(logits[:b], c.action_samples, generator)
+            prepared.tried = torch.cat([taken, sampled], dim=1)
+            tried = self._centres[prepared.tried]
+            q = self.target.value(z[:b], about[:b], tried).softmax(-1) @ self._support
+            prepared.weights, prepared.kl = losses.improvement_weights(q, c.eta)
+        return prepared
 
-        rate = c.learning_rate * self._schedule()
+    def _descend(self, shards: list[_Prepared], pool: ThreadPoolExecutor) -> dict[str, Tensor]:
+        """One step of the optimiser on the mean loss of the shards."""
+        others = [pool.submit(self._gradient, shard) for shard in shards[1:]]
+        results = [self._gradient(shards[0]), *[o.result() for o in others]]
+        for parameter, *gradients in zip(self._parameters, *[g for g, _ in results], strict=True):
+            parameter.grad = sum(gradients[1:], gradients[0]) / len(shards)  # in a fixed order: the same bits always
         for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        self._optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.online.parameters(), c.grad_clip)
+            group["lr"] = self.config.learning_rate * self._schedule()
+        torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
         self._optimiser.step()
         self.updates += 1
-        with torch.no_grad():
-            online = list(self.online.parameters())
-            # the average forgets the first weights quickly, then settles to its horizon
-            acting = max(c.acting_ema, 1 / (self.updates + 1))
-            torch._foreach_lerp_(list(self.target.parameters()), online, c.target_ema)
-            torch._foreach_lerp_(list(self.acting.parameters()), online, acting)
-        return {k: v.detach() for k, v in metrics.items()}
+        return {k: torch.stack([m[k] for _, m in results]).mean() for k in results[0][1]}
+
+    def _gradient(self, x: _Prepared) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """The three losses of one shard and their gradient."""
+        c = self.config
+        z, about = self.online.encode(x.task, x.objects, x.words)
+        logits = self.online.policy(z, about)
+        log_probs = losses.log_prob(logits, x.tried)  # the action of the data first, then the sampled ones
+        # behaviour cloning, only where the action was meant for this caption (METHOD, "Recipe")
+        bc = -(log_probs[:, 0] * x.own).sum() / x.own.sum().clamp(min=1)
+        loss = c.alpha * bc
+        metrics = {"bc": bc}
+        if x.goal is not None:
+            value_logits = self.online.value(z, about, x.actions[:, None])[:, 0]
+            critic = losses.critic(value_logits, x.goal)
+            loss = loss + c.beta * critic
+            metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
+        if x.weights is not None:
+            improvement = -(x.weights * log_probs).sum(-1).mean()
+            loss = loss + (1 - c.alpha) * improvement
+            metrics |= {"improvement": improvement, "weights_kl": x.kl}
+        probabilities = logits.detach().softmax(-1)
+        entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(-1).mean()
+        metrics |= {"loss": loss, "entropy": entropy}
+        # parameters without a part in this loss (the critic's under plain cloning) get zeros
+        gradient = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+        return gradient, {k: v.detach() for k, v in metrics.items()}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The target and the acting weights move towards the online ones."""
+        online = list(self.online.parameters())
+        # the average forgets the first weights quickly, then settles to its horizon
+        acting = max(self.config.acting_ema, 9 / (self.updates + 10))
+        torch._foreach_lerp_(list(self.target.parameters()), online, self.config.target_ema)
+        torch._foreach_lerp_(list(self.acting.parameters()), online, acting)
 
     def _schedule(self) -> float:
         warm = min(1.0, (self.updates + 1) / 100)
@@ -187,7 +240,7 @@ class Learner:
             "target": self.target.state_dict(),
             "acting": self.acting.state_dict(),
             "optimiser": self._optimiser.state_dict(),
-            "generator": self._generator.get_state(),
+            "generators": [g.get_state() for g in self._generators],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
@@ -217,5 +270,12 @@ class Learner:
         for name in ("online", "target", "acting"):
             getattr(learner, name).load_state_dict(state[name])
         learner._optimiser.load_state_dict(state["optimiser"])
-        learner._generator.set_state(state["generator"])
+        for generator, kept in zip(learner._generators, state["generators"], strict=True):
+            generator.set_state(kept)
         return learner
+
+
+def _part(batch: Batch, shard: int) -> Batch:
+    rows = slice(shard, None, SHARDS)
+    fields = {f: getattr(batch, f) for f in batch.__dataclass_fields__}
+    return Batch(**{f: {g: a[rows] for g, a in v.items()} if isinstance(v, dict) else v[rows] for f, v in fields.items()})

@@ -21,7 +21,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.norm_q, self.norm_kv, self.norm_f = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
 
     def keys(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of `[B, N, D]`, so that they can serve several calls."""
@@ -51,16 +51,16 @@ class Perceiver(nn.Module):
         super().__init__()
         width = config.width
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
-        self.caption = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
-        self.task_in = nn.Sequential(nn.Linear(task_size + width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-        self.object_in = nn.Sequential(nn.Linear(object_size, width), nn.GELU(), nn.Linear(width, width))
+        self.caption = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.task_in = nn.Sequential(nn.Linear(task_size + width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.object_in = nn.Sequential(nn.Linear(object_size, width), nn.ReLU(), nn.Linear(width, width))
         self.latents = nn.Parameter(torch.randn(config.latents, width) * 0.5)
         self.read = Attention(width, config.heads)
         self.blocks = nn.ModuleList(Attention(width, config.heads) for _ in range(config.blocks))
         self.action_queries = nn.Parameter(torch.randn(n_actions, width) * 0.5)
         self.policy_read = Attention(width, config.heads)
         self.policy_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.action_bins))
-        self.action_in = nn.Sequential(nn.Linear(3 * n_actions, width), nn.GELU(), nn.Linear(width, width))
+        self.action_in = nn.Sequential(nn.Linear(3 * n_actions, width), nn.ReLU(), nn.Linear(width, width))
         self.value_read = Attention(width, config.heads)
         self.value_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.value_atoms))
 
