@@ -32,7 +32,12 @@ def _findings() -> Iterator[Finding]:
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     yield "cores", cores >= 2, f"{cores}, load {load:.1f}", "" if cores >= 2 else "a run on one core takes long"
     memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
-    yield "memory", memory_gb >= 4, f"{memory_gb:.0f} GB", "" if memory_gb >= 4 else "4 GB are needed; try --preset tiny"
+    yield (
+        "memory",
+        memory_gb >= 4,
+        f"{memory_gb:.0f} GB",
+        "" if memory_gb >= 4 else "4 GB are needed; try --preset tiny",
+    )
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     yield "disk here", free_gb >= 2, f"{free_gb:.0f} GB free", "" if free_gb >= 2 else "a run keeps about 1 GB"
     yield _opengl()

@@ -15,15 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ludus.data.sampler import Sampler
 from ludus.experiment.build import Parts, build
+from ludus.experiment.report import write_report
+from ludus.experimenter.roles import Attempt
 from ludus.lab.actors import SeedActor, seed_jobs
-from ludus.lab.analysis import add_point, stop
+from ludus.lab.analysis import add_point, pool, stop
 from ludus.lab.curriculum import attempts_of, fill_gaps, skill_cards
 from ludus.lab.embodiment import Actor, Job, jobs_of
-from ludus.experimenter.roles import Attempt
 from ludus.pac.learner import Learner
 from ludus.record import Record
 from ludus.seeding import child
-from ludus.skills.library import SkillLibrary
 from ludus.types import Curve, Plan, Tally
 
 
@@ -38,10 +38,8 @@ def run(record: Record, console: Console) -> Path:
         for n in range(1, loop.config.experiment.rounds + 1):
             loop.round(n)
         loop.measure("after")
-        from ludus.experiment.report import write_report
-
         with loop.doing("writing the report", 1):
-            return write_report(record, world=parts.world)
+            return write_report(record, parts.world, parts.library)
 
 
 class Loop:
@@ -262,17 +260,6 @@ class _Task:
             if not self.progress.console.is_terminal:  # a log file gets a line per finished task
                 task = self.progress.tasks[self.task]
                 self.progress.console.print(f"{task.description} ({task.elapsed or 0:.0f} s)", highlight=False)
-
-
-def pool(tallies: Sequence[Tally], library: SkillLibrary) -> list[Tally]:
-    """Tallies added up per family: captions that differ only in the objects they mention."""
-    pooled: dict[str, list[Tally]] = {}
-    for tally in tallies:
-        pooled.setdefault(library.family(tally.caption), []).append(tally)
-    return [
-        Tally(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.ever for t in ts))
-        for f, ts in pooled.items()
-    ]
 
 
 def measure(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from ludus.experimenter.roles import AnalyseQuestion, Experimenter
 from ludus.lab.room import Room
+from ludus.skills.library import SkillLibrary
 from ludus.types import Curve, LudusError, Tally, Verdict
 
 Plot = Callable[[str, Curve], str | None]
@@ -38,6 +39,17 @@ def add_point(curve: Curve | None, updates: int, tally: Tally) -> Curve:
     if curve.updates and updates <= curve.updates[-1]:
         return curve
     return Curve(curve.caption, (*curve.updates, updates), (*curve.successes, tally.successes), (*curve.n, tally.n))
+
+
+def pool(tallies: Sequence[Tally], library: SkillLibrary) -> list[Tally]:
+    """Tallies added up per family: captions that differ only in the objects they mention."""
+    pooled: dict[str, list[Tally]] = {}
+    for tally in tallies:
+        pooled.setdefault(library.family(tally.caption), []).append(tally)
+    return [
+        Tally(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.ever for t in ts))
+        for f, ts in pooled.items()
+    ]
 
 
 def stop(verdicts: Sequence[Verdict]) -> bool:

@@ -31,8 +31,8 @@ BOOTSTRAP_ACTIONS = 4
 CHECK_EVERY = 50
 SHARDS = 2
 """A batch is learned from in this many parts, each in a thread of its own, and prepared in as many more. Torch's own
-threads pay off little on matrices this small and hurt when cores are busy; and the number of these parts, unlike that of
-threads, may shape the result, because it is the same on every machine."""
+threads pay off little on matrices this small and hurt when cores are busy; and the number of these parts, unlike that
+of threads, may shape the result, because it is the same on every machine."""
 
 
 class Source(Protocol):
@@ -278,4 +278,6 @@ class Learner:
 def _part(batch: Batch, shard: int) -> Batch:
     rows = slice(shard, None, SHARDS)
     fields = {f: getattr(batch, f) for f in batch.__dataclass_fields__}
-    return Batch(**{f: {g: a[rows] for g, a in v.items()} if isinstance(v, dict) else v[rows] for f, v in fields.items()})
+    return Batch(
+        **{f: {g: a[rows] for g, a in v.items()} if isinstance(v, dict) else v[rows] for f, v in fields.items()}
+    )

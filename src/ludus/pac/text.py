@@ -1,7 +1,7 @@
 """Captions as the policy reads them: which objects are mentioned, and the words around them.
 
-A world's object names are known, so what a caption refers to is read off exactly, not learned (METHOD: a policy that had
-to find the roles by attention never learned to stack). The remaining words, the *verb*, become learned embeddings over
+A world's object names are known, so what a caption refers to is read off exactly, not learned (METHOD: a policy that
+had to find the roles by attention never learned to stack). The remaining words, the *verb*, become learned embeddings over
 hashed words, so a new combination of known words needs no new table.
 """
 

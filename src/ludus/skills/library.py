@@ -1,4 +1,4 @@
-"""Skills as data: a caption, a reward expression, a success expression; and the library that scores observations by them."""
+"""Skills as data: a caption, a reward and a success expression; and the library that scores observations by them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ludus.skills import expression
 from ludus.skills.expression import Expression, canonical
-from ludus.skills.predicates import Vocabulary
+from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError, Observations, unknown
 
 CHUNK = 8192
@@ -138,6 +138,11 @@ class SkillLibrary:
     def mentioned(self, caption: str) -> tuple[str, ...]:
         """The objects that a text names, in order of first mention."""
         return tuple(dict.fromkeys(self._names[m.lower()] for m in self._pattern.findall(caption)))
+
+    def family(self, caption: str) -> str:
+        """The caption with the objects it names replaced by X, Y, Z in order of mention: 'stack X on Y'."""
+        names = self.mentioned(caption)
+        return self._pattern.sub(lambda m: "XYZUVW"[names.index(self._names[m.group().lower()]) % 6], caption)
 
     @cached_property
     def _names(self) -> dict[str, str]:

@@ -36,19 +36,21 @@ YAW_GAIN = 5.0
 """Action per radian."""
 YAW_LIMIT = 1.3
 """The workspace's yaw range, rad."""
-LIFT_HEIGHT = 0.15
+LIFT_HEIGHT = 0.13
 """Where `lift` brings a block's centre, m."""
+HOVER_GAP = 0.02
+"""Air kept between a hovering block and the one below, m."""
 LEAVE_HEIGHT = 0.10
 """How far above a placed block the gripper withdraws, m."""
-FINGERTIP = 0.012
-"""How far the fingers reach below the tool centre, m."""
+FINGERTIP = 0.009
+"""How far the pads reach below the tool centre, m."""
 SAFE = 0.012
 """Vertical gap kept to blocks travelled over, m."""
 REACH_AROUND = 0.085
 """Blocks nearer than this (m, horizontal) to the gripper's path must be travelled over, not past."""
 FREE_RADIUS = 0.085
 """A spot on the table is free if no other block's centre is nearer than this, m: room for fingers on any side."""
-BESIDE_GAP = 0.003
+BESIDE_GAP = 0.008
 """Gap left between blocks put side by side, m."""
 BURST_STEPS = (5, 15)
 """Shortest and longest burst of random actions, control steps."""
@@ -307,6 +309,7 @@ def _move(scene: _Scene, job: _Job) -> np.ndarray:
     goal[placing] = np.where(astray[:, None], aside, job.goal)[placing]
     goal[lifting, 2] = LIFT_HEIGHT
     hovering = placing & ~astray & (job.verb == "hover")
+    goal[hovering, 2] += HOVER_GAP
     error = np.linalg.norm((goal - point)[:, :2], axis=-1)
 
     # Yaw: fingers along an edge of the block, on the side with most room; with a block in hand, along its place's.

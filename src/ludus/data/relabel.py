@@ -1,0 +1,132 @@
+"""Rewards are functions of logged observations: computed here per (shard, skill) and cached, never stored in episodes.
+
+A new skill costs only its own column. `outcomes` scores the segments of episodes with the same functions, so success
+seen while acting and success found later cannot differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from ludus.data.store import EpisodeStore, Shard
+from ludus.record import files
+from ludus.skills.library import SkillLibrary
+from ludus.types import Episode, Observations, Outcome
+
+
+def outcomes(library: SkillLibrary, episodes: Sequence[Episode]) -> list[Outcome]:
+    """Every segment of every episode, scored by the library's skill of its caption; in order.
+
+    Raises:
+        LudusError: a caption that is not in the library.
+    """
+    found: dict[tuple[int, int], Outcome] = {}
+    spans: dict[str, list[tuple[int, int, int, int]]] = {}
+    for i, episode in enumerate(episodes):
+        for j, (segment, first, end) in enumerate(episode.spans()):
+            spans.setdefault(segment.caption, []).append((i, j, first, end))
+    for caption, places in spans.items():
+        groups = episodes[places[0][0]].observations
+        parts = {
+            g: np.concatenate([episodes[i].observations[g][a + 1 : z + 1] for i, _, a, z in places]) for g in groups
+        }
+        rewards, success = library.score(parts, [caption])
+        start = 0
+        for i, j, first, end in places:
+            r, s = rewards[0, start : start + end - first], success[0, start : start + end - first]
+            start += end - first
+            found[i, j] = Outcome(
+                episode=episodes[i].id,
+                segment=j,
+                caption=caption,
+                skill=library[caption].hash,
+                success=bool(s[-1]),
+                ever=bool(s.any()),
+                reward=float(r.mean(dtype=np.float64)),
+            )
+    return [found[key] for key in sorted(found)]
+
+
+class Relabeller:
+    """Scores whole shards under skills, keeping the columns in `<run>/relabel/<shard>/`.
+
+    A column belongs to a shard's checksum and a skill's hash. Predicates are code, which a hash of a skill's text does
+    not see: so cached columns are compared with a fresh look at the shard's first rows before they are believed.
+    """
+
+    spot_check_rows = 256
+
+    def __init__(self, store: EpisodeStore, library: SkillLibrary):
+        self.store = store
+        self.library = library
+
+    def outcomes(self, episode: Episode) -> list[Outcome]:
+        """The episode's segments, each scored by its skill."""
+        return outcomes(self.library, [episode])
+
+    def columns(self, shard: Shard, captions: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Reward `[n_skills, sum(T_i + 1)]` float32 and success, same shape, bool, of every observation of a shard; for
+        `captions`, by default the whole library's."""
+        captions = self.library.captions if captions is None else captions
+        hashes = [self.library[c].hash for c in captions]
+        observations = self.store.observations(shard)
+        n = len(next(iter(observations.values())))
+        reward, success = np.empty((len(captions), n), np.float32), np.empty((len(captions), n), bool)
+        cached = self._cached(shard, n)
+        known = [i for i, h in enumerate(hashes) if h in cached]
+        for i in known:
+            reward[i], success[i] = cached[hashes[i]]
+        if known and not self._believable(observations, [captions[i] for i in known], reward[known], success[known]):
+            known = []
+        new = sorted(set(range(len(captions))) - set(known))
+        if new:
+            reward[new], success[new] = self.library.score(observations, [captions[i] for i in new])
+            self._keep(shard, {hashes[i]: (reward[i], success[i]) for i in new})
+        return reward, success
+
+    def _folder(self, shard: Shard):
+        return self.store.record.path("relabel", f"{shard.name.removesuffix('.safetensors')}.{shard.checksum[:12]}")
+
+    def _cached(self, shard: Shard, n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Skill hash -> columns. An unreadable file counts as absent: it can be computed again."""
+        columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for path in sorted(self._folder(shard).glob("*.safetensors")):
+            try:
+                tensors = load_file(path)
+            except (OSError, SafetensorError):
+                continue
+            for name, reward in tensors.items():
+                skill, _, what = name.partition(".")
+                if what == "reward" and reward.shape == (n,) and f"{skill}.success" in tensors:
+                    columns[skill] = (reward, tensors[f"{skill}.success"])
+        return columns
+
+    def _believable(
+        self, observations: Observations, captions: list[str], reward: np.ndarray, success: np.ndarray
+    ) -> bool:
+        k = self.spot_check_rows
+        fresh_reward, fresh_success = self.library.score({g: v[:k] for g, v in observations.items()}, captions)
+        # Not bit for bit: a vectorised tanh may round its last bit otherwise at another place of an array.
+        return np.allclose(fresh_reward, reward[:, :k], atol=1e-4) and bool(
+            np.mean(fresh_success != success[:, :k]) < 0.001
+        )
+
+    def _keep(self, shard: Shard, columns: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+        if not self.store.record.writable:
+            return
+        tensors = {f"{h}.reward": r for h, (r, _) in columns.items()} | {
+            f"{h}.success": s for h, (_, s) in columns.items()
+        }
+        name = hashlib.blake2b(" ".join(sorted(columns)).encode(), digest_size=6).hexdigest()
+        path = self._folder(shard) / f"{name}.safetensors"
+        try:
+            files.write(path, save(tensors))
+        except OSError as error:
+            if not files.is_full(error):
+                raise
+            # A cache: without room for it the run goes on, and the next commit will say that the disk is full.

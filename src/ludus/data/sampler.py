@@ -1,0 +1,280 @@
+"""Batches for the learner: (transition, skill, relabelled n-step return), drawn from everything in RAM.
+
+Reward of transition t under a skill is that of the observation it leads to:
+`(1 - sparse) * dense(o[t+1]) + sparse * success(o[t+1])`. The window of a transition is up to `n_step` steps, cut at the
+end of its *span* when the label is the command it was collected under (what follows was done under another command),
+else at the end of the episode. Nothing here is terminal: discounts are gamma^steps, never 0.
+
+Batch i is drawn by the named child seed (seed, 'batch', i): so the cursor is one number, and batches do not depend on
+when the sampler was made or refreshed, only on what the store holds when they are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ludus.config import PACConfig, SamplingConfig
+from ludus.data.relabel import Relabeller
+from ludus.data.store import EpisodeStore, Shard
+from ludus.seeding import rng
+from ludus.skills.library import SkillLibrary
+from ludus.types import Batch, LudusError
+
+FAR = 0x7FFF
+"""Distance of a success that never comes; longer distances are cut to it."""
+NOW = 0x8000
+"""Bit of `_Rows.soon` that says: succeeded at this very observation."""
+
+
+@dataclass
+class _Rows:
+    """Everything of some shards, one row per observation; rows of an episode are adjacent, in time."""
+
+    observations: np.ndarray  # [N, D] float32, groups side by side
+    actions: np.ndarray  # [N, A] float32; the last row of an episode has no action, zeros stand there
+    command: np.ndarray  # [N] int32: index into `Sampler._commands` of what was told; -1 in last rows
+    source: np.ndarray  # [N] int16: index into `Sampler._sources`
+    span_end: np.ndarray  # [N] int32: row of the last observation of the span
+    episode_end: np.ndarray  # [N] int32: row of the last observation of the episode
+    reward: np.ndarray  # [S, N] float32, dense and sparse mixed
+    soon: np.ndarray  # [N, S] uint16: steps to the next success after this row (FAR: none), plus NOW
+
+
+class Sampler:
+    """Draws `Batch`es. Needs about 4 (D + A + S) + 2 S bytes per transition: 0.3 GB for 500,000 transitions of three
+    blocks under 40 skills.
+
+    Args:
+        pac: gives gamma, n_step and batch_size.
+        sampling: shares of the labels; the reward's mix; `horizon` and `balance`.
+        seed: the run's seed.
+        shares: prefix of collecting steps -> share of the draws, e.g. {'seed-data': 0.5, 'round': 0.5}; by default every
+            transition is as likely as any other. Episodes of no prefix are left out.
+
+    Raises:
+        LudusError: an empty store, shares of labels that do not fit into 1.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        library: SkillLibrary,
+        pac: PACConfig,
+        sampling: SamplingConfig,
+        seed: int,
+        *,
+        shares: Mapping[str, float] | None = None,
+    ):
+        if not (0 <= sampling.own and 0 <= sampling.achieved and sampling.own + sampling.achieved <= 1 + 1e-9):
+            raise LudusError(
+                f"sampling.own {sampling.own} and sampling.achieved {sampling.achieved} are shares; "
+                f"each at least 0, together at most 1"
+            )
+        self.batch_size = pac.batch_size
+        self._store = store
+        self._library = library
+        self._gamma = np.float32(pac.gamma) ** np.arange(pac.n_step + 1, dtype=np.float32)
+        self._n_step = pac.n_step
+        self._sampling = sampling
+        self._seed = seed
+        self._shares = dict(shares) if shares is not None else None
+        self._batches = 0
+        self._shards: list[Shard] = []
+        self._commands: list[str] = []
+        self._sources: list[str] = []
+        self._rows: _Rows | None = None
+        self._groups: dict[str, slice] = {}
+        self.refresh()
+        if self._rows is None:
+            raise LudusError(f"the store {store.record.directory} holds no episodes to sample; collect some first")
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """What `Batch.skills` indexes; grows with the library."""
+        return tuple(self._library.captions)
+
+    @property
+    def n_transitions(self) -> int:
+        return len(self._order)
+
+    def state(self) -> dict[str, int]:
+        """The cursor: JSON."""
+        return {"batches": self._batches}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Continue where `state` was taken, given the same store and library."""
+        self._batches = int(state["batches"])
+
+    # --- drawing -----------------------------------------------------------------------------------------------
+
+    def next(self) -> Batch:
+        """The next batch; fresh arrays."""
+        draw = rng(self._seed, "batch", self._batches)
+        self._batches += 1
+        rows = self._rows
+        assert rows is not None
+        row = self._draw_rows(draw)
+        own = self._skill_of_command[rows.command[row]]
+        skill = self._draw_skills(draw, rows.soon[row], own)
+        is_own = skill == own
+        end = np.where(is_own, rows.span_end[row], rows.episode_end[row])
+        n = np.minimum(end - row, self._n_step)
+        ahead = np.arange(self._n_step)
+        inside = ahead < n[:, None]
+        reached = np.minimum(row[:, None] + 1 + ahead, end[:, None])
+        rewards = rows.reward[skill[:, None], reached]
+        returns = np.where(inside, rewards, 0) @ self._gamma[:-1]
+        now, then = rows.observations.take(row, axis=0), rows.observations.take(row + n, axis=0)
+        return Batch(
+            observations={g: now[:, s] for g, s in self._groups.items()},
+            actions=rows.actions.take(row, axis=0),
+            next_observations={g: then[:, s] for g, s in self._groups.items()},
+            returns=returns,
+            discounts=self._gamma[n],
+            skills=skill,
+            own=is_own,
+        )
+
+    def _draw_rows(self, draw: np.random.Generator) -> np.ndarray:
+        """`[B]` rows: a stratum by its weight, then any transition in it."""
+        stratum = np.searchsorted(self._stratum_ends, draw.random(self.batch_size), side="right")
+        start, size = self._stratum_start[stratum], self._stratum_size[stratum]
+        return self._order[start + draw.integers(0, size)]
+
+    def _draw_skills(self, draw: np.random.Generator, soon: np.ndarray, own: np.ndarray) -> np.ndarray:
+        """`[B]` labels: own command, achieved in hindsight, or any. Where nothing is achieved the own command stands;
+        where that is unknown to the library, any skill."""
+        kind, pick = draw.random((2, self.batch_size))
+        skill = draw.integers(0, soon.shape[1], self.batch_size)
+        near = (soon & FAR) <= self._sampling.horizon
+        fresh = near & (soon < NOW)  # not yet so at this observation: something to be done
+        candidates = np.where(fresh.any(1, keepdims=True), fresh, near)
+        ranks = candidates.cumsum(1)
+        chosen = np.argmax(ranks > (pick * ranks[:, -1])[:, None].astype(np.int64), axis=1)
+        hindsight = (kind >= self._sampling.own) & (kind < self._sampling.own + self._sampling.achieved)
+        achieved = hindsight & (ranks[:, -1] > 0)
+        told = (kind < self._sampling.own) | (hindsight & ~achieved)
+        return np.where(achieved, chosen, np.where(told & (own >= 0), own, skill))
+
+    # --- loading -----------------------------------------------------------------------------------------------
+
+    def refresh(self, library: SkillLibrary | None = None) -> None:
+        """Take in what the store holds by now, and the skills that `library` has more.
+
+        Raises:
+            LudusError: `library` does not begin with the skills known before (labels would change their meaning).
+        """
+        old = [s.hash for s in self._library]
+        library = library or self._library
+        new = [s.hash for s in library]
+        if new[: len(old)] != old:
+            raise LudusError("the sampler's library may only grow at its end; make a new Sampler for another library")
+        relabeller = Relabeller(self._store, library)
+        if len(new) > len(old) and self._rows is not None:
+            added = tuple(library.captions)[len(old) :]
+            columns = [relabeller.columns(s, added) for s in self._shards]
+            reward, soon = self._scored(columns, self._rows.episode_end)
+            self._rows.reward = np.concatenate([self._rows.reward, reward])
+            self._rows.soon = np.concatenate([self._rows.soon, soon], axis=1)
+        self._library = library
+        fresh = self._store.shards()[len(self._shards) :]
+        if fresh:
+            parts = [self._rows] if self._rows is not None else []
+            first = 0 if self._rows is None else len(self._rows.actions)
+            for shard in fresh:
+                parts.append(self._load(shard, relabeller, first))
+                first += len(parts[-1].actions)
+            # Field by field, so that no more than one array is in memory twice.
+            self._rows = parts[0]
+            for name in _Rows.__dataclass_fields__:
+                setattr(parts[0], name, np.concatenate([_take(p, name) for p in parts], 1 if name == "reward" else 0))
+            self._shards += fresh
+        if self._rows is not None:
+            self._stratify()
+
+    def _load(self, shard: Shard, relabeller: Relabeller, first: int) -> _Rows:
+        observations, actions = self._store.observations(shard), self._store.actions(shard)
+        if not self._groups:
+            start = 0
+            for name, array in observations.items():
+                self._groups[name] = slice(start, start + array.shape[1])
+                start += array.shape[1]
+        n = shard.n_steps + len(shard.episodes)
+        wide = np.concatenate([observations[g] for g in self._groups], axis=1)
+        acted = np.zeros((n, actions.shape[1]), np.float32)
+        command, source = np.full(n, -1, np.int32), np.zeros(n, np.int16)
+        span_end, episode_end = np.zeros(n, np.int32), np.zeros(n, np.int32)
+        for e in shard.episodes:
+            o, a = e.first_action + e.place, e.first_action
+            last = o + e.n_steps
+            acted[o:last] = actions[a : a + e.n_steps]
+            source[o : last + 1] = _index(self._sources, e.step)
+            span_end[last] = episode_end[o : last + 1] = last
+            ends = [s.start for s in e.segments[1:]] + [e.n_steps]
+            for segment, end in zip(e.segments, ends, strict=True):
+                command[o + segment.start : o + end] = _index(self._commands, segment.caption)
+                span_end[o + segment.start : o + end] = o + end
+        reward, soon = self._scored([relabeller.columns(shard)], episode_end)
+        return _Rows(wide, acted, command, source, span_end + first, episode_end + first, reward, soon)
+
+    def _scored(
+        self, columns: Sequence[tuple[np.ndarray, np.ndarray]], episode_end: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mixed reward `[S, N]` and `soon` `[N, S]` from the columns of adjacent shards."""
+        sparse = np.float32(self._sampling.sparse)
+        reward = np.concatenate([(1 - sparse) * r + sparse * s for r, s in columns], axis=1)
+        n_skills, n = reward.shape
+        soon = np.empty((n, n_skills), np.uint16)
+        rows = np.arange(n)
+        for i in range(n_skills):
+            success = np.concatenate([s[i] for _, s in columns])
+            here = np.where(success, rows, n + FAR)
+            following = np.append(np.minimum.accumulate(here[::-1])[::-1][1:], n + FAR)  # next success after the row
+            distance = np.where(following <= episode_end, np.minimum(following - rows, FAR), FAR)
+            soon[:, i] = distance.astype(np.uint16) | np.where(success, np.uint16(NOW), np.uint16(0))
+        return reward, soon
+
+    def _stratify(self) -> None:
+        """Sort transitions into strata: by share of their source and, to balance, by command."""
+        assert self._rows is not None
+        position = {c: i for i, c in enumerate(self.captions)}
+        # One more at the end, for the -1 of last rows.
+        self._skill_of_command = np.array([position.get(c, -1) for c in self._commands] + [-1])
+        rows = np.flatnonzero(self._rows.command >= 0).astype(np.int32)
+        shares = self._shares if self._shares is not None else {"": 1.0}
+        member = np.array([next((i for i, p in enumerate(shares) if s.startswith(p)), -1) for s in self._sources])
+        source = member[self._rows.source[rows]]
+        rows, source = rows[source >= 0], source[source >= 0]
+        if not len(rows):
+            raise LudusError(f"no episode is of a step that starts with one of {list(shares)}")
+        n_commands = len(self._commands) if self._sampling.balance else 1
+        stratum = source.astype(np.int64) * n_commands
+        if self._sampling.balance:
+            stratum += self._rows.command[rows]
+        order = np.argsort(stratum, kind="stable")
+        names, start, size = np.unique(stratum[order], return_index=True, return_counts=True)
+        weight = size ** (1.0 - self._sampling.balance)
+        of = names // n_commands
+        for i, share in enumerate(shares.values()):
+            if (of == i).any():
+                weight[of == i] *= share / weight[of == i].sum()
+        if not weight.sum() > 0:
+            raise LudusError(f"all episodes have the share 0 of the draws in {shares}; give one of them more")
+        self._order, self._stratum_start, self._stratum_size = rows[order], start, size
+        self._stratum_ends = np.cumsum(weight / weight.sum())
+        self._stratum_ends[-1] = 1.0
+
+
+def _index(names: list[str], name: str) -> int:
+    if name not in names:
+        names.append(name)
+    return names.index(name)
+
+
+def _take(rows: _Rows, name: str) -> np.ndarray:
+    array = getattr(rows, name)
+    setattr(rows, name, None)
+    return array

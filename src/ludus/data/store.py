@@ -1,0 +1,333 @@
+"""Append-only episodes: one safetensors shard per appended batch, indexed in the record by the commit of its step.
+
+A shard is written under a temporary name, flushed and renamed *before* the commit; an episode exists once the commit
+returned. A writer killed in between leaves a file that no row names: ignored here, overwritten when the step is redone.
+
+Arrays of a shard with n episodes of T_i steps, concatenated over its episodes in order:
+
+    observations/<group>   [sum(T_i + 1), size] float32
+    actions                [sum(T_i), A]        float32
+    snapshots              [n, S]               float64
+
+Knows no world: only that episodes of different fingerprints do not mix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from ludus.config import Config
+from ludus.record import Record, files, tables
+from ludus.types import Episode, LudusError, Observations, Segment, unknown
+
+PREFIX = "observations/"
+
+
+@dataclass(frozen=True)
+class EpisodeRow:
+    """An episode without its arrays."""
+
+    id: str
+    step: str  # the step that collected it, e.g. 'seed-data/3'
+    shard: str
+    place: int  # 0, 1, ... within its shard
+    n_steps: int
+    segments: tuple[Segment, ...]
+    actor: str
+    world: str
+    seed: int
+    start: str
+    ended: Any
+    info: dict[str, Any]
+    first_action: int  # row of its first action in the shard's actions; its first observation is this + place
+
+
+@dataclass(frozen=True)
+class Shard:
+    """All episodes of one append."""
+
+    name: str
+    checksum: str  # of the file
+    episodes: tuple[EpisodeRow, ...]
+
+    @property
+    def n_steps(self) -> int:
+        return sum(e.n_steps for e in self.episodes)
+
+
+class EpisodeStore:
+    """The episodes of a record. Cheap to make; each process may have its own.
+
+    `EpisodeStore.create(directory, config)` and `.open(directory)` make one that stands alone, with a record of its
+    own (`ludus collect`).
+    """
+
+    def __init__(self, record: Record):
+        self.record = record
+        self._folder = record.path("shards")
+        self._shards: list[Shard] = []
+        self._by_id: dict[str, EpisodeRow] = {}
+        self._last = {"shards": 0, "episodes": 0}
+        if record.writable:
+            for leftover in self._folder.glob("*.tmp"):
+                files.remove(leftover)
+        self._look()
+
+    @classmethod
+    def create(cls, directory: str | Path, config: Config) -> EpisodeStore:
+        return cls(Record.create(directory, config))
+
+    @classmethod
+    def open(cls, directory: str | Path, *, write: bool = True) -> EpisodeStore:
+        return cls(Record.open(directory, write=write))
+
+    # --- writing -----------------------------------------------------------------------------------------------
+
+    def append(self, episodes: Sequence[Episode], step: str | None = None) -> None:
+        """Store `episodes` as one shard. Inside an open step of the record they exist once it commits; outside of one
+        give `step`, which is then committed here.
+
+        Raises:
+            LudusError: NaN, wrong shapes, an id already there, episodes of another world, a full disk.
+        """
+        if not episodes:
+            return
+        opened = self.record.open_step
+        if opened is None and step is None:
+            raise LudusError(
+                "append needs an open step of the record, or the name of one: append(..., step='collect/1')"
+            )
+        with self.record.commit(step) if opened is None and step is not None else nullcontext(opened) as current:
+            assert current is not None
+            self._look()
+            self._check(episodes, [r for t, rows in current.rows if t is tables.episodes for r in rows])
+            count = current.count("shard")
+            # A step name has no dots, so no two steps share a file name.
+            name = current.name.replace("/", ".") + (f".{count}" if count else "") + ".safetensors"
+            data = save(_tensors(episodes), metadata={"format": "ludus-episodes/1"})
+            self.record.write_file(f"shards/{name}", data)
+            checksum = hashlib.blake2b(data, digest_size=16).hexdigest()
+            n_steps = sum(e.n_steps for e in episodes)
+            shard = {"name": name, "episodes": len(episodes), "transitions": n_steps, "checksum": checksum}
+            self.record.add_rows(tables.shards, [shard])
+            self.record.add_rows(tables.episodes, [_row(e, name, place) for place, e in enumerate(episodes)])
+
+    def _check(self, episodes: Sequence[Episode], pending: list[dict[str, Any]]) -> None:
+        first = episodes[0]
+        world = (
+            next(iter(self._by_id.values())).world if self._by_id else pending[0]["world"] if pending else first.world
+        )
+        layout = self._shapes(self._shards[0]) if self._shards else _shapes(first)
+        seen = {r["id"] for r in pending}
+        for e in episodes:
+            if e.world != world:
+                raise LudusError(
+                    f"episode {e.id!r} is of world {e.world}, this store ({self.record.directory}) holds world {world}; "
+                    f"episodes of two worlds do not mix: use another directory"
+                )
+            if e.id in self._by_id or e.id in seen:
+                raise LudusError(f"episode {e.id!r} is already in the store; ids name episodes once and for all")
+            seen.add(e.id)
+            _check_episode(e, layout)
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        self._look()
+        return len(self._by_id)
+
+    def ids(self) -> list[str]:
+        """Ids in the order of the commits."""
+        self._look()
+        return list(self._by_id)
+
+    @property
+    def n_steps(self) -> int:
+        """Transitions in all episodes."""
+        return sum(s.n_steps for s in self.shards())
+
+    def shards(self) -> list[Shard]:
+        """The shards in the order of the commits; a shard never changes."""
+        self._look()
+        return list(self._shards)
+
+    def rows(self) -> list[EpisodeRow]:
+        """The index of all episodes, in the order of the commits."""
+        self._look()
+        return list(self._by_id.values())
+
+    def load(self, id: str) -> Episode:
+        """One episode with its arrays, read from its part of the shard.
+
+        Raises:
+            LudusError: no such episode, or its shard is missing or broken.
+        """
+        if id not in self._by_id:
+            self._look()
+        if id not in self._by_id:
+            raise unknown("episode", id, list(self._by_id))
+        row = self._by_id[id]
+        with self._opened(row.shard) as shard:
+            a, o = row.first_action, row.first_action + row.place
+            return _episode(
+                row,
+                {g: shard.get_slice(PREFIX + g)[o : o + row.n_steps + 1] for g in _groups(shard)},
+                shard.get_slice("actions")[a : a + row.n_steps],
+                shard.get_slice("snapshots")[row.place : row.place + 1][0],
+            )
+
+    def __iter__(self) -> Iterator[Episode]:
+        for shard in self.shards():
+            observations, actions = self.observations(shard), self.actions(shard)
+            with self._opened(shard.name) as opened:
+                snapshots = opened.get_tensor("snapshots")
+            for row in shard.episodes:
+                a, o = row.first_action, row.first_action + row.place
+                parts = {g: v[o : o + row.n_steps + 1] for g, v in observations.items()}
+                yield _episode(row, parts, actions[a : a + row.n_steps], snapshots[row.place])
+
+    def observations(self, shard: Shard) -> Observations:
+        """Group -> `[sum(T_i + 1), size]` float32 of all episodes of a shard, one after the other."""
+        with self._opened(shard.name) as opened:
+            return {g: opened.get_tensor(PREFIX + g) for g in _groups(opened)}
+
+    def actions(self, shard: Shard) -> np.ndarray:
+        """`[sum(T_i), A]` float32 of all episodes of a shard, one after the other."""
+        with self._opened(shard.name) as opened:
+            return opened.get_tensor("actions")
+
+    def verify(self) -> None:
+        """Read every shard through and compare it with the checksum of its commit.
+
+        Raises:
+            LudusError: a shard is missing or differs.
+        """
+        for shard in self.shards():
+            path = self._folder / shard.name
+            if not path.is_file():
+                raise self._broken(shard.name, "it is missing")
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            if found != shard.checksum:
+                raise self._broken(shard.name, f"its checksum is {found}, committed was {shard.checksum}")
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take in what was committed since the last look."""
+        t = tables.shards
+        new = self.record.rows(t, t.c.number > self._last["shards"])
+        if not new:
+            return
+        t = tables.episodes
+        rows: dict[str, list[dict[str, Any]]] = {s["name"]: [] for s in new}
+        for row in self.record.rows(t, t.c.number > self._last["episodes"]):
+            if row["shard"] in rows:
+                rows[row["shard"]].append(row)
+                self._last["episodes"] = max(self._last["episodes"], row["number"])
+        for shard in new:
+            episodes, first = [], 0
+            for row in sorted(rows[shard["name"]], key=lambda r: r["place"]):
+                episodes.append(_index(row, first))
+                first += row["steps"]
+            self._shards.append(Shard(shard["name"], shard["checksum"], tuple(episodes)))
+            self._by_id.update((e.id, e) for e in episodes)
+            self._last["shards"] = shard["number"]
+
+    def _opened(self, name: str) -> Any:
+        path = self._folder / name
+        try:
+            return safe_open(path, framework="numpy")
+        except (OSError, SafetensorError) as error:
+            raise self._broken(name, str(error)) from error
+
+    def _broken(self, name: str, how: str) -> LudusError:
+        return LudusError(
+            f"shard {self._folder / name} cannot be read: {how}; restore it from a copy, or begin the run anew "
+            f"(same seed and configuration give the same episodes)"
+        )
+
+    def _shapes(self, shard: Shard) -> dict[str, int]:
+        with self._opened(shard.name) as opened:
+            return {k: opened.get_slice(k).get_shape()[1] for k in opened.keys()}  # noqa: SIM118
+
+
+def _tensors(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
+    tensors = {
+        PREFIX + g: np.concatenate([e.observations[g] for e in episodes]) for g in sorted(episodes[0].observations)
+    }
+    tensors["actions"] = np.concatenate([e.actions for e in episodes])
+    tensors["snapshots"] = np.stack([e.snapshot for e in episodes])
+    return {k: np.ascontiguousarray(v) for k, v in tensors.items()}
+
+
+def _shapes(episode: Episode) -> dict[str, int]:
+    arrays = {PREFIX + g: v for g, v in episode.observations.items()}
+    widths = {k: v.shape[-1] for k, v in (arrays | {"actions": episode.actions}).items()}
+    return widths | {"snapshots": len(episode.snapshot)}
+
+
+def _check_episode(e: Episode, layout: dict[str, int]) -> None:
+    arrays = {PREFIX + g: v for g, v in e.observations.items()} | {"actions": e.actions, "snapshots": e.snapshot}
+    if arrays.keys() != layout.keys():
+        raise LudusError(f"episode {e.id!r} has arrays {sorted(arrays)}, the store holds {sorted(layout)}")
+    for name, array in arrays.items():
+        rows = {"actions": (e.n_steps,), "snapshots": ()}.get(name, (e.n_steps + 1,))
+        dtype = np.float64 if name == "snapshots" else np.float32
+        if array.shape != (*rows, layout[name]) or array.dtype != dtype:
+            raise LudusError(
+                f"episode {e.id!r}: {name} is {array.dtype} {array.shape}, expected {dtype.__name__} "
+                f"{(*rows, layout[name])}"
+            )
+        if not np.isfinite(array).all():
+            step = np.argwhere(~np.isfinite(array))[0][0]
+            raise LudusError(f"episode {e.id!r}: {name} is not finite at row {step}; the simulation blew up there")
+    starts = [s.start for s in e.segments]
+    if e.n_steps < 1 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= e.n_steps:
+        raise LudusError(f"episode {e.id!r}: segments start at {starts}; they rise from 0 and stay below {e.n_steps}")
+
+
+def _row(e: Episode, shard: str, place: int) -> dict[str, Any]:
+    return {
+        "id": e.id,
+        "shard": shard,
+        "place": place,
+        "steps": e.n_steps,
+        "segments": [[s.start, s.caption, s.skill] for s in e.segments],
+        "actor": e.actor,
+        "world": e.world,
+        "seed": int(e.seed),
+        "start": e.start,
+        "ended": e.ended,
+        "info": dict(e.info),
+    }
+
+
+def _index(row: dict[str, Any], first_action: int) -> EpisodeRow:
+    same = ("id", "shard", "place", "actor", "world", "seed", "start", "ended", "info")
+    segments = tuple(Segment(*s) for s in row["segments"])
+    return EpisodeRow(
+        **{k: row[k] for k in same},
+        step=row["step"],
+        n_steps=row["steps"],
+        segments=segments,
+        first_action=first_action,
+    )
+
+
+def _episode(row: EpisodeRow, observations: Observations, actions: np.ndarray, snapshot: np.ndarray) -> Episode:
+    same = ("id", "segments", "actor", "world", "seed", "start", "ended", "info")
+    return Episode(observations=observations, actions=actions, snapshot=snapshot, **{k: getattr(row, k) for k in same})
+
+
+def _groups(shard: Any) -> list[str]:
+    return [k.removeprefix(PREFIX) for k in shard.keys() if k.startswith(PREFIX)]  # noqa: SIM118
