@@ -100,6 +100,7 @@ class BlocksWorld:
         first = self.model.body("red").id
         self._block_mat = b.bind("xmat")[:, first : first + n_blocks].reshape(n_envs, n_blocks, 3, 3)
         self._sensors = b.bind("sensordata").reshape(n_envs, n_blocks, 3)
+        self._warnings = b.warning[..., 1]  # counts
         self._fresh = b.state[0].copy()  # a simulation's default state
 
         self._control = np.zeros((n_envs, control.STATE))
@@ -123,9 +124,12 @@ class BlocksWorld:
             `[E, size]` per group, of every simulation.
 
         Raises:
-            LudusError: unknown start, or not as many seeds as simulations.
+            LudusError: unknown start, not as many seeds as simulations, or ids that are no simulations.
         """
-        rows = np.arange(self.n_envs) if ids is None else np.asarray(ids, dtype=np.int64)
+        E = self.n_envs
+        rows = np.arange(E) if ids is None else np.asarray(ids, dtype=np.int64)
+        if ids is not None and (rows.ndim != 1 or (np.diff(rows) <= 0).any() or (rows < 0).any() or (rows >= E).any()):
+            raise LudusError(f"ids = {list(ids)} must be increasing numbers of simulations, 0 to {E - 1}")
         starts = [start] * len(rows) if isinstance(start, str) else list(start)
         if len(seeds) != len(rows) or len(starts) != len(rows):
             raise LudusError(f"{len(seeds)} seeds and {len(starts)} starts for {len(rows)} simulations; give one each")
@@ -156,7 +160,7 @@ class BlocksWorld:
         """One control step of 0.05 s. See `World.step`.
 
         Raises:
-            LudusError: wrong shape, NaN, or before the first reset.
+            LudusError: wrong shape, NaN, before the first reset, or the physics blew up.
         """
         if not self._started:
             raise LudusError("step before reset; call reset(seeds) first")
@@ -171,6 +175,14 @@ class BlocksWorld:
             self._control, actions, self._tcp, self._tcp_mat, self._jac(), q, self._qvel[:, :7], self._act, width
         )
         self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
+        # MuJoCo puts a simulation that blew up back to its defaults and counts a warning: such data must not go on.
+        if np.count_nonzero(self._warnings) > 0:
+            broken = np.flatnonzero(self._warnings.any(1))
+            self._warnings[:] = 0
+            raise LudusError(
+                f"physics of simulations {broken[:5].tolist()} became unstable at timestep {self._timestep:.4g} s; "
+                "use a smaller timestep, or milder domain ranges"
+            )
         np.greater(self._sensors, 0, out=self._touch)
         return self.observe()
 
