@@ -1,8 +1,8 @@
 """Batches for the learner: (transition, skill, relabelled n-step return), drawn from everything in RAM.
 
 Reward of transition t under a skill is that of the observation it leads to:
-`(1 - sparse) * dense(o[t+1]) + sparse * success(o[t+1])`. The window of a transition is up to `n_step` steps, cut at the
-end of its *span* when the label is the command it was collected under (what follows was done under another command),
+`(1 - sparse) * dense(o[t+1]) + sparse * success(o[t+1])`. The window of a transition is up to `n_step` steps, cut at
+the end of its *span* when the label is the command it was collected under (what follows was done under another one),
 else at the end of the episode. Nothing here is terminal: discounts are gamma^steps, never 0.
 
 Batch i is drawn by the named child seed (seed, 'batch', i): so the cursor is one number, and batches do not depend on
@@ -51,8 +51,8 @@ class Sampler:
         pac: gives gamma, n_step and batch_size.
         sampling: shares of the labels; the reward's mix; `horizon` and `balance`.
         seed: the run's seed.
-        shares: prefix of collecting steps -> share of the draws, e.g. {'seed-data': 0.5, 'round': 0.5}; by default every
-            transition is as likely as any other. Episodes of no prefix are left out.
+        shares: prefix of collecting steps -> share of the draws, e.g. {'seed-data': 0.5, 'round': 0.5}; by default
+            every transition is as likely as any other. Episodes of no prefix are left out.
 
     Raises:
         LudusError: an empty store, shares of labels that do not fit into 1.
@@ -68,7 +68,7 @@ class Sampler:
         *,
         shares: Mapping[str, float] | None = None,
     ):
-        if not (0 <= sampling.own and 0 <= sampling.achieved and sampling.own + sampling.achieved <= 1 + 1e-9):
+        if min(sampling.own, sampling.achieved) < 0 or sampling.own + sampling.achieved > 1 + 1e-9:
             raise LudusError(
                 f"sampling.own {sampling.own} and sampling.achieved {sampling.achieved} are shares; "
                 f"each at least 0, together at most 1"

@@ -131,8 +131,8 @@ class EpisodeStore:
         for e in episodes:
             if e.world != world:
                 raise LudusError(
-                    f"episode {e.id!r} is of world {e.world}, this store ({self.record.directory}) holds world {world}; "
-                    f"episodes of two worlds do not mix: use another directory"
+                    f"episode {e.id!r} is of world {e.world}, {self.record.directory} holds episodes of world {world}; "
+                    f"two worlds do not mix: use another directory"
                 )
             if e.id in self._by_id or e.id in seen:
                 raise LudusError(f"episode {e.id!r} is already in the store; ids name episodes once and for all")

@@ -31,6 +31,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from ludus.config import Config, as_dict, from_dict
@@ -549,7 +550,7 @@ def _engine(directory: Path, url: str | None) -> sa.Engine:
         address = f"sqlite+pysqlite:///file:{database}?{'mode=ro' if wal.exists() else 'immutable=1'}&uri=true"
     engine = sa.create_engine(address, json_serializer=_json, connect_args={"timeout": 30})
 
-    @sa.event.listens_for(engine, "connect")
+    @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: Any) -> None:
         cursor = connection.cursor()
         # FULL: a step that was reported as done is on the disk, also after a power cut. WAL with NORMAL could lose
