@@ -47,11 +47,11 @@ class SeedDataConfig:
 class PACConfig:
     """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md)."""
 
-    width: int = 96
+    width: int = 64
     latents: int = 4
     blocks: int = 1
     """Self-attention blocks on the latents."""
-    heads: int = 4
+    heads: int = 2
     action_bins: int = 31
     value_atoms: int = 51
     alpha: float = 0.3
@@ -93,11 +93,11 @@ class SamplingConfig:
 class TrainingConfig:
     """How long to train and how often to look."""
 
-    updates: int = 6000
+    updates: int = 8000
     """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
     round_updates: int = 800
     """At most this many updates per round."""
-    evaluate_every: int = 800
+    evaluate_every: int = 1000
     """Updates between two points of the learning curves."""
     evaluation_episodes: int = 8
     """Episodes per skill and point."""

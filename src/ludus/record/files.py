@@ -35,8 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(temporary, path)
         _flush(path.parent)
-    except BaseException:
+    except BaseException as error:
+        full = isinstance(error, Exception) and not isinstance(error, OSError) and no_room(path.parent)
         remove(temporary)
+        if full:  # torch.save reports a full disk as a RuntimeError about positions
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
 
@@ -64,6 +67,11 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def no_room(directory: Path) -> bool:
+    """Whether less than 64 KiB are free, for errors that do not say so."""
+    return shutil.disk_usage(directory).free < 1 << 16
 
 
 def _flush_tree(path: Path) -> None:

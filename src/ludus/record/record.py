@@ -15,9 +15,7 @@ Knows nothing of worlds, skills' meaning, or learning.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
 import sys
 import threading
@@ -29,13 +27,10 @@ from importlib import metadata as packages
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, OperationalError
 
 from ludus.config import Config, as_dict, from_dict
-from ludus.record import files, tables
+from ludus.record import database, files, tables
 from ludus.record.lock import DirectoryLock
 from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval, Tally, Verdict
 
@@ -139,7 +134,7 @@ class Record:
             lock = DirectoryLock(directory)
         except OSError as error:
             raise LudusError(f"cannot make the run directory {directory}: {error.strerror}; choose another") from error
-        engine = _engine(directory, url)
+        engine = database.connect(directory, url)
         try:
             with engine.begin() as connection:
                 tables.metadata.create_all(connection)
@@ -175,12 +170,17 @@ class Record:
             LudusError: no run there, one of another version, or one that is running already.
         """
         directory = Path(directory)
-        if not directory.is_dir() or (url is None and not (directory / "ludus.db").is_file()):
+        if not directory.is_dir() or (url is None and not (directory / database.DATABASE).is_file()):
             raise LudusError(f"{directory} holds no run (no ludus.db in it); start one with `ludus run`")
-        lock = DirectoryLock(directory) if write else None
-        engine = _engine(directory, url)
         try:
-            _check_version(directory, engine)
+            lock = DirectoryLock(directory) if write else None
+        except OSError as error:
+            raise LudusError(
+                f"cannot write in {directory}: {error.strerror}; mend that, or open it to look at"
+            ) from error
+        engine = database.connect(directory, url)
+        try:
+            database.check_version(directory, engine)
             return cls(directory, engine, lock)
         except BaseException:
             engine.dispose()
@@ -306,8 +306,8 @@ class Record:
                 row = {"name": step, "result": dict(opened.result), "started": started, "seconds": seconds}
                 with self._engine.begin() as connection:
                     for table, rows in opened.rows:
-                        _insert(connection, table, rows)
-                    _insert(connection, tables.steps, [row])
+                        database.insert(connection, table, rows)
+                    database.insert(connection, tables.steps, [row])
         finally:
             self._local.step = None
 
@@ -317,7 +317,9 @@ class Record:
         """Put messages into the room now, for everyone to see, also inside a step. Keys make it idempotent."""
         step = self.open_step
         with self._full_disk_explained(), self._engine.begin() as connection:
-            _insert(connection, tables.messages, [_message_row(m, step.name if step else None) for m in messages])
+            database.insert(
+                connection, tables.messages, [_message_row(m, step.name if step else None) for m in messages]
+            )
 
     def add_messages(self, messages: Iterable[Message]) -> None:
         """Put messages into the room together with the open step."""
@@ -481,7 +483,7 @@ class Record:
             step.rows.append((table, rows))
         else:
             with self._full_disk_explained(), self._engine.begin() as connection:
-                _insert(connection, table, rows)
+                database.insert(connection, table, rows)
 
     def _must_write(self) -> None:
         if self._lock is None:
@@ -494,7 +496,7 @@ class Record:
         except LudusError:
             raise
         except Exception as error:
-            if not files.is_full(error):
+            if not (files.is_full(error) or files.no_room(self.directory)):
                 raise
             last = self.last_step()
             safe = f"everything up to step {last!r} is safe" if last else "no step was done yet"
@@ -513,72 +515,6 @@ def _message_row(message: Message, step: str | None) -> dict[str, Any]:
     row = {k: getattr(message, k) for k in ("key", "sender", "addressee", "kind", "text")}
     extra = {"images": list(message.images), "payload": dict(message.payload), "at": time.time(), "step": step}
     return row | extra
-
-
-def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert the rows whose natural key is not there yet. INSERT .. SELECT .. WHERE NOT EXISTS is the one spelling
-    that SQLite and PostgreSQL share."""
-    if not rows:
-        return
-    columns = [table.c[name] for name in rows[0]]
-    values = [sa.bindparam(f"new_{c.name}", type_=c.type).label(c.name) for c in columns]
-    same = sa.and_(*(table.c[k] == sa.bindparam(f"new_{k}", type_=table.c[k].type) for k in table.info["key"]))
-    query = sa.select(*values).where(~sa.exists(sa.select(table.c.number).where(same)))
-    statement = sa.insert(table).from_select([c.name for c in columns], query)
-    connection.execute(statement, [{f"new_{k}": v for k, v in row.items()} for row in rows])
-
-
-def _json(value: Any) -> str:
-    # Sorted, so that two runs that built a dict in another order still have equal rows.
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise LudusError(f"{value!r} of type {type(value).__name__} does not fit into a JSON column of the record")
-
-
-def _engine(directory: Path, url: str | None) -> sa.Engine:
-    if url is not None:
-        return sa.create_engine(url, json_serializer=_json)
-    database = directory / "ludus.db"
-    address = f"sqlite+pysqlite:///{database}"
-    if database.exists() and not os.access(directory, os.W_OK):
-        # WAL needs a file beside the database even for reading; without one to make, read it as frozen.
-        wal = database.with_name("ludus.db-wal")
-        address = f"sqlite+pysqlite:///file:{database}?{'mode=ro' if wal.exists() else 'immutable=1'}&uri=true"
-    engine = sa.create_engine(address, json_serializer=_json, connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _: Any) -> None:
-        cursor = connection.cursor()
-        # FULL: a step that was reported as done is on the disk, also after a power cut. WAL with NORMAL could lose
-        # the last commits then; a few fsyncs per step cost nothing next to a step's seconds.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    return engine
-
-
-def _check_version(directory: Path, engine: sa.Engine) -> None:
-    try:
-        with engine.connect() as connection:
-            found = connection.execute(sa.text("SELECT schema FROM run")).scalar()
-    except (OperationalError, DatabaseError) as error:
-        if "locked" in str(error):
-            raise
-        raise LudusError(
-            f"{directory} holds no readable run ({error.orig}); start a new one in its own place"
-        ) from None
-    if found is None:
-        raise LudusError(f"the run in {directory} was stopped before it began; delete it and start again")
-    if found != tables.SCHEMA:
-        raise LudusError(
-            f"the run in {directory} has record version {found}, this ludus reads version {tables.SCHEMA}; use the "
-            f"ludus that made it (`ludus status` there names it) or start a new run"
-        )
 
 
 def _versions() -> dict[str, str]:
