@@ -33,6 +33,9 @@ CAMERAS = ("front", "side")
 TOUCHES = ("touch_left", "touch_right", "touch_table")
 
 X_RANGE, Y_RANGE = (0.36, 0.62), (-0.22, 0.22)  # m, centres of resting blocks
+HAND_LOW = (X_RANGE[0], Y_RANGE[0], 0.13, -0.9)  # where the hand starts: x, y, z (m), yaw (rad) ...
+HAND_HIGH = (X_RANGE[1], Y_RANGE[1], 0.26, 0.9)  # ... clear of a stack of two, with a block in hand
+DRAWING = 1  # raise it when `place` draws another scene from the same seed: old and new data must not mix
 SPACING = 0.075  # m between centres of blocks that do not belong together
 SETTLE_S = 0.25  # physics before the first observation
 SOLREF = (0.01, 1.0)  # contact time constant (s) and damping ratio; at 0.02 s a shaken block slips out
@@ -113,7 +116,7 @@ def _touch_sensor(spec: Any, name: str, first: str, second: str) -> None:
 def _bank() -> tuple[np.ndarray, np.ndarray]:
     """`[n, 4]` poses (x, y, z, yaw) above the blocks and `[n, 7]` joint angles that reach them; the same everywhere."""
     rng = seeding.rng(0, "blocks", "bank")
-    poses = rng.uniform([X_RANGE[0], Y_RANGE[0], 0.13, -0.9], [X_RANGE[1], Y_RANGE[1], 0.26, 0.9], (256, 4))
+    poses = rng.uniform(HAND_LOW, HAND_HIGH, (256, 4))
     return poses, control.solve(poses)
 
 

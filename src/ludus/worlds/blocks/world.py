@@ -13,7 +13,7 @@ import numpy as np
 from mujoco.batch import Batch
 
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
-from ludus.worlds.blocks import control, scene
+from ludus.worlds.blocks import control, panda, scene
 from ludus.worlds.blocks.panda import mj
 
 if TYPE_CHECKING:
@@ -312,7 +312,10 @@ class BlocksWorld:
         groups = (Group("arm", "arm", ARM), Group("gripper", "effector", GRIPPER))
         groups += tuple(Group(name, "object", BLOCK) for name in objects)
         constants = {k: np.asarray(v).tolist() for k, v in vars(control).items() if k.isupper() and k != "ACTIONS"}
-        constants |= {k: v for k, v in vars(scene).items() if k in ("X_RANGE", "Y_RANGE", "SPACING", "SETTLE_S")}
+        constants |= {
+            k: v for k, v in vars(scene).items() if k in ("HAND_LOW", "HAND_HIGH", "DRAWING", "SPACING", "SETTLE_S")
+        }
+        constants["HOME"] = panda.HOME
         shaping = [xml, constants, repr(self.domain), self.substeps, repr(groups)]
         return WorldSpec(
             name="blocks",
