@@ -128,6 +128,6 @@ class Relabeller:
         try:
             files.write(path, save(tensors))
         except OSError as error:
-            if not files.is_full(error):
+            if not files.is_full(error, path.parent):
                 raise
             # A cache: without room for it the run goes on, and the next commit will say that the disk is full.

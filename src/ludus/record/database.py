@@ -52,7 +52,7 @@ def check_version(directory: Path, engine: sa.Engine) -> None:
         with engine.connect() as connection:
             found = connection.execute(sa.text("SELECT schema FROM run")).scalar()
     except DatabaseError as error:
-        if files.is_full(error):
+        if files.is_full(error, directory):
             raise LudusError(f"the disk of {directory} is full: free some space and try again") from error
         if "locked" in str(error):
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
@@ -87,4 +87,4 @@ def _json(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    raise LudusError(f"{value!r} of type {type(value).__name__} does not fit into a JSON column of the record")
+    raise TypeError(f"{value!r} of type {type(value).__name__} does not fit into a JSON column of the record")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and of a user's exhausted quota."""
+FULL_WORDS = ("disk is full", "no space left on device", "disk quota exceeded")
 
 
 @contextmanager
@@ -36,9 +37,9 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _flush(path.parent)
     except BaseException as error:
-        full = isinstance(error, Exception) and not isinstance(error, OSError) and no_room(path.parent)
+        full = is_full(error, path.parent)  # before there is room again
         remove(temporary)
-        if full:  # torch.save reports a full disk as a RuntimeError about positions
+        if full and not isinstance(error, OSError):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
 
@@ -57,21 +58,18 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_full(error: BaseException | None) -> bool:
-    """Whether a full disk is behind `error`: an OSError, SQLite's own wording, or safetensors' inside another error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
+def is_full(error: BaseException | None, directory: Path) -> bool:
+    """Whether a full disk is behind `error`, which arose from writing in `directory`: an OSError, the wording of SQLite
+    or safetensors, or an error that says nothing of the kind while there is no room."""
+    chain = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.errno in FULL:
             return True
-        text = str(error).lower()
-        if "disk is full" in text or "no space left on device" in text or "disk quota exceeded" in text:
+        if any(words in str(chain).lower() for words in FULL_WORDS):
             return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def no_room(directory: Path) -> bool:
-    """Whether less than 64 KiB are free, for errors that do not say so."""
-    return shutil.disk_usage(directory).free < 1 << 16
+        chain = chain.__cause__ or chain.__context__
+    # SQLite also says 'disk I/O error', torch.save raises a RuntimeError about positions.
+    return isinstance(error, Exception) and shutil.disk_usage(directory).free < 1 << 16
 
 
 def _flush_tree(path: Path) -> None:

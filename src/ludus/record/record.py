@@ -157,7 +157,7 @@ class Record:
         except BaseException as error:
             engine.dispose()
             lock.release()
-            if files.is_full(error):
+            if not isinstance(error, LudusError) and files.is_full(error, directory):
                 raise LudusError(f"the disk of {directory} is full; free some space and start again") from error
             raise
 
@@ -336,7 +336,9 @@ class Record:
 
     def add_metrics(self, rows: Iterable[tuple[str, int, float]]) -> None:
         """`(name, update, value)`. Names that start with 'time/' are wall-clock: `content` leaves them out."""
-        self._add(tables.metrics, [{"name": n, "update": int(u), "value": float(v)} for n, u, v in rows])
+        # NaN stands as NULL: SQLite does that by itself, PostgreSQL would keep a NaN, which equals nothing.
+        values = [(n, int(u), None if math.isnan(v) else float(v)) for n, u, v in rows]
+        self._add(tables.metrics, [{"name": n, "update": u, "value": v} for n, u, v in values])
 
     def add_evaluation(self, stage: str, update: int, tallies: Iterable[Tally]) -> None:
         """One point per skill of the curve `stage` after `update` updates."""
@@ -496,7 +498,7 @@ class Record:
         except LudusError:
             raise
         except Exception as error:
-            if not (files.is_full(error) or files.no_room(self.directory)):
+            if not files.is_full(error, self.directory):
                 raise
             last = self.last_step()
             safe = f"everything up to step {last!r} is safe" if last else "no step was done yet"

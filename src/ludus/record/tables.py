@@ -52,7 +52,7 @@ def _bool(name: str) -> Column:
 
 
 def _float(name: str) -> Column:
-    return Column(name, Float(53), nullable=True)  # SQLite keeps NaN as NULL
+    return Column(name, Float(53), nullable=True)  # NULL is NaN
 
 
 def _step() -> Column:
