@@ -305,12 +305,12 @@ def test_a_directory_is_replaced_whole(record):
 # --- crash and full disk ----------------------------------------------------------------------------------------------
 
 
-def carry_out(directory):
-    """A run of 40 steps, from wherever it stands."""
+def carry_out(directory, tell=lambda: None):
+    """A run of 80 steps, from wherever it stands."""
     begun = directory.with_suffix(".begun")
     record = Record.open(directory) if begun.exists() else Record.create(directory, preset("tiny"))
     begun.touch()
-    for i in range(40):
+    for i in range(80):
         step = f"step/{i}"
         if record.done(step):
             continue
@@ -322,27 +322,31 @@ def carry_out(directory):
                 reward = rng(i, k).random()
                 record.add_outcomes([Outcome(f"e{i}", k, "c", "h", True, True, reward)])
             opened.result = {"before": before}
+        tell()
     record.close()
 
 
 def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path):
     draw = np.random.default_rng(0)
     carry_out(tmp_path / "whole")
-    for _ in range(12):
+    hear, say = os.pipe()
+    for _ in range(10):
         child = os.fork()
         if child == 0:
             with suppress(BaseException):
-                carry_out(tmp_path / "killed")
+                carry_out(tmp_path / "killed", lambda: os.write(say, b"."))
             os._exit(0)
-        time.sleep(draw.uniform(0.01, 0.2))
+        for _ in range(draw.integers(1, 6)):  # some whole steps, and then anywhere in the next ones
+            os.read(hear, 1)
+        time.sleep(draw.uniform(0, 0.01))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     left = len(Record.open(tmp_path / "killed", write=False).steps())
     carry_out(tmp_path / "killed")
     whole, killed = (Record.open(tmp_path / name, write=False) for name in ("whole", "killed"))
-    assert 0 < left < 40 and whole.content() == killed.content()
+    assert left >= 10 and whole.content() == killed.content()
     names = os.listdir(whole.path("images"))
-    assert len(names) == 120 and names == os.listdir(killed.path("images"))  # no temporary file is left either
+    assert len(names) == 240 and names == os.listdir(killed.path("images"))  # no temporary file is left either
     for name in names:
         assert whole.path("images", name).read_bytes() == killed.path("images", name).read_bytes()
 
