@@ -39,4 +39,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps dm-robotics-panda==0.4.8  # only its model, as a reference; its own pins are old
 	touch $@ $(VENV)/.installed

@@ -37,7 +37,7 @@ def run(
     from ludus.record.record import Record
 
     config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
-    config = build.resolve(config)
+    build.world_kind(config.world.name)  # an unknown world makes no directory
     directory = dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{seed}"
     with Record.create(directory, config, command=" ".join(["ludus", *sys.argv[1:]])) as record:
         _drive(loop.run, record)

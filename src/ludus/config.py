@@ -63,8 +63,8 @@ class PACConfig:
     gamma: float = 0.96
     n_step: int = 8
     action_samples: int = 8
-    batch_size: int = 256
-    learning_rate: float = 5e-4
+    batch_size: int = 512
+    learning_rate: float = 7e-4
     weight_decay: float = 1e-4
     grad_clip: float = 1.0
     target_ema: float = 0.005
@@ -93,16 +93,16 @@ class SamplingConfig:
 class TrainingConfig:
     """How long to train and how often to look."""
 
-    updates: int = 8000
+    updates: int = 7500
     """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
-    round_updates: int = 800
+    round_updates: int = 500
     """At most this many updates per round."""
-    evaluate_every: int = 1000
+    evaluate_every: int = 1500
     """Updates between two points of the learning curves."""
     evaluation_episodes: int = 8
     """Episodes per skill and point."""
-    threads: int = 0
-    """Torch threads; 0 takes the free cores."""
+    threads: int = 1
+    """Torch's threads per operation. The learner has four threads of its own; more help only networks far larger."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -58,18 +56,6 @@ def world_kind(name: str) -> WorldKind:
     return WORLDS[name]()
 
 
-def resolve(config: Config) -> Config:
-    """Fill in what depends on this machine, so that a resumed run has the same, and check the names in it."""
-    world_kind(config.world.name)
-    threads = config.training.threads or max(1, min(4, _free_cores()))
-    return dataclasses.replace(config, training=dataclasses.replace(config.training, threads=threads))
-
-
-def _free_cores() -> int:
-    cores = len(os.sched_getaffinity(0))
-    return cores - min(cores - 1, round(os.getloadavg()[0]))
-
-
 @dataclass
 class Parts:
     """An experiment, composed. A context manager, since the world holds simulators and an OpenGL context."""
@@ -100,7 +86,7 @@ class Parts:
 def build(record: Record) -> Parts:
     """The parts of the record's experiment, the library as it stands there."""
     config = record.config
-    torch.set_num_threads(config.training.threads or max(1, _free_cores()))
+    torch.set_num_threads(config.training.threads)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     library = world.library()

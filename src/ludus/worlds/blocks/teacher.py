@@ -44,11 +44,13 @@ LEAVE_HEIGHT = 0.10
 """How far above a placed block the gripper withdraws, m."""
 FINGERTIP = 0.009
 """How far the pads reach below the tool centre, m."""
+NARROW = -0.55
+"""Gripper command (62 mm between the pads) that spares a block standing close by."""
 SAFE = 0.012
 """Vertical gap kept to blocks travelled over, m."""
 REACH_AROUND = 0.085
 """Blocks nearer than this (m, horizontal) to the gripper's path must be travelled over, not past."""
-FREE_RADIUS = 0.085
+FREE_RADIUS = 0.10
 """A spot on the table is free if no other block's centre is nearer than this, m: room for fingers on any side."""
 BESIDE_GAP = 0.008
 """Gap left between blocks put side by side, m."""
@@ -188,6 +190,7 @@ class _Job:
     verb: np.ndarray  # [E] str
     want: np.ndarray  # [E] int; -1: no block
     pick: np.ndarray  # [E] int: the block to take next; `want` unless another one covers it or its goal
+    needed: np.ndarray  # [E, 3] int: the blocks that nothing else may lie on; -1: none
     goal: np.ndarray  # [E, 3] where the block's centre belongs
     heading: np.ndarray  # [E] an edge direction to place it with; NaN: as it is
     placed: np.ndarray  # [E] bool: it is there
@@ -202,7 +205,7 @@ def _assign(scene: _Scene, verb: np.ndarray, blocks: np.ndarray) -> _Job:
     want[lower_first], base[lower_first] = y[lower_first], z[lower_first]
 
     pyramid = verb == "pyramid"
-    pair = pyramid & _beside(scene, y, z)
+    pair = pyramid & _beside(scene, y, z) & ~_of(scene.held, y)
     sideways = (verb == "beside") | (pyramid & ~pair)
     want[pyramid & ~pair], base[pyramid & ~pair] = y[pyramid & ~pair], z[pyramid & ~pair]
     second[pair] = z[pair]
@@ -224,7 +227,7 @@ def _assign(scene: _Scene, verb: np.ndarray, blocks: np.ndarray) -> _Job:
         pick = np.where(used & (cover != place) & (cover != want) & (pick == want), cover, pick)
     base_up = sideways & ~_on_table(scene, base)
     pick = np.where(base_up & (pick == want), base, pick)
-    return _Job(verb, want, pick, goal, heading, placed)
+    return _Job(verb, want, pick, np.stack([want, base, second], -1), goal, heading, placed)
 
 
 def _at(scene: _Scene, block: np.ndarray, goal: np.ndarray) -> np.ndarray:
@@ -240,7 +243,7 @@ def _stacked(scene: _Scene, top: np.ndarray, base: np.ndarray) -> np.ndarray:
 def _beside(scene: _Scene, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     offset = _of(scene.block, a) - _of(scene.block, b)
     gap = np.linalg.norm(offset[:, :2], axis=-1) - (_of(scene.size, a) + _of(scene.size, b)) / 2
-    return (np.abs(gap) < 0.008) & (np.abs(offset[:, 2]) < 0.006)
+    return (np.abs(gap - BESIDE_GAP) < 0.010) & (np.abs(offset[:, 2]) < 0.006)
 
 
 def _on_table(scene: _Scene, block: np.ndarray) -> np.ndarray:
@@ -315,7 +318,7 @@ def _move(scene: _Scene, job: _Job) -> np.ndarray:
     # Yaw: fingers along an edge of the block, on the side with most room; with a block in hand, along its place's.
     edge = np.where(placing & ~astray, job.heading, _of(scene.heading, block))
     exact = placing & np.isin(job.verb, ["beside", "pyramid"]) & ~astray
-    yaw_goal = _best_yaw(scene, edge, goal, block, half_turn=exact)
+    yaw_goal, tight = _best_yaw(scene, edge, goal, block, half_turn=exact)
     turning = taking | placing & ~astray
     turn = np.where(turning, yaw_goal - scene.yaw, 0.0)
 
@@ -346,23 +349,24 @@ def _move(scene: _Scene, job: _Job) -> np.ndarray:
     target[letting_go] = scene.tcp[letting_go]
 
     settled = placing & ~hovering & low_enough & (error < np.where(astray, 0.03, 0.006))
-    settled |= astray & _supported(scene, carried)
+    settled |= astray & _resting(scene, job, carried)
     target[settled] = point[settled]
 
     action = np.zeros((n_envs, 5))
     action[:, :3] = np.clip(GAIN * (target - point), -1, 1)
     action[:, :2] *= np.where(travelling, slow, 1.0)[:, None]
     action[:, 3] = np.clip(YAW_GAIN * turn, -1, 1)
-    action[:, 4] = np.where(closing | holding & ~settled, 1.0, -1.0)
+    action[:, 4] = np.where(closing | holding & ~settled, 1.0, np.where(tight & ~idle, NARROW, -1.0))
     return action
 
 
-def _supported(scene: _Scene, block: np.ndarray) -> np.ndarray:
-    """The held `block` rests on the table or squarely on another block."""
+def _resting(scene: _Scene, job: _Job, block: np.ndarray) -> np.ndarray:
+    """The held `block` stands where it may stay: on the table, or on a block that the job does not need free."""
     offset = _of(scene.block, block)[:, None] - scene.block
     pitch = (_of(scene.size, block)[:, None] + scene.size) / 2
     under = (np.linalg.norm(offset[..., :2], axis=-1) < 0.5 * pitch) & (np.abs(offset[..., 2] - pitch) < 0.003)
-    return _of(scene.on_table, block) | under.any(-1)
+    needed = (np.arange(scene.size.shape[1]) == job.needed[:, :, None]).any(1)
+    return _of(scene.on_table, block) | (under & ~needed).any(-1)
 
 
 def _aside(scene: _Scene, block: np.ndarray, point: np.ndarray) -> np.ndarray:
@@ -396,7 +400,8 @@ def _best_yaw(scene: _Scene, edge: np.ndarray, at: np.ndarray, block: np.ndarray
     other = np.arange(scene.size.shape[1]) != block[:, None]
     matters = other[:, None] & (height > -FINGERTIP)
     cost += np.where(matters, 30 * np.clip(0.006 - room, 0, 0.05), 0).sum(-1)
-    return _of(yaw, np.argmin(cost, -1))
+    best = np.argmin(cost, -1)
+    return _of(yaw, best), _of((matters & (room < 0.004)).any(-1), best)
 
 
 def _clearance(

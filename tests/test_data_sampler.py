@@ -1,0 +1,234 @@
+"""The sampler, on episodes that count: no gap, no reorder, windows end where they must, labels have the right shares."""
+
+import dataclasses
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from counting_episodes import COUNT, LIBRARY, MARK_A, MARK_B, VOCABULARY, episode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ludus.config import PACConfig, SamplingConfig, preset
+from ludus.data import EpisodeStore, Sampler
+from ludus.skills.library import SkillLibrary
+from ludus.types import Batch, LudusError
+
+PAC = PACConfig(batch_size=64, n_step=4, gamma=0.9)
+
+
+def make(directory, *batches, name="collect") -> EpisodeStore:
+    store = EpisodeStore.create(directory, preset("tiny"))
+    for k, batch in enumerate(batches):
+        store.append(batch, step=f"{name}/{k}")
+    return store
+
+
+def equal(one: Batch, other: Batch) -> bool:
+    arrays = [b.observations | {"next " + g: v for g, v in b.next_observations.items()} for b in (one, other)]
+    rest = ("actions", "returns", "discounts", "skills", "own")
+    return all(np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items()) and all(
+        np.array_equal(getattr(one, f), getattr(other, f)) for f in rest
+    )
+
+
+def check(batch: Batch, episodes, library, sampling: SamplingConfig, pac: PACConfig = PAC) -> None:
+    """Compare every row of a batch with the episode it says it is from."""
+    for i in range(pac.batch_size):
+        number, t = (int(x) for x in batch.observations["counter"][i])
+        e = episodes[number]
+        segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
+        caption = library.captions[batch.skills[i]]
+        assert batch.own[i] == (caption == segment.caption)
+        n = min(pac.n_step, (end if batch.own[i] else e.n_steps) - t)
+        assert np.array_equal(batch.actions[i], [number, t, 0])
+        for group in ("counter", "a", "b"):
+            assert np.array_equal(batch.observations[group][i], e.observations[group][t])
+            assert np.array_equal(batch.next_observations[group][i], e.observations[group][t + n])
+        dense, success = library.rewards(caption, e.observations)
+        reward = (1 - sampling.sparse) * dense + sampling.sparse * success
+        assert batch.returns[i] == pytest.approx(sum(pac.gamma**k * reward[t + 1 + k] for k in range(n)), abs=1e-6)
+        assert batch.discounts[i] == pytest.approx(pac.gamma**n) and batch.discounts[i] > 0
+    assert batch.returns.dtype == batch.discounts.dtype == batch.actions.dtype == np.float32
+    assert batch.skills.dtype == np.int64 and batch.own.dtype == bool
+
+
+steps = st.integers(0, 25)
+episode_strategy = st.tuples(
+    st.integers(1, 25), st.lists(steps, max_size=3), st.sets(steps, max_size=6), st.sets(steps, max_size=6)
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    drawn=st.lists(episode_strategy, min_size=1, max_size=6),
+    split=st.integers(0, 6),
+    own=st.sampled_from([0, 0.3, 0.6, 1]),
+    balance=st.sampled_from([0, 0.5, 1]),
+    horizon=st.integers(1, 30),
+    seed=st.integers(0, 99),
+)
+def test_every_row_is_what_it_says(tmp_path_factory, drawn, split, own, balance, horizon, seed):
+    captions = ("mark b", "count", "mark a")
+    episodes = [
+        episode(k, n, [s for s in switches if s < n], captions, a, b) for k, (n, switches, a, b) in enumerate(drawn)
+    ]
+    batches = [b for b in (episodes[:split], episodes[split:]) if b]
+    store = make(tmp_path_factory.mktemp("run"), *batches)
+    sampling = SamplingConfig(own=own, achieved=1 - own, horizon=horizon, balance=balance)
+    sampler = Sampler(store, LIBRARY, PAC, sampling, seed)
+    assert sampler.captions == LIBRARY.captions and sampler.n_transitions == sum(e.n_steps for e in episodes)
+    for _ in range(3):
+        check(sampler.next(), episodes, LIBRARY, sampling)
+    store.record.close()
+
+
+def test_every_transition_is_drawn_equally_often(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 3), episode(1, 20, [7])], [episode(2, 1)])
+    sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(), 0)
+    counts: Counter[tuple[int, int]] = Counter()
+    for _ in range(150):
+        counts.update(map(tuple, sampler.next().observations["counter"].astype(int).tolist()))
+    assert set(counts) == {(0, t) for t in range(3)} | {(1, t) for t in range(20)} | {(2, 0)}
+    assert min(counts.values()) > 300 and max(counts.values()) < 500  # 400 expected, standard deviation 20
+
+
+def shares_of_labels(store, sampling, library=LIBRARY, where=lambda e, t: True) -> dict[str, float]:
+    sampler = Sampler(store, library, PAC, sampling, 0)
+    counts: Counter[str] = Counter()
+    for _ in range(100):
+        batch = sampler.next()
+        for skill, (number, t) in zip(batch.skills, batch.observations["counter"].astype(int), strict=True):
+            if where(number, t):
+                counts[library.captions[skill]] += 1
+    return {c: counts[c] / counts.total() for c in library.captions}
+
+
+def test_labels_have_their_shares(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 100, a=[50])])
+    # Own: count. Achieved before step 50: only mark a, afterwards nothing, so the own command stands in.
+    early = shares_of_labels(store, SamplingConfig(own=0.6, achieved=0.3, horizon=50), where=lambda e, t: t < 50)
+    assert early == pytest.approx({"count": 0.6 + 0.1 / 3, "mark a": 0.3 + 0.1 / 3, "mark b": 0.1 / 3}, abs=0.03)
+    late = shares_of_labels(store, SamplingConfig(own=0.6, achieved=0.3, horizon=50), where=lambda e, t: t >= 50)
+    assert late == pytest.approx({"count": 0.9 + 0.1 / 3, "mark a": 0.1 / 3, "mark b": 0.1 / 3}, abs=0.03)
+
+
+def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
+    hindsight = SamplingConfig(own=0, achieved=1, horizon=10)
+    store = make(tmp_path / "run", [episode(0, 60, a=[30]), episode(1, 60, b=[0, 5])])
+    sampler = Sampler(store, LIBRARY, PAC, hindsight, 0)
+    for _ in range(30):
+        batch = sampler.next()
+        for skill, (number, t) in zip(batch.skills, batch.observations["counter"].astype(int), strict=True):
+            if number == 0:
+                expected = "mark a" if 20 <= t < 30 else "count"  # a success at t + 1 .. t + 10; else the own command
+            else:
+                expected = "mark b" if t < 5 else "count"  # also at t = 0, where b is marked: there is nothing else
+            assert LIBRARY.captions[skill] == expected
+
+
+def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
+    hindsight = SamplingConfig(own=0, achieved=1, horizon=10)
+    store = make(tmp_path / "run", [episode(0, 20, a=[20], b=range(21))])
+    assert shares_of_labels(store, hindsight, where=lambda e, t: t >= 10)["mark a"] == 1
+    assert shares_of_labels(store, hindsight, where=lambda e, t: t < 10)["mark b"] == 1
+    both = make(tmp_path / "both", [episode(0, 20, a=[20], b=[20])])
+    found = shares_of_labels(both, hindsight, where=lambda e, t: t >= 10)
+    assert found == pytest.approx({"count": 0, "mark a": 0.5, "mark b": 0.5}, abs=0.05)
+
+
+def test_commands_that_the_library_does_not_know_are_labelled_otherwise(tmp_path):
+    library = SkillLibrary(VOCABULARY, [MARK_A, MARK_B])
+    store = make(tmp_path / "run", [episode(0, 50)])  # told to count
+    found = shares_of_labels(store, SamplingConfig(own=1, achieved=0), library)
+    assert found == pytest.approx({"mark a": 0.5, "mark b": 0.5}, abs=0.05)
+    batch = Sampler(store, library, PAC, SamplingConfig(own=1, achieved=0), 0).next()
+    assert not batch.own.any()
+
+
+def test_the_cursor_is_all_there_is_to_restore(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 30, [9], a=[20]), episode(1, 10)])
+    first, second = (Sampler(store, LIBRARY, PAC, SamplingConfig(), 5) for _ in range(2))
+    for _ in range(4):
+        first.next()
+    state = json.loads(json.dumps(first.state()))
+    expected = [first.next() for _ in range(3)]
+    second.restore(state)
+    assert all(equal(second.next(), e) for e in expected) and second.state() == first.state()
+    other = Sampler(store, LIBRARY, PAC, SamplingConfig(), 6)
+    other.restore(state)
+    assert not equal(other.next(), expected[0])
+
+
+def test_growing_step_by_step_equals_loading_at_once(tmp_path):
+    episodes = [episode(i, 10 + i, [5], a=[7, 12]) for i in range(6)]
+    store = make(tmp_path / "run", episodes[:2])
+    small = SkillLibrary(VOCABULARY, [COUNT, MARK_A])
+    grown = Sampler(store, small, PAC, SamplingConfig(), 0)
+    check(grown.next(), episodes, small, SamplingConfig())
+    store.append(episodes[2:4], step="collect/1")
+    grown.refresh()
+    check(grown.next(), episodes, small, SamplingConfig())
+    grown.refresh(LIBRARY)
+    assert grown.captions == LIBRARY.captions
+    store.append(episodes[4:], step="collect/2")
+    grown.refresh(LIBRARY)
+    whole = Sampler(store, LIBRARY, PAC, SamplingConfig(), 0)
+    whole.restore(grown.state())
+    for _ in range(5):
+        batch = whole.next()
+        assert equal(batch, grown.next())
+        check(batch, episodes, LIBRARY, SamplingConfig())
+    with pytest.raises(LudusError, match="may only grow at its end"):
+        grown.refresh(SkillLibrary(VOCABULARY, [MARK_A, COUNT, MARK_B]))
+
+
+def test_a_batch_is_the_callers(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 30)])
+    one, other = (Sampler(store, LIBRARY, PAC, SamplingConfig(), 0) for _ in range(2))
+    batch = one.next()
+    for array in (*batch.observations.values(), *batch.next_observations.values(), batch.actions, batch.returns):
+        array[:] = -1
+    other.next()
+    assert equal(one.next(), other.next())
+
+
+def test_balance_draws_rare_commands_as_often(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 100, [90])])  # 90 steps count, 10 steps mark a
+
+    def rare(balance: float) -> float:
+        return shares_of_labels(store, SamplingConfig(own=1, achieved=0, balance=balance))["mark a"]
+
+    assert rare(0) == pytest.approx(0.1, abs=0.02)
+    assert rare(1) == pytest.approx(0.5, abs=0.03)
+    assert rare(0.5) == pytest.approx(1 / 4, abs=0.03)  # sqrt(10) to sqrt(90)
+
+
+def test_sources_have_their_shares(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 90)], name="seed-data")
+    store.append([episode(1, 10)], step="round/1/collect")
+    store.append([episode(2, 10)], step="other/1")
+
+    def drawn(shares, balance=0.0) -> Counter:
+        sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(balance=balance), 0, shares=shares)
+        return Counter(int(n) for _ in range(60) for n in sampler.next().observations["counter"][:, 0])
+
+    for balance in (0.0, 1.0):
+        counts = drawn({"seed-data": 0.5, "round": 0.5}, balance)
+        assert set(counts) == {0, 1} and counts[0] / counts.total() == pytest.approx(0.5, abs=0.03)
+    counts = drawn({"seed-data": 3, "absent": 5, "": 1})  # shares of what is there; '' takes the rest
+    assert counts[0] / counts.total() == pytest.approx(0.75, abs=0.03) and counts[1] > 0 and counts[2] > 0
+    assert set(drawn({"seed-data": 0, "round": 1})) == {1}
+    for shares, why in (({"absent": 1}, "no episodes is|no episode is of a step"), ({"round": 0}, "the share 0")):
+        with pytest.raises(LudusError, match=why):
+            drawn(shares)
+
+
+def test_bad_settings_are_explained(tmp_path):
+    store = make(tmp_path / "empty")
+    with pytest.raises(LudusError, match="holds no episodes to sample; collect some first"):
+        Sampler(store, LIBRARY, PAC, SamplingConfig(), 0)
+    for own, achieved in ((0.8, 0.3), (-0.1, 0.3)):
+        with pytest.raises(LudusError, match=f"sampling.own {own} and sampling.achieved {achieved} are shares"):
+            Sampler(store, LIBRARY, PAC, dataclasses.replace(SamplingConfig(), own=own, achieved=achieved), 0)

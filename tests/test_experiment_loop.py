@@ -1,0 +1,125 @@
+"""A whole run, as a user would start it: finished, repeated, killed and resumed."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from ludus.data.relabel import outcomes
+from ludus.data.store import EpisodeStore
+from ludus.experiment.build import build
+from ludus.record import Record
+
+SMALL = (
+    "run --preset tiny world.n_envs=4 seed_data.episodes=8 training.updates=8 training.evaluate_every=4 "
+    "training.evaluation_episodes=1 training.round_updates=4 experiment.rounds=1 experiment.episodes_per_round=4 "
+    "experiment.final_episodes=1 --seed 7"
+).split()
+
+
+def ludus(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ludus.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=240)
+    return process.returncode, output
+
+
+def result(directory):
+    """All that two equal runs share: rows, episode files, the last checkpoint."""
+    with Record.open(directory, write=False) as record:
+        content = record.content()
+        content["run"] = [{k: v for k, v in r.items() if k != "command"} for r in content["run"]]
+    shards = {p.name: p.read_bytes() for p in sorted((directory / "shards").glob("*.safetensors"))}
+    checkpoints = sorted((directory / "checkpoints").glob("*.pt"))
+    state = torch.load(checkpoints[-1], weights_only=True)
+    return content, shards, [p.name for p in checkpoints], {k: v.numpy().tobytes() for k, v in state["acting"].items()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "whole"
+    started = time.monotonic()
+    code, output = finish(ludus(*SMALL, "--dir", directory))
+    assert code == 0, output
+    return directory, time.monotonic() - started
+
+
+def test_a_run_ends_with_a_report(finished):
+    directory, _ = finished
+    page = (directory / "report.html").read_text()
+    assert "stack red on green" in page
+    assert "http://" not in page and "https://" not in page
+
+
+def test_online_success_is_relabelled_success(finished):
+    directory, _ = finished
+    with Record.open(directory, write=False) as record, build(record) as parts:
+        online = {(o.episode, o.segment): o for o in record.outcomes()}
+        again = outcomes(parts.library, list(EpisodeStore(record)))
+    assert len(again) == len(online) > 0
+    for o in again:
+        was = online[o.episode, o.segment]
+        assert (o.success, o.ever, o.skill) == (was.success, was.ever, was.skill)
+
+
+@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_and_resumed_is_the_same_run(finished, tmp_path, n_kills):
+    reference, seconds = finished
+    draw = random.Random(n_kills)
+    directory = tmp_path / "killed"
+    process = ludus(*SMALL, "--dir", directory)
+    for _ in range(n_kills):
+        # A kill may also hit the start of Python; steps done since the last one are kept either way.
+        time.sleep(draw.uniform(0.2, 1.0) * seconds / (1 if n_kills < 3 else 2.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        began = (directory / "ludus.db").exists()
+        process = ludus("resume", directory) if began else ludus(*SMALL, "--dir", directory)
+    code, output = finish(process)
+    assert code == 0, output
+    assert result(directory) == result(reference)
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path, finished):
+    _, seconds = finished
+    directory = tmp_path / "interrupted"
+    process = ludus(*SMALL, "--dir", directory)
+    time.sleep(seconds * 0.6)
+    process.send_signal(signal.SIGINT)
+    code, output = finish(process)
+    assert code == 130, output
+    assert "ludus resume" in output.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--preset", "huge"], "unknown preset 'huge'"),
+        (["run", "world.name=bloks"], "unknown world 'bloks'; nearest: 'blocks'"),
+        (["run", "training.update=3"], "nearest: 'updates'"),
+        (["run", "training.updates=many"], "'many' is not of type int"),
+        (["run", "world.n_blocks=9"], "must be 1 to 8"),
+        (["run", "experimenter.propose=oracl"], "unknown experimenter 'oracl'"),
+        (["resume", "nowhere"], "nowhere holds no run"),
+        (["eval", "RUN", "--skills", "stack red"], "unknown skill 'stack red'; nearest"),
+        (["eval", "RUN", "--start", "flying"], "unknown start"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(finished, tmp_path, arguments, words):
+    arguments = [str(finished[0]) if a == "RUN" else a for a in arguments]
+    code, output = finish(ludus(*arguments, cwd=tmp_path))
+    assert code == 2, output
+    assert words in " ".join(output.split())
+    assert "Traceback" not in output
