@@ -1,4 +1,4 @@
-"""The sampler, on episodes that count: no gap, no reorder, windows end where they must, labels have the right shares."""
+"""The sampler, on episodes that count: no gap, no reorder, windows end where they must, labels have their shares."""
 
 import dataclasses
 import json
@@ -121,11 +121,9 @@ def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
     for _ in range(30):
         batch = sampler.next()
         for skill, (number, t) in zip(batch.skills, batch.observations["counter"].astype(int), strict=True):
-            if number == 0:
-                expected = "mark a" if 20 <= t < 30 else "count"  # a success at t + 1 .. t + 10; else the own command
-            else:
-                expected = "mark b" if t < 5 else "count"  # also at t = 0, where b is marked: there is nothing else
-            assert LIBRARY.captions[skill] == expected
+            # A success at t + 1 .. t + 10, else the own command; at t = 0 b is marked already, but there is nothing else.
+            soon = ("mark a", range(20, 30)) if number == 0 else ("mark b", range(5))
+            assert LIBRARY.captions[skill] == (soon[0] if t in soon[1] else "count")
 
 
 def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
@@ -220,7 +218,7 @@ def test_sources_have_their_shares(tmp_path):
     counts = drawn({"seed-data": 3, "absent": 5, "": 1})  # shares of what is there; '' takes the rest
     assert counts[0] / counts.total() == pytest.approx(0.75, abs=0.03) and counts[1] > 0 and counts[2] > 0
     assert set(drawn({"seed-data": 0, "round": 1})) == {1}
-    for shares, why in (({"absent": 1}, "no episodes is|no episode is of a step"), ({"round": 0}, "the share 0")):
+    for shares, why in (({"absent": 1}, "no episode is of a step"), ({"round": 0}, "the share 0")):
         with pytest.raises(LudusError, match=why):
             drawn(shares)
 
