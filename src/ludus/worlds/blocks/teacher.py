@@ -30,7 +30,7 @@ VERBS = {
     "pyramid # on # and #": "pyramid",
 }
 
-GAIN = 16.0
+GAIN = 20.0
 """Action per metre of error: full speed from 6 cm on, slow enough near the goal not to overshoot the arm's lag."""
 YAW_GAIN = 5.0
 """Action per radian."""
