@@ -11,7 +11,7 @@ run: install
 	$(BIN)/ludus run $(ARGS)
 
 test: install-dev
-	$(BIN)/pytest -n auto $(ARGS)
+	$(BIN)/pytest -n auto --dist loadscope $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff format --check src tests benchmarks

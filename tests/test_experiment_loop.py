@@ -14,11 +14,11 @@ from ludus.data.store import EpisodeStore
 from ludus.experiment.build import build
 from ludus.record import Record
 
-SMALL = (
-    "run --preset tiny world.n_envs=4 seed_data.episodes=8 training.updates=8 training.evaluate_every=4 "
-    "training.evaluation_episodes=1 training.round_updates=4 experiment.rounds=1 experiment.episodes_per_round=4 "
-    "experiment.final_episodes=1 --seed 7"
-).split()
+SMALL = [
+    *("run", "--preset", "tiny", "--seed", "7", "world.n_envs=4", "seed_data.episodes=8", "training.updates=8"),
+    *("training.evaluate_every=4", "training.evaluation_episodes=1", "training.round_updates=4"),
+    *("experiment.rounds=1", "experiment.episodes_per_round=4", "experiment.final_episodes=1"),
+]
 
 
 def ludus(*arguments, **options):

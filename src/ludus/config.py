@@ -93,9 +93,9 @@ class SamplingConfig:
 class TrainingConfig:
     """How long to train and how often to look."""
 
-    updates: int = 7500
+    updates: int = 6000
     """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
-    round_updates: int = 500
+    round_updates: int = 400
     """At most this many updates per round."""
     evaluate_every: int = 1500
     """Updates between two points of the learning curves."""

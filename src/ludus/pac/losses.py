@@ -54,7 +54,7 @@ def bellman_target(probabilities: Tensor, returns: Tensor, discounts: Tensor, su
     low, high = support[0], support[-1]
     place = (returns[:, None] + discounts[:, None] * support).clamp(low, high)
     place = (place - low) / (high - low) * (len(support) - 1)
-    lower = place.floor().long().clamp(max=len(support) - 2)
+    lower = place.nan_to_num().floor().long().clamp(max=len(support) - 2)  # a NaN stays one in `share`
     share = place - lower
     target = torch.zeros_like(probabilities)
     target.scatter_add_(1, lower, probabilities * (1 - share))

@@ -25,7 +25,7 @@ import numpy as np
 from ludus.skills import predicates
 from ludus.skills.syntax import COMPARISONS, Node, canonical, error, quote, read
 from ludus.skills.vocabulary import Atom, Vocabulary
-from ludus.types import LudusError, Observations, unknown
+from ludus.types import Observations, unknown
 
 __all__ = ["VERSION", "Cache", "Expression", "canonical", "parse", "quote"]
 

@@ -306,7 +306,7 @@ def _move(scene: _Scene, job: _Job) -> np.ndarray:
     block = np.where(holding, carried, job.pick)
     at = _of(scene.block, block)
     point = np.where(holding[:, None], at, scene.tcp)
-    aside = _aside(scene, block, point)
+    aside = _aside(scene, block, point, np.where((job.want >= 0)[:, None], _of(scene.block, job.want), point))
     goal = point.copy()
     goal[taking] = at[taking]
     goal[placing] = np.where(astray[:, None], aside, job.goal)[placing]
@@ -369,14 +369,18 @@ def _resting(scene: _Scene, job: _Job, block: np.ndarray) -> np.ndarray:
     return _of(scene.on_table, block) | (under & ~needed).any(-1)
 
 
-def _aside(scene: _Scene, block: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """The nearest free spot on the table to `point`, for the centre of `block`: `[E, 3]`."""
+def _aside(scene: _Scene, block: np.ndarray, point: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """A free spot on the table for the centre of `block`, on a short way from `point` to `then`: `[E, 3]`.
+
+    The way to the best spot never makes another one better, so the choice stands while the block travels.
+    """
     here = np.clip(point[:, None, :2], (0.34, -0.25), (0.64, 0.25))
     spots = np.concatenate([here, np.broadcast_to(_SPOTS, (len(point), *_SPOTS.shape))], 1)
     other = np.arange(scene.size.shape[1]) != block[:, None]
     gap = np.linalg.norm(spots[:, :, None] - scene.block[:, None, :, :2], axis=-1)
     crowded = np.where(other[:, None], np.maximum(FREE_RADIUS - gap, 0), 0).max(-1)
     away = np.linalg.norm(spots - point[:, None, :2], axis=-1)
+    away += 0.5 * np.linalg.norm(spots - then[:, None, :2], axis=-1)
     spot = _of(spots, np.argmin(away + 50 * crowded, -1))
     return np.concatenate([spot, _of(scene.size, block)[:, None] / 2], -1)
 
@@ -399,7 +403,7 @@ def _best_yaw(scene: _Scene, edge: np.ndarray, at: np.ndarray, block: np.ndarray
     room = np.where(height > 0.035, palm, fingers)
     other = np.arange(scene.size.shape[1]) != block[:, None]
     matters = other[:, None] & (height > -FINGERTIP)
-    cost += np.where(matters, 30 * np.clip(0.006 - room, 0, 0.05), 0).sum(-1)
+    cost += np.where(matters, 60 * np.clip(0.006 - room, 0, 0.05), 0).sum(-1)
     best = np.argmin(cost, -1)
     return _of(yaw, best), _of((matters & (room < 0.004)).any(-1), best)
 

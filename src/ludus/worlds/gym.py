@@ -1,0 +1,130 @@
+"""Gymnasium faces of a World: one simulation, or a vector of them, with one skill as the task.
+
+The reward is the skill's, the episode ends (truncation: time is up, nothing terminates) after the skill's steps, and
+`info["success"]` says whether it succeeds at this observation. Observations are flat float32 vectors, the groups one after
+the other as declared in `WorldSpec.observation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from ludus.seeding import child
+from ludus.types import LudusError, Observations, WorldSpec
+from ludus.worlds.base import World
+
+
+def flat(spec: WorldSpec, observations: Observations) -> np.ndarray:
+    """`[E, size]` per group -> `[E, sum of sizes]` float32."""
+    return np.concatenate([observations[g.name] for g in spec.observation.groups], axis=-1)
+
+
+def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
+    size = sum(g.size for g in spec.observation.groups)
+    return Box(-np.inf, np.inf, (size,), np.float32), Box(-1, 1, (len(spec.actions),), np.float32)
+
+
+class LudusVectorEnv(VectorEnv):
+    """All simulations of a world under one caption. They start and end together, so the autoreset is in the next step.
+
+    Args:
+        start: start distribution; the world's default if None.
+    """
+
+    def __init__(self, world: World, caption: str, start: str | None = None):
+        self.world, self.caption = world, caption
+        self.library = world.library()
+        self._steps = self.library[caption].steps
+        self._start = start or world.spec.starts[0]
+        self.num_envs = world.n_envs
+        self.single_observation_space, self.single_action_space = _spaces(world.spec)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+        self._seed, self._episode, self._t = 0, 0, self._steps
+
+    def reset(self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None):
+        """An int seeds simulation i with a named child of it; a list seeds each."""
+        if seed is not None:
+            self._seed, self._episode = (seed if isinstance(seed, int) else child(0, "gym", *seed)), 0
+        seeds = seed if isinstance(seed, list) else [child(self._seed, self._episode, i) for i in range(self.num_envs)]
+        self._episode, self._t = self._episode + 1, 0
+        observations = self.world.reset(seeds, self._start)
+        return flat(self.world.spec, observations), self._info(observations)
+
+    def step(self, actions: np.ndarray):
+        zeros = np.zeros(self.num_envs, bool)
+        if self._t >= self._steps:
+            observations, info = self.reset()
+            return observations, np.zeros(self.num_envs), zeros, zeros.copy(), info
+        observations = self.world.step(np.asarray(actions, np.float32))
+        self._t += 1
+        reward, success = self.library.rewards(self.caption, observations)
+        info = {"success": success, "_success": ~zeros}
+        truncated = np.full(self.num_envs, self._t >= self._steps)
+        return flat(self.world.spec, observations), reward.astype(np.float64), zeros, truncated, info
+
+    def close_extras(self, **kwargs: Any) -> None:
+        self.world.close()
+
+    def _info(self, observations: Observations) -> dict[str, Any]:
+        _, success = self.library.rewards(self.caption, observations)
+        return {"success": success, "_success": np.ones(self.num_envs, bool)}
+
+
+class LudusEnv(gymnasium.Env):
+    """One simulation under one caption.
+
+    Args:
+        make: makes a world of one simulation, e.g. `lambda: BlocksWorld(n_envs=1, threads=1)`.
+        render_mode: None or 'rgb_array'.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - Gymnasium's own convention
+
+    def __init__(
+        self, make: Callable[[], World], caption: str, start: str | None = None, render_mode: str | None = None
+    ):
+        world = make()
+        if world.n_envs != 1:
+            raise LudusError(f"LudusEnv needs a world of 1 simulation, not {world.n_envs}; use LudusVectorEnv")
+        self._vector = LudusVectorEnv(world, caption, start)
+        self.observation_space, self.action_space = _spaces(world.spec)
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        start = int(self.np_random.integers(2**62))
+        observation, info = self._vector.reset(seed=start)
+        return observation[0], {"success": bool(info["success"][0])}
+
+    def step(self, action: np.ndarray):
+        observation, reward, terminated, truncated, info = self._vector.step(np.asarray(action)[None])
+        done = bool(terminated[0]), bool(truncated[0])
+        return observation[0], float(reward[0]), *done, {"success": bool(info["success"][0])}
+
+    def render(self) -> np.ndarray | None:
+        if self.render_mode != "rgb_array":
+            return None
+        return self._vector.world.frames(self._vector.world.observe())[0]
+
+    def close(self) -> None:
+        self._vector.close()
+
+
+def make_blocks(caption: str = "stack red on green", render_mode: str | None = None, **world: Any) -> LudusEnv:
+    """Entry point of `gymnasium.make("ludus/Blocks-v0", caption=..., n_blocks=...)`."""
+    from ludus.worlds.blocks.world import BlocksWorld
+
+    return LudusEnv(lambda: BlocksWorld(n_envs=1, threads=1, **world), caption, render_mode=render_mode)
+
+
+if "ludus/Blocks-v0" not in gymnasium.registry:
+    gymnasium.register("ludus/Blocks-v0", entry_point="ludus.worlds.gym:make_blocks")

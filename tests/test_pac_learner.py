@@ -1,0 +1,160 @@
+"""PAC: known answers, exact resuming, and that it learns."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ludus.config import PACConfig
+from ludus.pac import losses
+from ludus.pac.learner import Learner
+from ludus.pac.text import CaptionReader
+from ludus.types import Batch, Field, Group, LudusError, ObservationSpec, WorldSpec
+
+OBJECTS = ("red", "green")
+BLOCK = tuple(Field(n, k, "m", n) for n, k in (("position", 3), ("quaternion", 4), ("size", 1)))
+HAND = tuple(Field(n, k, "m", n) for n, k in (("position", 3), ("yaw", 1), ("width", 1)))
+GROUPS = (Group("hand", "effector", HAND), *[Group(o, "object", BLOCK) for o in OBJECTS])
+SPEC = WorldSpec("toy", OBJECTS, ObservationSpec(GROUPS), ("x", "y"), 20, 40, 10, ("any",), (), "toy")
+SMALL = PACConfig(width=16, latents=2, action_bins=11, value_atoms=21, batch_size=64, action_samples=4)
+
+
+def observe(draw, n):
+    seen = {g.name: draw.uniform(-0.1, 0.1, (n, g.size)).astype(np.float32) for g in GROUPS}
+    for name in OBJECTS:
+        seen[name][:, 3:] = (1, 0, 0, 0, 0.04)
+    return seen
+
+
+class Targets:
+    """A one-step task: reward is high where the action equals the direction from the hand to the named block."""
+
+    captions = ("go to red", "go to green")
+
+    def __init__(self, config, seed=0, noise=1.0):
+        self.config, self.i, self.seed, self.noise = config, 0, seed, noise
+
+    def next(self):
+        draw = np.random.default_rng((self.seed, self.i))
+        self.i += 1
+        n = self.config.batch_size
+        seen, skills = observe(draw, n), draw.integers(0, 2, n)
+        at = np.stack([seen[o][:, :2] for o in OBJECTS])[skills, np.arange(n)]
+        best = np.clip((at - seen["hand"][:, :2]) * 5, -1, 1)
+        actions = np.clip(best + self.noise * draw.normal(size=(n, 2)), -1, 1).astype(np.float32)
+        reward = np.exp(-4 * np.square(actions - best).sum(-1)).astype(np.float32) / (1 - self.config.gamma)
+        nothing = np.zeros(n, np.float32)
+        return Batch(seen, actions, seen, reward, nothing, skills, np.ones(n, bool))
+
+    def error(self, policy):
+        draw = np.random.default_rng(99)
+        seen = observe(draw, 200)
+        errors = []
+        for caption, name in zip(self.captions, OBJECTS, strict=True):
+            best = np.clip((seen[name][:, :2] - seen["hand"][:, :2]) * 5, -1, 1)
+            errors.append(np.abs(policy.act(seen, [caption] * 200) - best).mean())
+        return max(errors)
+
+
+def test_it_improves_on_what_it_was_shown():
+    """Shown are the best actions plus noise of one unit, clipped: cloning errs more than what rewards teach."""
+    errors = {}
+    for alpha in (0.0, 1.0):
+        config = dataclasses.replace(SMALL, alpha=alpha, learning_rate=3e-3, target_ema=0.05, acting_ema=0.02)
+        source, learner = Targets(config), Learner(config, SPEC, 300, 0)
+        learner.fit(source, 300)
+        errors[alpha] = source.error(learner.policy())
+    assert errors[0.0] < 0.45
+    assert errors[0.0] < 0.7 * errors[1.0]
+
+
+def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
+    whole = Learner(SMALL, SPEC, 20, 0)
+    source = Targets(SMALL)
+    whole.fit(source, 5)
+    whole.fit(source, 5)
+    half, source = Learner(SMALL, SPEC, 20, 0), Targets(SMALL)
+    half.fit(source, 5)
+    half.save(tmp_path / "half.pt")
+    resumed = Learner.load(tmp_path / "half.pt", SPEC)
+    resumed.fit(source, 5)
+    for a, b in zip(whole.online.parameters(), resumed.online.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_plain_cloning_leaves_the_critic_alone():
+    config = dataclasses.replace(SMALL, alpha=1.0, beta=0.0, weight_decay=0.0)
+    learner = Learner(config, SPEC, 10, 0)
+    before = {n: p.detach().clone() for n, p in learner.online.named_parameters()}
+    learner.fit(Targets(config), 3)
+    moved = {n.split(".")[0] for n, p in learner.online.named_parameters() if not torch.equal(p, before[n])}
+    assert {"value_read", "value_out", "action_in"}.isdisjoint(moved)
+    assert {"policy_read", "policy_out", "task_in", "object_in", "words", "latents"} <= moved
+
+
+def test_no_number_stops_the_training():
+    class Broken(Targets):
+        def next(self):
+            batch = super().next()
+            batch.returns[:] = np.nan
+            return batch
+
+    with pytest.raises(LudusError, match="diverged"):
+        Learner(SMALL, SPEC, 60, 0).fit(Broken(SMALL), 60)
+
+
+def test_another_worlds_checkpoint_is_refused(tmp_path):
+    Learner(SMALL, SPEC, 1, 0).save(tmp_path / "a.pt")
+    with pytest.raises(LudusError, match="'toy'"):
+        Learner.load(tmp_path / "a.pt", dataclasses.replace(SPEC, name="other"))
+
+
+def test_bellman_target_splits_mass_between_neighbours():
+    support = torch.linspace(0, 1, 5)
+    certain = torch.zeros(2, 5)
+    certain[:, 4] = 1  # value 1 for sure
+    target = losses.bellman_target(certain, torch.tensor([0.1, 0.5]), torch.tensor([0.5, 0.9]), support)
+    assert torch.allclose(target[0], torch.tensor([0, 0, 0.6, 0.4, 0.0]), atol=1e-6)  # 0.1 + 0.5 = 0.6
+    assert torch.allclose(target[1], torch.tensor([0, 0, 0, 0, 1.0]), atol=1e-6)  # 1.4 is cut at 1
+
+
+@given(st.integers(0, 10_000))
+def test_bellman_target_keeps_mass_and_mean(seed):
+    draw = torch.Generator().manual_seed(seed)
+    support = torch.linspace(0, 1, 11)
+    p = torch.rand(4, 11, generator=draw).softmax(-1)
+    returns, discounts = torch.rand(4, generator=draw) * 0.3, torch.rand(4, generator=draw) * 0.7
+    target = losses.bellman_target(p, returns, discounts, support)
+    assert torch.allclose(target.sum(-1), torch.ones(4), atol=1e-5)
+    assert torch.allclose(target @ support, returns + discounts * (p @ support), atol=1e-5)
+
+
+def test_sampled_bins_follow_the_logits():
+    logits = torch.tensor([[[0.0, 1.0, 2.0]]])
+    drawn = losses.sample_bins(logits, 20_000, torch.Generator().manual_seed(0)).flatten()
+    share = torch.bincount(drawn, minlength=3) / 20_000
+    assert torch.allclose(share, logits.softmax(-1)[0, 0], atol=0.02)
+
+
+def test_captions_point_at_objects_in_order():
+    reader = CaptionReader(("red", "light red", "green"))
+    words, mentioned = reader.read("stack light red on red")
+    assert mentioned.tolist() == [1, 0, -1]
+    assert np.array_equal(words, reader.read("stack green on red")[0])
+
+
+def test_an_episodes_actions_do_not_depend_on_its_neighbours():
+    @dataclasses.dataclass
+    class Job:
+        seed: int
+
+    policy = Learner(SMALL, SPEC, 1, 0).policy(temperature=1.0)
+    seen = observe(np.random.default_rng(0), 3)
+    policy.begin([Job(1), Job(2), Job(3)])
+    together = policy.act(seen, ["go to red"] * 3)
+    policy.begin([Job(3)])
+    alone = policy.act({g: a[2:] for g, a in seen.items()}, ["go to red"])
+    assert np.array_equal(together[2], alone[0])

@@ -1,0 +1,59 @@
+"""The Gymnasium faces, checked by Gymnasium and by a real outside learner."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import ludus.worlds.gym  # noqa: F401 - registers the environment
+from ludus.types import LudusError
+from ludus.worlds.blocks.world import BlocksWorld
+from ludus.worlds.gym import LudusVectorEnv
+
+
+@pytest.fixture
+def env():
+    env = gymnasium.make("ludus/Blocks-v0", caption="reach red", n_blocks=2)
+    yield env
+    env.close()
+
+
+def test_gymnasium_accepts_it(env):
+    check_env(env.unwrapped, skip_render_check=True)
+
+
+def test_an_episode_is_truncated_after_the_skills_steps(env):
+    env.reset(seed=3)
+    ends = [env.step(env.action_space.sample())[2:4] for _ in range(80)]
+    assert [e for e, _ in ends] == [False] * 80
+    assert [t for _, t in ends] == [False] * 79 + [True]
+
+
+def test_the_vector_face_resets_in_the_step_after_the_last():
+    envs = LudusVectorEnv(BlocksWorld(2, 3, 1), "reach red")
+    first, _ = envs.reset(seed=5)
+    assert envs.observation_space.contains(first)
+    for t in range(80):
+        last, reward, terminated, truncated, info = envs.step(np.zeros((3, 5), np.float32))
+        assert truncated.all() == (t == 79)
+    assert info["success"].shape == reward.shape == (3,)
+    assert not terminated.any()
+    again, reward, _, truncated, _ = envs.step(np.zeros((3, 5), np.float32))
+    assert not truncated.any()
+    assert (reward == 0).all()
+    assert not np.array_equal(again, last)
+    repeated, _ = envs.reset(seed=5)
+    assert np.array_equal(repeated, first)
+    envs.close()
+
+
+def test_unknown_caption_names_the_nearest():
+    with pytest.raises(LudusError, match="reach red"):
+        LudusVectorEnv(BlocksWorld(2, 1, 1), "reach rad")
+
+
+def test_stable_baselines_trains_on_it(env):
+    sac = pytest.importorskip("stable_baselines3").SAC
+    model = sac("MlpPolicy", env, learning_starts=100, batch_size=32, seed=0, policy_kwargs={"net_arch": [32, 32]})
+    model.learn(1000)
+    assert model.num_timesteps == 1000
