@@ -190,7 +190,7 @@ class Learner:
             critic = losses.critic(value_logits, x.goal)
             loss = loss + c.beta * critic
             metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
-        if x.weights is not None:
+        if x.weights is not None and x.kl is not None:
             improvement = -(x.weights * log_probs).sum(-1).mean()
             loss = loss + (1 - c.alpha) * improvement
             metrics |= {"improvement": improvement, "weights_kl": x.kl}
@@ -204,11 +204,11 @@ class Learner:
     @torch.no_grad()
     def _follow(self) -> None:
         """The target and the acting weights move towards the online ones."""
-        online = list(self.online.parameters())
+        online = [p.detach() for p in self._parameters]
         # the average forgets the first weights quickly, then settles to its horizon
         acting = max(self.config.acting_ema, 9 / (self.updates + 10))
-        torch._foreach_lerp_(list(self.target.parameters()), online, self.config.target_ema)
-        torch._foreach_lerp_(list(self.acting.parameters()), online, acting)
+        torch._foreach_lerp_([p.data for p in self.target.parameters()], online, self.config.target_ema)  # pyright: ignore[reportPrivateImportUsage]
+        torch._foreach_lerp_([p.data for p in self.acting.parameters()], online, acting)  # pyright: ignore[reportPrivateImportUsage]
 
     def _schedule(self) -> float:
         warm = min(1.0, (self.updates + 1) / 100)
@@ -277,7 +277,12 @@ class Learner:
 
 def _part(batch: Batch, shard: int) -> Batch:
     rows = slice(shard, None, SHARDS)
-    fields = {f: getattr(batch, f) for f in batch.__dataclass_fields__}
     return Batch(
-        **{f: {g: a[rows] for g, a in v.items()} if isinstance(v, dict) else v[rows] for f, v in fields.items()}
+        observations={g: a[rows] for g, a in batch.observations.items()},
+        actions=batch.actions[rows],
+        next_observations={g: a[rows] for g, a in batch.next_observations.items()},
+        returns=batch.returns[rows],
+        discounts=batch.discounts[rows],
+        skills=batch.skills[rows],
+        own=batch.own[rows],
     )

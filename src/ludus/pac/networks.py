@@ -59,6 +59,7 @@ class Perceiver(nn.Module):
         self.blocks = nn.ModuleList(Attention(width, config.heads) for _ in range(config.blocks))
         self.action_queries = nn.Parameter(torch.randn(n_actions, width) * 0.5)
         self.policy_read = Attention(width, config.heads)
+        self.action_bins = config.action_bins
         self.policy_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.action_bins))
         self.action_in = nn.Sequential(nn.Linear(3 * n_actions, width), nn.ReLU(), nn.Linear(width, width))
         self.value_read = Attention(width, config.heads)
@@ -74,6 +75,7 @@ class Perceiver(nn.Module):
         tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(about)], dim=1) + about
         z = self.read(self.latents + about + task_token, self.read.keys(tokens))
         for block in self.blocks:
+            assert isinstance(block, Attention)
             z = block(z, block.keys(z))
         return z, about
 

@@ -30,7 +30,7 @@ class Policy:
         self._network = network.eval()
         self._features = Features(spec)
         self._reader = CaptionReader(spec.objects)
-        self._centres = bin_centres(network.policy_out[-1].out_features).numpy()
+        self._centres = bin_centres(network.action_bins).numpy()
         self._steps, self._n_actions, self._step = spec.episode_steps, len(spec.actions), 0
         self._uniform = np.zeros((0, 0, 0), np.float32)
 

@@ -30,13 +30,17 @@ class Skill:
     steps: int = 80  # control steps until the next skill
     base: bool = True  # part of what the robot is first trained on
 
-    @cached_property
+    @property
     def hash(self) -> str:
         """Twelve hex digits that name caption, canonical reward and success, steps and the language's version.
 
         Raises:
             LudusError: an expression is outside the language.
         """
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> str:
         content = [expression.VERSION, self.caption, canonical(self.reward), canonical(self.success), self.steps]
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=6).hexdigest()
 

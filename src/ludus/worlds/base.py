@@ -18,8 +18,12 @@ class World(Protocol):
     of threads. It never resets by itself and knows no rewards."""
 
     spec: WorldSpec
-    vocabulary: Vocabulary  # objects and predicates, for expressions
     n_envs: int
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Objects and predicates, for expressions."""
+        ...
 
     def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
         """Start simulation i from `seeds[i]`, all from one start distribution or one each. `[E, size]` per group.

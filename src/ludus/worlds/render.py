@@ -11,11 +11,14 @@ import os
 import subprocess
 import sys
 from functools import cache
+from typing import Any
 
 import mujoco
 import numpy as np
 
 from ludus.types import LudusError
+
+mj: Any = mujoco  # no type stubs
 
 BACKENDS = ("egl", "osmesa")
 PROBE = """
@@ -55,7 +58,7 @@ class Renderer:
         LudusError: no OpenGL, with what to install.
     """
 
-    def __init__(self, model: mujoco.MjModel, backend: str | None = None):
+    def __init__(self, model: Any, backend: str | None = None):
         backend = backend or probe()
         if backend is None:
             raise LudusError(
@@ -64,14 +67,14 @@ class Renderer:
             )
         # PyOpenGL decides once, at its first import, which library it loads.
         os.environ["PYOPENGL_PLATFORM"] = backend
-        self._model, self._data = model, mujoco.MjData(model)
+        self._model, self._data = model, mj.MjData(model)
         self._gl = importlib.import_module(f"mujoco.{backend}").GLContext(512, 512)
         self._gl.make_current()
         model.vis.quality.shadowsize = 0
-        self._scene = mujoco.MjvScene(model, maxgeom=2000)
-        self._scene.flags[int(mujoco.mjtRndFlag.mjRND_SHADOW)] = 0
-        self._scene.flags[int(mujoco.mjtRndFlag.mjRND_REFLECTION)] = 0
-        self._context: mujoco.MjrContext | None = None
+        self._scene = mj.MjvScene(model, maxgeom=2000)
+        self._scene.flags[int(mj.mjtRndFlag.mjRND_SHADOW)] = 0
+        self._scene.flags[int(mj.mjtRndFlag.mjRND_REFLECTION)] = 0
+        self._context: Any = None
         self._size = 0
 
     def render(self, qpos: np.ndarray, camera: str, size: int = 256, sizes: np.ndarray | None = None) -> np.ndarray:
@@ -80,23 +83,21 @@ class Renderer:
         Args:
             sizes: `[n, k]` edge lengths, m, of the k bodies that hang on free joints, where they differ from the model.
         """
-        camera_id = mujoco.mj_name2id(self._model, int(mujoco.mjtObj.mjOBJ_CAMERA), camera)
-        view = mujoco.MjvCamera()
-        view.type, view.fixedcamid = int(mujoco.mjtCamera.mjCAMERA_FIXED), camera_id
-        options, rect = mujoco.MjvOption(), mujoco.MjrRect(0, 0, size, size)
+        camera_id = mj.mj_name2id(self._model, int(mj.mjtObj.mjOBJ_CAMERA), camera)
+        view = mj.MjvCamera()
+        view.type, view.fixedcamid = int(mj.mjtCamera.mjCAMERA_FIXED), camera_id
+        options, rect = mj.MjvOption(), mj.MjrRect(0, 0, size, size)
         self._fit(size)
         frames = np.empty((len(qpos), size, size, 3), np.uint8)
         for i, row in enumerate(qpos):
             self._data.qpos[:] = row
             if sizes is not None:
                 self._resize(sizes[i])
-            mujoco.mj_kinematics(self._model, self._data)
-            mujoco.mj_camlight(self._model, self._data)
-            mujoco.mjv_updateScene(
-                self._model, self._data, options, None, view, int(mujoco.mjtCatBit.mjCAT_ALL), self._scene
-            )
-            mujoco.mjr_render(rect, self._scene, self._context)
-            mujoco.mjr_readPixels(frames[i], None, rect, self._context)
+            mj.mj_kinematics(self._model, self._data)
+            mj.mj_camlight(self._model, self._data)
+            mj.mjv_updateScene(self._model, self._data, options, None, view, int(mj.mjtCatBit.mjCAT_ALL), self._scene)
+            mj.mjr_render(rect, self._scene, self._context)
+            mj.mjr_readPixels(frames[i], None, rect, self._context)
         return frames[:, ::-1].copy()
 
     def _fit(self, size: int) -> None:
@@ -106,12 +107,12 @@ class Renderer:
                 self._context.free()
             self._model.vis.global_.offwidth = self._model.vis.global_.offheight = size
             self._model.vis.quality.offsamples = 4
-            self._context = mujoco.MjrContext(self._model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
-            mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
+            self._context = mj.MjrContext(self._model, int(mj.mjtFontScale.mjFONTSCALE_100))
+            mj.mjr_setBuffer(int(mj.mjtFramebuffer.mjFB_OFFSCREEN), self._context)
             self._size = size
 
     def _resize(self, sizes: np.ndarray) -> None:
-        free = [j for j in range(self._model.njnt) if int(self._model.jnt_type[j]) == int(mujoco.mjtJoint.mjJNT_FREE)]
+        free = [j for j in range(self._model.njnt) if int(self._model.jnt_type[j]) == int(mj.mjtJoint.mjJNT_FREE)]
         for joint, edge in zip(free, sizes, strict=True):
             geom = self._model.body_geomadr[self._model.jnt_bodyid[joint]]
             self._model.geom_size[geom] = edge / 2

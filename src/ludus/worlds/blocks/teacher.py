@@ -291,10 +291,10 @@ def _wrap(angle: np.ndarray, period: float) -> np.ndarray:
 def _move(scene: _Scene, job: _Job) -> np.ndarray:
     """Velocity, yaw rate and gripper `[E, 5]` for the next step of each job."""
     n_envs, n = scene.size.shape
-    holding = scene.held.any(-1)
+    holding: np.ndarray = scene.held.any(-1)
     carried = np.where(holding, scene.held.argmax(-1), -1)
     astray: np.ndarray = holding & ((carried != job.want) | (job.pick != job.want))  # put it down first
-    idle = ~holding & (job.want < 0)
+    idle: np.ndarray = ~holding & (job.want < 0)
     placing: np.ndarray = (
         holding & np.isin(job.verb, ["stack", "leave", "hover", "beside", "tower", "pyramid"]) | astray
     )
@@ -305,7 +305,7 @@ def _move(scene: _Scene, job: _Job) -> np.ndarray:
     # The point that is steered is the tool centre, or the centre of the block it carries.
     block = np.where(holding, carried, job.pick)
     at = _of(scene.block, block)
-    point = np.where(holding[:, None], at, scene.tcp)
+    point: np.ndarray = np.where(holding[:, None], at, scene.tcp)
     aside = _aside(scene, block, point, np.where((job.want >= 0)[:, None], _of(scene.block, job.want), point))
     goal = point.copy()
     goal[taking] = at[taking]
@@ -385,7 +385,9 @@ def _aside(scene: _Scene, block: np.ndarray, point: np.ndarray, then: np.ndarray
     return np.concatenate([spot, _of(scene.size, block)[:, None] / 2], -1)
 
 
-def _best_yaw(scene: _Scene, edge: np.ndarray, at: np.ndarray, block: np.ndarray, half_turn: np.ndarray) -> np.ndarray:
+def _best_yaw(
+    scene: _Scene, edge: np.ndarray, at: np.ndarray, block: np.ndarray, half_turn: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Of the gripper yaws along `edge`, the near one whose fingers and palm stay off other blocks at `at`: `[E]`."""
     turns = np.array([0, 2, 1, 3])[None] * np.pi / 2
     wanted = _wrap(edge[:, None] + turns, 2 * np.pi)  # [E, 4]

@@ -287,9 +287,13 @@ class BlocksWorld:
 
         return Renderer(scene.build(self.n_blocks, self._timestep, self.domain, looks=True).compile())
 
-    @cached_property
+    @property
     def vocabulary(self) -> Vocabulary:
         """Objects and predicates of this world."""
+        return self._vocabulary
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
         from ludus.skills.predicates import block_vocabulary
 
         return block_vocabulary(self.spec.observation)
