@@ -18,7 +18,8 @@ VERDICT_MARK = {"converged": ("o", "#2e7d32"), "learning": ("^", "#1f6f8b"), "st
 
 def success_bars(stages: Mapping[str, Sequence[Tally]]) -> bytes:
     """Success rate per row of tallies for several stages (label -> tallies), with 95 % Wilson intervals."""
-    captions = list(dict.fromkeys(t.caption for tallies in stages.values() for t in tallies))
+    # the last stage has the library's order
+    captions = list(dict.fromkeys(t.caption for tallies in reversed(list(stages.values())) for t in tallies))
     figure = Figure(figsize=(8, 0.6 + 0.46 * len(captions)), dpi=150, layout="constrained")
     axes = figure.subplots()
     height = 0.8 / max(1, len(stages))
