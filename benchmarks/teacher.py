@@ -30,8 +30,8 @@ def measure(world: BlocksWorld, library: SkillLibrary, captions: list[str], seed
     teacher = Teacher(world.spec)
     teacher.begin(seeds, np.full(world.n_envs, how["noise"]))
     observations = world.reset(seeds, how["start"])
-    success = np.zeros((how["steps"], world.n_envs), bool)
-    for t in range(how["steps"]):
+    success = np.zeros((how["horizon"], world.n_envs), bool)
+    for t in range(how["horizon"]):
         observations = world.step(teacher.act(observations, captions))
         for caption in set(captions):
             rows = [i for i, c in enumerate(captions) if c == caption]
@@ -61,7 +61,7 @@ def main() -> None:
         if not captions:
             continue  # too few blocks
         seeds = [child(0, "benchmark", verb, i) for i in range(options.episodes)]
-        how = {"start": options.start, "noise": options.noise, "steps": options.steps or LONG.get(verb, 80)}
+        how = {"start": options.start, "noise": options.noise, "horizon": options.steps or LONG.get(verb, 80)}
         print(json.dumps({"verb": verb, **how, **measure(world, library, captions, seeds, **how)}), flush=True)
 
 
