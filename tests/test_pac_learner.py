@@ -1,14 +1,16 @@
 """PAC: known answers, exact resuming, and that it learns."""
 
 import dataclasses
+import multiprocessing as mp
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ludus.config import PACConfig
+from ludus.config import PACConfig, TrainingConfig
 from ludus.pac import losses
 from ludus.pac.learner import Learner
 from ludus.pac.text import CaptionReader
@@ -20,6 +22,15 @@ HAND = tuple(Field(n, k, "m", n) for n, k in (("position", 3), ("yaw", 1), ("wid
 GROUPS = (Group("hand", "effector", HAND), *[Group(o, "object", BLOCK) for o in OBJECTS])
 SPEC = WorldSpec("toy", OBJECTS, ObservationSpec(GROUPS), ("x", "y"), 20, 40, 10, ("any",), (), "toy")
 SMALL = PACConfig(width=16, latents=2, action_bins=11, value_atoms=21, batch_size=64, action_samples=4)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bits depend on torch's threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def observe(draw, n):
@@ -83,6 +94,55 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
     resumed.fit(source, 5)
     for a, b in zip(whole.online.parameters(), resumed.online.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def trained(training, updates=3):
+    learner = Learner(SMALL, SPEC, 20, 0, training)
+    learner.fit(Targets(SMALL), updates)
+    return learner
+
+
+def test_the_number_of_processes_does_not_show():
+    alone, crew = trained(TrainingConfig(processes=1)), trained(TrainingConfig(processes=2))
+    for a, b in zip(alone.acting.parameters(), crew.acting.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_process_that_dies_is_named_and_replaced():
+    learner = trained(TrainingConfig(processes=2))
+    mp.active_children()[0].kill()
+    with pytest.raises(LudusError, match="died"):
+        learner.fit(Targets(SMALL), 3)
+    assert learner.fit(Targets(SMALL), 3)["loss"] > 0
+
+
+def _rank(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    trained(TrainingConfig()).save(folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_ranks_learn_as_one(tmp_path):
+    torch.multiprocessing.spawn(_rank, (tmp_path,), 2)
+    alone = trained(TrainingConfig(processes=1))
+    for rank in range(2):
+        learner = Learner.load(tmp_path / f"{rank}.pt", SPEC)
+        for a, b in zip(alone.online.parameters(), learner.online.parameters(), strict=True):
+            assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_mixed_precision_learns_too():
+    assert trained(TrainingConfig(processes=1, precision="bfloat16")).updates == 3
+
+
+@pytest.mark.parametrize(
+    ("training", "words"),
+    [({"device": "cuda:99"}, "cuda:99"), ({"precision": "float8"}, "float8"), ({"parts": 0}, "parts")],
+)
+def test_what_cannot_compute_is_refused(training, words):
+    with pytest.raises(LudusError, match=words):
+        Learner(SMALL, SPEC, 20, 0, TrainingConfig(**training))
 
 
 def test_plain_cloning_leaves_the_critic_alone():

@@ -101,8 +101,17 @@ class TrainingConfig:
     """Updates between two points of the learning curves."""
     evaluation_episodes: int = 8
     """Episodes per skill and point."""
+    parts: int = 4
+    """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes."""
+    processes: int = 0
+    """Processes that share the parts; 0: as many as cores for small networks, 1 for large ones. The result does not
+    depend on it."""
     threads: int = 1
-    """Torch's threads per operation. The learner has four threads of its own; more help only networks far larger."""
+    """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
+    device: str = "cpu"
+    """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
+    precision: str = "float32"
+    """'float32', or 'bfloat16' for mixed precision (autocast) on GPUs."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "pac.batch_size=32",
         "pac.action_samples=4",
         "training.updates=30",
+        "training.processes=1",
         "training.round_updates=20",
         "training.evaluate_every=10",
         "training.evaluation_episodes=2",

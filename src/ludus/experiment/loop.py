@@ -144,9 +144,9 @@ class Loop:
             last = self._last_training()
             spec, config = self.parts.world.spec, self.config
             if last is None:
-                self._learner = Learner(config.pac, spec, config.training.updates, config.seed)
+                self._learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
             else:
-                self._learner = Learner.load(self._checkpoint(last), spec)
+                self._learner = Learner.load(self._checkpoint(last), spec, config.training)
         return self._learner
 
     @property

@@ -13,6 +13,10 @@ from ludus.skills.expression import quote
 from ludus.skills.library import Skill
 
 
+TWO_PLACINGS = 160
+"""Control steps for skills that place two blocks; the teacher takes 80 on average."""
+
+
 def base_skills(objects: Sequence[str]) -> list[Skill]:
     """What the robot is first trained on: every block and ordered pair, and opening the gripper."""
     skills = [Skill("open the gripper", "width() / 0.08", "open()")]
@@ -92,7 +96,7 @@ def _tower(x: str, y: str, z: str) -> Skill:
     standing = f"(on({yz}) and not held({quote(y)}))"
     stages = [*_stacking(y, z), *(f"{standing} * {s}" for s in _stacking(x, y))]
     success = f"on({yz}) and on({xy}) and released({q}) and still({q})"
-    return Skill(f"tower {x} on {y} on {z}", f"staged({', '.join(stages)})", success, base=False)
+    return Skill(f"tower {x} on {y} on {z}", f"staged({', '.join(stages)})", success, base=False, steps=TWO_PLACINGS)
 
 
 def _pyramid(x: str, y: str, z: str) -> Skill:
@@ -107,4 +111,4 @@ def _pyramid(x: str, y: str, z: str) -> Skill:
     ]
     stages = [*_placing_beside(y, z), *(f"{ready} * {s}" for s in top)]
     success = f"beside({yz}) and on_both({xyz}) and released({q}) and still({q})"
-    return Skill(f"pyramid {x} on {y} and {z}", f"staged({', '.join(stages)})", success, base=False)
+    return Skill(f"pyramid {x} on {y} and {z}", f"staged({', '.join(stages)})", success, base=False, steps=TWO_PLACINGS)

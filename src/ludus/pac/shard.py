@@ -1,0 +1,122 @@
+"""One part of a batch: what needs no gradient (`prepare`), then the three losses and their gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ludus.config import PACConfig
+from ludus.pac import losses
+from ludus.pac.features import Features
+from ludus.pac.networks import Perceiver
+from ludus.seeding import child
+from ludus.types import WorldSpec
+
+BOOTSTRAP_ACTIONS = 4
+"""Actions of the target policy averaged over in the Bellman target."""
+
+
+@dataclass
+class Inputs:
+    """A batch as tensors, rows first; in memory that all processes of a crew see."""
+
+    packed: Tensor  # [B, P] `Features.pack` of the observations
+    then: Tensor  # [B, P] of those n steps later
+    words: Tensor  # [B, W]
+    mentioned: Tensor  # [B, 3]
+    actions: Tensor  # [B, A]
+    own: Tensor  # [B] 0 or 1
+    returns: Tensor  # [B]
+    discounts: Tensor  # [B]
+
+    def rows(self, rows: slice, device: torch.device) -> Inputs:
+        return Inputs(*[getattr(self, n)[rows].to(device, non_blocking=True) for n in self.__dataclass_fields__])
+
+
+@dataclass
+class _Prepared:
+    """The first of the K tried actions is the data's own."""
+
+    task: Tensor  # [B, task_size]
+    objects: Tensor  # [B, N, object_size]
+    words: Tensor  # [B, W]
+    actions: Tensor  # [B, A]
+    own: Tensor  # [B] 0 or 1
+    tried: Tensor  # [B, K, A] bins
+    goal: Tensor | None = None  # [B, atoms]
+    weights: Tensor | None = None  # [B, K]
+    kl: Tensor | None = None
+
+
+class Shard:
+    """Learns from parts of batches, on networks that somebody else moves. Action samples are drawn from a child of
+    `seed` named by update and part."""
+
+    def __init__(
+        self, config: PACConfig, spec: WorldSpec, seed: int, online: Perceiver, target: Perceiver, precision: str
+    ):
+        self.config, self.seed, self.online, self.target = config, seed, online, target
+        self._parameters = list(online.parameters())
+        self._device = self._parameters[0].device
+        self._features = Features(spec)
+        self._support = torch.linspace(0, 1, config.value_atoms, device=self._device)
+        self._centres = losses.bin_centres(config.action_bins).to(self._device)
+        self._precision = torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        self._generator = torch.Generator(self._device)
+        self._prepared: dict[int, _Prepared] = {}
+
+    @torch.no_grad()
+    def prepare(self, inputs: Inputs, update: int, part: int, parts: int) -> None:
+        """Features, the Bellman target, sampled actions and their weights, by the target network as it stands."""
+        n = len(inputs.actions)
+        x = inputs.rows(slice(part * n // parts, (part + 1) * n // parts), self._device)
+        c, b = self.config, len(x.actions)
+        both = torch.cat([x.packed, x.then])
+        task, objects = self._features(both, x.mentioned.repeat(2, 1))
+        taken = losses.to_bins(x.actions, c.action_bins)[:, None]
+        prepared = _Prepared(task[:b], objects[:b], x.words, x.actions, x.own, tried=taken)
+        self._prepared[part] = prepared
+        if c.alpha == 1 and c.beta == 0:
+            return
+        self._generator.manual_seed(child(self.seed, "pac", "samples", update, part))
+        with self._precision:
+            z, about = self.target.encode(task, objects, x.words.repeat(2, 1))
+            logits = self.target.policy(z, about).float()
+            then = losses.sample_bins(logits[b:], BOOTSTRAP_ACTIONS, self._generator)
+            future = self.target.value(z[b:], about[b:], self._centres[then]).float().softmax(-1).mean(1)
+            scale = 1 - c.gamma  # rewards in [0, 1] -> values in [0, 1]
+            prepared.goal = losses.bellman_target(future, x.returns * scale, x.discounts, self._support)
+            if c.alpha < 1:
+                sampled = losses.sample_bins(logits[:b], c.action_samples, self._generator)
+                prepared.tried = torch.cat([taken, sampled], dim=1)
+                q = self.target.value(z[:b], about[:b], self._centres[prepared.tried]).float()
+                prepared.weights, prepared.kl = losses.improvement_weights(q.softmax(-1) @ self._support, c.eta)
+
+    def gradient(self, part: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        """The mean losses of the prepared part: their gradient, one tensor per parameter, and metrics."""
+        c, x = self.config, self._prepared.pop(part)
+        with self._precision:
+            z, about = self.online.encode(x.task, x.objects, x.words)
+            logits = self.online.policy(z, about).float()
+            log_probs = losses.log_prob(logits, x.tried)  # the action of the data first, then the sampled ones
+            # behaviour cloning, only where the action was meant for this caption (METHOD, "Recipe")
+            bc = -(log_probs[:, 0] * x.own).sum() / x.own.sum().clamp(min=1)
+            loss = c.alpha * bc
+            metrics = {"bc": bc}
+            if x.goal is not None:
+                value_logits = self.online.value(z, about, x.actions[:, None])[:, 0].float()
+                critic = losses.critic(value_logits, x.goal)
+                loss = loss + c.beta * critic
+                metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
+            if x.weights is not None and x.kl is not None:
+                improvement = -(x.weights * log_probs).sum(-1).mean()
+                loss = loss + (1 - c.alpha) * improvement
+                metrics |= {"improvement": improvement, "weights_kl": x.kl}
+        probabilities = logits.detach().softmax(-1)
+        entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(-1).mean()
+        metrics |= {"loss": loss, "entropy": entropy}
+        # parameters without a part in this loss (the critic's under plain cloning) get zeros
+        gradient = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+        return gradient, {k: v.detach() for k, v in metrics.items()}
