@@ -35,8 +35,9 @@ class SeedDataConfig:
     episodes: int = 3072
     segments: int = 2
     """Skills per episode, each `skill_steps` long."""
+    min_noise: float = 0.0
     max_noise: float = 0.6
-    """Noise level of an episode is uniform on [0, max_noise] ..."""
+    """Noise level of an episode is uniform on [min_noise, max_noise] ..."""
     clean_share: float = 0.1
     """... except for this share without noise ..."""
     random_share: float = 0.08

@@ -75,7 +75,7 @@ def seed_jobs(
             same = [c for c, x in about.items() if stay and x is not None and x == about[sequence[-1]]]
             pool = same or list(about)
             sequence.append(pool[draw.integers(len(pool))])
-        kind, noise = draw.random(), draw.uniform(0, config.max_noise)
+        kind, noise = draw.random(), draw.uniform(config.min_noise, config.max_noise)
         actor = "random" if kind < config.random_share else "teacher"
         if actor == "random" or kind < config.random_share + config.clean_share:
             noise = 0.0

@@ -12,7 +12,6 @@ from itertools import permutations
 from ludus.skills.expression import quote
 from ludus.skills.library import Skill
 
-
 TWO_PLACINGS = 160
 """Control steps for skills that place two blocks; the teacher takes 80 on average."""
 
