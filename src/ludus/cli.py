@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `eval`, `doctor`."""
+"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `doctor`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 
 from ludus.types import LudusError
 
@@ -49,23 +48,34 @@ def resume(dir: tyro.conf.Positional[Path | None] = None) -> None:
     Args:
         dir: The run directory; the latest under runs/ if not given.
     """
-    from ludus.experiment import loop
+    from ludus.experiment import loop, offline
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
-        _drive(loop.run, record)
+        if offline.is_training(record):
+            _train(record, Console())
+        else:
+            _drive(loop.run, record)
 
 
 def _drive(loop, record) -> None:
     console = Console()
+    console.print(f"Report: {_interruptible(record, console, lambda: loop(record, console))}")
+
+
+def _interruptible(record, console: Console, work):
     # A second Ctrl-C during the clean-up must not lose anything either: nothing is kept outside committed steps.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        report = loop(record, console)
+        return work()
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted; all finished steps are kept. Continue with: ludus resume {record.directory}")
+        how = (
+            "the same command"
+            if record.done("begin") and not record.done("course")
+            else f"ludus resume {record.directory}"
+        )
+        console.print(f"\nInterrupted; all finished steps are kept. Continue with: {how}")
         raise SystemExit(130) from None
-    console.print(f"Report: {report}")
 
 
 def status(dir: tyro.conf.Positional[Path | None] = None) -> None:
@@ -81,38 +91,167 @@ def status(dir: tyro.conf.Positional[Path | None] = None) -> None:
         loop.print_status(record, Console())
 
 
+def collect(
+    dir: tyro.conf.Positional[Path],
+    overrides: Overrides = (),
+    actor: str = "teacher",
+    policy: Path | None = None,
+    episodes: int | None = None,
+    skills: tuple[str, ...] = (),
+    start: str | None = None,
+    name: str | None = None,
+    preset: str = "cpu",
+    seed: int = 0,
+) -> None:
+    """Collect episodes without training, into a new run directory or one more time into an old one.
+
+    Args:
+        dir: Where the episodes are kept.
+        overrides: Settings to change, e.g. seed_data.min_noise=0.3 seed_data.clean_share=0 experiment.temperature=0.5.
+        actor: teacher (its noise is in seed_data.*), random, or policy.
+        policy: With --actor policy: the run whose latest policy acts.
+        episodes: How many; seed_data.episodes if not given.
+        skills: Captions, or families such as 'stack X on Y'; the base library if not given.
+        start: Start distribution: scattered, held, stacked or beside.
+        name: Names this collection; the actor's name if not given. The same name goes on where it stopped.
+        preset: Where the configuration starts from.
+        seed: The only source of randomness.
+    """
+    from ludus import config as configs
+    from ludus.experiment import build, offline
+
+    more = () if episodes is None else (f"seed_data.episodes={episodes}",)
+    config = configs.override(configs.preset(preset), (*overrides, *more, f"seed={seed}"))
+    build.world_kind(config.world.name)
+    console = Console()
+    with _opened(dir, config, {"seed_data", "experiment", "seed", "training"}) as record:
+        label = name or actor
+        outcomes = _interruptible(
+            record, console, lambda: offline.collect(record, config, actor, label, skills, start, policy, console)
+        )
+        with build.build(record) as parts:
+            console.print(
+                offline.table(f"{dir}, {label}: what the data itself does", offline.tally(outcomes, parts.library))
+            )
+
+
+def train(
+    dir: tyro.conf.Positional[Path],
+    overrides: Overrides = (),
+    data: tuple[Path, ...] = (),
+    weights: tuple[float, ...] = (),
+    skills: tuple[str, ...] = (),
+    hold_out: tuple[str, ...] = (),
+    init: Path | None = None,
+    preset: str = "cpu",
+    seed: int = 0,
+) -> None:
+    """Train offline on the episodes of other runs. The same command, or `ludus resume`, goes on where it stopped.
+
+    Args:
+        dir: A new run directory for the learner, its curves and checkpoints.
+        overrides: Settings to change, e.g. training.updates=20000 pac.alpha=1.
+        data: Run directories whose episodes to learn from.
+        weights: Share of the draws from each; by their sizes if not given.
+        skills: Captions or families to teach besides those of the data.
+        hold_out: Captions that are never used as a label.
+        init: Run whose weights to start from (the number of objects may differ).
+        preset: Where the configuration starts from; several are joined by commas, e.g. cpu,bc.
+        seed: The only source of randomness.
+    """
+    from ludus import config as configs
+    from ludus.experiment import build, offline
+    from ludus.record.record import Record
+
+    if not data:
+        raise LudusError("nothing to learn from; give --data RUN, a run directory with episodes")
+    for run in data:
+        Record.open(run, write=False).close()
+    config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
+    build.world_kind(config.world.name)
+    console = Console()
+    course = offline.Course(tuple(map(str, data)), weights, skills, hold_out, None if init is None else str(init))
+    with _opened(dir, config, set()) as record:
+        offline.begin_training(record, course)
+        _train(record, console)
+
+
+def _train(record, console: Console) -> None:
+    from ludus.experiment import build, offline
+    from ludus.lab.analysis import pool
+
+    tallies = _interruptible(record, console, lambda: offline.train(record, console))
+    with build.build(record) as parts:
+        console.print(offline.table(f"{record.directory}: the last point of the curves", pool(tallies, parts.library)))
+
+
+def _opened(dir: Path, config, free: set[str]):
+    """The run in `dir`, made if there is none; one that is there must have the same settings but for the `free`."""
+    from dataclasses import asdict
+
+    from ludus.record.record import Record
+
+    if not (dir / "ludus.db").exists():
+        return Record.create(dir, config, command=" ".join(["ludus", *sys.argv[1:]]))
+    record = Record.open(dir)
+    old, new = asdict(record.config), asdict(config)
+    differing = [section for section in new if section not in free and old[section] != new[section]]
+    if differing:
+        record.close()
+        raise LudusError(f"{dir} holds a run with other settings of {', '.join(differing)}; choose another directory")
+    return record
+
+
 def eval(
     dir: tyro.conf.Positional[Path | None] = None,
+    overrides: Overrides = (),
     skills: tuple[str, ...] = (),
     episodes: int = 100,
-    start: str = "scattered",
-    temperature: float = 0.0,
+    start: tuple[str, ...] = (),
+    temperature: tuple[float, ...] = (0.0,),
+    plan: tuple[str, ...] = (),
     seed: int = 1,
+    json: Path | None = None,
 ) -> None:
-    """Measure a run's latest policy, success per skill with 95 % Wilson intervals.
+    """Measure a run's latest policy: success per family of skills and per skill with 95 % Wilson intervals.
 
     Args:
         dir: The run directory; the latest under runs/ if not given.
-        skills: Captions to measure; all skills of the run if not given.
-        episodes: Episodes per skill.
-        start: Start distribution: scattered, held, stacked or beside.
-        temperature: 0 acts greedily, 1 samples from the policy.
+        overrides: Settings to change for the measurement, e.g. world.n_blocks=5.
+        skills: Captions or families to measure; all skills of the run if not given.
+        episodes: Episodes per skill, start and temperature.
+        start: Start distributions: scattered, held, stacked, beside, or all; scattered if not given.
+        temperature: 0 acts greedily, 1 samples from the policy; several may be given.
+        plan: Captions to carry out in sequence in each episode; --skills then names what the last state is judged by.
         seed: Seed of the starts; never one of the training's, which have other names.
+        json: File to write all numbers to.
     """
-    from ludus.experiment import build, loop
-    from ludus.lab.analysis import wilson
+    from json import dumps
+
+    from ludus import config as configs
+    from ludus.experiment import build, offline
+    from ludus.lab.analysis import pool
     from ludus.record.record import Record
 
     if episodes < 1:
         raise LudusError(f"--episodes {episodes} is below 1; 100 gives intervals of about ten points")
+    if min(temperature) < 0:
+        raise LudusError(f"--temperature {min(temperature):g} is below 0; 0 is greedy, 1 samples from the policy")
     console = Console()
-    with Record.open(dir or _latest(), write=False) as record, build.build(record) as parts:
-        tallies = loop.measure(parts, skills or parts.library.captions, episodes, start, temperature, seed, console)
-    table = Table("skill", "at the end", "95 % interval", "ever", "n")
-    for t in tallies:
-        low, high = wilson(t.successes, t.n)
-        table.add_row(t.caption, f"{t.successes / t.n:.2f}", f"{low:.2f}–{high:.2f}", f"{t.ever / t.n:.2f}", str(t.n))
-    console.print(table)
+    with Record.open(dir or _latest(), write=False) as record:
+        config = configs.override(record.config, overrides)
+        with build.build(record, config) as parts:
+            starts = parts.world.spec.starts if start == ("all",) else start
+            measured = offline.measure(parts, skills, episodes, starts, temperature, seed, console, plan)
+            for m in measured:
+                title = f"start {m.start}, temperature {m.temperature:g}"
+                console.print(offline.table(title, m.tallies))
+                if not plan:
+                    console.print(offline.table(f"{title}: families", pool(m.tallies, parts.library)))
+            if json is not None:
+                json.write_text(
+                    dumps({"run": str(record.directory)} | offline.as_json(measured, parts.library), indent=1)
+                )
 
 
 def doctor() -> None:
@@ -131,7 +270,8 @@ def _latest() -> Path:
 
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
-    commands = {"run": run, "resume": resume, "status": status, "eval": eval, "doctor": doctor}
+    every = (run, resume, status, collect, train, eval, doctor)
+    commands = {command.__name__: command for command in every}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)
     except LudusError as error:

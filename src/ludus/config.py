@@ -102,6 +102,8 @@ class TrainingConfig:
     """Updates between two points of the learning curves."""
     evaluation_episodes: int = 8
     """Episodes per skill and point."""
+    early_stop: bool = True
+    """Whether training ends when analysis finds that every skill has converged or is stuck."""
     parts: int = 4
     """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes."""
     processes: int = 0

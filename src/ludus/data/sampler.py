@@ -48,6 +48,7 @@ class Sampler:
     blocks under 40 skills.
 
     Args:
+        stores: one, or several of the same world; then a source is called `<place of the store>/<collecting step>`.
         pac: gives gamma, n_step and batch_size.
         sampling: shares of the labels; the reward's mix; `horizon` and `balance`.
         seed: the run's seed.
@@ -55,12 +56,13 @@ class Sampler:
             every transition is as likely as any other. Episodes of no prefix are left out.
 
     Raises:
-        LudusError: an empty store, shares of labels that do not fit into 1.
+        LudusError: an empty store, stores of different worlds, observations or actions that are no numbers, shares of
+            labels that do not fit into 1.
     """
 
     def __init__(
         self,
-        store: EpisodeStore,
+        stores: EpisodeStore | Sequence[EpisodeStore],
         library: SkillLibrary,
         pac: PACConfig,
         sampling: SamplingConfig,
@@ -74,7 +76,7 @@ class Sampler:
                 f"each at least 0, together at most 1"
             )
         self.batch_size = pac.batch_size
-        self._store = store
+        self._stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         self._library = library
         self._gamma = np.float32(pac.gamma) ** np.arange(pac.n_step + 1, dtype=np.float32)
         self._n_step = pac.n_step
@@ -82,14 +84,15 @@ class Sampler:
         self._seed = seed
         self._shares = dict(shares) if shares is not None else None
         self._batches = 0
-        self._shards: list[Shard] = []
+        self._shards: list[tuple[int, Shard]] = []  # place of the store, shard
         self._commands: list[str] = []
         self._sources: list[str] = []
         self._rows: _Rows | None = None
         self._groups: dict[str, slice] = {}
         self.refresh()
         if self._rows is None:
-            raise LudusError(f"the store {store.record.directory} holds no episodes to sample; collect some first")
+            where = ", ".join(str(s.record.directory) for s in self._stores)
+            raise LudusError(f"{where} holds no episodes to sample; collect some first")
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -172,20 +175,22 @@ class Sampler:
         new = [s.hash for s in library]
         if new[: len(old)] != old:
             raise LudusError("the sampler's library may only grow at its end; make a new Sampler for another library")
-        relabeller = Relabeller(self._store, library)
+        relabellers = [Relabeller(s, library) for s in self._stores]
         if len(new) > len(old) and self._rows is not None:
             added = tuple(library.captions)[len(old) :]
-            columns = [relabeller.columns(s, added) for s in self._shards]
+            columns = [relabellers[k].columns(s, added) for k, s in self._shards]
             reward, soon = self._scored(columns, self._rows.episode_end)
             self._rows.reward = np.concatenate([self._rows.reward, reward])
             self._rows.soon = np.concatenate([self._rows.soon, soon], axis=1)
         self._library = library
-        fresh = self._store.shards()[len(self._shards) :]
+        known = {(k, s.name) for k, s in self._shards}
+        fresh = [(k, s) for k, store in enumerate(self._stores) for s in store.shards() if (k, s.name) not in known]
+        self._check_worlds(fresh)
         if fresh:
             parts = [self._rows] if self._rows is not None else []
             first = 0 if self._rows is None else len(self._rows.actions)
-            for shard in fresh:
-                parts.append(self._load(shard, relabeller, first))
+            for k, shard in fresh:
+                parts.append(self._load(k, shard, relabellers[k], first))
                 first += len(parts[-1].actions)
             # Field by field, so that no more than one array is in memory twice.
             self._rows = parts[0]
@@ -195,8 +200,21 @@ class Sampler:
         if self._rows is not None:
             self._stratify()
 
-    def _load(self, shard: Shard, relabeller: Relabeller, first: int) -> _Rows:
-        observations, actions = self._store.observations(shard), self._store.actions(shard)
+    def _check_worlds(self, fresh: Sequence[tuple[int, Shard]]) -> None:
+        worlds = {e.world: self._stores[k].record.directory for k, s in [*self._shards, *fresh] for e in s.episodes[:1]}
+        if len(worlds) > 1:
+            where = " and ".join(f"{d} ({w})" for w, d in worlds.items())
+            raise LudusError(f"{where} hold episodes of different worlds, which do not mix; train on one of them")
+
+    def _load(self, k: int, shard: Shard, relabeller: Relabeller, first: int) -> _Rows:
+        store = self._stores[k]
+        observations, actions = store.observations(shard), store.actions(shard)
+        for group, array in (*observations.items(), ("actions", actions)):
+            if not np.isfinite(array).all():
+                raise LudusError(
+                    f"shard {shard.name} of {store.record.directory} has a {group} value that is no number; "
+                    "its world is broken: collect these episodes again"
+                )
         if not self._groups:
             start = 0
             for name, array in observations.items():
@@ -211,7 +229,8 @@ class Sampler:
             o, a = e.first_action + e.place, e.first_action
             last = o + e.n_steps
             acted[o:last] = actions[a : a + e.n_steps]
-            source[o : last + 1] = _index(self._sources, e.step)
+            name = e.step if len(self._stores) == 1 else f"{k}/{e.step}"
+            source[o : last + 1] = _index(self._sources, name)
             span_end[last] = episode_end[o : last + 1] = last
             ends = [s.start for s in e.segments[1:]] + [e.n_steps]
             for segment, end in zip(e.segments, ends, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -70,6 +70,19 @@ class Parts:
     room: Room
     curriculum: Curriculum
     analysis: Analysis
+    data: list[EpisodeStore]
+    """What training draws from: the record's own store, or those of other runs."""
+    shares: dict[str, float] | None = None
+    """See `Sampler`."""
+    held_out: frozenset[str] = field(default_factory=frozenset)
+    """Captions that are never a label in training."""
+
+    @property
+    def taught(self) -> SkillLibrary:
+        """The skills that training may use as labels."""
+        if not self.held_out:
+            return self.library
+        return SkillLibrary(self.library.vocabulary, [s for s in self.library if s.caption not in self.held_out])
 
     def grow(self, skills: Sequence[Skill]) -> None:
         """Let the library have more skills."""
@@ -83,9 +96,10 @@ class Parts:
         self.world.close()
 
 
-def build(record: Record) -> Parts:
-    """The parts of the record's experiment, the library as it stands there."""
-    config = record.config
+def build(record: Record, config: Config | None = None) -> Parts:
+    """The parts of the record's experiment, the library as it stands there. `config` replaces the record's own, for a
+    look at its policy in another world."""
+    config = config or record.config
     torch.set_num_threads(config.training.threads)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
@@ -93,6 +107,7 @@ def build(record: Record) -> Parts:
     fields = ("caption", "reward", "success", "steps", "base")
     kept = [Skill(**{f: s[f] for f in fields}) for s in record.skills()]
     library = library.add(*[s for s in kept if s.caption not in library])
+    store = EpisodeStore(record)
     room = Room(record)
     experimenter = assemble(config.experimenter, world.vocabulary, config.seed)
     pictures = Pictures(record, world)
@@ -102,9 +117,10 @@ def build(record: Record) -> Parts:
         world=world,
         kind=kind,
         library=library,
-        store=EpisodeStore(record),
+        store=store,
         embodiment=Embodiment(world, library),
         room=room,
         curriculum=Curriculum(experimenter, room, world.spec, config.seed, pictures.scene),
         analysis=Analysis(experimenter, room, pictures.curve),
+        data=[store],
     )

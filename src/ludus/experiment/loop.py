@@ -21,15 +21,15 @@ from ludus.lab.actors import SeedActor, seed_jobs
 from ludus.lab.analysis import add_point, pool, stop
 from ludus.lab.curriculum import attempts_of, fill_gaps, skill_cards
 from ludus.lab.embodiment import Actor, Job, jobs_of
-from ludus.pac.learner import Learner
+from ludus.pac.learner import Diverged, Learner
 from ludus.record import Record
 from ludus.seeding import child
-from ludus.types import Curve, Plan, Tally
+from ludus.types import Curve, LudusError, Plan, Tally
 
 
 def run(record: Record, console: Console) -> Path:
     """Carry out or continue the record's experiment; returns the path of the report."""
-    with build(record) as parts, _progress(console) as progress:
+    with build(record) as parts, show_progress(console) as progress:
         loop = Loop(parts, progress)
         loop.begin()
         loop.seed_data()
@@ -68,7 +68,7 @@ class Loop:
         """Episodes of mixed quality by the teacher."""
         jobs = seed_jobs(self.parts.library, self.config.seed_data, self.config.seed)
         actor = SeedActor(self.parts.kind.teacher(self.parts.world.spec))
-        self._collect("seed-data", jobs, actor)
+        self.collect("seed-data", jobs, actor)
 
     def round(self, n: int) -> None:
         """Propose, act, learn, judge, grow."""
@@ -76,7 +76,7 @@ class Loop:
         seeds = [child(self.config.seed, name, "start", i) for i in range(experiment.episodes_per_round)]
         plans = self._plan(n, seeds[: experiment.plans_per_round])
         jobs = jobs_of([p for p in plans if not p.gaps], seeds, info={"round": n})
-        self._collect(f"{name}/collect", jobs, self.learner.policy(experiment.temperature))
+        self.collect(f"{name}/collect", jobs, self.learner.policy(experiment.temperature))
         self._tell(n, plans)
         self.train(name, n, self.config.training.round_updates)
 
@@ -86,7 +86,7 @@ class Loop:
         step, parts = f"round/{n}/plan", self.parts
         if not self.record.done(step):
             with self.record.commit(step), self.doing(f"round {n}: planning", 1):
-                cards = skill_cards(parts.library, self._latest_tallies(), self.record.outcomes("round"))
+                cards = skill_cards(parts.library, self.latest_tallies(), self.record.outcomes("round"))
                 gaps = [p.proposal.task for _, p in self.record.plans() if p.gaps]
                 plans = parts.curriculum.plans(
                     n, parts.embodiment.look(seeds), parts.library, cards, self._history(), gaps
@@ -103,7 +103,7 @@ class Loop:
             parts.grow(new)
         return [p for r, p in self.record.plans(n)]
 
-    def _collect(self, name: str, jobs: Sequence[Job], actor: Actor) -> None:
+    def collect(self, name: str, jobs: Sequence[Job], actor: Actor) -> None:
         """Run the jobs wave by wave; each wave is a step."""
         embodiment = self.parts.embodiment
         waves = embodiment.waves(jobs)
@@ -143,10 +143,10 @@ class Loop:
         if self._learner is None:
             last = self._last_training()
             spec, config = self.parts.world.spec, self.config
-            if last is None:
+            if last is None and self.record.writable:
                 self._learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
             else:
-                self._learner = Learner.load(self._checkpoint(last), spec, config.training)
+                self._learner = Learner.load(self.checkpoint, spec, config.training)
         return self._learner
 
     @property
@@ -154,8 +154,9 @@ class Loop:
         """Over all that was collected so far, with its cursor where training stands."""
         if self._sampler is None:
             parts = self.parts
+            seed = child(self.config.seed, "sampler")
             self._sampler = Sampler(
-                parts.store, parts.library, self.config.pac, self.config.sampling, child(self.config.seed, "sampler")
+                parts.data, parts.taught, self.config.pac, self.config.sampling, seed, shares=parts.shares
             )
             last = self._last_training()
             if last is not None:
@@ -174,14 +175,18 @@ class Loop:
         control_steps = sum(self.parts.library[c].steps for c in captions) * self.config.training.evaluation_episodes
         with self.doing(f"{phase.replace('/', ' ')}: loading episodes", 1):
             learner, sampler = self.learner, self.sampler
-            sampler.refresh(self.parts.library)
+            sampler.refresh(self.parts.taught)
         with (
             self.doing(f"{phase.replace('/', ' ')}: training", sum(u for _, u in left)) as trained,
             self.doing(f"{phase.replace('/', ' ')}: measuring", control_steps * len(left)) as measured,
         ):
             for step, chunk in left:
                 with self.record.commit(step) as opened:
-                    metrics = learner.fit(sampler, chunk, trained)
+                    try:
+                        metrics = learner.fit(sampler, chunk, trained)
+                    except Diverged as error:
+                        self.room.post("learner", "all", "diverged", str(error))
+                        raise
                     learner.save(self._checkpoint(step))
                     self.record.add_metrics((name, learner.updates, value) for name, value in metrics.items())
                     tallies = self._evaluate(step, captions, self.config.training.evaluation_episodes, measured)
@@ -189,9 +194,10 @@ class Loop:
                     verdicts = self.parts.analysis.judge(self._curves(learner.updates, tallies))
                     for verdict in verdicts:
                         self.record.add_verdict(n, learner.updates, verdict)
-                    opened.result = {"stop": stop(verdicts), "sampler": sampler.state(), "updates": learner.updates}
+                    enough = self.config.training.early_stop and stop(verdicts)
+                    opened.result = {"stop": enough, "sampler": sampler.state(), "updates": learner.updates}
                 self._prune()
-                if stop(verdicts):
+                if enough:
                     break
 
     def measure(self, stage: str) -> None:
@@ -221,13 +227,26 @@ class Loop:
                 curves[tally.caption] = add_point(curves.get(tally.caption), update, tally)
         return list(curves.values())
 
-    def _latest_tallies(self) -> list[Tally]:
+    def latest_tallies(self) -> list[Tally]:
+        """The last point of every skill's learning curve."""
         evaluations = self.record.evaluations("curve")
         return [e.tally for e in evaluations if e.update == evaluations[-1].update]
 
     def _last_training(self) -> str | None:
         done = [s.name for s in self.record.steps() if "/train/" in s.name]
         return done[-1] if done else None
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest one.
+
+        Raises:
+            LudusError: nothing was trained yet.
+        """
+        last = self._last_training()
+        if last is None:
+            raise LudusError(f"{self.record.directory} has no trained policy yet; train first")
+        return self._checkpoint(last)
 
     def _checkpoint(self, step: str) -> Path:
         return self.record.path("checkpoints", f"{step.replace('/', '-')}.pt")
@@ -262,20 +281,6 @@ class _Task:
                 self.progress.console.print(f"{task.description} ({task.elapsed or 0:.0f} s)", highlight=False)
 
 
-def measure(
-    parts: Parts, captions: Sequence[str], n: int, start: str, temperature: float, seed: int, console: Console
-) -> list[Tally]:
-    """Success of the record's latest policy; nothing is stored. For `ludus eval`."""
-    with _progress(console) as progress:
-        loop = Loop(parts, progress)
-        for caption in captions:
-            parts.library[caption]  # unknown ones end here, before anything moves
-        total = sum(parts.library[c].steps for c in captions) * n
-        with loop.doing(f"{len(captions)} skills, {n} episodes each", total) as advance:
-            policy = loop.learner.policy(temperature)
-            return parts.embodiment.evaluate(policy, captions, n, child(seed, "eval"), start, advance)
-
-
 def print_status(record: Record, console: Console) -> None:
     """What a run has done so far."""
     steps = record.steps()
@@ -293,6 +298,6 @@ def print_status(record: Record, console: Console) -> None:
     console.print("finished" if done else f"not finished; continue with: ludus resume {record.directory}")
 
 
-def _progress(console: Console) -> Progress:
+def show_progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)

@@ -58,18 +58,21 @@ def seed_jobs(
     config: SeedDataConfig,
     seed: int,
     start: str | None = None,
+    captions: Sequence[str] | None = None,
 ) -> list[Job]:
-    """The teacher's episodes of mixed quality: random sequences of `config.segments` skills of the library.
+    """The teacher's episodes of mixed quality: random sequences of `config.segments` of the captions, by default of all
+    in the library.
 
     Half of the switches stay with the object that the skill before was about (the first one in its caption): to grasp
     what was just reached is rarer under independent draws than any task needs. `info['noise']` is the noise level; the
     job's actor is 'teacher' or 'random'.
     """
-    about = {c: next(iter(library.mentioned(c)), None) for c in library.captions}
+    captions = library.captions if captions is None else captions
+    about = {c: next(iter(library.mentioned(c)), None) for c in captions}
     jobs = []
     for i in range(config.episodes):
         draw = rng(seed, "seed-data", i)
-        sequence = [library.captions[draw.integers(len(about))]]
+        sequence = [captions[int(draw.integers(len(captions)))]]
         while len(sequence) < config.segments:
             stay = draw.random() < 0.5
             same = [c for c, x in about.items() if stay and x is not None and x == about[sequence[-1]]]

@@ -33,6 +33,10 @@ SMALL = 3_000_000
 """Up to this many parameters several processes learn faster than several threads of one."""
 
 
+class Diverged(LudusError):
+    """Training has gone wrong beyond repair."""
+
+
 class Source(Protocol):
     """Where batches come from (`ludus.data.sampler.Sampler`)."""
 
@@ -91,13 +95,32 @@ class Learner:
         """The averaged weights, ready to act; a copy, so that training may go on."""
         return Policy(copy.deepcopy(self.acting).cpu(), self.spec, temperature)
 
+    def start_from(self, path: Path) -> None:
+        """Take the acting weights of a checkpoint as all three networks' and begin a new training with them.
+
+        Raises:
+            LudusError: no such checkpoint, or one of another world or size.
+        """
+        other = Learner.load(path, self.spec, TrainingConfig(processes=1))
+        if other.n_parameters != self.n_parameters or [p.shape for p in other.acting.parameters()] != [
+            p.shape for p in self.online.parameters()
+        ]:
+            raise LudusError(
+                f"checkpoint {path} has {other.n_parameters:,} parameters (pac: {asdict(other.config)}), this "
+                f"configuration makes {self.n_parameters:,}; give the same pac settings"
+            )
+        for flat in (self._online.data, self._target, self._acting):
+            flat.copy_(other._acting)
+
     # --- learning ------------------------------------------------------------------------------------------------
 
     def fit(self, source: Source, updates: int, progress: Callable[[int], None] | None = None) -> dict[str, float]:
         """Train for `updates` batches; mean metrics of these updates. `time/` metrics are wall-clock.
 
         Raises:
-            LudusError: the training diverged (a loss that is no number, a policy without entropy), or memory ran out.
+            Diverged: a loss that is no number, a policy without entropy. (A value cannot explode: it is a distribution
+                on [0, 1].)
+            LudusError: memory ran out, a learning process died.
         """
         try:
             return self._fit(source, updates, progress or (lambda n: None))
@@ -228,7 +251,7 @@ class Learner:
         if not bad and self.updates > 200 and sums["entropy"] / done < 0.01:
             cause = "the policy's entropy collapsed below 0.01 nat; a larger pac.eta or pac.alpha helps"
         if cause:
-            raise LudusError(
+            raise Diverged(
                 f"training diverged at update {self.updates}: {cause}; the last checkpoint is kept, "
                 f"lower pac.learning_rate ({self.config.learning_rate}) and start again"
             )

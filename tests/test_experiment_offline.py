@@ -1,0 +1,155 @@
+"""Collect, train, measure: as a user would start them."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from ludus.data.sampler import Sampler
+from ludus.data.store import EpisodeStore
+from ludus.experiment import offline
+from ludus.experiment.build import build
+from ludus.record import Record
+
+TINY = ("--preset", "tiny", "world.n_envs=4")
+TRAIN = (*TINY, "training.updates=8", "training.evaluate_every=4", "training.evaluation_episodes=1")
+
+
+def ludus(*arguments, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "ludus.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    output = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == code, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("offline") / "data"
+    output = ludus("collect", directory, *TINY, "--episodes", 8)
+    assert "what the data itself does" in output
+    return directory
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    directory = data.parent / "trained"
+    ludus("train", directory, *TRAIN, "--data", data)
+    return directory
+
+
+def weights(directory):
+    last = sorted((directory / "checkpoints").glob("*.pt"))[-1]
+    return {k: v.numpy().tobytes() for k, v in torch.load(last, weights_only=True)["acting"].items()}
+
+
+def test_more_can_be_collected_and_nothing_twice(data, trained, tmp_path):
+    directory = tmp_path / "data"
+    ludus("collect", directory, *TINY, "--episodes", 4, "--skills", "reach X")
+    ludus("collect", directory, *TINY, "--episodes", 4, "--skills", "reach X")  # the same again: already there
+    acting = ("--actor", "policy", "--policy", trained, "--skills", "put X beside Y")
+    ludus("collect", directory, *TINY, "--episodes", 4, *acting)
+    ludus("collect", directory, *TINY, "--episodes", 4, "--actor", "random")
+    with Record.open(directory, write=False) as record:
+        rows = EpisodeStore(record).rows()
+        assert [r.actor for r in rows[4:]] == ["policy"] * 4 + ["random"] * 4 and len(rows) == 12
+        assert {s.caption for r in rows[:4] for s in r.segments} <= {"reach red", "reach green"}
+        assert {s["caption"] for s in record.skills()} >= {"put red beside green"}
+    # learned from together, in the shares asked for
+    both = tmp_path / "both"
+    ludus("train", both, *TRAIN, "--data", data, directory, "--weights", 0.25, 0.75, "--hold-out", "reach red")
+    with Record.open(both, write=False) as record:
+        assert offline.Course.of(record).weights == (0.25, 0.75)
+
+
+def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
+    directory = tmp_path / "killed"
+    command = [sys.executable, "-m", "ludus.cli", "train", str(directory), *TRAIN, "--data", str(data)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any("loading" in line for line in process.stdout)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    ludus("train", directory, *TRAIN, "--data", data)
+    assert weights(directory) == weights(trained)
+
+
+def test_weights_to_start_from(data, trained, tmp_path):
+    directory = tmp_path / "tuned"
+    ludus(
+        "train", directory, *TRAIN, "pac.learning_rate=1e-30", "pac.weight_decay=0", "--data", data, "--init", trained
+    )
+    assert weights(directory).keys() == weights(trained).keys()
+    before, after = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (trained, directory))
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
+    output = ludus("train", tmp_path / "big", *TRAIN, "pac.width=32", "--data", data, "--init", trained, code=2)
+    assert "the same pac settings" in output
+
+
+def test_held_out_captions_are_never_a_label(data):
+    with Record.open(data, write=False) as record, build(record) as parts:
+        parts.held_out = frozenset({"reach red", "stack red on green"})
+        config = parts.config
+        sampler = Sampler(parts.data, parts.taught, config.pac, config.sampling, 0)
+        drawn = {sampler.captions[i] for _ in range(50) for i in sampler.next().skills}
+    assert drawn == set(parts.library.captions) - parts.held_out
+
+
+def test_measuring_writes_what_it_shows(trained, tmp_path):
+    ways = ("--start", "scattered", "stacked", "--temperature", 0, 1, "--skills", "reach X", "--episodes", 2)
+    output = ludus("eval", trained, *ways, "--json", tmp_path / "out.json")
+    found = json.loads((tmp_path / "out.json").read_text())["measured"]
+    assert [(m["start"], m["temperature"]) for m in found] == [(s, t) for s in ("scattered", "stacked") for t in (0, 1)]
+    assert {s["caption"] for s in found[0]["skills"]} == {"reach red", "reach green"}
+    assert found[0]["families"][0]["n"] == 4 and "reach X" in output
+    plan = ("--plan", "grasp red", "stack red on green", "--skills", "stack red on green", "--episodes", 2)
+    assert "stack red on green" in ludus("eval", trained, *plan)
+    assert "reach blue" in ludus("eval", trained, "world.n_blocks=3", "--skills", "reach X", "--episodes", 1)
+
+
+def test_no_start_of_training_is_measured(data, trained):
+    with Record.open(data, write=False) as record:
+        trained_on = {r.seed for r in EpisodeStore(record).rows()}
+    seen = []
+    with Record.open(trained, write=False) as record, build(record) as parts:
+        reset = parts.world.reset
+        parts.world.reset = lambda seeds, start="scattered": seen.extend(seeds) or reset(seeds, start)
+        offline.measure(parts, ["reach X"], 8, [], [0.0], 0, offline.Console(quiet=True))
+    assert len(set(seen)) == 16 and trained_on.isdisjoint(seen)
+
+
+def broken(path, data):
+    """A copy of the episodes in which one number is none."""
+    with Record.open(data, write=False) as old:
+        episodes = list(EpisodeStore(old))
+        config = old.config
+    with EpisodeStore.create(path, config).record as record:
+        store = EpisodeStore(record)
+        store._check = lambda *_: None  # as a world with a fault, or a bad disk, would have left it
+        next(iter(episodes[3].observations.values()))[2, 0] = np.nan
+        store.append(episodes, step="collect/0")
+
+
+def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
+    say = lambda *a: ludus(*a, code=2)  # noqa: E731
+    assert "nothing to learn from" in say("train", tmp_path / "a", *TRAIN)
+    assert "holds no run" in say("train", tmp_path / "a", *TRAIN, "--data", tmp_path / "none")
+    assert "world settings of the data" in say("train", tmp_path / "b", *TRAIN, "world.n_blocks=3", "--data", data)
+    assert "holds no episodes" in say("train", tmp_path / "c", *TRAIN, "--data", trained)
+    assert "unknown skill" in say("train", tmp_path / "d", *TRAIN, "--data", data, "--skills", "reach purple")
+    assert "give one for each" in say("train", tmp_path / "e", *TRAIN, "--data", data, "--weights", 1, 2)
+    assert "other settings of pac" in say("train", trained, *TRAIN, "pac.alpha=0.9", "--data", data)
+    assert "unknown actor" in say("collect", tmp_path / "f", *TINY, "--actor", "robot")
+    assert "--policy RUN" in say("collect", tmp_path / "g", *TINY, "--actor", "policy")
+    assert "no trained policy" in say("eval", data, "--episodes", 1)
+    broken(tmp_path / "nan", data)
+    assert "no number" in say("train", tmp_path / "h", *TRAIN, "--data", tmp_path / "nan")
