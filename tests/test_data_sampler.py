@@ -27,7 +27,7 @@ def make(directory, *batches, name="collect") -> EpisodeStore:
 
 def equal(one: Batch, other: Batch) -> bool:
     arrays = [b.observations | {"next " + g: v for g, v in b.next_observations.items()} for b in (one, other)]
-    rest = ("actions", "returns", "discounts", "skills", "own")
+    rest = ("actions", "returns", "discounts", "skills", "cloned")
     return all(np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items()) and all(
         np.array_equal(getattr(one, f), getattr(other, f)) for f in rest
     )
@@ -40,8 +40,8 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, pac: PACCon
         e = episodes[number]
         segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
-        assert batch.own[i] == (caption == segment.caption)
-        n = min(pac.n_step, (end if batch.own[i] else e.n_steps) - t)
+        assert batch.cloned[i] == (caption == segment.caption)
+        n = min(pac.n_step, (end if batch.cloned[i] else e.n_steps) - t)
         assert np.array_equal(batch.actions[i], [number, t, 0])
         for group in ("counter", "a", "b"):
             assert np.array_equal(batch.observations[group][i], e.observations[group][t])
@@ -51,7 +51,7 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, pac: PACCon
         assert batch.returns[i] == pytest.approx(sum(pac.gamma**k * reward[t + 1 + k] for k in range(n)), abs=1e-6)
         assert batch.discounts[i] == pytest.approx(pac.gamma**n) and batch.discounts[i] > 0
     assert batch.returns.dtype == batch.discounts.dtype == batch.actions.dtype == np.float32
-    assert batch.skills.dtype == np.int64 and batch.own.dtype == bool
+    assert batch.skills.dtype == np.int64 and batch.cloned.dtype == bool
 
 
 steps = st.integers(0, 25)
@@ -136,13 +136,36 @@ def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
     assert found == pytest.approx({"count": 0, "mark a": 0.5, "mark b": 0.5}, abs=0.05)
 
 
+def test_what_is_cloned(tmp_path):
+    """By default what was commanded; with 'achieved' what came of it; with only_successes nothing that failed."""
+    counted = SkillLibrary(VOCABULARY, [MARK_A, MARK_B])
+    episodes = [episode(i, 40, a=[40] * i) for i in range(2)]
+    for e in episodes:
+        object.__setattr__(e, "segments", (dataclasses.replace(e.segments[0], caption="mark a"),))
+    store = make(tmp_path / "run", episodes)
+    sampling = SamplingConfig(own=0.5, achieved=0.5, horizon=10)
+
+    def drawn(**settings):
+        sampler = Sampler(store, counted, PAC, dataclasses.replace(sampling, **settings), 0)
+        for _ in range(20):
+            batch = sampler.next()
+            yield from zip(batch.observations["counter"].astype(int).tolist(), batch.cloned.tolist(), strict=True)
+
+    assert all(cloned for _, cloned in drawn())
+    hindsight = {(number, t >= 30): cloned for (number, t), cloned in drawn(clone="achieved", own=0.0, achieved=1.0)}
+    assert hindsight == {(0, False): False, (0, True): False, (1, False): False, (1, True): True}
+    assert {number for (number, _), _ in drawn(only_successes=True)} == {1}
+    with pytest.raises(LudusError, match=r"sampling\.clone"):
+        next(drawn(clone="all"))
+
+
 def test_commands_that_the_library_does_not_know_are_labelled_otherwise(tmp_path):
     library = SkillLibrary(VOCABULARY, [MARK_A, MARK_B])
     store = make(tmp_path / "run", [episode(0, 50)])  # told to count
     found = shares_of_labels(store, SamplingConfig(own=1, achieved=0), library)
     assert found == pytest.approx({"mark a": 0.5, "mark b": 0.5}, abs=0.05)
     batch = Sampler(store, library, PAC, SamplingConfig(own=1, achieved=0), 0).next()
-    assert not batch.own.any()
+    assert not batch.cloned.any()
 
 
 def test_the_cursor_is_all_there_is_to_restore(tmp_path):

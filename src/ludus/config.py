@@ -48,11 +48,16 @@ class SeedDataConfig:
 class PACConfig:
     """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md)."""
 
-    width: int = 64
-    latents: int = 4
-    blocks: int = 1
+    network: str = "perceiver"
+    """'perceiver', or 'mlp' of as many parameters."""
+    size: str = "xs"
+    """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), 140m (the paper's), 1b; see ludus.pac.networks.SIZES."""
+    width: int = 0
+    """This and the next three: 0 is what the size says."""
+    latents: int = 0
+    blocks: int = 0
     """Self-attention blocks on the latents."""
-    heads: int = 2
+    heads: int = 0
     action_bins: int = 31
     value_atoms: int = 51
     alpha: float = 0.3
@@ -86,6 +91,11 @@ class SamplingConfig:
     """Reward = (1 - sparse) * dense staged reward + sparse * success."""
     horizon: int = 40
     """Hindsight looks this many steps ahead: half a skill's time."""
+    clone: str = "own"
+    """Which rows behaviour cloning imitates: 'own', those under the command that the action was taken for, or
+    'achieved', those under a skill achieved in hindsight."""
+    only_successes: bool = False
+    """Draw only transitions of commands that succeeded at their end."""
     balance: float = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
 
@@ -177,18 +187,33 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "experiment.plans_per_round=2",
         "experiment.final_episodes=4",
     ),
+    # Baselines: what they change of the method, to be put behind another preset.
+    "bc": ("pac.alpha=1", "pac.beta=0", "sampling.own=1", "sampling.achieved=0"),
+    "bc-filtered": (
+        "pac.alpha=1",
+        "pac.beta=0",
+        "sampling.own=1",
+        "sampling.achieved=0",
+        "sampling.only_successes=true",
+    ),
+    "bc-hindsight": ("pac.alpha=1", "pac.beta=0", "sampling.own=0", "sampling.achieved=1", "sampling.clone=achieved"),
+    "bc+q": ("pac.alpha=1",),
+    "mlp": ("pac.network=mlp",),
 }
 
 
 def preset(name: str) -> Config:
-    """The configuration called `name`.
+    """The configuration called `name`; presets joined by commas, such as 'tiny,bc', apply one after the other.
 
     Raises:
         LudusError: unknown preset.
     """
-    if name not in PRESETS:
-        raise unknown("preset", name, tuple(PRESETS))
-    return override(Config(), PRESETS[name])
+    config = Config()
+    for part in name.split(","):
+        if part not in PRESETS:
+            raise unknown("preset", part, tuple(PRESETS))
+        config = override(config, PRESETS[part])
+    return config
 
 
 def override(config: Config, assignments: Sequence[str]) -> Config:

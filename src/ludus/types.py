@@ -164,7 +164,9 @@ class Batch:
     returns: np.ndarray  # [B] float32, sum_k gamma^k r_k over those steps
     discounts: np.ndarray  # [B] float32, gamma^(number of steps); never 0: no step here is terminal
     skills: np.ndarray  # [B] int64, index into the captions the sampler was built with
-    own: np.ndarray  # [B] bool: the label is the command under which the action was taken
+    cloned: (
+        np.ndarray
+    )  # [B] bool: imitate this action under this label (by default where it is the command it was taken under)
 
 
 # --- what the experimenter says ----------------------------------------------------------------------------------

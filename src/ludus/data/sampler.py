@@ -21,7 +21,7 @@ from ludus.data.relabel import Relabeller
 from ludus.data.store import EpisodeStore, Shard
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import Batch, LudusError
+from ludus.types import Batch, LudusError, unknown
 
 FAR = 0x7FFF
 """Distance of a success that never comes; longer distances are cut to it."""
@@ -75,6 +75,8 @@ class Sampler:
                 f"sampling.own {sampling.own} and sampling.achieved {sampling.achieved} are shares; "
                 f"each at least 0, together at most 1"
             )
+        if sampling.clone not in ("own", "achieved"):
+            raise unknown("sampling.clone", sampling.clone, ("own", "achieved"))
         self.batch_size = pac.batch_size
         self._stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         self._library = library
@@ -121,7 +123,7 @@ class Sampler:
         assert rows is not None
         row = self._draw_rows(draw)
         own = self._skill_of_command[rows.command[row]]
-        skill = self._draw_skills(draw, rows.soon[row], own)
+        skill, achieved = self._draw_skills(draw, rows.soon[row], own)
         is_own = skill == own
         end = np.where(is_own, rows.span_end[row], rows.episode_end[row])
         n = np.minimum(end - row, self._n_step)
@@ -138,7 +140,7 @@ class Sampler:
             returns=returns,
             discounts=self._gamma[n],
             skills=skill,
-            own=is_own,
+            cloned=achieved if self._sampling.clone == "achieved" else is_own,
         )
 
     def _draw_rows(self, draw: np.random.Generator) -> np.ndarray:
@@ -147,9 +149,11 @@ class Sampler:
         start, size = self._stratum_start[stratum], self._stratum_size[stratum]
         return self._order[start + draw.integers(0, size)]
 
-    def _draw_skills(self, draw: np.random.Generator, soon: np.ndarray, own: np.ndarray) -> np.ndarray:
-        """`[B]` labels: own command, achieved in hindsight, or any. Where nothing is achieved the own command stands;
-        where that is unknown to the library, any skill."""
+    def _draw_skills(
+        self, draw: np.random.Generator, soon: np.ndarray, own: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`[B]` labels: own command, achieved in hindsight, or any; and which are achieved. Where nothing is achieved the
+        own command stands; where that is unknown to the library, any skill."""
         kind, pick = draw.random((2, self.batch_size))
         skill = draw.integers(0, soon.shape[1], self.batch_size)
         near = (soon & FAR) <= self._sampling.horizon
@@ -160,7 +164,7 @@ class Sampler:
         hindsight = (kind >= self._sampling.own) & (kind < self._sampling.own + self._sampling.achieved)
         achieved = hindsight & (ranks[:, -1] > 0)
         told = (kind < self._sampling.own) | (hindsight & ~achieved)
-        return np.where(achieved, chosen, np.where(told & (own >= 0), own, skill))
+        return np.where(achieved, chosen, np.where(told & (own >= 0), own, skill)), achieved
 
     # --- loading -----------------------------------------------------------------------------------------------
 
@@ -263,6 +267,11 @@ class Sampler:
         # One more at the end, for the -1 of last rows.
         self._skill_of_command = np.array([position.get(c, -1) for c in self._commands] + [-1])
         rows = np.flatnonzero(self._rows.command >= 0).astype(np.int32)
+        if self._sampling.only_successes:
+            own, at_end = self._skill_of_command[self._rows.command[rows]], self._rows.span_end[rows]
+            rows = rows[(own >= 0) & (self._rows.soon[at_end, own] >= NOW)]
+            if not len(rows):
+                raise LudusError("no command succeeded in any episode; set sampling.only_successes=false")
         shares = self._shares if self._shares is not None else {"": 1.0}
         member = np.array([next((i for i, p in enumerate(shares) if s.startswith(p)), -1) for s in self._sources])
         source = member[self._rows.source[rows]]

@@ -18,7 +18,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from ludus.config import PACConfig
-from ludus.pac.networks import Perceiver
+from ludus.pac.networks import ActorCritic, actor_critic
 from ludus.pac.shard import Inputs, Shard
 from ludus.types import LudusError, WorldSpec
 
@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, job: Job, parts: Sequence[int]):
         self.job, self.parts = job, list(parts)
-        networks = [Perceiver(job.config, *job.sizes, len(job.spec.actions)) for _ in range(2)]
+        networks = [actor_critic(job.config, *job.sizes, len(job.spec.actions)) for _ in range(2)]
         online, target = (flatten(n, flat) for n, flat in zip(networks, (job.online, job.target), strict=True))
         self.shard = Shard(job.config, job.spec, job.seed, online, target.requires_grad_(False), job.precision)
 
@@ -167,7 +167,7 @@ def _serve(link: Connection, job: Job, parts: Sequence[int]) -> None:
         link.send((error, 0.0))
 
 
-def flatten(network: Perceiver, flat: Tensor) -> Perceiver:
+def flatten(network: ActorCritic, flat: Tensor) -> ActorCritic:
     """Make the network's parameters views of `flat` `[n_parameters]`, in their order; they take its values."""
     start = 0
     for parameter in network.parameters():

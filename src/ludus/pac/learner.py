@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ludus.config import PACConfig, TrainingConfig
 from ludus.pac.crew import Crew, Here, Job, flatten
 from ludus.pac.features import Features
-from ludus.pac.networks import Perceiver
+from ludus.pac.networks import actor_critic
 from ludus.pac.policy import Policy
 from ludus.pac.shard import Inputs
 from ludus.pac.text import CaptionReader
@@ -72,7 +72,7 @@ class Learner:
         sizes = self._features.task_size, self._features.object_size
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(child(seed, "pac", "weights"))
-            self.online = Perceiver(config, *sizes, len(spec.actions))
+            self.online = actor_critic(config, *sizes, len(spec.actions))
         self.target = copy.deepcopy(self.online)
         self.acting = copy.deepcopy(self.online)
         flat = torch.cat([p.detach().flatten() for p in self.online.parameters()]).to(self._device)
@@ -84,7 +84,7 @@ class Learner:
         self._optimiser = torch.optim.AdamW(
             [self._online], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self._crew: Here | Crew | None = None
+        self.crew: Here | Crew | None = None
         self._inputs: tuple[Inputs, Inputs] | None = None
 
     @property
@@ -148,7 +148,7 @@ class Learner:
         sums: dict[str, float] = {}
         started = time.perf_counter()
         draw(0)
-        crew = self._crew = self._crew or self._assemble()
+        crew = self.crew = self.crew or self._assemble()
         crew.prepare(0, self.updates)
         crew.prepared()
         waited = time.perf_counter() - started if isinstance(crew, Here) else 0.0
@@ -187,7 +187,7 @@ class Learner:
             words=words[skills],
             mentioned=mentioned[skills],
             actions=torch.from_numpy(batch.actions),
-            own=torch.from_numpy(batch.own).float(),
+            cloned=torch.from_numpy(batch.cloned).float(),
             returns=torch.from_numpy(batch.returns),
             discounts=torch.from_numpy(batch.discounts),
         )
@@ -218,9 +218,9 @@ class Learner:
         return len(os.sched_getaffinity(0)) if small else 1
 
     def _dismiss(self) -> None:
-        if self._crew is not None:
-            self._crew.close()
-            self._crew = None
+        if self.crew is not None:
+            self.crew.close()
+            self.crew = None
 
     @torch.no_grad()
     def _step(self) -> None:

@@ -1,9 +1,14 @@
-"""The Perceiver actor-critic: tokens -> latents z -> policy logits; (z, action) -> value logits (arXiv 2402.05546).
+"""The networks: tokens -> latents z -> policy logits; (z, action) -> value logits (arXiv 2402.05546).
 
-The action enters late, as the query of the Q decoder, so z is computed once and many actions are scored on it.
+The action enters late, as the query of the Q decoder, so z is computed once and many actions are scored on it. The
+Perceiver is the method's; the multi-layer perceptron is there to compare it with.
 """
 
 from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +16,76 @@ from torch import Tensor, nn
 
 from ludus.config import PACConfig
 from ludus.pac.text import BUCKETS
+from ludus.types import LudusError, unknown
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a Perceiver: the width of its tokens, and how many latents, self-attention blocks and heads."""
+
+    width: int
+    latents: int
+    blocks: int
+    heads: int
+
+
+SIZES = {
+    "xs": Size(64, 4, 1, 2),
+    "s": Size(128, 8, 3, 4),
+    "base": Size(384, 16, 4, 6),
+    "m": Size(640, 16, 8, 10),
+    "140m": Size(1024, 32, 13, 16),
+    "1b": Size(2048, 32, 26, 16),
+}
+"""About 0.2, 1, 10, 40, 140 (the paper's largest but one) and 1,000 million parameters."""
+
+
+def size_of(config: PACConfig) -> Size:
+    """The size that the configuration names, with what it sets itself.
+
+    Raises:
+        LudusError: unknown size, a width that the heads do not divide.
+    """
+    if config.size not in SIZES:
+        raise unknown("pac.size", config.size, tuple(SIZES))
+    own = {f: getattr(config, f) for f in ("width", "latents", "blocks", "heads") if getattr(config, f)}
+    size = replace(SIZES[config.size], **own)
+    if size.width % size.heads:
+        raise LudusError(f"pac.width={size.width} is not a multiple of pac.heads={size.heads}; change one of them")
+    return size
+
+
+class ActorCritic(nn.Module):
+    """What the learner and the policy ask of a network."""
+
+    action_bins: int
+
+    @abstractmethod
+    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z, caption)` from task rows `[B, T]`, object rows `[B, N, O]` and word codes `[B, W]`."""
+
+    @abstractmethod
+    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+        """Action logits `[B, A, bins]`."""
+
+    @abstractmethod
+    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+        """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
+
+
+def actor_critic(config: PACConfig, task_size: int, object_size: int, n_actions: int) -> ActorCritic:
+    """The network that the configuration names.
+
+    Args:
+        task_size, object_size: numbers per row and per object, see `ludus.pac.features`.
+        n_actions: action dimensions A.
+
+    Raises:
+        LudusError: unknown network or size.
+    """
+    if config.network not in NETWORKS:
+        raise unknown("pac.network", config.network, tuple(NETWORKS))
+    return NETWORKS[config.network](config, task_size, object_size, n_actions)
 
 
 class Attention(nn.Module):
@@ -39,36 +114,38 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class Perceiver(nn.Module):
-    """Encoder and both decoders.
-
-    Args:
-        task_size, object_size: numbers per row and per object, see `ludus.pac.features`.
-        n_actions: action dimensions A.
-    """
+class Perceiver(ActorCritic):
+    """Encoder and both decoders; arguments as those of `actor_critic`."""
 
     def __init__(self, config: PACConfig, task_size: int, object_size: int, n_actions: int):
         super().__init__()
-        width = config.width
+        size = size_of(config)
+        width, heads = size.width, size.heads
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
         self.caption = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.task_in = nn.Sequential(nn.Linear(task_size + width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.object_in = nn.Sequential(nn.Linear(object_size, width), nn.ReLU(), nn.Linear(width, width))
-        self.latents = nn.Parameter(torch.randn(config.latents, width) * 0.5)
-        self.read = Attention(width, config.heads)
-        self.blocks = nn.ModuleList(Attention(width, config.heads) for _ in range(config.blocks))
+        self.latents = nn.Parameter(torch.randn(size.latents, width) * 0.5)
+        self.read = Attention(width, heads)
+        self.blocks = nn.ModuleList(Attention(width, heads) for _ in range(size.blocks))
         self.action_queries = nn.Parameter(torch.randn(n_actions, width) * 0.5)
-        self.policy_read = Attention(width, config.heads)
+        self.policy_read = Attention(width, heads)
         self.action_bins = config.action_bins
         self.policy_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.action_bins))
         self.action_in = nn.Sequential(nn.Linear(3 * n_actions, width), nn.ReLU(), nn.Linear(width, width))
-        self.value_read = Attention(width, config.heads)
+        self.value_read = Attention(width, heads)
         self.value_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.value_atoms))
+        if size.blocks > 1:  # deep: what each block adds starts small, so that their sum stays of one size
+            with torch.no_grad():
+                for block in self.blocks:
+                    assert isinstance(block, Attention)
+                    for layer in (block.out, block.feed[-1]):
+                        assert isinstance(layer, nn.Linear)
+                        layer.weight /= math.sqrt(2 * size.blocks)
 
     def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
         """`(z [B, L, D], caption [B, 1, D])` from task rows, object rows and word codes `[B, W]`."""
-        known = (words > 0).unsqueeze(-1)
-        caption = self.caption((self.words(words) * known).sum(1) / known.sum(1).clamp(min=1))
+        caption = self.caption(_mean_word(self.words, words))
         # The verb goes into every token, latent and query: without it hover stayed at 3 % (METHOD).
         about = caption.unsqueeze(1)
         task_token = self.task_in(torch.cat([task, caption], dim=-1)).unsqueeze(1)
@@ -85,5 +162,60 @@ class Perceiver(nn.Module):
 
     def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
-        query = self.action_in(torch.cat([actions, torch.tanh(4 * actions), torch.tanh(12 * actions)], dim=-1))
+        query = self.action_in(_multiscale(actions))
         return self.value_out(self.value_read(query + about, self.value_read.keys(z)))
+
+
+class MLP(ActorCritic):
+    """A multi-layer perceptron with as many parameters as the Perceiver of the same configuration, to within 2 %.
+
+    It sees the task row, which holds what the caption mentions, the mean of all object rows, and the caption.
+    """
+
+    def __init__(self, config: PACConfig, task_size: int, object_size: int, n_actions: int):
+        super().__init__()
+        with torch.device("meta"):
+            goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions).parameters())
+        width = size_of(config).width
+        self.action_bins, self.n_actions = config.action_bins, n_actions
+        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
+        rest = goal - BUCKETS * width
+        n_in, n_act, n_policy = task_size + object_size + width, 3 * n_actions, n_actions * config.action_bins
+        # 4 h^2 + h (all that goes in and out) = rest
+        fringe = n_in + n_act + width + n_policy + config.value_atoms + 4
+        hidden = int((math.sqrt(fringe**2 + 16 * rest) - fringe) / 8)
+        self.trunk = nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.policy_out = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, n_policy)
+        )
+        self.state_in, self.action_in = nn.Linear(hidden + width, hidden), nn.Linear(n_act, hidden, bias=False)
+        self.value_out = nn.Sequential(
+            nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.value_atoms)
+        )
+
+    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, 1, H], caption [B, 1, D])`."""
+        caption = _mean_word(self.words, words)
+        z = self.trunk(torch.cat([task, objects.mean(1), caption], dim=-1))
+        return z.unsqueeze(1), caption.unsqueeze(1)
+
+    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+        """Action logits `[B, A, bins]`."""
+        return self.policy_out(z[:, 0]).unflatten(-1, (self.n_actions, self.action_bins))
+
+    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+        """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
+        return self.value_out(self.state_in(torch.cat([z, about], dim=-1)) + self.action_in(_multiscale(actions)))
+
+
+def _mean_word(embedding: nn.Embedding, words: Tensor) -> Tensor:
+    """`[B, D]` from codes `[B, W]`, 0 = padding."""
+    known = (words > 0).unsqueeze(-1)
+    return (embedding(words) * known).sum(1) / known.sum(1).clamp(min=1)
+
+
+def _multiscale(actions: Tensor) -> Tensor:
+    return torch.cat([actions, torch.tanh(4 * actions), torch.tanh(12 * actions)], dim=-1)
+
+
+NETWORKS = {"perceiver": Perceiver, "mlp": MLP}

@@ -10,7 +10,7 @@ import torch
 
 from ludus.pac.features import Features
 from ludus.pac.losses import bin_centres
-from ludus.pac.networks import Perceiver
+from ludus.pac.networks import ActorCritic
 from ludus.pac.text import CaptionReader
 from ludus.seeding import rng
 from ludus.types import Observations, WorldSpec
@@ -24,7 +24,7 @@ class Policy:
             random numbers of the episode's own seed, so that an episode does not depend on its neighbours.
     """
 
-    def __init__(self, network: Perceiver, spec: WorldSpec, temperature: float = 0.0, name: str = "policy"):
+    def __init__(self, network: ActorCritic, spec: WorldSpec, temperature: float = 0.0, name: str = "policy"):
         self.name = name
         self.temperature = temperature
         self._network = network.eval()

@@ -10,7 +10,7 @@ from torch import Tensor
 from ludus.config import PACConfig
 from ludus.pac import losses
 from ludus.pac.features import Features
-from ludus.pac.networks import Perceiver
+from ludus.pac.networks import ActorCritic
 from ludus.seeding import child
 from ludus.types import WorldSpec
 
@@ -27,7 +27,7 @@ class Inputs:
     words: Tensor  # [B, W]
     mentioned: Tensor  # [B, 3]
     actions: Tensor  # [B, A]
-    own: Tensor  # [B] 0 or 1
+    cloned: Tensor  # [B] 0 or 1
     returns: Tensor  # [B]
     discounts: Tensor  # [B]
 
@@ -43,7 +43,7 @@ class _Prepared:
     objects: Tensor  # [B, N, object_size]
     words: Tensor  # [B, W]
     actions: Tensor  # [B, A]
-    own: Tensor  # [B] 0 or 1
+    cloned: Tensor  # [B] 0 or 1
     tried: Tensor  # [B, K, A] bins
     goal: Tensor | None = None  # [B, atoms]
     weights: Tensor | None = None  # [B, K]
@@ -55,7 +55,7 @@ class Shard:
     `seed` named by update and part."""
 
     def __init__(
-        self, config: PACConfig, spec: WorldSpec, seed: int, online: Perceiver, target: Perceiver, precision: str
+        self, config: PACConfig, spec: WorldSpec, seed: int, online: ActorCritic, target: ActorCritic, precision: str
     ):
         self.config, self.seed, self.online, self.target = config, seed, online, target
         self._parameters = list(online.parameters())
@@ -76,7 +76,7 @@ class Shard:
         both = torch.cat([x.packed, x.then])
         task, objects = self._features(both, x.mentioned.repeat(2, 1))
         taken = losses.to_bins(x.actions, c.action_bins)[:, None]
-        prepared = _Prepared(task[:b], objects[:b], x.words, x.actions, x.own, tried=taken)
+        prepared = _Prepared(task[:b], objects[:b], x.words, x.actions, x.cloned, tried=taken)
         self._prepared[part] = prepared
         if c.alpha == 1 and c.beta == 0:
             return
@@ -101,8 +101,8 @@ class Shard:
             z, about = self.online.encode(x.task, x.objects, x.words)
             logits = self.online.policy(z, about).float()
             log_probs = losses.log_prob(logits, x.tried)  # the action of the data first, then the sampled ones
-            # behaviour cloning, only where the action was meant for this caption (METHOD, "Recipe")
-            bc = -(log_probs[:, 0] * x.own).sum() / x.own.sum().clamp(min=1)
+            # behaviour cloning, by default only where the action was meant for this caption (METHOD, "Recipe")
+            bc = -(log_probs[:, 0] * x.cloned).sum() / x.cloned.sum().clamp(min=1)
             loss = c.alpha * bc
             metrics = {"bc": bc}
             if x.goal is not None:

@@ -1,0 +1,139 @@
+"""Speed of the learner: `python benchmarks/learner.py [--sizes xs base] [--networks perceiver mlp] [--seconds 20]`.
+
+Prints one JSON object. Data are teacher episodes collected on the spot, drawn by the real sampler; what is timed is
+`Learner.fit`. `fraction_of_matmul_peak` is the floating-point work of an update (matrix products and attention of both
+networks, forward and backward, counted by torch) per second over the best rate of one large matrix product on the
+same device, in the same number format, with all of its cores, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ludus.config import PACConfig, TrainingConfig, override, preset
+from ludus.data.sampler import Sampler
+from ludus.experiment.build import Parts, build
+from ludus.lab.actors import SeedActor, seed_jobs
+from ludus.pac.crew import Here
+from ludus.pac.learner import SMALL, Learner
+from ludus.record import Record
+
+BATCH = {"xs": 512, "s": 512, "base": 512, "m": 256, "140m": 4096, "1b": 2048}
+"""Rows per update; of the largest two, what keeps a GPU busy."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+")
+    parser.add_argument("--networks", nargs="+", default=["perceiver", "mlp"])
+    parser.add_argument("--seconds", type=float, default=15)
+    parser.add_argument("--batch", type=int, help="rows per update, instead of what suits each size")
+    parser.add_argument("--processes", type=int, help="instead of one per core for small networks and 1 for large")
+    options = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    cores = len(os.sched_getaffinity(0))
+    sizes = options.sizes or (["base", "140m"] if device == "cuda" else ["xs", "s", "base"])
+    runs = []
+    with tempfile.TemporaryDirectory() as folder, _data(Path(folder)) as parts:
+        for size in sizes:
+            for network in options.networks:
+                config = PACConfig(size=size, network=network, batch_size=options.batch or BATCH[size])
+                runs.append(_measure(parts, config, device, cores, options))
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    print(json.dumps({"device": name, "cores": cores, "torch": torch.__version__, "runs": runs}, indent=1))
+
+
+def _data(folder: Path) -> Parts:
+    config = override(preset("cpu"), ["world.n_envs=64", "seed_data.episodes=128"])
+    parts = build(Record.create(folder / "run", config))
+    jobs = seed_jobs(parts.library, config.seed_data, 0)
+    actor = SeedActor(parts.kind.teacher(parts.world.spec))
+    for k, (episodes, _) in enumerate(parts.embodiment.rollouts(jobs, actor, "seed")):
+        parts.store.append(episodes, step=f"seed/{k}")
+    return parts
+
+
+def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: Any) -> dict[str, Any]:
+    learner = Learner(config, parts.world.spec, 10**6, 0)
+    small = learner.n_parameters < SMALL and device == "cpu"
+    processes = options.processes or (cores if small else 1)
+    training = TrainingConfig(
+        parts=max(processes, 4 if small else 1),
+        processes=processes,
+        device=device,
+        precision="bfloat16" if device == "cuda" else "float32",
+    )
+    threads = max(1, cores // processes)
+    torch.set_num_threads(threads)
+    sampler = Sampler(parts.data, parts.library, config, parts.config.sampling, 0)
+    flops = _flops(config, parts, sampler)
+    learner = Learner(config, parts.world.spec, 10**6, 0, training)
+    peak = _peak(device, cores)
+    learner.fit(sampler, 3)
+    updates = max(3, int(options.seconds * learner.fit(sampler, 5)["time/updates_per_s"]))
+    metrics = learner.fit(sampler, updates)
+    rate = metrics["time/updates_per_s"]
+    peak = (peak + _peak(device, cores)) / 2  # before and after: a shared machine changes its mind
+    return {
+        "size": config.size,
+        "network": config.network,
+        "params": learner.n_parameters,
+        "batch": config.batch_size,
+        "device": device,
+        "precision": training.precision,
+        "processes": processes,
+        "threads": threads,
+        "updates_per_s": round(rate, 2),
+        "transitions_per_s": round(rate * config.batch_size),
+        "gflop_per_update": round(flops / 1e9, 2),
+        "matmul_peak_gflops": round(peak / 1e9, 1),
+        "fraction_of_matmul_peak": round(rate * flops / peak, 3),
+        "data_wait_share": round(metrics["time/data_wait_share"], 4),
+    }
+
+
+def _flops(config: PACConfig, parts: Parts, sampler: Sampler) -> float:
+    """Of one update, from one of a 64th of the rows."""
+    rows = max(4, config.batch_size // 64)
+    some = dataclasses.replace(config, batch_size=rows)
+    learner = Learner(some, parts.world.spec, 1, 0, TrainingConfig(parts=1, processes=1))
+    source = Sampler(parts.data, parts.library, some, parts.config.sampling, 0)
+    learner.fit(source, 1)
+    crew = learner.crew
+    assert isinstance(crew, Here)
+    with FlopCounterMode(display=False) as counter:
+        crew.prepare(0, 1)
+        crew.gradient()
+    return counter.get_total_flops() * config.batch_size / rows
+
+
+def _peak(device: str, cores: int) -> float:
+    """Best rate of one matrix product, FLOP/s."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(cores)
+    n, dtype = (8192, torch.bfloat16) if device == "cuda" else (2048, torch.float32)
+    a = torch.randn(n, n, device=device, dtype=dtype)
+    best = 0.0
+    for _ in range(8):
+        started = time.perf_counter()
+        for _ in range(3):
+            b = a @ a
+        float(b[0, 0])  # waits for a GPU
+        best = max(best, 3 * 2 * n**3 / (time.perf_counter() - started))
+    torch.set_num_threads(before)
+    return best
+
+
+if __name__ == "__main__":
+    main()
