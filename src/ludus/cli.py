@@ -108,7 +108,7 @@ def collect(
     Args:
         dir: Where the episodes are kept.
         overrides: Settings to change, e.g. seed_data.min_noise=0.3 seed_data.clean_share=0 experiment.temperature=0.5.
-        actor: teacher (its noise is in seed_data.*), random, or policy.
+        actor: teacher (its noise is in seed_data.*), random, policy, or play (data as the world's makers collect it: ogbench).
         policy: With --actor policy: the run whose latest policy acts.
         episodes: How many; seed_data.episodes if not given.
         skills: Captions, or families such as 'stack X on Y'; the base library if not given.

@@ -21,7 +21,9 @@ class WorldConfig:
 
     name: str = "blocks"
     n_blocks: int = 3
-    """1 to 8 coloured blocks."""
+    """1 to 8 coloured blocks (world blocks)."""
+    variant: str = "single"
+    """single, double, triple, quadruple or octuple cubes (world ogbench)."""
     n_envs: int = 128
     """Simulations stepped together."""
     threads: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -19,7 +19,7 @@ from ludus.lab.embodiment import Embodiment
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.types import WorldSpec, unknown
+from ludus.types import Episode, LudusError, WorldSpec, unknown
 from ludus.worlds.base import World
 
 
@@ -31,6 +31,8 @@ class WorldKind:
     teacher: Callable[[WorldSpec], Any]
     extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
     """Skills beyond the base library that capability gaps may ask for."""
+    play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str], Iterator[Episode]] | None = None
+    """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids."""
 
 
 def _blocks() -> WorldKind:
@@ -41,7 +43,23 @@ def _blocks() -> WorldKind:
     return WorldKind(lambda c: BlocksWorld(c.n_blocks, c.n_envs, c.threads), Teacher, extra_skills)
 
 
-WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks}
+def _ogbench() -> WorldKind:
+    from ludus.worlds.ogbench.play import play
+    from ludus.worlds.ogbench.skills import extra_skills
+    from ludus.worlds.ogbench.world import CubesWorld
+
+    def no_teacher(spec: WorldSpec) -> Any:
+        raise LudusError("world ogbench has no teacher that acts on command; collect with --actor play")
+
+    return WorldKind(
+        lambda c: CubesWorld(c.variant, c.n_envs, c.threads),
+        no_teacher,
+        extra_skills,
+        lambda c, library, seeds, name: play(c.variant, library, seeds, name, c.threads),
+    )
+
+
+WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks, "ogbench": _ogbench}
 """Add your own world with a line here, see docs/add-a-world.md."""
 
 

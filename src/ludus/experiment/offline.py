@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ludus.config import Config
+from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
 from ludus.experiment.build import Parts, build
 from ludus.experiment.loop import Loop, show_progress
@@ -26,7 +27,9 @@ from ludus.seeding import child
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import LudusError, Outcome, Tally, unknown
 
-ACTORS = ("teacher", "random", "policy")
+PLAY_SHARD = 40
+"""Episodes of play per committed step."""
+ACTORS = ("teacher", "random", "policy", "play")
 
 
 def chosen(parts: Parts, names: Sequence[str]) -> tuple[str, ...]:
@@ -66,7 +69,8 @@ def collect(
 
     Args:
         config: the record's own but for `seed_data` and `experiment.temperature`.
-        actor: 'teacher' (noisy as `config.seed_data` says), 'random', or 'policy', the latest of the run in `policy`.
+        actor: 'teacher' (noisy as `config.seed_data` says), 'random', 'policy', the latest of the run in `policy`, or
+            'play', the world's own way of making data (ogbench).
         skills: captions or families; the base library if empty.
 
     Raises:
@@ -82,6 +86,9 @@ def collect(
         loop.begin()
         _remember(record, parts.library, f"collect/{name}/skills")
         seed = child(config.seed, "collect", name)
+        if actor == "play":
+            _play(parts, loop, config.seed_data.episodes, seed, name)
+            return record.outcomes(f"collect/{name}")
         jobs = seed_jobs(parts.library, config.seed_data, seed, start, captions)
         if actor != "teacher":
             jobs = [dataclasses.replace(j, actor=None, info={"actor": actor}) for j in jobs]
@@ -94,6 +101,24 @@ def collect(
             who = SeedActor(parts.kind.teacher(spec)) if actor == "teacher" else RandomActor(spec)
         loop.collect(f"collect/{name}", jobs, who)
         return record.outcomes(f"collect/{name}")
+
+
+def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str) -> None:
+    """Like `Loop.collect`, where the world itself makes the episodes."""
+    if parts.kind.play is None:
+        raise LudusError(f"world {parts.world.spec.name!r} has no play data of its own; use --actor teacher")
+    shards = [range(first, min(first + PLAY_SHARD, n)) for first in range(0, n, PLAY_SHARD)]
+    left = [(k, s) for k, s in enumerate(shards) if not parts.record.done(f"collect/{name}/{k:03d}")]
+    with loop.doing(f"collect {name}: {n} episodes", sum(len(s) for _, s in left)) as advance:
+        for k, shard in left:
+            with parts.record.commit(f"collect/{name}/{k:03d}"):
+                seeds = [child(seed, "play", i) for i in shard]
+                episodes = []
+                for episode in parts.kind.play(parts.config.world, parts.library, seeds, f"collect-{name}-{k:03d}"):
+                    episodes.append(episode)
+                    advance(1)
+                parts.store.append(episodes)
+                parts.record.add_outcomes(outcomes(parts.library, episodes))
 
 
 def _remember(record: Record, library: SkillLibrary, step: str) -> None:

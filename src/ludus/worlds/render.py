@@ -77,11 +77,19 @@ class Renderer:
         self._context: Any = None
         self._size = 0
 
-    def render(self, qpos: np.ndarray, camera: str, size: int = 256, sizes: np.ndarray | None = None) -> np.ndarray:
+    def render(
+        self,
+        qpos: np.ndarray,
+        camera: str,
+        size: int = 256,
+        sizes: np.ndarray | None = None,
+        mocap: np.ndarray | None = None,
+    ) -> np.ndarray:
         """`[n, nq]` joint positions -> `[n, size, size, 3]` uint8.
 
         Args:
             sizes: `[n, k]` edge lengths, m, of the k bodies that hang on free joints, where they differ from the model.
+            mocap: `[n, k, 7]` positions, m, and quaternions of the k bodies that no joint moves.
         """
         camera_id = mj.mj_name2id(self._model, int(mj.mjtObj.mjOBJ_CAMERA), camera)
         view = mj.MjvCamera()
@@ -93,6 +101,8 @@ class Renderer:
             self._data.qpos[:] = row
             if sizes is not None:
                 self._resize(sizes[i])
+            if mocap is not None:
+                self._data.mocap_pos[:], self._data.mocap_quat[:] = mocap[i, :, :3], mocap[i, :, 3:]
             mj.mj_kinematics(self._model, self._data)
             mj.mj_camlight(self._model, self._data)
             mj.mjv_updateScene(self._model, self._data, options, None, view, int(mj.mjtCatBit.mjCAT_ALL), self._scene)

@@ -1,0 +1,87 @@
+"""Data as OGBench's `play` sets are made: their open-loop oracle carries one cube after the other to random goals, with
+their noise, for 1,000 steps; here with every random number drawn from the episode's own seed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from ludus.seeding import child
+from ludus.skills.library import SkillLibrary
+from ludus.types import Episode, Segment
+from ludus.worlds.ogbench.world import CubesWorld, goal_of, move
+
+STEPS = 1000
+"""Actions per episode (theirs: 1,001 observations)."""
+NOISE, NOISE_SMOOTHING = 0.1, 0.5
+"""Their defaults for play data."""
+
+
+def play(variant: str, library: SkillLibrary, seeds: Sequence[int], name: str, processes: int = 0) -> Iterator[Episode]:
+    """One episode per seed, in order; a segment per goal, told 'put X at X goal'. `processes` = 0 takes every core."""
+    processes = min(processes or len(os.sched_getaffinity(0)), len(seeds))
+    hashes = {s.caption: s.hash for s in library}
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for i, (seen, actions, told, snapshot, world) in enumerate(pool.map(_episode, [variant] * len(seeds), seeds)):
+            yield Episode(
+                id=f"{name}-{i:05d}",
+                observations=seen,
+                actions=actions,
+                segments=tuple(Segment(t, c, hashes[c]) for t, c in told),
+                actor="play",
+                world=world,
+                seed=seeds[i],
+                start="scattered",
+                snapshot=snapshot,
+                info={"noise": NOISE},
+            )
+
+
+@cache
+def _world(variant: str) -> CubesWorld:
+    return CubesWorld(variant, 1, 1)
+
+
+def _episode(variant: str, seed: int) -> tuple[Any, ...]:
+    """Runs in a process of its own, because their oracle draws from numpy's global generator."""
+    from ogbench.manipspace.oracles.plan.cube_plan import CubePlanOracle
+
+    world = _world(variant)
+    simulation = world.simulations[0]
+    np.random.seed(child(seed, "oracle") % 2**32)  # noqa: NPY002
+    world.reset([seed])
+    snapshot = world.snapshot()[0]
+    oracle = CubePlanOracle(env=simulation, noise=NOISE, noise_smoothing=NOISE_SMOOTHING)
+    rows, actions, told = [world.row(simulation, 0.0)], [], []
+    fresh = True
+    simulation.pre_step()
+    info = simulation.compute_ob_info()
+    for t in range(STEPS):
+        if fresh:
+            cube = world.cubes[simulation._target_block]
+            told.append((t, f"put {cube} at {goal_of(cube)}"))
+            oracle.reset(None, info)
+        action = np.clip(oracle.select_action(None, info), -1, 1).astype(np.float32)
+        move(simulation, action)
+        actions.append(action)
+        # The last observation of a segment still shows its goal, by which it is judged; the next one's first is the same
+        # row, so a new goal is seen one step late.
+        rows.append(world.row(simulation, float(action[4])))
+        fresh = oracle.done and t + 1 < STEPS
+        if fresh:
+            simulation.set_new_target(return_info=False)
+        info = simulation.compute_ob_info()
+    seen = world.split(np.array(rows, np.float32))
+    return (
+        {g: np.ascontiguousarray(a) for g, a in seen.items()},
+        np.array(actions),
+        told,
+        snapshot,
+        world.spec.fingerprint,
+    )
