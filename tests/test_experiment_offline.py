@@ -116,6 +116,16 @@ def test_measuring_writes_what_it_shows(trained, tmp_path):
     assert "reach blue" in ludus("eval", trained, "world.n_blocks=3", "--skills", "reach X", "--episodes", 1)
 
 
+def test_curves_can_be_read_by_tensorboard(trained, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert "tensorboard --logdir" in ludus("export", tmp_path / "events", "--run", trained)
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert {"loss", "success/reach_X", "skill/reach_red"} <= set(events.Tags()["scalars"])
+    assert [e.step for e in events.Scalars("loss")] == [4, 8]
+    assert "not empty" in ludus("export", tmp_path / "events", "--run", trained, code=2)
+
+
 def test_no_start_of_training_is_measured(data, trained):
     with Record.open(data, write=False) as record:
         trained_on = {r.seed for r in EpisodeStore(record).rows()}

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `doctor`."""
+"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `export`, `doctor`."""
 
 from __future__ import annotations
 
@@ -254,6 +254,22 @@ def eval(
                 )
 
 
+def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> None:
+    """Write a run's metrics and learning curves as TensorBoard event files.
+
+    Args:
+        directory: Where to; new or empty.
+        run: The run directory; the latest under runs/ if not given.
+    """
+    from ludus.experiment import build
+    from ludus.experiment.export import tensorboard
+    from ludus.record.record import Record
+
+    with Record.open(run or _latest(), write=False) as record, build.build(record) as parts:
+        n = tensorboard(record, parts.library, directory)
+    Console().print(f"{n} points; look at them with: tensorboard --logdir {directory}", highlight=False)
+
+
 def doctor() -> None:
     """Check this machine: versions, cores, memory, disk, OpenGL; say what to install."""
     from ludus.experiment.doctor import diagnose
@@ -270,7 +286,7 @@ def _latest() -> Path:
 
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
-    every = (run, resume, status, collect, train, eval, doctor)
+    every = (run, resume, status, collect, train, eval, export, doctor)
     commands = {command.__name__: command for command in every}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)

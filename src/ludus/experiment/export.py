@@ -1,0 +1,35 @@
+"""A run for other people's tools: its metrics and learning curves as TensorBoard event files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ludus.lab.analysis import pool
+from ludus.record import Record
+from ludus.skills.library import SkillLibrary
+from ludus.types import LudusError, Tally
+
+
+def tensorboard(record: Record, library: SkillLibrary, directory: Path) -> int:
+    """Write all metrics, and the success of every skill and family over updates; returns the number of points.
+
+    Raises:
+        LudusError: the package is not installed, or files are there already.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise LudusError("TensorBoard is not installed; pip install 'ludus[tensorboard]'") from None
+    if directory.exists() and any(directory.iterdir()):
+        raise LudusError(f"{directory} is not empty; TensorBoard would show both runs as one: choose another directory")
+    points = record.metrics()
+    curves: dict[int, list[Tally]] = {}
+    for evaluation in record.evaluations("curve"):
+        curves.setdefault(evaluation.update, []).append(evaluation.tally)
+    for update, tallies in curves.items():
+        points += [(f"skill/{t.caption}", update, t.successes / t.n) for t in tallies]
+        points += [(f"success/{t.caption}", update, t.successes / t.n) for t in pool(tallies, library)]
+    with SummaryWriter(str(directory)) as writer:
+        for name, update, value in points:
+            writer.add_scalar(name.replace(" ", "_"), value, update)
+    return len(points)
