@@ -205,6 +205,17 @@ def test_growing_step_by_step_equals_loading_at_once(tmp_path):
         grown.refresh(SkillLibrary(VOCABULARY, [MARK_A, COUNT, MARK_B]))
 
 
+def test_mapped_or_in_memory_the_batches_are_the_same(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 30, [9], a=[20]), episode(1, 10)], [episode(2, 15, b=[3])])
+    ram, mapped = (Sampler(store, LIBRARY, PAC, SamplingConfig(memory=m), 5) for m in ("ram", "mapped"))
+    store.append([episode(3, 20)], step="collect/9")
+    for sampler in (ram, mapped):
+        sampler.refresh()
+    assert all(equal(ram.next(), mapped.next()) for _ in range(5))
+    with pytest.raises(LudusError, match="nearest: 'mapped'"):
+        Sampler(store, LIBRARY, PAC, SamplingConfig(memory="maped"), 5)
+
+
 def test_a_batch_is_the_callers(tmp_path):
     store = make(tmp_path / "run", [episode(0, 30)])
     one, other = (Sampler(store, LIBRARY, PAC, SamplingConfig(), 0) for _ in range(2))

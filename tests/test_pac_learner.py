@@ -166,6 +166,16 @@ def test_no_number_stops_the_training():
         Learner(SMALL, SPEC, 60, 0).fit(Broken(SMALL), 60)
 
 
+@pytest.mark.parametrize("allocate", [lambda: np.empty(2**50), lambda: torch.empty(2**50)])
+def test_too_little_memory_is_explained(allocate):
+    class Huge(Targets):
+        def next(self):
+            allocate()
+
+    with pytest.raises(LudusError, match=r"not enough memory .* lower pac\.batch_size"):
+        Learner(SMALL, SPEC, 60, 0).fit(Huge(SMALL), 60)
+
+
 def test_another_worlds_checkpoint_is_refused(tmp_path):
     Learner(SMALL, SPEC, 1, 0).save(tmp_path / "a.pt")
     with pytest.raises(LudusError, match="'toy'"):

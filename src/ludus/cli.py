@@ -208,7 +208,7 @@ def eval(
     skills: tuple[str, ...] = (),
     episodes: int = 100,
     start: tuple[str, ...] = (),
-    temperature: tuple[float, ...] = (0.0,),
+    temperature: tuple[float, ...] = (),
     plan: tuple[str, ...] = (),
     seed: int = 1,
     json: Path | None = None,
@@ -221,7 +221,7 @@ def eval(
         skills: Captions or families to measure; all skills of the run if not given.
         episodes: Episodes per skill, start and temperature.
         start: Start distributions: scattered, held, stacked, beside, or all; scattered if not given.
-        temperature: 0 acts greedily, 1 samples from the policy; several may be given.
+        temperature: 0 acts greedily, 1 samples from the policy; several may be given. The run's own, 0.33, if none is.
         plan: Captions to carry out in sequence in each episode; --skills then names what the last state is judged by.
         seed: Seed of the starts; never one of the training's, which have other names.
         json: File to write all numbers to.
@@ -235,14 +235,15 @@ def eval(
 
     if episodes < 1:
         raise LudusError(f"--episodes {episodes} is below 1; 100 gives intervals of about ten points")
-    if min(temperature) < 0:
+    if min(temperature, default=0) < 0:
         raise LudusError(f"--temperature {min(temperature):g} is below 0; 0 is greedy, 1 samples from the policy")
     console = Console()
     with Record.open(dir or _latest(), write=False) as record:
         config = configs.override(record.config, overrides)
         with build.build(record, config) as parts:
             starts = parts.world.spec.starts if start == ("all",) else start
-            measured = offline.measure(parts, skills, episodes, starts, temperature, seed, console, plan)
+            temperatures = temperature or (config.training.evaluation_temperature,)
+            measured = offline.measure(parts, skills, episodes, starts, temperatures, seed, console, plan)
             for m in measured:
                 title = f"start {m.start}, temperature {m.temperature:g}"
                 console.print(offline.table(title, m.tallies))

@@ -98,6 +98,8 @@ class SamplingConfig:
     'achieved', those under a skill achieved in hindsight."""
     only_successes: bool = False
     """Draw only transitions of commands that succeeded at their end."""
+    memory: str = "ram"
+    """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory, for stores larger than memory."""
     balance: float = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
 
@@ -106,14 +108,17 @@ class SamplingConfig:
 class TrainingConfig:
     """How long to train and how often to look."""
 
-    updates: int = 6000
+    updates: int = 10_000
     """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
     round_updates: int = 400
     """At most this many updates per round."""
-    evaluate_every: int = 1500
+    evaluate_every: int = 2500
     """Updates between two points of the learning curves."""
     evaluation_episodes: int = 8
     """Episodes per skill and point."""
+    evaluation_temperature: float = 0.33
+    """Of the acting policy when it is measured. A greedy policy (0) may stand still for ever where its likeliest action
+    is none: of 384 stacks 15 failed greedily, 2 at 0.33 (docs/log.md)."""
     early_stop: bool = True
     """Whether training ends when analysis finds that every skill has converged or is stuck."""
     parts: int = 4

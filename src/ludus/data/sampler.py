@@ -11,6 +11,7 @@ when the sampler was made or refreshed, only on what the store holds when they a
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,8 @@ class Sampler:
                 f"sampling.own {sampling.own} and sampling.achieved {sampling.achieved} are shares; "
                 f"each at least 0, together at most 1"
             )
+        if sampling.memory not in ("ram", "mapped"):
+            raise unknown("sampling.memory", sampling.memory, ("ram", "mapped"))
         if sampling.clone not in ("own", "achieved"):
             raise unknown("sampling.clone", sampling.clone, ("own", "achieved"))
         self.batch_size = pac.batch_size
@@ -191,18 +194,34 @@ class Sampler:
         fresh = [(k, s) for k, store in enumerate(self._stores) for s in store.shards() if (k, s.name) not in known]
         self._check_worlds(fresh)
         if fresh:
-            parts = [self._rows] if self._rows is not None else []
             first = 0 if self._rows is None else len(self._rows.actions)
+            n = first + sum(s.n_steps + len(s.episodes) for _, s in fresh)
+            rows = None
             for k, shard in fresh:
-                parts.append(self._load(k, shard, relabellers[k], first))
-                first += len(parts[-1].actions)
-            # Field by field, so that no more than one array is in memory twice.
-            self._rows = parts[0]
-            for name in _Rows.__dataclass_fields__:
-                setattr(parts[0], name, np.concatenate([_take(p, name) for p in parts], 1 if name == "reward" else 0))
+                part = self._load(k, shard, relabellers[k], first)
+                if rows is None:
+                    rows = self._room(part, n)
+                    if self._rows is not None:
+                        _put(rows, self._rows, 0)
+                _put(rows, part, first)
+                first += len(part.actions)
+            self._rows = rows
             self._shards += fresh
         if self._rows is not None:
             self._stratify()
+
+    def _room(self, like: _Rows, n: int) -> _Rows:
+        """Space for n rows."""
+
+        def empty(name: str) -> np.ndarray:
+            array = getattr(like, name)
+            shape = (len(array), n) if name == "reward" else (n, *array.shape[1:])
+            if self._sampling.memory == "ram":
+                return np.empty(shape, array.dtype)
+            file = tempfile.TemporaryFile(dir=self._stores[0].record.directory)  # noqa: SIM115  the map keeps it
+            return np.memmap(file, array.dtype, "w+", shape=shape)
+
+        return _Rows(*map(empty, _Rows.__dataclass_fields__))
 
     def _check_worlds(self, fresh: Sequence[tuple[int, Shard]]) -> None:
         worlds = {e.world: self._stores[k].record.directory for k, s in [*self._shards, *fresh] for e in s.episodes[:1]}
@@ -302,7 +321,10 @@ def _index(names: list[str], name: str) -> int:
     return names.index(name)
 
 
-def _take(rows: _Rows, name: str) -> np.ndarray:
-    array = getattr(rows, name)
-    setattr(rows, name, None)
-    return array
+def _put(rows: _Rows, part: _Rows, first: int) -> None:
+    for name in _Rows.__dataclass_fields__:
+        array = getattr(part, name)
+        if name == "reward":
+            rows.reward[:, first : first + array.shape[1]] = array
+        else:
+            getattr(rows, name)[first : first + len(array)] = array

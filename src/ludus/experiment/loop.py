@@ -212,7 +212,8 @@ class Loop:
 
     def _evaluate(self, name: str, captions: Sequence[str], n: int, progress) -> list[Tally]:
         seed = child(self.config.seed, "evaluation", name)
-        return self.parts.embodiment.evaluate(self.learner.policy(), captions, n, seed, progress=progress)
+        policy = self.learner.policy(self.config.training.evaluation_temperature)
+        return self.parts.embodiment.evaluate(policy, captions, n, seed, progress=progress)
 
     def _curves(self, updates: int, tallies: Sequence[Tally]) -> list[Curve]:
         """One curve per family of skills ('stack _ on _'): pooling its members makes the intervals worth reading."""

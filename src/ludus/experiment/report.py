@@ -81,7 +81,8 @@ def _success(record: Record, library: SkillLibrary) -> str:
     return (
         f"<h2>Success per skill, before and after</h2><section>{_image(picture)}<p class=dim>Skills pooled over "
         f"objects; 95 % Wilson intervals. Before and after: {n} episodes per skill on the same fresh scattered starts, "
-        f"greedy policy, success at the last step of the skill. Seed data: what the noisy teacher did.</p>"
+        f"temperature {record.config.training.evaluation_temperature:g}, success at the last "
+        f"step of the skill. Seed data: what the noisy teacher did.</p>"
         f"<details><summary>Every skill</summary><table><tr><th>skill{heads}{''.join(rows)}</table></details></section>"
     )
 

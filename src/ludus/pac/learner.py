@@ -124,7 +124,10 @@ class Learner:
         """
         try:
             return self._fit(source, updates, progress or (lambda n: None))
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            self._dismiss()
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):  # so says torch, of CPUs and GPUs
+                raise
             raise LudusError(
                 f"not enough memory on {self._device} for {self.n_parameters:,} parameters and batches of "
                 f"{self.config.batch_size} in {self.training.parts} parts; the last checkpoint is kept: raise "

@@ -1,0 +1,31 @@
+"""Tables of what `ludus eval --json` wrote: `python benchmarks/results/table.py runs/results/mixed*-pac.json`.
+
+One row per file, start and temperature; success at the end of the skill and its 95 % Wilson interval per family.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    rows, families = [], {}
+    for path in map(Path, sys.argv[1:]):
+        for measured in json.loads(path.read_text())["measured"]:
+            cells = {}
+            for family in measured["families"]:
+                low, high = family["wilson"]
+                ever = f", ever {family['ever'] / family['n']:.2f}" if family["ever"] != family["successes"] else ""
+                cells[family["caption"]] = f"{family['rate']:.3f} [{low:.2f}, {high:.2f}]{ever}"
+                families[family["caption"]] = family["n"]
+            rows.append((f"{path.stem}, {measured['start']}, temperature {measured['temperature']:g}", cells))
+    print("| run | " + " | ".join(f"{f} (n={n})" for f, n in families.items()) + " |")
+    print("|---" * (len(families) + 1) + "|")
+    for name, cells in rows:
+        print(f"| {name} | " + " | ".join(cells.get(f, "–") for f in families) + " |")
+
+
+if __name__ == "__main__":
+    main()
