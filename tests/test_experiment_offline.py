@@ -83,6 +83,14 @@ def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
     assert weights(directory) == weights(trained)
 
 
+def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path):
+    output = ludus("train", tmp_path / "wild", *TRAIN, "pac.learning_rate=1e30", "--data", data, code=2)
+    assert "diverged at update 4" in output and "lower pac.learning_rate" in output
+    with Record.open(tmp_path / "wild", write=False) as record:
+        assert [m.sender for m in record.messages("diverged")] == ["learner"]
+        assert not any("/train/" in s.name for s in record.steps())
+
+
 def test_weights_to_start_from(data, trained, tmp_path):
     directory = tmp_path / "tuned"
     ludus(
