@@ -83,6 +83,15 @@ def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
     assert weights(directory) == weights(trained)
 
 
+def test_torchrun_shares_the_work(data, trained, tmp_path):
+    directory, torchrun = tmp_path / "ranks", ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    command = [sys.executable, *torchrun, "-m", "ludus.cli", "train", directory, *TRAIN, "--data", data]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    one, two = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (trained, directory))
+    assert all(torch.allclose(one[k], two[k], atol=1e-4) for k in one)
+
+
 def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path):
     output = ludus("train", tmp_path / "wild", *TRAIN, "pac.learning_rate=1e30", "--data", data, code=2)
     assert "diverged at update 4" in output and "lower pac.learning_rate" in output

@@ -147,6 +147,7 @@ def train(
     seed: int = 0,
 ) -> None:
     """Train offline on the episodes of other runs. The same command, or `ludus resume`, goes on where it stopped.
+    `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four GPUs.
 
     Args:
         dir: A new run directory for the learner, its curves and checkpoints.
@@ -161,6 +162,7 @@ def train(
     """
     from ludus import config as configs
     from ludus.experiment import build, offline
+    from ludus.pac import ranks
     from ludus.record.record import Record
 
     if not data:
@@ -171,9 +173,17 @@ def train(
     build.world_kind(config.world.name)
     console = Console()
     course = offline.Course(tuple(map(str, data)), weights, skills, hold_out, None if init is None else str(init))
-    with _opened(dir, config, set()) as record:
-        offline.begin_training(record, course)
-        _train(record, console)
+    if ranks.started() and init is not None:
+        raise LudusError("--init does not work under torchrun yet; start the training without it")
+    try:
+        if ranks.started() and ranks.join(config.training.device) > 0:
+            offline.follow(config, course)
+            return
+        with _opened(dir, config, set()) as record:
+            offline.begin_training(record, course)
+            _train(record, console)
+    finally:
+        ranks.leave()
 
 
 def _train(record, console: Console) -> None:

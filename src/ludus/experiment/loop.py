@@ -21,6 +21,7 @@ from ludus.lab.actors import SeedActor, seed_jobs
 from ludus.lab.analysis import add_point, pool, stop
 from ludus.lab.curriculum import attempts_of, fill_gaps, skill_cards
 from ludus.lab.embodiment import Actor, Job, jobs_of
+from ludus.pac import ranks
 from ludus.pac.learner import Diverged, Learner
 from ludus.record import Record
 from ludus.seeding import child
@@ -182,6 +183,8 @@ class Loop:
         ):
             for step, chunk in left:
                 with self.record.commit(step) as opened:
+                    last = self._last_training()
+                    ranks.tell(ranks.Work(chunk, last and str(self._checkpoint(last)), sampler.state()))
                     try:
                         metrics = learner.fit(sampler, chunk, trained)
                     except Diverged as error:

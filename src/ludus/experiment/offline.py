@@ -16,12 +16,15 @@ from rich.table import Table
 
 from ludus.config import Config
 from ludus.data.relabel import outcomes
+from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment.build import Parts, build
 from ludus.experiment.loop import Loop, show_progress
 from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
 from ludus.lab.analysis import pool, wilson
 from ludus.lab.embodiment import Job
+from ludus.pac import ranks
+from ludus.pac.learner import Learner
 from ludus.record import Record
 from ludus.seeding import child
 from ludus.skills.library import Skill, SkillLibrary
@@ -183,23 +186,7 @@ def train(record: Record, console: Console) -> list[Tally]:
     """
     course = Course.of(record)
     with build(record) as parts, show_progress(console) as progress:
-        parts.data = [EpisodeStore.open(directory, write=False) for directory in course.data]
-        spec = parts.world.spec
-        for store in parts.data:
-            worlds = {row.world for row in store.rows()}
-            if worlds - {spec.fingerprint}:
-                raise LudusError(
-                    f"{store.record.directory} holds episodes of world {', '.join(worlds)}, this configuration makes "
-                    f"{spec.name} {spec.fingerprint}; give the world settings of the data, e.g. world.n_blocks"
-                )
-            kept = [Skill(**{f: s[f] for f in Skill.__dataclass_fields__}) for s in store.record.skills()]
-            parts.grow([s for s in kept if s.caption not in parts.library])
-        chosen(parts, course.skills)
-        for caption in course.hold_out:
-            parts.library[caption]
-        parts.held_out = frozenset(course.hold_out)
-        if course.weights:
-            parts.shares = {f"{i}/" if len(parts.data) > 1 else "": w for i, w in enumerate(course.weights)}
+        _furnish(parts, course)
         loop = Loop(parts, progress)
         loop.begin()
         _remember(record, parts.library, "skills")
@@ -207,7 +194,45 @@ def train(record: Record, console: Console) -> list[Tally]:
             with Record.open(course.init, write=False) as other:
                 loop.learner.start_from(Loop(dataclasses.replace(parts, record=other), progress).checkpoint)
         loop.train("offline", 0, loop.config.training.updates)
+        ranks.tell(None)
         return loop.latest_tallies()
+
+
+def follow(config: Config, course: Course) -> None:
+    """Do the same training as another process, which leads and keeps the record (`ludus.pac.ranks`)."""
+    with Record.open(course.data[0], write=False) as record, build(record, config) as parts:
+        _furnish(parts, course)
+        seed, spec = child(config.seed, "sampler"), parts.world.spec
+        sampler = Sampler(parts.data, parts.taught, config.pac, config.sampling, seed, shares=parts.shares)
+        learner = None
+        while (work := ranks.listen()) is not None:
+            if learner is None and work.checkpoint is not None:
+                learner = Learner.load(Path(work.checkpoint), spec, config.training)
+            elif learner is None:
+                learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
+            sampler.restore(work.sampler)
+            learner.fit(sampler, work.updates)
+
+
+def _furnish(parts: Parts, course: Course) -> None:
+    """Give the parts what the course says: data, their skills, what is held out."""
+    parts.data = [EpisodeStore.open(directory, write=False) for directory in course.data]
+    spec = parts.world.spec
+    for store in parts.data:
+        worlds = {row.world for row in store.rows()}
+        if worlds - {spec.fingerprint}:
+            raise LudusError(
+                f"{store.record.directory} holds episodes of world {', '.join(worlds)}, this configuration makes "
+                f"{spec.name} {spec.fingerprint}; give the world settings of the data, e.g. world.n_blocks"
+            )
+        kept = [Skill(**{f: s[f] for f in Skill.__dataclass_fields__}) for s in store.record.skills()]
+        parts.grow([s for s in kept if s.caption not in parts.library])
+    chosen(parts, course.skills)
+    for caption in course.hold_out:
+        parts.library[caption]
+    parts.held_out = frozenset(course.hold_out)
+    if course.weights:
+        parts.shares = {f"{i}/" if len(parts.data) > 1 else "": w for i, w in enumerate(course.weights)}
 
 
 # --- measuring ---------------------------------------------------------------------------------------------------

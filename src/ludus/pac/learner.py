@@ -207,6 +207,8 @@ class Learner:
         )  # fmt: skip
         if dist.is_available() and dist.is_initialized():
             rank, world = dist.get_rank(), dist.get_world_size()
+            if world > parts:
+                raise LudusError(f"{world} ranks for training.parts={parts} of a batch; give at least as many parts")
             return Here(job, range(rank * parts // world, (rank + 1) * parts // world))
         processes = min(parts, self.training.processes or self._processes())
         if processes == 1:
@@ -312,8 +314,11 @@ def _device(training: TrainingConfig) -> torch.device:
         raise LudusError(
             f"training.parts={training.parts} and training.processes={training.processes}; at least 1 and 0"
         )
+    device = training.device
+    if device == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: a GPU for each process
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        return torch.zeros((), device=training.device).device
+        return torch.zeros((), device=device).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises an AssertionError
         raise LudusError(
             f"training.device={training.device!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can"
