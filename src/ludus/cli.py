@@ -60,21 +60,17 @@ def resume(dir: tyro.conf.Positional[Path | None] = None) -> None:
 
 def _drive(loop, record) -> None:
     console = Console()
-    console.print(f"Report: {_interruptible(record, console, lambda: loop(record, console))}")
+    report = _interruptible(console, f"ludus resume {record.directory}", lambda: loop(record, console))
+    console.print(f"Report: {report}")
 
 
-def _interruptible(record, console: Console, work):
+def _interruptible(console: Console, go_on: str, work):
     # A second Ctrl-C during the clean-up must not lose anything either: nothing is kept outside committed steps.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return work()
     except KeyboardInterrupt:
-        how = (
-            "the same command"
-            if record.done("begin") and not record.done("course")
-            else f"ludus resume {record.directory}"
-        )
-        console.print(f"\nInterrupted; all finished steps are kept. Continue with: {how}")
+        console.print(f"\nInterrupted; all finished steps are kept. Continue with: {go_on}")
         raise SystemExit(130) from None
 
 
@@ -127,7 +123,9 @@ def collect(
     with _opened(dir, config, {"seed_data", "experiment", "seed", "training"}) as record:
         label = name or actor
         outcomes = _interruptible(
-            record, console, lambda: offline.collect(record, config, actor, label, skills, start, policy, console)
+            console,
+            "the same command",
+            lambda: offline.collect(record, config, actor, label, skills, start, policy, console),
         )
         with build.build(record) as parts:
             console.print(
@@ -190,7 +188,7 @@ def _train(record, console: Console) -> None:
     from ludus.experiment import build, offline
     from ludus.lab.analysis import pool
 
-    tallies = _interruptible(record, console, lambda: offline.train(record, console))
+    tallies = _interruptible(console, f"ludus resume {record.directory}", lambda: offline.train(record, console))
     with build.build(record) as parts:
         console.print(offline.table(f"{record.directory}: the last point of the curves", pool(tallies, parts.library)))
 
