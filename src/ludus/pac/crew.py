@@ -148,8 +148,9 @@ class Crew:
 
     def _died(self) -> LudusError:
         return LudusError(
-            f"one of {len(self._processes)} learning processes died, probably for want of memory; "
-            "the last checkpoint is kept: free some, or lower training.processes or pac.batch_size, and resume"
+            f"one of {len(self._processes)} learning processes died, for want of memory or because a script of your own "
+            "starts them without `if __name__ == '__main__':`; the last checkpoint is kept: free some memory, or lower "
+            "training.processes, and resume"
         )
 
 
