@@ -185,13 +185,10 @@ def train(
     config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
     build.world_kind(config.world.name)
     console = Console()
+    start_from = None if init is None else str(init)
     course = offline.Course(
-        tuple(str(run.resolve()) for run in runs),  # resuming must not depend on where it is started
-        _numbers("--weights", weights),
-        _listed(skills),
-        _listed(hold_out),
-        None if init is None else str(init.resolve()),
-    )
+        tuple(map(str, runs)), _numbers("--weights", weights), _listed(skills), _listed(hold_out), start_from
+    ).resolved()
     if ranks.started() and init is not None:
         raise LudusError("--init does not work under torchrun yet; start the training without it")
     try:

@@ -202,7 +202,8 @@ class Loop:
                     for verdict in verdicts:
                         self.record.add_verdict(n, learner.updates, verdict)
                     late = minutes > 0 and self._trained_s() + metrics["time/training_s"] >= 60 * minutes
-                    enough = late or (self.config.training.early_stop and stop(verdicts))
+                    measured_any = any(t.n for t in tallies)  # without episodes nothing is known to be stuck
+                    enough = late or (self.config.training.early_stop and measured_any and stop(verdicts))
                     opened.result = {"stop": enough, "sampler": sampler.state(), "updates": learner.updates}
                 self._prune()
                 if enough:

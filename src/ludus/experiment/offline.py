@@ -200,6 +200,11 @@ class Course:
         lists = {k: tuple(kept[k]) for k in ("data", "weights", "skills", "hold_out")}
         return cls(**lists, init=kept["init"])
 
+    def resolved(self) -> Course:
+        """With absolute paths: the same wherever it is continued."""
+        data = tuple(str(Path(d).resolve()) for d in self.data)
+        return dataclasses.replace(self, data=data, init=self.init and str(Path(self.init).resolve()))
+
 
 def is_training(record: Record) -> bool:
     """Whether the record is one of `ludus train`."""
@@ -220,7 +225,7 @@ def begin_training(record: Record, course: Course) -> None:
             raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
     if record.done("course"):
         kept = Course.of(record)
-        if dataclasses.replace(kept, data=tuple(str(Path(d).resolve()) for d in kept.data)) != course:
+        if kept.resolved() != course.resolved():
             raise LudusError(f"{record.directory} holds another training, {kept}; choose another directory")
         return
     if record.steps():
