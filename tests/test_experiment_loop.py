@@ -27,6 +27,8 @@ def ludus(*arguments, **options):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # where the tests run in the background, Ctrl-C is ignored, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
 

@@ -3,6 +3,7 @@
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 import ludus.worlds.gym  # noqa: F401 - registers the environment
@@ -54,6 +55,7 @@ def test_unknown_caption_names_the_nearest():
 
 def test_stable_baselines_trains_on_it(env):
     sac = pytest.importorskip("stable_baselines3").SAC
+    torch.set_num_threads(1)  # on busy cores torch's threads wait for each other for minutes
     model = sac("MlpPolicy", env, learning_starts=100, batch_size=32, seed=0, policy_kwargs={"net_arch": [32, 32]})
     model.learn(1000)
     assert model.num_timesteps == 1000

@@ -24,7 +24,8 @@ def extra_skills(objects: Sequence[str]) -> list[Skill]:
 
 def _put(x: str, goal: str) -> Skill:
     q, g = quote(x), quote(goal)
-    carried = f"(lifted({q}) or distance({q}, {g}) <= 0.06) * shape(distance({q}, {g}), 0.3)"
+    carried = f"lifted({q}) * shape(offset({q}, {g}), 0.3)"
+    lowered = f"(held({q}) and offset({q}, {g}) <= 0.03) * shape(distance({q}, {g}), 0.3)"
     placed = f"(distance({q}, {g}) <= {AT_GOAL_M}) * shape(distance({q}, {g}), 0.15) * release({q})"
-    reward = f"staged(reach_grasp({q}), lift({q}), {carried}, {placed})"
+    reward = f"staged(reach_grasp({q}), lift({q}), {carried}, {lowered}, {placed})"
     return Skill(f"put {x} at {goal}", reward, f"distance({q}, {g}) <= {AT_GOAL_M}", steps=200)
