@@ -1,6 +1,9 @@
 """Collect, train, measure: as a user would start them."""
 
+import contextlib
+import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,26 +12,31 @@ import numpy as np
 import pytest
 import torch
 
+from ludus import cli
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import offline
 from ludus.experiment.build import build
 from ludus.record import Record
+from ludus.worlds.blocks.world import BlocksWorld
 
 TINY = ("--preset", "tiny", "world.n_envs=4")
 TRAIN = (*TINY, "training.updates=8", "training.evaluate_every=4", "training.evaluation_episodes=1")
 
 
 def ludus(*arguments, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "ludus.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    output = " ".join((done.stdout + done.stderr).split())
-    assert done.returncode == code, output
+    """What the command prints, on one line; in this process, because importing torch takes longer than most commands."""
+    printed, argv, found = io.StringIO(), sys.argv, 0
+    sys.argv = ["ludus", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            cli.main()
+    except SystemExit as end:
+        found = end.code or 0
+    finally:
+        sys.argv = argv
+    output = " ".join(printed.getvalue().split())
+    assert found == code, output
     return output
 
 
@@ -64,11 +72,59 @@ def test_more_can_be_collected_and_nothing_twice(data, trained, tmp_path):
         assert [r.actor for r in rows[4:]] == ["policy"] * 4 + ["random"] * 4 and len(rows) == 12
         assert {s.caption for r in rows[:4] for s in r.segments} <= {"reach red", "reach green"}
         assert {s["caption"] for s in record.skills()} >= {"put red beside green"}
+        assert rows[4].info == {"actor": "policy", "policy": "trained", "updates": 8, "temperature": 0.5}
     # learned from together, in the shares asked for
     both = tmp_path / "both"
-    ludus("train", both, *TRAIN, "--data", data, directory, "--weights", 0.25, 0.75, "--hold-out", "reach red")
+    shares = ("--data", data, "--data", directory, "--weights", "0.25,0.75", "--hold-out", "reach _")
+    ludus("train", both, *TRAIN, *shares)
     with Record.open(both, write=False) as record:
-        assert offline.Course.of(record).weights == (0.25, 0.75)
+        course = offline.Course.of(record)
+        assert course.data == (str(data), str(directory)) and course.weights == (0.25, 0.75)
+
+
+def test_a_name_stands_for_one_request(data, tmp_path):
+    output = ludus("collect", data, *TINY, "--episodes", 12, code=2)
+    assert "under the name 'teacher' with other seed_data" in output and "--name teacher-2" in output
+    with Record.open(data, write=False) as record:
+        assert len(EpisodeStore(record)) == 8
+    assert "collected episodes only" in ludus("resume", data, code=2)
+    assert "the same `ludus collect` goes on" in ludus("status", data)
+
+
+def test_noise_is_what_was_asked_for(tmp_path):
+    ludus("collect", tmp_path / "poor", *TINY, "-n", 12, "--noise", "0.3-0.6", "--skills", "reach red,reach green")
+    with Record.open(tmp_path / "poor", write=False) as record:
+        rows = EpisodeStore(record).rows()
+    assert all(r.actor == "teacher" and 0.3 <= r.info["noise"] <= 0.6 for r in rows)
+    assert {s.caption for r in rows for s in r.segments} == {"reach red", "reach green"}
+    say = lambda *a: ludus("collect", tmp_path / "x", *TINY, *a, code=2)  # noqa: E731
+    assert "0 <= min_noise <= max_noise" in say("--noise", "0.6-0.3")
+    assert "neither a level" in say("--noise", "loud")
+
+
+def test_training_stops_when_its_time_is_over(data, tmp_path):
+    long = ("training.updates=1000000", "training.evaluate_every=1000000", "training.minutes=0.02")
+    ludus("train", tmp_path / "timed", *TRAIN, *long, "--data", data)
+    with Record.open(tmp_path / "timed", write=False) as record:
+        ((_, update, spent),) = record.metrics("time/training_s")
+    assert 1 <= update < 1_000_000 and 1.2 <= spent < 10
+    assert "finished" in ludus("status", tmp_path / "timed")
+    state = torch.load(next((tmp_path / "timed" / "checkpoints").glob("*.pt")))
+    # the learning rate followed the clock
+    assert state["total_updates"] < 100 * state["updates"]
+
+
+def test_training_goes_on_with_the_episodes_it_began_with(data, tmp_path, monkeypatch):
+    mine, directory = tmp_path / "data", tmp_path / "learner"
+    ludus("collect", mine, *TINY, "--episodes", 4)
+    monkeypatch.setattr(offline.Loop, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert (
+        f"ludus resume {directory}".split()[:2]
+        == ludus("train", directory, *TRAIN, "--data", os.path.relpath(mine), code=130).split()[-3:-1]
+    )
+    monkeypatch.undo()
+    ludus("collect", mine, *TINY, "--episodes", 4, "--name", "more")
+    assert "holds 8 episodes, other than the 4" in ludus("resume", directory, code=2)
 
 
 def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
@@ -131,6 +187,33 @@ def test_measuring_writes_what_it_shows(trained, tmp_path):
     plan = ("--plan", "grasp red", "stack red on green", "--skills", "stack red on green", "--episodes", 2)
     assert "stack red on green" in ludus("eval", trained, *plan)
     assert "reach blue" in ludus("eval", trained, "world.n_blocks=3", "--skills", "reach X", "--episodes", 1)
+    few = ("world.n_blocks=4", "--library-of", 2, "--skills", "stack _ on _", "-n", 1, "--json", tmp_path / "four.json")
+    ludus("eval", trained, *few)
+    four = json.loads((tmp_path / "four.json").read_text())
+    assert {s["caption"] for s in four["measured"][0]["skills"]} == {"stack red on green", "stack green on red"}
+    assert four["world"]["n_blocks"] == 4
+    assert "reach red" in ludus("eval", trained, "world.n_blocks=1", "--skills", "reach _", "-n", 1)
+
+
+def test_a_plan_is_carried_out_once_and_judged_at_its_end(trained, tmp_path, monkeypatch):
+    resets = []
+    reset = BlocksWorld.reset
+    monkeypatch.setattr(BlocksWorld, "reset", lambda *a, **k: resets.append(1) or reset(*a, **k))
+    plan = (
+        "world.n_blocks=3",
+        "--plan",
+        "stack green on red; stack blue on green",
+        "-n",
+        4,
+        "--json",
+        tmp_path / "p.json",
+    )
+    ludus("eval", trained, *plan, "--skills", "tower blue on green on red", "stack blue on green")
+    (measured,) = json.loads((tmp_path / "p.json").read_text())["measured"]
+    assert [s["caption"] for s in measured["steps"]] == ["stack green on red", "stack blue on green"]
+    assert [s["caption"] for s in measured["skills"]] == ["tower blue on green on red", "stack blue on green"]
+    assert len(resets) == 1 and all(s["n"] == 4 for s in measured["steps"] + measured["skills"])
+    assert "an episode has 400" in ludus("eval", trained, "--plan", *["reach red"] * 6, "-n", 1, code=2)
 
 
 def test_curves_can_be_read_by_tensorboard(trained, tmp_path):
@@ -178,5 +261,12 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "unknown actor" in say("collect", tmp_path / "f", *TINY, "--actor", "robot")
     assert "--policy RUN" in say("collect", tmp_path / "g", *TINY, "--actor", "policy")
     assert "no trained policy" in say("eval", data, "--episodes", 1)
+    assert "positive number" in say("train", tmp_path / "i", *TRAIN, "--data", data, "--weights", 0)
+    assert "unknown skill" in say("train", tmp_path / "j", *TRAIN, "--data", data, "--hold-out", "reach purple")
+    assert "run of another kind" in say("collect", trained, *TINY, "training.updates=8")
+    assert "'warm'" in say("eval", trained, "--temperature", "warm")
     broken(tmp_path / "nan", data)
-    assert "no number" in say("train", tmp_path / "h", *TRAIN, "--data", tmp_path / "nan")
+    with Record.open(data, write=False) as record:
+        fourth = list(EpisodeStore(record))[3]
+    output = say("train", tmp_path / "h", *TRAIN, "--data", tmp_path / "nan")
+    assert repr(fourth.id) in output and next(iter(fourth.observations)) in output and "no number" in output

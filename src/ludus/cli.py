@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -15,6 +18,8 @@ from ludus.types import LudusError
 
 RUNS = Path("runs")
 Overrides = tyro.conf.Positional[tuple[str, ...]]
+Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
+"""Values behind one flag or several, see `_listed`."""
 
 
 def run(
@@ -52,6 +57,8 @@ def resume(dir: tyro.conf.Positional[Path | None] = None) -> None:
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
+        if offline.is_collection(record):
+            raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
         if offline.is_training(record):
             _train(record, Console())
         else:
@@ -92,8 +99,10 @@ def collect(
     overrides: Overrides = (),
     actor: str = "teacher",
     policy: Path | None = None,
-    episodes: int | None = None,
-    skills: tuple[str, ...] = (),
+    episodes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None,
+    skills: Many = (),
+    noise: str | None = None,
+    temperature: float | None = None,
     start: str | None = None,
     name: str | None = None,
     preset: str = "cpu",
@@ -103,20 +112,25 @@ def collect(
 
     Args:
         dir: Where the episodes are kept.
-        overrides: Settings to change, e.g. seed_data.min_noise=0.3 seed_data.clean_share=0 experiment.temperature=0.5.
+        overrides: Settings to change, e.g. seed_data.segments=1 seed_data.random_share=0.
         actor: teacher (its noise is in seed_data.*), random, policy, or play (data as the world's makers collect it: ogbench).
         policy: With --actor policy: the run whose latest policy acts.
         episodes: How many; seed_data.episodes if not given.
-        skills: Captions, or families such as 'stack X on Y'; the base library if not given.
+        skills: Captions, or families such as 'stack X on Y' or 'stack _ on _'; the base library if not given.
+        noise: LEVEL or MIN-MAX of every episode of the teacher, e.g. 0.3-0.6: then none is clean and none random.
+        temperature: Of the acting policy; experiment.temperature if not given.
         start: Start distribution: scattered, held, stacked or beside.
-        name: Names this collection; the actor's name if not given. The same name goes on where it stopped.
+        name: Names this collection; the actor's name if not given. The same command goes on where it stopped, another
+            name collects further episodes.
         preset: Where the configuration starts from.
         seed: The only source of randomness.
     """
     from ludus import config as configs
     from ludus.experiment import build, offline
 
-    more = () if episodes is None else (f"seed_data.episodes={episodes}",)
+    more = [] if episodes is None else [f"seed_data.episodes={episodes}"]
+    more += [] if temperature is None else [f"experiment.temperature={temperature}"]
+    more += [] if noise is None else _noise(noise)
     config = configs.override(configs.preset(preset), (*overrides, *more, f"seed={seed}"))
     build.world_kind(config.world.name)
     console = Console()
@@ -125,7 +139,7 @@ def collect(
         outcomes = _interruptible(
             console,
             "the same command",
-            lambda: offline.collect(record, config, actor, label, skills, start, policy, console),
+            lambda: offline.collect(record, config, actor, label, _listed(skills), start, policy, console),
         )
         with build.build(record) as parts:
             console.print(
@@ -136,10 +150,10 @@ def collect(
 def train(
     dir: tyro.conf.Positional[Path],
     overrides: Overrides = (),
-    data: tuple[Path, ...] = (),
-    weights: tuple[float, ...] = (),
-    skills: tuple[str, ...] = (),
-    hold_out: tuple[str, ...] = (),
+    data: tyro.conf.UseAppendAction[tuple[tuple[Path, ...], ...]] = (),
+    weights: Many = (),
+    skills: Many = (),
+    hold_out: Many = (),
     init: Path | None = None,
     preset: str = "cpu",
     seed: int = 0,
@@ -149,11 +163,11 @@ def train(
 
     Args:
         dir: A new run directory for the learner, its curves and checkpoints.
-        overrides: Settings to change, e.g. training.updates=20000 pac.alpha=1.
+        overrides: Settings to change, e.g. training.updates=20000 training.minutes=15 pac.alpha=1.
         data: Run directories whose episodes to learn from.
         weights: Share of the draws from each; by their sizes if not given.
         skills: Captions or families to teach besides those of the data.
-        hold_out: Captions that are never used as a label.
+        hold_out: Captions or families that are never used as a label.
         init: Run whose weights to start from (the number of objects may differ).
         preset: Where the configuration starts from; several are joined by commas, e.g. cpu,bc.
         seed: The only source of randomness.
@@ -163,14 +177,18 @@ def train(
     from ludus.pac import ranks
     from ludus.record.record import Record
 
-    if not data:
+    runs = [run for several in data for run in several]
+    if not runs:
         raise LudusError("nothing to learn from; give --data RUN, a run directory with episodes")
-    for run in data:
+    for run in [*runs, *([] if init is None else [init])]:
         Record.open(run, write=False).close()
     config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
     build.world_kind(config.world.name)
     console = Console()
-    course = offline.Course(tuple(map(str, data)), weights, skills, hold_out, None if init is None else str(init))
+    start_from = None if init is None else str(init)
+    course = offline.Course(
+        tuple(map(str, runs)), _numbers("--weights", weights), _listed(skills), _listed(hold_out), start_from
+    ).resolved()
     if ranks.started() and init is not None:
         raise LudusError("--init does not work under torchrun yet; start the training without it")
     try:
@@ -213,11 +231,12 @@ def _opened(dir: Path, config, free: set[str]):
 def eval(
     dir: tyro.conf.Positional[Path | None] = None,
     overrides: Overrides = (),
-    skills: tuple[str, ...] = (),
-    episodes: int = 100,
-    start: tuple[str, ...] = (),
-    temperature: tuple[float, ...] = (),
-    plan: tuple[str, ...] = (),
+    skills: Many = (),
+    episodes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100,
+    start: Many = (),
+    temperature: Many = (),
+    plan: Many = (),
+    library_of: int | None = None,
     seed: int = 1,
     json: Path | None = None,
 ) -> None:
@@ -230,10 +249,13 @@ def eval(
         episodes: Episodes per skill, start and temperature.
         start: Start distributions: scattered, held, stacked, beside, or all; scattered if not given.
         temperature: 0 acts greedily, 1 samples from the policy; several may be given. The run's own, 0.33, if none is.
-        plan: Captions to carry out in sequence in each episode; --skills then names what the last state is judged by.
+        plan: Captions to carry out in sequence in each episode, e.g. "stack green on red; stack blue on green"; --skills
+            then names what the last state is judged by, the plan's last skill if not given.
+        library_of: Only skills about the first so many objects, e.g. those of a policy's training among more blocks.
         seed: Seed of the starts; never one of the training's, which have other names.
         json: File to write all numbers to.
     """
+    from dataclasses import asdict
     from json import dumps
 
     from ludus import config as configs
@@ -243,24 +265,29 @@ def eval(
 
     if episodes < 1:
         raise LudusError(f"--episodes {episodes} is below 1; 100 gives intervals of about ten points")
-    if min(temperature, default=0) < 0:
-        raise LudusError(f"--temperature {min(temperature):g} is below 0; 0 is greedy, 1 samples from the policy")
+    warmth = _numbers("--temperature", temperature)
+    if min(warmth, default=0) < 0:
+        raise LudusError(f"--temperature {min(warmth):g} is below 0; 0 is greedy, 1 samples from the policy")
     console = Console()
     with Record.open(dir or _latest(), write=False) as record:
         config = configs.override(record.config, overrides)
         with build.build(record, config) as parts:
-            starts = parts.world.spec.starts if start == ("all",) else start
-            temperatures = temperature or (config.training.evaluation_temperature,)
-            measured = offline.measure(parts, skills, episodes, starts, temperatures, seed, console, plan)
+            starts = _listed(start)
+            starts = parts.world.spec.starts if starts == ("all",) else starts
+            temperatures = warmth or (config.training.evaluation_temperature,)
+            measured = offline.measure(
+                parts, _listed(skills), episodes, starts, temperatures, seed, console, _listed(plan), library_of
+            )
             for m in measured:
                 title = f"start {m.start}, temperature {m.temperature:g}"
+                if plan:
+                    console.print(offline.table(f"{title}: steps of the plan", m.steps))
                 console.print(offline.table(title, m.tallies))
                 if not plan:
                     console.print(offline.table(f"{title}: families", pool(m.tallies, parts.library)))
             if json is not None:
-                json.write_text(
-                    dumps({"run": str(record.directory)} | offline.as_json(measured, parts.library), indent=1)
-                )
+                what = {"run": str(record.directory), "seed": seed, "world": asdict(config.world)}
+                json.write_text(dumps(what | offline.as_json(measured, parts.library), indent=1))
 
 
 def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> None:
@@ -284,6 +311,27 @@ def doctor() -> None:
     from ludus.experiment.doctor import diagnose
 
     raise SystemExit(diagnose(Console()))
+
+
+def _listed(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """All values of a flag, which may be repeated, followed by several values, or by a list with commas or semicolons."""
+    return tuple(x.strip() for several in given for text in several for x in re.split("[,;]", text) if x.strip())
+
+
+def _numbers(flag: str, given: Sequence[Sequence[str]]) -> tuple[float, ...]:
+    try:
+        return tuple(float(x) for x in _listed(given))
+    except ValueError as error:
+        raise LudusError(f"{flag}: {error}; give numbers such as 0.5") from None
+
+
+def _noise(text: str) -> list[str]:
+    """Overrides for '0.3' or '0.3-0.6'."""
+    match = re.fullmatch(r"([0-9.]+)(?:-([0-9.]+))?", text)
+    if not match:
+        raise LudusError(f"--noise {text!r} is neither a level such as 0.3 nor a range such as 0.3-0.6")
+    low, high = match[1], match[2] or match[1]
+    return [f"seed_data.{x}" for x in (f"min_noise={low}", f"max_noise={high}", "clean_share=0", "random_share=0")]
 
 
 def _latest() -> Path:

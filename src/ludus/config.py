@@ -110,6 +110,9 @@ class TrainingConfig:
 
     updates: int = 10_000
     """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
+    minutes: float = 0
+    """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
+    then follows the clock: such a training is not the same twice."""
     round_updates: int = 400
     """At most this many updates per round."""
     evaluate_every: int = 2500

@@ -233,10 +233,14 @@ class Sampler:
         store = self._stores[k]
         observations, actions = store.observations(shard), store.actions(shard)
         for group, array in (*observations.items(), ("actions", actions)):
-            if not np.isfinite(array).all():
+            finite = np.isfinite(array).all(1)
+            if not finite.all():
+                row = int(np.argmin(finite))
+                lasts = np.cumsum([e.n_steps + (group != "actions") for e in shard.episodes])
+                episode = shard.episodes[int(np.searchsorted(lasts, row, side="right"))]
                 raise LudusError(
-                    f"shard {shard.name} of {store.record.directory} has a {group} value that is no number; "
-                    "its world is broken: collect these episodes again"
+                    f"episode {episode.id!r} of {store.record.directory} has a value of {group} that is no number; "
+                    f"its world is broken: collect it again (shard {shard.name})"
                 )
         if not self._groups:
             start = 0

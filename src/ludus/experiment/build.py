@@ -124,7 +124,10 @@ def build(record: Record, config: Config | None = None) -> Parts:
     library = world.library()
     fields = ("caption", "reward", "success", "steps", "base")
     kept = [Skill(**{f: s[f] for f in fields}) for s in record.skills()]
-    library = library.add(*[s for s in kept if s.caption not in library])
+    kept = [s for s in kept if s.caption not in library]
+    if config.world != record.config.world:  # a look into a world that may lack what some skills are about
+        kept = [s for s in kept if _fits(s, library)]
+    library = library.add(*kept)
     store = EpisodeStore(record)
     room = Room(record)
     experimenter = assemble(config.experimenter, world.vocabulary, config.seed)
@@ -142,3 +145,11 @@ def build(record: Record, config: Config | None = None) -> Parts:
         analysis=Analysis(experimenter, room, pictures.curve),
         data=[store],
     )
+
+
+def _fits(skill: Skill, library: SkillLibrary) -> bool:
+    try:
+        library.parse(skill)
+    except LudusError:
+        return False
+    return True

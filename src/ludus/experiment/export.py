@@ -27,8 +27,8 @@ def tensorboard(record: Record, library: SkillLibrary, directory: Path) -> int:
     for evaluation in record.evaluations("curve"):
         curves.setdefault(evaluation.update, []).append(evaluation.tally)
     for update, tallies in curves.items():
-        points += [(f"skill/{t.caption}", update, t.successes / t.n) for t in tallies]
-        points += [(f"success/{t.caption}", update, t.successes / t.n) for t in pool(tallies, library)]
+        points += [(f"skill/{t.caption}", update, t.successes / t.n) for t in tallies if t.n]
+        points += [(f"success/{t.caption}", update, t.successes / t.n) for t in pool(tallies, library) if t.n]
     with SummaryWriter(str(directory)) as writer:
         for name, update, value in points:
             writer.add_scalar(name.replace(" ", "_"), value, update)

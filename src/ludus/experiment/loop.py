@@ -6,7 +6,8 @@ same as running it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,6 +42,10 @@ def run(record: Record, console: Console) -> Path:
         loop.measure("after")
         with loop.doing("writing the report", 1):
             return write_report(record, parts.world, parts.library)
+
+
+PIECE_S = 5.0
+"""A training with a time limit looks at the clock this often, s."""
 
 
 class Loop:
@@ -172,6 +177,7 @@ class Loop:
         stopped = any(self.record.result(s)["stop"] for s, _ in steps if self.record.done(s))
         if not left or stopped:
             return
+        minutes = self.config.training.minutes if n == 0 else 0.0
         captions = self.parts.library.captions
         control_steps = sum(self.parts.library[c].steps for c in captions) * self.config.training.evaluation_episodes
         with self.doing(f"{phase.replace('/', ' ')}: loading episodes", 1):
@@ -183,10 +189,8 @@ class Loop:
         ):
             for step, chunk in left:
                 with self.record.commit(step) as opened:
-                    last = self._last_training()
-                    ranks.tell(ranks.Work(chunk, last and str(self._checkpoint(last)), sampler.state()))
                     try:
-                        metrics = learner.fit(sampler, chunk, trained)
+                        metrics = self._fit(chunk, minutes, trained)
                     except Diverged as error:
                         self.room.post("learner", "all", "diverged", str(error))
                         raise
@@ -197,11 +201,37 @@ class Loop:
                     verdicts = self.parts.analysis.judge(self._curves(learner.updates, tallies))
                     for verdict in verdicts:
                         self.record.add_verdict(n, learner.updates, verdict)
-                    enough = self.config.training.early_stop and stop(verdicts)
+                    late = minutes > 0 and self._trained_s() + metrics["time/training_s"] >= 60 * minutes
+                    measured_any = any(t.n for t in tallies)  # without episodes nothing is known to be stuck
+                    enough = late or (self.config.training.early_stop and measured_any and stop(verdicts))
                     opened.result = {"stop": enough, "sampler": sampler.state(), "updates": learner.updates}
                 self._prune()
                 if enough:
                     break
+
+    def _fit(self, updates: int, minutes: float, progress: Callable[[int], None]) -> dict[str, float]:
+        """Mean metrics of so many updates, or of fewer if the `minutes` of training (0: any) run out. Then the
+        learning rate falls with the larger of the two shares, of the updates and of the time."""
+        learner, sampler, last = self.learner, self.sampler, self._last_training()
+        before, done, sums = self._trained_s(), 0, dict[str, float]()
+        started, piece, spent = time.perf_counter(), updates, 0.0
+        while done < updates and not (done and minutes and before + spent >= 60 * minutes):
+            if minutes:
+                rate = done / spent if done else 0.0  # updates/s
+                piece = min(updates - done, max(1, int(rate * min(PIECE_S, 60 * minutes - before - spent))))
+                share = max(learner.updates / self.config.training.updates, (before + spent) / (60 * minutes))
+                learner.total_updates = max(1, int(learner.updates / share)) if share else self.config.training.updates
+            checkpoint = last and str(self._checkpoint(last))
+            ranks.tell(ranks.Work(piece, checkpoint, sampler.state(), learner.total_updates))
+            for name, value in learner.fit(sampler, piece, progress).items():
+                sums[name] = sums.get(name, 0.0) + value * piece
+            done += piece
+            spent = time.perf_counter() - started
+        return {name: total / done for name, total in sums.items()} | {"time/training_s": spent}
+
+    def _trained_s(self) -> float:
+        """Seconds of all committed training."""
+        return sum(value for _, _, value in self.record.metrics("time/training_s"))
 
     def measure(self, stage: str) -> None:
         """Success of every skill, with more episodes than the curves have, on starts of its own."""
@@ -298,8 +328,12 @@ def print_status(record: Record, console: Console) -> None:
         console.print(f"  {part:24} {n:4} steps {seconds:8.1f} s", highlight=False)
     for posted in record.posted()[-5:]:
         console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
-    done = record.done("measure/after")
-    console.print("finished" if done else f"not finished; continue with: ludus resume {record.directory}")
+    if record.done("measure/after") or record.done("end"):
+        console.print("finished")
+    elif any(s.name.startswith("collect/") for s in steps):
+        console.print("collected episodes; the same `ludus collect` goes on, another --name collects more")
+    else:
+        console.print(f"not finished; continue with: ludus resume {record.directory}")
 
 
 def show_progress(console: Console) -> Progress:

@@ -6,6 +6,10 @@ As in the loop, everything is a sequence of named steps: the same command given 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,15 +47,27 @@ def chosen(parts: Parts, names: Sequence[str]) -> tuple[str, ...]:
     """
     extra = parts.kind.extra_skills(parts.world.spec.objects)
     every = parts.library.add(*[s for s in extra if s.caption not in parts.library])
+    captions = matching(every, names)
+    parts.grow([every[c] for c in captions if c not in parts.library])
+    return captions
+
+
+def matching(library: SkillLibrary, names: Sequence[str]) -> tuple[str, ...]:
+    """Captions called `names`: each a caption, or a family as 'stack X on Y' or 'stack _ on _'.
+
+    Raises:
+        LudusError: not in the library.
+    """
     families: dict[str, list[str]] = {}
-    for caption in every.captions:
-        families.setdefault(every.family(caption), []).append(caption)
+    for caption in library.captions:
+        families.setdefault(library.family(caption), []).append(caption)
     captions: dict[str, None] = {}
     for name in names:
-        if name not in every and name not in families:
-            raise unknown("skill", name, (*families, *every.captions))
-        captions |= dict.fromkeys(families.get(name, [name]))
-    parts.grow([every[c] for c in captions if c not in parts.library])
+        letters = iter("XYZUVW")
+        family = re.sub(r"(?<!\w)_(?!\w)", lambda m, letters=letters: next(letters, "_"), name)
+        if name not in library and family not in families:
+            raise unknown("skill", name, (*families, *library.captions))
+        captions |= dict.fromkeys(families.get(family, [name]))
     return tuple(captions)
 
 
@@ -68,7 +84,8 @@ def collect(
     policy: Path | None,
     console: Console,
 ) -> list[Outcome]:
-    """`config.seed_data.episodes` episodes in steps called `collect/<name>/000` ...; returns all their outcomes.
+    """`config.seed_data.episodes` episodes in steps called `collect/<name>/000` ...; returns all their outcomes. What was
+    asked for stands in `collect/<name>/request`: asked for again, collecting goes on where it stopped.
 
     Args:
         config: the record's own but for `seed_data` and `experiment.temperature`.
@@ -77,7 +94,8 @@ def collect(
         skills: captions or families; the base library if empty.
 
     Raises:
-        LudusError: unknown actor, skill or start; a policy of no run.
+        LudusError: unknown actor, skill or start; a policy of no run; noise levels or shares out of range; a name under
+            which something else was asked for; a record that is not one of collected episodes.
     """
     if actor not in ACTORS:
         raise unknown("actor", actor, ACTORS)
@@ -86,24 +104,54 @@ def collect(
     with build(record) as parts, show_progress(console) as progress:
         captions = chosen(parts, skills) or parts.library.captions
         loop = Loop(parts, progress)
-        loop.begin()
-        _remember(record, parts.library, f"collect/{name}/skills")
         seed = child(config.seed, "collect", name)
-        if actor == "play":
-            _play(parts, loop, config.seed_data.episodes, seed, name)
-            return record.outcomes(f"collect/{name}")
         jobs = seed_jobs(parts.library, config.seed_data, seed, start, captions)
-        if actor != "teacher":
-            jobs = [dataclasses.replace(j, actor=None, info={"actor": actor}) for j in jobs]
+        request = {"actor": actor, "captions": captions, "start": start, "seed": config.seed}
+        request |= {"seed_data": asdict(config.seed_data)}
         if policy is not None:
             with Record.open(policy, write=False) as other:
-                acting = Loop(dataclasses.replace(parts, record=other), progress).learner
-            who: Any = acting.policy(config.experiment.temperature)
+                learner = Loop(dataclasses.replace(parts, record=other), progress).learner
+            temperature = config.experiment.temperature
+            who: Any = learner.policy(temperature)
+            acting = {"policy": policy.resolve().name, "updates": learner.updates, "temperature": temperature}
         else:
+            who, acting = None, {}
+        _claim(record, name, request | acting)
+        loop.begin()
+        _remember(record, parts.library, f"collect/{name}/skills")
+        if actor == "play":
+            _play(parts, loop, config.seed_data.episodes, seed, name)
+            return record.outcomes(f"collect/{name}/")
+        if actor != "teacher":
+            jobs = [dataclasses.replace(j, actor=None, info={"actor": actor, **acting}) for j in jobs]
+        if who is None:
             spec = parts.world.spec
             who = SeedActor(parts.kind.teacher(spec)) if actor == "teacher" else RandomActor(spec)
         loop.collect(f"collect/{name}", jobs, who)
-        return record.outcomes(f"collect/{name}")
+        return record.outcomes(f"collect/{name}/")
+
+
+def is_collection(record: Record) -> bool:
+    """Whether the record is one of `ludus collect`."""
+    return any(s.name.startswith("collect/") for s in record.steps())
+
+
+def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
+    """Write down what is asked for under `name`, which never changes: the waves of two requests would mix unseen."""
+    if record.steps() and not is_collection(record):
+        raise LudusError(f"{record.directory} holds a run of another kind; collect into another directory")
+    step, request = f"collect/{name}/request", json.loads(json.dumps(request))
+    if record.done(step):
+        kept = record.result(step)
+        other = [k for k in request.keys() | kept.keys() if request.get(k) != kept.get(k)]
+        if other:
+            raise LudusError(
+                f"{record.directory} has episodes under the name {name!r} with other {', '.join(sorted(other))}; "
+                f"collect further ones with --name, e.g. --name {name}-2"
+            )
+    elif not any(s.name.startswith(f"collect/{name}/") for s in record.steps()):
+        with record.commit(step) as opened:
+            opened.result = request
 
 
 def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str) -> None:
@@ -142,7 +190,7 @@ class Course:
     data: tuple[str, ...]  # run directories
     weights: tuple[float, ...] = ()  # share of the draws from each; by size if empty
     skills: tuple[str, ...] = ()  # captions or families to be taught besides those of the data's runs
-    hold_out: tuple[str, ...] = ()  # captions that are never a label
+    hold_out: tuple[str, ...] = ()  # captions or families that are never a label
     init: str | None = None  # run whose weights training starts from
 
     @classmethod
@@ -151,6 +199,11 @@ class Course:
         kept: dict[str, Any] = record.result("course")
         lists = {k: tuple(kept[k]) for k in ("data", "weights", "skills", "hold_out")}
         return cls(**lists, init=kept["init"])
+
+    def resolved(self) -> Course:
+        """With absolute paths: the same wherever it is continued."""
+        data = tuple(str(Path(d).resolve()) for d in self.data)
+        return dataclasses.replace(self, data=data, init=self.init and str(Path(self.init).resolve()))
 
 
 def is_training(record: Record) -> bool:
@@ -162,15 +215,18 @@ def begin_training(record: Record, course: Course) -> None:
     """Write down what is to be done; a second time only to the same end.
 
     Raises:
-        LudusError: the record is of another training, or of something else; weights that are not one per run.
+        LudusError: the record is of another training, or of something else; weights that are not one per run, or not
+            positive.
     """
     if course.weights and len(course.weights) != len(course.data):
         raise LudusError(f"{len(course.weights)} weights for {len(course.data)} runs of data; give one for each")
+    for weight in course.weights:
+        if not 0 < weight < math.inf:
+            raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
     if record.done("course"):
-        if Course.of(record) != course:
-            raise LudusError(
-                f"{record.directory} holds another training, {Course.of(record)}; choose another directory"
-            )
+        kept = Course.of(record)
+        if kept.resolved() != course.resolved():
+            raise LudusError(f"{record.directory} holds another training, {kept}; choose another directory")
         return
     if record.steps():
         raise LudusError(f"{record.directory} already holds a run of another kind; choose another directory")
@@ -182,20 +238,53 @@ def train(record: Record, console: Console) -> list[Tally]:
     """Carry out or continue an offline training; returns the last evaluation.
 
     Raises:
-        LudusError: data that is missing, empty, of another world than the configuration's, or broken.
+        LudusError: data that is missing, empty, of another world than the configuration's, broken, or not what it was
+            when the training began.
     """
     course = Course.of(record)
     with build(record) as parts, show_progress(console) as progress:
-        _furnish(parts, course)
         loop = Loop(parts, progress)
+        if record.done("end"):
+            ranks.tell(None)
+            return loop.latest_tallies()
+        _furnish(parts, course)
         loop.begin()
+        _pin(record, parts.data)
         _remember(record, parts.library, "skills")
         if course.init is not None and not any("/train/" in s.name for s in record.steps()):
             with Record.open(course.init, write=False) as other:
                 loop.learner.start_from(Loop(dataclasses.replace(parts, record=other), progress).checkpoint)
         loop.train("offline", 0, loop.config.training.updates)
         ranks.tell(None)
+        with record.commit("end"):
+            pass
         return loop.latest_tallies()
+
+
+def _pin(record: Record, data: Sequence[EpisodeStore]) -> None:
+    """Remember the episodes that training began with: going on with others would be another training."""
+    for store in data:
+        if not len(store):
+            raise LudusError(f"{store.record.directory} holds no episodes to learn from; collect some first")
+    found = [
+        {
+            "episodes": len(store),
+            "checksum": hashlib.blake2b(
+                "".join(s.checksum for s in store.shards()).encode(), digest_size=16
+            ).hexdigest(),
+        }
+        for store in data
+    ]
+    if not record.done("data"):
+        with record.commit("data") as opened:
+            opened.result = {"data": found}
+        return
+    for store, now, then in zip(data, found, record.result("data")["data"], strict=True):
+        if now != then:
+            raise LudusError(
+                f"{store.record.directory} holds {now['episodes']} episodes, other than the {then['episodes']} that "
+                f"{record.directory} began with; train on them into a new directory"
+            )
 
 
 def follow(config: Config, course: Course) -> None:
@@ -211,6 +300,7 @@ def follow(config: Config, course: Course) -> None:
             elif learner is None:
                 learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
             sampler.restore(work.sampler)
+            learner.total_updates = work.schedule
             learner.fit(sampler, work.updates)
 
 
@@ -228,9 +318,9 @@ def _furnish(parts: Parts, course: Course) -> None:
         kept = [Skill(**{f: s[f] for f in Skill.__dataclass_fields__}) for s in store.record.skills()]
         parts.grow([s for s in kept if s.caption not in parts.library])
     chosen(parts, course.skills)
-    for caption in course.hold_out:
-        parts.library[caption]
-    parts.held_out = frozenset(course.hold_out)
+    parts.held_out = frozenset(matching(parts.library, course.hold_out))
+    if not set(parts.library.captions) - parts.held_out:
+        raise LudusError("every skill is held out; leave some to be taught")
     if course.weights:
         parts.shares = {f"{i}/" if len(parts.data) > 1 else "": w for i, w in enumerate(course.weights)}
 
@@ -245,6 +335,8 @@ class Measured:
     start: str
     temperature: float
     tallies: list[Tally]
+    steps: list[Tally] = dataclasses.field(default_factory=list)
+    """Of a plan: each of its skills at its own end."""
 
 
 def measure(
@@ -256,56 +348,99 @@ def measure(
     seed: int,
     console: Console,
     plan: Sequence[str] = (),
+    library_of: int | None = None,
 ) -> list[Measured]:
     """Success of the record's latest policy; nothing is stored.
 
     Args:
-        skills: captions or families; all of the library if empty. With a `plan`, the one that judges its last state.
+        skills: captions or families; all of the library if empty. With a `plan`, those that judge its last state; its
+            last skill if empty.
         n: episodes per skill, start and temperature; their seeds are named children that training never draws from.
         plan: captions to carry out one after the other in each episode.
+        library_of: leave out skills about others than the world's first so many objects.
 
     Raises:
-        LudusError: unknown skill or start.
+        LudusError: unknown skill or start; a plan longer than an episode; not that many objects.
     """
     with show_progress(console) as progress:
         loop = Loop(parts, progress)
         captions = chosen(parts, skills) or parts.library.captions
-        parts.grow([])
+        captions = _about(captions, library_of, parts)
         plan = [c for name in plan for c in chosen(parts, [name])]
-        found = []
+        if plan:
+            captions = captions if skills else plan[-1:]
+            _check_plan(parts, plan)
+        learner, found = loop.learner, []
         for start in starts or parts.world.spec.starts[:1]:
             if start not in parts.world.spec.starts:
                 raise unknown("start", start, parts.world.spec.starts)
             for temperature in temperatures:
-                policy = loop.learner.policy(temperature)
+                policy, steps = learner.policy(temperature), []
                 what = f"start {start}, temperature {temperature:g}"
                 if plan:
                     with loop.doing(what, n * parts.embodiment.steps(plan)) as advance:
-                        tallies = [_carry_out(parts, plan, c, n, start, seed, policy, advance) for c in captions]
+                        steps, tallies = _carry_out(parts, plan, captions, n, start, seed, policy, advance)
                 else:
                     total = sum(parts.library[c].steps for c in captions) * n
                     with loop.doing(f"{what}: {len(captions)} skills, {n} episodes each", total) as advance:
                         where = child(seed, "eval")
                         tallies = parts.embodiment.evaluate(policy, captions, n, where, start, advance)
-                found.append(Measured(start, temperature, tallies))
+                found.append(Measured(start, temperature, tallies, steps))
         return found
 
 
-def _carry_out(parts: Parts, plan: Sequence[str], judge: str, n: int, start: str, seed: int, policy, advance) -> Tally:
-    """The plan n times; success of `judge` at its last observation, and at any."""
+def _about(captions: Sequence[str], n: int | None, parts: Parts) -> Sequence[str]:
+    """Those about the first n objects only."""
+    if n is None:
+        return captions
+    objects = parts.world.spec.objects
+    if not 1 <= n <= len(objects):
+        raise LudusError(f"library of {n} objects: the world has {len(objects)}; give 1 to {len(objects)}")
+    kept = [c for c in captions if set(parts.library.mentioned(c)) <= set(objects[:n])]
+    if not kept:
+        raise LudusError(f"none of these skills is about {', '.join(objects[:n])} only: {', '.join(captions)}")
+    return kept
+
+
+def _check_plan(parts: Parts, plan: Sequence[str]) -> None:
+    steps, limit = sum(parts.library[c].steps for c in plan), parts.world.spec.episode_steps
+    if steps > limit:
+        raise LudusError(f"this plan takes {steps} control steps, an episode has {limit}; plan fewer skills")
+
+
+def _carry_out(
+    parts: Parts, plan: Sequence[str], judges: Sequence[str], n: int, start: str, seed: int, policy: Any, advance: Any
+) -> tuple[list[Tally], list[Tally]]:
+    """The plan n times: success of each of its skills at its own end, and of `judges` at the last observation; 'ever'
+    counts those that held after any action."""
     jobs = [Job(tuple(plan), child(seed, "eval", "plan", *plan, i), start) for i in range(n)]
-    episodes, _ = parts.embodiment.collect(jobs, policy, "evaluation", advance)
-    success = [parts.library.rewards(judge, e.observations)[1] for e in episodes]
-    skill = parts.library[judge]
-    return Tally(judge, skill.hash, n, sum(bool(s[-1]) for s in success), sum(bool(s.any()) for s in success))
+    steps = [[0, 0] for _ in plan]
+    judged = {c: [0, 0] for c in judges}
+    for episodes, found in parts.embodiment.rollouts(jobs, policy, "evaluation", progress=advance):
+        for o in found:
+            steps[o.segment][0] += o.success
+            steps[o.segment][1] += o.ever
+        for caption, counts in judged.items():
+            for e in episodes:
+                success = parts.library.rewards(caption, e.observations)[1][1:]
+                counts[0] += bool(success[-1])
+                counts[1] += bool(success.any())
+    library = parts.library
+    return (
+        [Tally(c, library[c].hash, n, *counts) for c, counts in zip(plan, steps, strict=True)],
+        [Tally(c, library[c].hash, n, *counts) for c, counts in judged.items()],
+    )
 
 
 def table(title: str, tallies: Iterable[Tally]) -> Table:
     """Success rates with 95 % Wilson intervals, for the terminal."""
-    shown = Table("skill", "at the end", "95 % interval", "ever", "n", title=title)
+    shown = Table("skill", "at the end", "95 % interval", "ever", "95 % interval", "n", title=title)
     for t in tallies:
-        low, high = wilson(t.successes, t.n)
-        shown.add_row(t.caption, f"{t.successes / t.n:.3f}", f"{low:.2f}–{high:.2f}", f"{t.ever / t.n:.3f}", str(t.n))
+        cells = []
+        for k in (t.successes, t.ever):
+            low, high = wilson(k, t.n)
+            cells += [f"{k / t.n:.3f}" if t.n else "–", f"{low:.2f}–{high:.2f}"]
+        shown.add_row(t.caption, *cells, str(t.n))
     return shown
 
 
@@ -319,7 +454,8 @@ def as_json(measured: Sequence[Measured], library: SkillLibrary) -> dict[str, An
     """All numbers: per start and temperature, families and skills."""
 
     def row(t: Tally) -> Mapping[str, Any]:
-        return asdict(t) | {"rate": t.successes / t.n, "wilson": wilson(t.successes, t.n)}
+        intervals = {"wilson": wilson(t.successes, t.n), "wilson_ever": wilson(t.ever, t.n)}
+        return asdict(t) | {"rate": t.successes / t.n} | intervals
 
     return {
         "measured": [
@@ -328,6 +464,7 @@ def as_json(measured: Sequence[Measured], library: SkillLibrary) -> dict[str, An
                 "temperature": m.temperature,
                 "families": [row(t) for t in pool(m.tallies, library)],
                 "skills": [row(t) for t in m.tallies],
+                "steps": [row(t) for t in m.steps],
             }
             for m in measured
         ]

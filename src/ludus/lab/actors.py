@@ -11,7 +11,7 @@ from ludus.config import SeedDataConfig
 from ludus.lab.embodiment import Job
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import Observations, WorldSpec
+from ludus.types import LudusError, Observations, WorldSpec
 
 
 class RandomActor:
@@ -66,7 +66,17 @@ def seed_jobs(
     Half of the switches stay with the object that the skill before was about (the first one in its caption): to grasp
     what was just reached is rarer under independent draws than any task needs. `info['noise']` is the noise level; the
     job's actor is 'teacher' or 'random'.
+
+    Raises:
+        LudusError: a range of noise or shares that make no sense.
     """
+    if not 0 <= config.min_noise <= config.max_noise:
+        raise LudusError(f"noise from {config.min_noise} to {config.max_noise}: give 0 <= min_noise <= max_noise")
+    if min(config.clean_share, config.random_share) < 0 or config.clean_share + config.random_share > 1:
+        raise LudusError(
+            f"seed_data.clean_share {config.clean_share} and seed_data.random_share {config.random_share} are shares; "
+            "each at least 0, together at most 1"
+        )
     captions = library.captions if captions is None else captions
     about = {c: next(iter(library.mentioned(c)), None) for c in captions}
     jobs = []

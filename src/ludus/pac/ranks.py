@@ -22,6 +22,8 @@ class Work:
     """Where the learner stands; None: at its beginning."""
     sampler: dict[str, int]
     """Where the sampler stands."""
+    schedule: int
+    """Length of the learning-rate schedule, in updates."""
 
 
 def started() -> bool:
