@@ -3,7 +3,10 @@
 Prints one JSON object. Data are teacher episodes collected on the spot, drawn by the real sampler; what is timed is
 `Learner.fit`. `fraction_of_matmul_peak` is the floating-point work of an update (matrix products and attention of both
 networks, forward and backward, counted by torch) per second over the best rate of one large matrix product on the
-same device, in the same number format, with all of its cores, measured in the same run.
+same device, in the same number format, with all of its cores, measured in the same run. A CPU's peak is that of one
+thread per second of its own CPU time, times the number of cores: what other programs take from a shared machine then
+lowers the fraction and cannot raise it. `load` is how many programs wanted a core, on average over the last minute,
+when the run ended.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from ludus.pac.crew import Here
 from ludus.pac.learner import SMALL, Learner
 from ludus.record import Record
 
-BATCH = {"xs": 512, "s": 512, "base": 512, "m": 256, "140m": 4096, "1b": 2048}
+BATCH = {"xs": 512, "s": 512, "base": 512, "m": 256, "l": 4096, "140m": 4096, "1b": 2048}
 """Rows per update; of the largest two, what keeps a GPU busy."""
 
 
@@ -40,6 +43,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--batch", type=int, help="rows per update, instead of what suits each size")
     parser.add_argument("--processes", type=int, help="instead of one per core for small networks and 1 for large")
+    parser.add_argument("--threads", type=int, help="of each process, per operation; instead of all cores' share")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of bfloat16 on GPUs only")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cores = len(os.sched_getaffinity(0))
@@ -68,23 +73,24 @@ def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: 
     learner = Learner(config, parts.world.spec, 10**6, 0)
     small = learner.n_parameters < SMALL and device == "cpu"
     processes = options.processes or (cores if small else 1)
+    precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
     training = TrainingConfig(
         parts=max(processes, 4 if small else 1),
         processes=processes,
         device=device,
-        precision="bfloat16" if device == "cuda" else "float32",
+        precision=precision,
     )
-    threads = max(1, cores // processes)
+    threads = options.threads or max(1, cores // processes)
     torch.set_num_threads(threads)
     sampler = Sampler(parts.data, parts.library, config, parts.config.sampling, 0)
     flops = _flops(config, parts, sampler)
     learner = Learner(config, parts.world.spec, 10**6, 0, training)
-    peak = _peak(device, cores)
+    peak = _peak(device, cores, precision)
     learner.fit(sampler, 3)
     updates = max(3, int(options.seconds * learner.fit(sampler, 5)["time/updates_per_s"]))
     metrics = learner.fit(sampler, updates)
     rate = metrics["time/updates_per_s"]
-    peak = (peak + _peak(device, cores)) / 2  # before and after: a shared machine changes its mind
+    peak = max(peak, _peak(device, cores, precision))
     return {
         "size": config.size,
         "network": config.network,
@@ -100,6 +106,7 @@ def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: 
         "matmul_peak_gflops": round(peak / 1e9, 1),
         "fraction_of_matmul_peak": round(rate * flops / peak, 3),
         "data_wait_share": round(metrics["time/data_wait_share"], 4),
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -118,21 +125,22 @@ def _flops(config: PACConfig, parts: Parts, sampler: Sampler) -> float:
     return counter.get_total_flops() * config.batch_size / rows
 
 
-def _peak(device: str, cores: int) -> float:
-    """Best rate of one matrix product, FLOP/s."""
+def _peak(device: str, cores: int, precision: str) -> float:
+    """Best rate of one matrix product on the whole device, FLOP/s."""
     before = torch.get_num_threads()
-    torch.set_num_threads(cores)
-    n, dtype = (8192, torch.bfloat16) if device == "cuda" else (2048, torch.float32)
-    a = torch.randn(n, n, device=device, dtype=dtype)
+    torch.set_num_threads(1)
+    on_cpu = device == "cpu"
+    clock, n = (time.thread_time, 1024) if on_cpu else (time.perf_counter, 8192)
+    a = torch.randn(n, n, device=device, dtype=getattr(torch, precision))
     best = 0.0
-    for _ in range(8):
-        started = time.perf_counter()
+    for _ in range(16):
+        started = clock()
         for _ in range(3):
             b = a @ a
         float(b[0, 0])  # waits for a GPU
-        best = max(best, 3 * 2 * n**3 / (time.perf_counter() - started))
+        best = max(best, 3 * 2 * n**3 / (clock() - started))
     torch.set_num_threads(before)
-    return best
+    return best * cores if on_cpu else best
 
 
 if __name__ == "__main__":

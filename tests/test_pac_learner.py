@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ludus.config import PACConfig, TrainingConfig
 from ludus.pac import losses
+from ludus.pac.crew import Here
 from ludus.pac.learner import Learner
 from ludus.pac.text import CaptionReader
 from ludus.types import Batch, Field, Group, LudusError, ObservationSpec, WorldSpec
@@ -132,8 +133,19 @@ def test_two_ranks_learn_as_one(tmp_path):
             assert torch.allclose(a, b, atol=1e-4)
 
 
-def test_mixed_precision_learns_too():
-    assert trained(TrainingConfig(processes=1, precision="bfloat16")).updates == 3
+def test_mixed_precision_rounds_the_networks_and_not_the_losses():
+    """What the improvement weighs are small differences between values: in bfloat16 many would be none."""
+    learner = trained(TrainingConfig(parts=1, processes=1, precision="bfloat16"))
+    assert learner.updates == 3
+    assert isinstance(learner.crew, Here)
+    shard = learner.crew._worker.shard
+    shard.prepare(learner._inputs[0], 4, 0, 1)
+    weights, goal = shard._prepared[0].weights, shard._prepared[0].goal
+    assert weights.dtype == goal.dtype == torch.float32
+    assert len(weights.unique()) > 0.8 * len({tuple(t) for row in shard._prepared[0].tried.tolist() for t in row})
+    gradient, metrics = shard.gradient(0)
+    assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradient)
+    assert all(v.dtype == torch.float32 and v.isfinite() for v in metrics.values())
 
 
 @pytest.mark.parametrize(

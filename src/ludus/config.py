@@ -10,9 +10,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from ludus.types import LudusError, unknown
+
+
+def _known(setting: str, value: str, known: tuple[str, ...]) -> None:
+    """Complain of a misspelt name when the configuration is made, not when a run first uses it."""
+    if value not in known:
+        raise unknown(setting, value, known)
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,42 @@ class SeedDataConfig:
     """... and this share of random actions."""
 
 
+class Size(NamedTuple):
+    """Of a Perceiver: the width of its tokens, and how many latents, self-attention blocks and heads."""
+
+    width: int
+    latents: int
+    blocks: int
+    heads: int
+
+
+SIZES = {
+    # parameters on world blocks
+    "xs": Size(64, 4, 1, 2),  # 0.23 M
+    "s": Size(128, 8, 3, 4),  # 1.0 M
+    "base": Size(384, 16, 4, 6),  # 9.8 M
+    "m": Size(640, 16, 8, 10),  # 40 M
+    "l": Size(1024, 16, 5, 16),  # 77 M
+    "140m": Size(1024, 32, 13, 16),  # 144 M, the paper's largest but one
+    "1b": Size(2048, 32, 26, 16),  # 1,009 M
+}
+NETWORKS = ("perceiver", "mlp")
+CLONES = ("own", "achieved")
+MEMORIES = ("ram", "mapped")
+
+
 @dataclass(frozen=True)
 class PACConfig:
-    """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md)."""
+    """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md).
+
+    Raises:
+        LudusError: unknown size or network.
+    """
 
     network: str = "perceiver"
     """'perceiver', or 'mlp' of as many parameters."""
     size: str = "xs"
-    """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), 140m (the paper's), 1b; see ludus.pac.networks.SIZES."""
+    """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), l (80 M), 140m (the paper's), 1b; see `SIZES`."""
     width: int = 0
     """This and the next three: 0 is what the size says."""
     latents: int = 0
@@ -80,6 +114,16 @@ class PACConfig:
     acting_ema: float = 0.001
     """Step of the averaged weights that act."""
 
+    def __post_init__(self) -> None:
+        _known("pac.size", self.size, tuple(SIZES))
+        _known("pac.network", self.network, NETWORKS)
+
+    @property
+    def shape(self) -> Size:
+        """What the size says, with what is set by hand put over it."""
+        by_hand = {name: value for name in Size._fields if (value := getattr(self, name))}
+        return SIZES[self.size]._replace(**by_hand)
+
 
 @dataclass(frozen=True)
 class SamplingConfig:
@@ -102,6 +146,10 @@ class SamplingConfig:
     """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory, for stores larger than memory."""
     balance: float = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
+
+    def __post_init__(self) -> None:
+        _known("sampling.clone", self.clone, CLONES)
+        _known("sampling.memory", self.memory, MEMORIES)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ludus.data.relabel import Relabeller
 from ludus.data.store import EpisodeStore, Shard
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import Batch, LudusError, unknown
+from ludus.types import Batch, LudusError
 
 FAR = 0x7FFF
 """Distance of a success that never comes; longer distances are cut to it."""
@@ -76,10 +76,6 @@ class Sampler:
                 f"sampling.own {sampling.own} and sampling.achieved {sampling.achieved} are shares; "
                 f"each at least 0, together at most 1"
             )
-        if sampling.memory not in ("ram", "mapped"):
-            raise unknown("sampling.memory", sampling.memory, ("ram", "mapped"))
-        if sampling.clone not in ("own", "achieved"):
-            raise unknown("sampling.clone", sampling.clone, ("own", "achieved"))
         self.batch_size = pac.batch_size
         self._stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         self._library = library

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -16,43 +15,7 @@ from torch import Tensor, nn
 
 from ludus.config import PACConfig
 from ludus.pac.text import BUCKETS
-from ludus.types import LudusError, unknown
-
-
-@dataclass(frozen=True)
-class Size:
-    """Of a Perceiver: the width of its tokens, and how many latents, self-attention blocks and heads."""
-
-    width: int
-    latents: int
-    blocks: int
-    heads: int
-
-
-SIZES = {
-    "xs": Size(64, 4, 1, 2),
-    "s": Size(128, 8, 3, 4),
-    "base": Size(384, 16, 4, 6),
-    "m": Size(640, 16, 8, 10),
-    "140m": Size(1024, 32, 13, 16),
-    "1b": Size(2048, 32, 26, 16),
-}
-"""About 0.2, 1, 10, 40, 140 (the paper's largest but one) and 1,000 million parameters."""
-
-
-def size_of(config: PACConfig) -> Size:
-    """The size that the configuration names, with what it sets itself.
-
-    Raises:
-        LudusError: unknown size, a width that the heads do not divide.
-    """
-    if config.size not in SIZES:
-        raise unknown("pac.size", config.size, tuple(SIZES))
-    own = {f: getattr(config, f) for f in ("width", "latents", "blocks", "heads") if getattr(config, f)}
-    size = replace(SIZES[config.size], **own)
-    if size.width % size.heads:
-        raise LudusError(f"pac.width={size.width} is not a multiple of pac.heads={size.heads}; change one of them")
-    return size
+from ludus.types import LudusError
 
 
 class ActorCritic(nn.Module):
@@ -81,11 +44,13 @@ def actor_critic(config: PACConfig, task_size: int, object_size: int, n_actions:
         n_actions: action dimensions A.
 
     Raises:
-        LudusError: unknown network or size.
+        LudusError: a width that the heads do not divide.
     """
-    if config.network not in NETWORKS:
-        raise unknown("pac.network", config.network, tuple(NETWORKS))
-    return NETWORKS[config.network](config, task_size, object_size, n_actions)
+    width, _, _, heads = config.shape
+    if width % heads:
+        raise LudusError(f"pac.width={width} is not a multiple of pac.heads={heads}; change one of them")
+    kind = Perceiver if config.network == "perceiver" else MLP
+    return kind(config, task_size, object_size, n_actions)
 
 
 class Attention(nn.Module):
@@ -119,7 +84,7 @@ class Perceiver(ActorCritic):
 
     def __init__(self, config: PACConfig, task_size: int, object_size: int, n_actions: int):
         super().__init__()
-        size = size_of(config)
+        size = config.shape
         width, heads = size.width, size.heads
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
         self.caption = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
@@ -176,7 +141,7 @@ class MLP(ActorCritic):
         super().__init__()
         with torch.device("meta"):
             goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions).parameters())
-        width = size_of(config).width
+        width = config.shape.width
         self.action_bins, self.n_actions = config.action_bins, n_actions
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
         rest = goal - BUCKETS * width
@@ -216,6 +181,3 @@ def _mean_word(embedding: nn.Embedding, words: Tensor) -> Tensor:
 
 def _multiscale(actions: Tensor) -> Tensor:
     return torch.cat([actions, torch.tanh(4 * actions), torch.tanh(12 * actions)], dim=-1)
-
-
-NETWORKS = {"perceiver": Perceiver, "mlp": MLP}

@@ -85,35 +85,40 @@ class Shard:
             z, about = self.target.encode(task, objects, x.words.repeat(2, 1))
             logits = self.target.policy(z, about).float()
             then = losses.sample_bins(logits[b:], BOOTSTRAP_ACTIONS, self._generator)
-            future = self.target.value(z[b:], about[b:], self._centres[then]).float().softmax(-1).mean(1)
-            scale = 1 - c.gamma  # rewards in [0, 1] -> values in [0, 1]
-            prepared.goal = losses.bellman_target(future, x.returns * scale, x.discounts, self._support)
-            if c.alpha < 1:
-                sampled = losses.sample_bins(logits[:b], c.action_samples, self._generator)
-                prepared.tried = torch.cat([taken, sampled], dim=1)
+            future = self.target.value(z[b:], about[b:], self._centres[then]).float()
+        scale = 1 - c.gamma  # rewards in [0, 1] -> values in [0, 1]
+        future = future.softmax(-1).mean(1)
+        prepared.goal = losses.bellman_target(future, x.returns * scale, x.discounts, self._support)
+        if c.alpha < 1:
+            sampled = losses.sample_bins(logits[:b], c.action_samples, self._generator)
+            prepared.tried = torch.cat([taken, sampled], dim=1)
+            with self._precision:
                 q = self.target.value(z[:b], about[:b], self._centres[prepared.tried]).float()
-                prepared.weights, prepared.kl = losses.improvement_weights(q.softmax(-1) @ self._support, c.eta)
+            # Outside of autocast, which would round Q by a tenth of how much it differs between actions.
+            prepared.weights, prepared.kl = losses.improvement_weights(q.softmax(-1) @ self._support, c.eta)
 
     def gradient(self, part: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """The mean losses of the prepared part: their gradient, one tensor per parameter, and metrics."""
         c, x = self.config, self._prepared.pop(part)
+        value_logits = None
         with self._precision:
             z, about = self.online.encode(x.task, x.objects, x.words)
             logits = self.online.policy(z, about).float()
-            log_probs = losses.log_prob(logits, x.tried)  # the action of the data first, then the sampled ones
-            # behaviour cloning, by default only where the action was meant for this caption (METHOD, "Recipe")
-            bc = -(log_probs[:, 0] * x.cloned).sum() / x.cloned.sum().clamp(min=1)
-            loss = c.alpha * bc
-            metrics = {"bc": bc}
             if x.goal is not None:
                 value_logits = self.online.value(z, about, x.actions[:, None])[:, 0].float()
-                critic = losses.critic(value_logits, x.goal)
-                loss = loss + c.beta * critic
-                metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
-            if x.weights is not None and x.kl is not None:
-                improvement = -(x.weights * log_probs).sum(-1).mean()
-                loss = loss + (1 - c.alpha) * improvement
-                metrics |= {"improvement": improvement, "weights_kl": x.kl}
+        log_probs = losses.log_prob(logits, x.tried)  # the action of the data first, then the sampled ones
+        # behaviour cloning, by default only where the action was meant for this caption (METHOD, "Recipe")
+        bc = -(log_probs[:, 0] * x.cloned).sum() / x.cloned.sum().clamp(min=1)
+        loss = c.alpha * bc
+        metrics = {"bc": bc}
+        if value_logits is not None and x.goal is not None:
+            critic = losses.critic(value_logits, x.goal)
+            loss = loss + c.beta * critic
+            metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
+        if x.weights is not None and x.kl is not None:
+            improvement = -(x.weights * log_probs).sum(-1).mean()
+            loss = loss + (1 - c.alpha) * improvement
+            metrics |= {"improvement": improvement, "weights_kl": x.kl}
         probabilities = logits.detach().softmax(-1)
         entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(-1).mean()
         metrics |= {"loss": loss, "entropy": entropy}
