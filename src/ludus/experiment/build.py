@@ -17,6 +17,7 @@ from ludus.lab.analysis import Analysis
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.embodiment import Embodiment
 from ludus.lab.room import Room
+from ludus.pac.learner import device_of
 from ludus.record import Record
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Episode, LudusError, WorldSpec, unknown
@@ -119,6 +120,7 @@ def build(record: Record, config: Config | None = None) -> Parts:
     look at its policy in another world."""
     config = config or record.config
     torch.set_num_threads(config.training.threads)
+    device_of(config.training)  # what cannot compute is found out before anything is collected
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     library = world.library()

@@ -29,8 +29,9 @@ from ludus.types import Batch, LudusError, WorldSpec
 FLOOR = 0.1
 """The cosine schedule ends at this share of the learning rate and stays there through the rounds."""
 CHECK_EVERY = 50
-SMALL = 3_000_000
-"""Up to this many parameters several processes learn faster than several threads of one."""
+SMALL = 20_000_000
+"""Up to this many parameters several processes learn faster than several threads of one, or as fast and without waiting
+for each other on busy cores."""
 
 
 class Diverged(LudusError):
@@ -66,7 +67,7 @@ class Learner:
         self.config, self.spec, self.total_updates, self.seed = config, spec, total_updates, seed
         self.training = training or TrainingConfig(processes=1)
         self.updates = 0
-        self._device = _device(self.training)
+        self._device = device_of(self.training)
         self._features = Features(spec)
         self._reader = CaptionReader(spec.objects)
         sizes = self._features.task_size, self._features.object_size
@@ -151,10 +152,10 @@ class Learner:
         sums: dict[str, float] = {}
         started = time.perf_counter()
         draw(0)
+        waited = time.perf_counter() - started
         crew = self.crew = self.crew or self._assemble()
         crew.prepare(0, self.updates)
         crew.prepared()
-        waited = time.perf_counter() - started if isinstance(crew, Here) else 0.0
         for done in range(1, updates + 1):
             crew.gradient()
             before = time.perf_counter()
@@ -307,7 +308,12 @@ class Learner:
         return learner
 
 
-def _device(training: TrainingConfig) -> torch.device:
+def device_of(training: TrainingConfig) -> torch.device:
+    """Where to compute.
+
+    Raises:
+        LudusError: no such device or precision here, or numbers of parts and processes that make no sense.
+    """
     if training.precision not in ("float32", "bfloat16"):
         raise LudusError(f"unknown training.precision {training.precision!r}; it is 'float32' or 'bfloat16'")
     if training.parts < 1 or training.processes < 0:
