@@ -110,7 +110,7 @@ def _curves(record: Record, library: SkillLibrary) -> str:
     for round_, update, verdict in record.verdicts():
         verdicts.setdefault(verdict.caption, []).append((update, verdict.judgement))
         starts[round_] = min(update, starts.get(round_, update))
-    begun = [min(u for u in updates if u <= start) for r, start in starts.items() if r > 0]
+    begun = [max((u for u in updates if u < first), default=first) for r, first in starts.items() if r > 0]
     decisions = "".join(f"<li>{escape(m.text)}" for m in record.messages("decision")[-3:])
     picture = figures.learning_curves(list(curves.values()), verdicts, begun)
     return (
