@@ -5,7 +5,7 @@ import pytest
 from counting_world import CountingWorld, Walker
 
 from ludus.config import SeedDataConfig
-from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
+from ludus.lab.actors import RandomActor, SeedActor, Switching, seed_jobs
 from ludus.lab.embodiment import Embodiment, Job, jobs_of
 from ludus.types import LudusError, Plan, Proposal, Retrieval
 
@@ -199,3 +199,20 @@ def test_random_actor_is_a_function_of_the_seeds(body):
     for x, y in zip(a, b[::-1], strict=True):
         np.testing.assert_array_equal(x.actions, y.actions)
     assert np.abs(a[0].actions).max() <= 1 and len(np.unique(a[1].actions[:, 0])) > 3
+
+
+def test_switching_tells_what_does_not_hold_yet_and_gives_up_for_a_while(body):
+    walker = Walker(body.world)
+    skills = ("mark home", "mark shop", "go to home")
+    first_home = lambda seen: np.tile([1.0, 0.0, 2.0], (4, 1))  # noqa: E731
+    switching = Switching(walker, body.library, skills, first_home, body.world.spec.control_hz)
+    episode = body.collect([Job(("go to home", "go to shop", "mark shop"), 3)], switching, "e")[0][0]
+    told = [captions[0] for captions in walker.told]
+    # the lowest first; one that holds for half a second gives way to the next that does not
+    holds = {c: body.library.rewards(c, episode.observations)[1][:-1] for c in skills}
+    assert told[0] == "mark shop" and list(dict.fromkeys(told)) == ["mark shop", "mark home", "go to home"]
+    for t in range(1, len(told)):
+        if told[t] != told[t - 1]:
+            had_its_time = told[max(0, t - 7) : t] == [told[t - 1]] * 7
+            assert had_its_time or holds[told[t - 1]][t - 4 : t].all()
+    assert holds["mark home"][-1] and holds["mark shop"][-1]

@@ -6,7 +6,7 @@ import pytest
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError
 from ludus.worlds.ogbench.play import play
-from ludus.worlds.ogbench.skills import extra_skills
+from ludus.worlds.ogbench.skills import extra_skills, first_things_first
 from ludus.worlds.ogbench.world import STATE, CubesWorld, mj, simulation
 
 
@@ -90,6 +90,16 @@ def test_play_puts_cubes_at_goals_and_success_is_theirs(world):
         results.append(success[-1])
     assert np.mean(results) > 0.7
     SkillLibrary(world.vocabulary, extra_skills(world.spec.objects))
+
+
+def test_towers_are_built_upwards_and_taken_down_from_the_top(world):
+    seen = world.reset([3, 4, 5], "task5")  # one cube on the other
+    low = np.argmin([seen["red goal"][:, 2], seen["blue goal"][:, 2]], 0)
+    assert np.array_equal(first_things_first(world.spec, seen).argmin(1), low)
+    seen["red"][:, :3] = seen["blue"][:, :3] + [0.005, 0, 0.04]
+    assert (first_things_first(world.spec, seen).argmin(1) == 0).all()
+    seen["red"][:, :3], seen["blue"][:, :3] = [0.4, 0.2, 0.02], seen["red goal"][:, :3]
+    assert (first_things_first(world.spec, seen).argmin(1) == 1).all()  # blue is in red's way
 
 
 def test_mistakes_are_named(world):

@@ -237,6 +237,7 @@ def eval(
     temperature: Many = (),
     plan: Many = (),
     library_of: int | None = None,
+    goals: bool = False,
     seed: int = 1,
     json: Path | None = None,
 ) -> None:
@@ -252,6 +253,8 @@ def eval(
         plan: Captions to carry out in sequence in each episode, e.g. "stack green on red; stack blue on green"; --skills
             then names what the last state is judged by, the plan's last skill if not given.
         library_of: Only skills about the first so many objects, e.g. those of a policy's training among more blocks.
+        goals: Measure the world's own task, that all of its skills hold at once (ogbench): the policy is told whichever is
+            next until an episode's end.
         seed: Seed of the starts; never one of the training's, which have other names.
         json: File to write all numbers to.
     """
@@ -276,14 +279,14 @@ def eval(
             starts = parts.world.spec.starts if starts == ("all",) else starts
             temperatures = warmth or (config.training.evaluation_temperature,)
             measured = offline.measure(
-                parts, _listed(skills), episodes, starts, temperatures, seed, console, _listed(plan), library_of
+                parts, _listed(skills), episodes, starts, temperatures, seed, console, _listed(plan), library_of, goals
             )
             for m in measured:
                 title = f"start {m.start}, temperature {m.temperature:g}"
                 if plan:
                     console.print(offline.table(f"{title}: steps of the plan", m.steps))
                 console.print(offline.table(title, m.tallies))
-                if not plan:
+                if not plan and not goals:
                     console.print(offline.table(f"{title}: families", pool(m.tallies, parts.library)))
             if json is not None:
                 what = {"run": str(record.directory), "seed": seed, "world": asdict(config.world)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 
 from ludus.config import Config, WorldConfig
@@ -20,7 +21,7 @@ from ludus.lab.room import Room
 from ludus.pac.learner import device_of
 from ludus.record import Record
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.types import Episode, LudusError, WorldSpec, unknown
+from ludus.types import Episode, LudusError, Observations, WorldSpec, unknown
 from ludus.worlds.base import World
 
 
@@ -34,6 +35,8 @@ class WorldKind:
     """Skills beyond the base library that capability gaps may ask for."""
     play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str], Iterator[Episode]] | None = None
     """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids."""
+    goals: Callable[[WorldSpec, Observations], np.ndarray] | None = None
+    """Of a world whose task is that all of its library's skills hold at once: `[E, n]`, the lowest is to be done first."""
 
 
 def _blocks() -> WorldKind:
@@ -46,7 +49,7 @@ def _blocks() -> WorldKind:
 
 def _ogbench() -> WorldKind:
     from ludus.worlds.ogbench.play import play
-    from ludus.worlds.ogbench.skills import extra_skills
+    from ludus.worlds.ogbench.skills import extra_skills, first_things_first
     from ludus.worlds.ogbench.world import CubesWorld
 
     def no_teacher(spec: WorldSpec) -> Any:
@@ -57,6 +60,7 @@ def _ogbench() -> WorldKind:
         no_teacher,
         extra_skills,
         lambda c, library, seeds, name: play(c.variant, library, seeds, name, c.threads),
+        first_things_first,
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +25,7 @@ from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment.build import Parts, build
 from ludus.experiment.loop import Loop, show_progress
-from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
+from ludus.lab.actors import RandomActor, SeedActor, Switching, seed_jobs
 from ludus.lab.analysis import pool, wilson
 from ludus.lab.embodiment import Job
 from ludus.pac import ranks
@@ -349,6 +350,7 @@ def measure(
     console: Console,
     plan: Sequence[str] = (),
     library_of: int | None = None,
+    goals: bool = False,
 ) -> list[Measured]:
     """Success of the record's latest policy; nothing is stored.
 
@@ -358,9 +360,11 @@ def measure(
         n: episodes per skill, start and temperature; their seeds are named children that training never draws from.
         plan: captions to carry out one after the other in each episode.
         library_of: leave out skills about others than the world's first so many objects.
+        goals: measure whether all skills of the world's own library hold at once, within an episode in which the policy is
+            told whichever is next.
 
     Raises:
-        LudusError: unknown skill or start; a plan longer than an episode; not that many objects.
+        LudusError: unknown skill or start; a plan longer than an episode; not that many objects; a world without goals.
     """
     with show_progress(console) as progress:
         loop = Loop(parts, progress)
@@ -377,7 +381,10 @@ def measure(
             for temperature in temperatures:
                 policy, steps = learner.policy(temperature), []
                 what = f"start {start}, temperature {temperature:g}"
-                if plan:
+                if goals:
+                    with loop.doing(what, n * parts.world.spec.episode_steps) as advance:
+                        tallies = [_reach_goals(parts, n, start, seed, policy, advance)]
+                elif plan:
                     with loop.doing(what, n * parts.embodiment.steps(plan)) as advance:
                         steps, tallies = _carry_out(parts, plan, captions, n, start, seed, policy, advance)
                 else:
@@ -430,6 +437,24 @@ def _carry_out(
         [Tally(c, library[c].hash, n, *counts) for c, counts in zip(plan, steps, strict=True)],
         [Tally(c, library[c].hash, n, *counts) for c, counts in judged.items()],
     )
+
+
+def _reach_goals(parts: Parts, n: int, start: str, seed: int, policy: Any, advance: Any) -> Tally:
+    spec, library, first = parts.world.spec, parts.library, parts.kind.goals
+    if first is None:
+        raise LudusError(f"world {spec.name!r} has no goals of its own; give --skills or --plan")
+    captions = parts.world.library().captions
+    actor = Switching(policy, library, captions, lambda seen: first(spec, seen), spec.control_hz)
+    # the job's captions only give the episode its length: what is told is up to the actor
+    whole = captions[:1] * math.ceil(spec.episode_steps / library[captions[0]].steps)
+    jobs = [Job(whole, child(seed, "eval", "goals", start, i), start) for i in range(n)]
+    successes = ever = 0
+    for episodes, _ in parts.embodiment.rollouts(jobs, actor, "evaluation", progress=advance):
+        for e in episodes:
+            hold = np.all([library.rewards(c, e.observations)[1][1:] for c in captions], axis=0)
+            successes, ever = successes + bool(hold[-1]), ever + bool(hold.any())
+    hashes = "+".join(library[c].hash for c in captions)
+    return Tally(" and ".join(captions), hashes, n, successes, ever)
 
 
 def table(title: str, tallies: Iterable[Tally]) -> Table:

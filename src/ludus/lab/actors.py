@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ludus.config import SeedDataConfig
-from ludus.lab.embodiment import Job
+from ludus.lab.embodiment import Actor, Job
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, Observations, WorldSpec
@@ -51,6 +51,40 @@ class SeedActor:
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         return self.teacher.act(observations, captions)
+
+
+Order = Callable[[Observations], np.ndarray]
+"""`[E, n]` numbers for n skills in E scenes: what to do first has the lowest."""
+
+
+class Switching:
+    """Tells an actor what is next as the scene stands, whatever its job says: of some skills one that does not hold, the
+    one that `order` puts first. It is told until it has held for half a second or had its time; it then waits while
+    there is another. (A teleo-reactive program, Nilsson 1994, with that much inertia.)
+    """
+
+    def __init__(self, actor: Actor, library: SkillLibrary, skills: Sequence[str], order: Order, hz: float) -> None:
+        self.name = actor.name
+        self._actor, self._library, self._skills, self._order = actor, library, list(skills), order
+        self._patience = max(1, round(hz / 2))
+        self._times = np.array([library[c].steps for c in skills])
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        self._now = np.full(len(jobs), -1)
+        self._left = np.zeros(len(jobs), int)
+        self._held = np.zeros(len(jobs), int)
+        self._actor.begin(jobs)
+
+    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        holds = np.stack([self._library.rewards(c, observations)[1] for c in self._skills], 1)
+        order, robots = self._order(observations), np.arange(len(holds))
+        self._held = np.where(holds[robots, self._now], self._held + 1, 0)
+        for i in np.flatnonzero((self._left == 0) | (self._held >= self._patience)):
+            waits = np.arange(len(self._skills)) == (self._now[i] if self._left[i] == 0 else -1)
+            now = int(np.lexsort((order[i], waits, holds[i]))[0])  # the last key weighs most
+            self._now[i], self._left[i], self._held[i] = now, self._times[now], 0
+        self._left -= 1
+        return self._actor.act(observations, [self._skills[k] for k in self._now])
 
 
 def seed_jobs(

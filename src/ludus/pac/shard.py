@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class _Prepared:
     tried: Tensor  # [B, K, A] bins
     goal: Tensor | None = None  # [B, atoms]
     weights: Tensor | None = None  # [B, K]
-    kl: Tensor | None = None
+    metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Shard:
@@ -95,7 +95,9 @@ class Shard:
             with self._precision:
                 q = self.target.value(z[:b], about[:b], self._centres[prepared.tried]).float()
             # Outside of autocast, which would round Q by a tenth of how much it differs between actions.
-            prepared.weights, prepared.kl = losses.improvement_weights(q.softmax(-1) @ self._support, c.eta)
+            values = q.softmax(-1) @ self._support
+            prepared.weights, kl, spread = losses.improvement_weights(values, c.eta, c.min_q_spread)
+            prepared.metrics = {"weights_kl": kl, "q_spread": spread}
 
     def gradient(self, part: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         """The mean losses of the prepared part: their gradient, one tensor per parameter, and metrics."""
@@ -115,10 +117,10 @@ class Shard:
             critic = losses.critic(value_logits, x.goal)
             loss = loss + c.beta * critic
             metrics |= {"critic": critic, "q": (value_logits.detach().softmax(-1) @ self._support).mean()}
-        if x.weights is not None and x.kl is not None:
+        if x.weights is not None:
             improvement = -(x.weights * log_probs).sum(-1).mean()
             loss = loss + (1 - c.alpha) * improvement
-            metrics |= {"improvement": improvement, "weights_kl": x.kl}
+            metrics |= {"improvement": improvement, **x.metrics}
         probabilities = logits.detach().softmax(-1)
         entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(-1).mean()
         metrics |= {"loss": loss, "entropy": entropy}

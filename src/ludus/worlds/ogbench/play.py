@@ -1,5 +1,6 @@
 """Data as OGBench's `play` sets are made: their open-loop oracle carries one cube after the other to random goals, with
-their noise, for 1,000 steps; here with every random number drawn from the episode's own seed."""
+their noise, for 1,000 steps; here with every random number drawn from the episode's own seed. Theirs hides the goals of
+the other cubes; here half of those lie somewhere on the table, as in their evaluation tasks."""
 
 from __future__ import annotations
 
@@ -12,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ludus.seeding import child
+from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Segment
-from ludus.worlds.ogbench.world import CubesWorld, goal_of, move
+from ludus.worlds.ogbench.world import CUBE_M, CubesWorld, goal_of, move
 
 STEPS = 1000
 """Actions per episode (theirs: 1,001 observations)."""
@@ -56,6 +57,9 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
     simulation = world.simulations[0]
     np.random.seed(child(seed, "oracle") % 2**32)  # noqa: NPY002
     world.reset([seed])
+    draw = rng(seed, "other goals")
+    _show_other_goals(simulation, draw)
+    world._look(0, 0.0)
     snapshot = world.snapshot()[0]
     oracle = CubePlanOracle(env=simulation, noise=NOISE, noise_smoothing=NOISE_SMOOTHING)
     rows, actions, told = [world.row(simulation, 0.0)], [], []
@@ -76,6 +80,7 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
         fresh = oracle.done and t + 1 < STEPS
         if fresh:
             simulation.set_new_target(return_info=False)
+            _show_other_goals(simulation, draw)
         info = simulation.compute_ob_info()
     seen = world.split(np.array(rows, np.float32))
     return (
@@ -85,3 +90,9 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
         snapshot,
         world.spec.fingerprint,
     )
+
+
+def _show_other_goals(simulation: Any, draw: np.random.Generator) -> None:
+    for i, goal in enumerate(simulation._cube_target_mocap_ids):
+        if i != simulation._target_block and draw.random() < 0.5:
+            simulation._data.mocap_pos[goal] = *draw.uniform(*simulation._target_sampling_bounds), CUBE_M / 2

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ludus.skills.expression import quote
 from ludus.skills.library import Skill
+from ludus.types import Observations, WorldSpec
 from ludus.worlds.blocks.skills import base_skills as block_skills
 
 AT_GOAL_M = 0.04
@@ -29,3 +32,22 @@ def _put(x: str, goal: str) -> Skill:
     placed = f"(distance({q}, {g}) <= {AT_GOAL_M}) * shape(distance({q}, {g}), 0.15) * release({q})"
     reward = f"staged(reach_grasp({q}), lift({q}), {carried}, {lowered}, {placed})"
     return Skill(f"put {x} at {goal}", reward, f"distance({q}, {g}) <= {AT_GOAL_M}", steps=200)
+
+
+def first_things_first(spec: WorldSpec, observations: Observations) -> np.ndarray:
+    """`[E, n]` for n cubes: which to put at its goal first. What lies on top comes before what it lies on, a goal that is
+    free before one that another cube is at, a low goal before a higher one, a near cube before a far one.
+    """
+
+    def get(name: str) -> np.ndarray:
+        return spec.observation.get(observations, name, "position")
+
+    cubes = [name for name in spec.objects if not name.endswith(" goal")]
+    at = np.stack([get(c) for c in cubes], 1)  # [E, n, 3]
+    goal = np.stack([get(f"{c} goal") for c in cubes], 1)
+    other = ~np.eye(len(cubes), dtype=bool)
+    apart = at[:, None] - at[:, :, None]  # from cube i to cube j
+    on_it = (np.linalg.norm(apart[..., :2], axis=-1) < 0.03) & (apart[..., 2] > 0.02)
+    taken = (np.linalg.norm(at[:, None] - goal[:, :, None], axis=-1) < AT_GOAL_M) & other
+    far = np.linalg.norm(at - get("gripper")[:, None], axis=-1)
+    return 100.0 * on_it.any(2) + 50 * taken.any(2) + 100 * goal[..., 2].round(2) + far
