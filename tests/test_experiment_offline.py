@@ -139,12 +139,16 @@ def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
     assert weights(directory) == weights(trained)
 
 
-def test_torchrun_shares_the_work(data, trained, tmp_path):
-    directory, torchrun = tmp_path / "ranks", ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
-    command = [sys.executable, *torchrun, "-m", "ludus.cli", "train", directory, *TRAIN, "--data", data]
+@pytest.mark.parametrize("init", [False, True])
+def test_torchrun_shares_the_work(data, trained, tmp_path, init):
+    train = [*TRAIN, "--data", data, *(("--init", trained) if init else ())]
+    alone, together = tmp_path / "alone", tmp_path / "ranks"
+    ludus("train", alone, *train)
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
+    command = [sys.executable, *torchrun, "-m", "ludus.cli", "train", together, *train]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    one, two = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (trained, directory))
+    one, two = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (alone, together))
     assert all(torch.allclose(one[k], two[k], atol=1e-4) for k in one)
 
 

@@ -189,8 +189,6 @@ def train(
     course = offline.Course(
         tuple(map(str, runs)), _numbers("--weights", weights), _listed(skills), _listed(hold_out), start_from
     ).resolved()
-    if ranks.started() and init is not None:
-        raise LudusError("--init does not work under torchrun yet; start the training without it")
     try:
         if ranks.started() and ranks.join(config.training.device) > 0:
             offline.follow(config, course)

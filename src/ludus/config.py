@@ -102,8 +102,6 @@ class PACConfig:
     """Weight of the critic; 0 with alpha 1 is plain BC."""
     eta: float = 0.5
     """Temperature of the improvement, in units of the batch's mean standard deviation of Q over sampled actions."""
-    min_q_spread: float = 0.05
-    """That standard deviation counts as at least this much, in values over [0, 1]: below it are the critic's errors."""
     gamma: float = 0.96
     n_step: int = 8
     action_samples: int = 8

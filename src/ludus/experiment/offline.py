@@ -252,9 +252,8 @@ def train(record: Record, console: Console) -> list[Tally]:
         loop.begin()
         _pin(record, parts.data)
         _remember(record, parts.library, "skills")
-        if course.init is not None and not any("/train/" in s.name for s in record.steps()):
-            with Record.open(course.init, write=False) as other:
-                loop.learner.start_from(Loop(dataclasses.replace(parts, record=other), progress).checkpoint)
+        if not any("/train/" in s.name for s in record.steps()):
+            _start(loop.learner, parts, course)
         loop.train("offline", 0, loop.config.training.updates)
         ranks.tell(None)
         with record.commit("end"):
@@ -300,9 +299,17 @@ def follow(config: Config, course: Course) -> None:
                 learner = Learner.load(Path(work.checkpoint), spec, config.training)
             elif learner is None:
                 learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
+                _start(learner, parts, course)
             sampler.restore(work.sampler)
             learner.total_updates = work.schedule
             learner.fit(sampler, work.updates)
+
+
+def _start(learner: Learner, parts: Parts, course: Course) -> None:
+    """Begin with the weights that the course says, if any."""
+    if course.init is not None:
+        with Record.open(course.init, write=False) as other, show_progress(Console(quiet=True)) as hidden:
+            learner.start_from(Loop(dataclasses.replace(parts, record=other), hidden).checkpoint)
 
 
 def _furnish(parts: Parts, course: Course) -> None:

@@ -32,15 +32,15 @@ def log_prob(logits: Tensor, bins: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, bins.transpose(1, 2)).sum(1)
 
 
-def improvement_weights(q: Tensor, eta: float, min_spread: float) -> tuple[Tensor, Tensor, Tensor]:
+def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
     """Weights w(a') = softmax_a'(Q / eta') over the K sampled actions of each row; their KL from uniform (nats); and the
     batch's mean standard deviation of Q over the samples.
 
-    eta' = eta x that standard deviation, but at least eta x `min_spread`: so the temperature does not depend on the scale
-    of the rewards, and differences that are only the critic's noise decide nothing. No gradient flows through any.
+    eta' = eta x that standard deviation: the temperature then does not depend on the scale of the rewards. No gradient
+    flows through any.
     """
     spread = q.std(-1).mean()
-    weights = (q / (eta * spread.clamp(min=min_spread))).softmax(-1)
+    weights = (q / (eta * spread.clamp(min=1e-5))).softmax(-1)
     kl = (weights * (weights * weights.shape[-1]).clamp(min=1e-9).log()).sum(-1).mean()
     return weights, kl, spread
 

@@ -96,7 +96,7 @@ class Shard:
                 q = self.target.value(z[:b], about[:b], self._centres[prepared.tried]).float()
             # Outside of autocast, which would round Q by a tenth of how much it differs between actions.
             values = q.softmax(-1) @ self._support
-            prepared.weights, kl, spread = losses.improvement_weights(values, c.eta, c.min_q_spread)
+            prepared.weights, kl, spread = losses.improvement_weights(values, c.eta)
             prepared.metrics = {"weights_kl": kl, "q_spread": spread}
 
     def gradient(self, part: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
