@@ -5,7 +5,7 @@ import pytest
 
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError
-from ludus.worlds.ogbench.play import play
+from ludus.worlds.ogbench.play import COPIES, play
 from ludus.worlds.ogbench.skills import extra_skills, first_things_first
 from ludus.worlds.ogbench.world import STATE, CubesWorld, mj, simulation
 
@@ -76,8 +76,8 @@ def test_their_five_tasks(world, task):
 
 def test_play_puts_cubes_at_goals_and_success_is_theirs(world):
     library = world.library()
-    (episode,) = play("double", library, [11], "play", 1)
-    (again,) = play("double", library, [11], "play", 1)
+    (episode,) = play("double", library, [11], "play", processes=1)
+    (again,) = play("double", library, [11], "play", processes=1)
     assert np.array_equal(episode.actions, again.actions) and episode.n_steps == 1000
     assert len(episode.segments) > 8
     results = []
@@ -90,6 +90,22 @@ def test_play_puts_cubes_at_goals_and_success_is_theirs(world):
         results.append(success[-1])
     assert np.mean(results) > 0.7
     SkillLibrary(world.vocabulary, extra_skills(world.spec.objects))
+
+
+def test_in_hindsight_a_goal_is_where_the_cube_came_to_be(world):
+    library = world.library()
+    (told,) = play("double", library, [11], "play", processes=1)
+    retold = list(play("double", library, [11], "play", hindsight=True, processes=1))
+    assert len({e.id for e in retold}) == len(retold) == COPIES
+    for episode in retold:
+        assert np.array_equal(episode.actions, told.actions)
+        assert np.array_equal(episode.observations["red"], told.observations["red"])
+        for segment, first, end in episode.spans():
+            cube = segment.caption.split()[1]
+            goal = episode.observations[f"{cube} goal"][first + 1 : end + 1, :7]
+            assert (goal == goal[0]).all()
+            future = episode.observations[cube][first + 1 : first + 201, :7]
+            assert (future == goal[0]).all(1).any()
 
 
 def test_towers_are_built_upwards_and_taken_down_from_the_top(world):

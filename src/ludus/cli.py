@@ -113,7 +113,8 @@ def collect(
     Args:
         dir: Where the episodes are kept.
         overrides: Settings to change, e.g. seed_data.segments=1 seed_data.random_share=0.
-        actor: teacher (its noise is in seed_data.*), random, policy, or play (data as the world's makers collect it: ogbench).
+        actor: teacher (its noise is in seed_data.*), random, policy, play (data as the world's makers collect it: ogbench), or
+            play-hindsight (the same, with the commands forgotten and others found in what happened).
         policy: With --actor policy: the run whose latest policy acts.
         episodes: How many; seed_data.episodes if not given.
         skills: Captions, or families such as 'stack X on Y' or 'stack _ on _'; the base library if not given.

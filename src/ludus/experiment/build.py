@@ -33,8 +33,9 @@ class WorldKind:
     teacher: Callable[[WorldSpec], Any]
     extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
     """Skills beyond the base library that capability gaps may ask for."""
-    play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str], Iterator[Episode]] | None = None
-    """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids."""
+    play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
+    """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids; the last
+    argument asks for commands found in hindsight instead of those that they were made under."""
     goals: Callable[[WorldSpec, Observations], np.ndarray] | None = None
     """Of a world whose task is that all of its library's skills hold at once: `[E, n]`, the lowest is to be done first."""
 
@@ -59,7 +60,7 @@ def _ogbench() -> WorldKind:
         lambda c: CubesWorld(c.variant, c.n_envs, c.threads),
         no_teacher,
         extra_skills,
-        lambda c, library, seeds, name: play(c.variant, library, seeds, name, c.threads),
+        lambda c, library, seeds, name, hindsight: play(c.variant, library, seeds, name, hindsight, c.threads),
         first_things_first,
     )
 

@@ -37,7 +37,7 @@ from ludus.types import LudusError, Outcome, Tally, unknown
 
 PLAY_SHARD = 40
 """Episodes of play per committed step."""
-ACTORS = ("teacher", "random", "policy", "play")
+ACTORS = ("teacher", "random", "policy", "play", "play-hindsight")
 
 
 def chosen(parts: Parts, names: Sequence[str]) -> tuple[str, ...]:
@@ -91,7 +91,8 @@ def collect(
     Args:
         config: the record's own but for `seed_data` and `experiment.temperature`.
         actor: 'teacher' (noisy as `config.seed_data` says), 'random', 'policy', the latest of the run in `policy`, or
-            'play', the world's own way of making data (ogbench).
+            'play', the world's own way of making data (ogbench), or 'play-hindsight', the same with the commands forgotten
+            and others found in what happened.
         skills: captions or families; the base library if empty.
 
     Raises:
@@ -120,8 +121,8 @@ def collect(
         _claim(record, name, request | acting)
         loop.begin()
         _remember(record, parts.library, f"collect/{name}/skills")
-        if actor == "play":
-            _play(parts, loop, config.seed_data.episodes, seed, name)
+        if actor.startswith("play"):
+            _play(parts, loop, config.seed_data.episodes, seed, name, hindsight=actor == "play-hindsight")
             return record.outcomes(f"collect/{name}/")
         if actor != "teacher":
             jobs = [dataclasses.replace(j, actor=None, info={"actor": actor, **acting}) for j in jobs]
@@ -155,7 +156,7 @@ def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
             opened.result = request
 
 
-def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str) -> None:
+def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str, hindsight: bool) -> None:
     """Like `Loop.collect`, where the world itself makes the episodes."""
     if parts.kind.play is None:
         raise LudusError(f"world {parts.world.spec.name!r} has no play data of its own; use --actor teacher")
@@ -165,10 +166,11 @@ def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str) -> None:
         for k, shard in left:
             with parts.record.commit(f"collect/{name}/{k:03d}"):
                 seeds = [child(seed, "play", i) for i in shard]
-                episodes = []
-                for episode in parts.kind.play(parts.config.world, parts.library, seeds, f"collect-{name}-{k:03d}"):
+                label, made, episodes = f"collect-{name}-{k:03d}", set(), []
+                for episode in parts.kind.play(parts.config.world, parts.library, seeds, label, hindsight):
                     episodes.append(episode)
-                    advance(1)
+                    advance(int(episode.seed not in made))
+                    made.add(episode.seed)
                 parts.store.append(episodes)
                 parts.record.add_outcomes(outcomes(parts.library, episodes))
 

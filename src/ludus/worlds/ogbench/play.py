@@ -15,33 +15,69 @@ import numpy as np
 
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import Episode, Segment
-from ludus.worlds.ogbench.world import CUBE_M, CubesWorld, goal_of, move
+from ludus.types import Episode, Observations, Segment, WorldSpec
+from ludus.worlds.ogbench.world import CUBE_M, SKILL_STEPS, CubesWorld, goal_of, move
 
 STEPS = 1000
 """Actions per episode (theirs: 1,001 observations)."""
 NOISE, NOISE_SMOOTHING = 0.1, 0.5
 """Their defaults for play data."""
+COPIES = 4
+"""How often a play is told in hindsight, each time with other goals."""
+CUBE_POSE = slice(0, 7)
+"""Position and quaternion in a cube's observation."""
+HIDDEN = (0, 0, -0.3, 1, 0, 0, 0)
+"""Where they put a goal that is not to be seen."""
 
 
-def play(variant: str, library: SkillLibrary, seeds: Sequence[int], name: str, processes: int = 0) -> Iterator[Episode]:
-    """One episode per seed, in order; a segment per goal, told 'put X at X goal'. `processes` = 0 takes every core."""
+def play(
+    variant: str, library: SkillLibrary, seeds: Sequence[int], name: str, hindsight: bool = False, processes: int = 0
+) -> Iterator[Episode]:
+    """Episodes of play in the order of their seeds. `processes` = 0 takes every core.
+
+    Args:
+        hindsight: forget what the oracle wanted, as their data sets do. Each play is then told `COPIES` times: every 100
+            steps some cube's goal becomes one of the next 200 poses of that cube. Otherwise each is told once, a
+            segment 'put X at X goal' for each goal of the oracle.
+    """
     processes = min(processes or len(os.sched_getaffinity(0)), len(seeds))
     hashes = {s.caption: s.hash for s in library}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for i, (seen, actions, told, snapshot, world) in enumerate(pool.map(_episode, [variant] * len(seeds), seeds)):
-            yield Episode(
-                id=f"{name}-{i:05d}",
-                observations=seen,
-                actions=actions,
-                segments=tuple(Segment(t, c, hashes[c]) for t, c in told),
-                actor="play",
-                world=world,
-                seed=seeds[i],
-                start="scattered",
-                snapshot=snapshot,
-                info={"noise": NOISE},
-            )
+        for i, (seen, actions, told, snapshot, spec) in enumerate(pool.map(_episode, [variant] * len(seeds), seeds)):
+            tellings = [(seen, told)]
+            if hindsight:
+                tellings = [_retold(spec, seen, rng(seeds[i], "hindsight", k)) for k in range(COPIES)]
+            for k, (observations, captions) in enumerate(tellings):
+                yield Episode(
+                    id=f"{name}-{i:05d}" + (f"-{k}" if hindsight else ""),
+                    observations=observations,
+                    actions=actions,
+                    segments=tuple(Segment(t, c, hashes[c]) for t, c in captions),
+                    actor="play",
+                    world=spec.fingerprint,
+                    seed=seeds[i],
+                    start="scattered",
+                    snapshot=snapshot,
+                    info={"noise": NOISE, "hindsight": hindsight},
+                )
+
+
+def _retold(
+    spec: WorldSpec, seen: Observations, draw: np.random.Generator
+) -> tuple[Observations, list[tuple[int, str]]]:
+    cubes = [o for o in spec.objects if not o.endswith(" goal")]
+    told: list[tuple[int, str]] = []
+    retold = {g: a.copy() for g, a in seen.items()}
+    for first in range(0, STEPS, SKILL_STEPS):
+        shown = slice(first + 1 if first else 0, first + SKILL_STEPS + 1)
+        cube = cubes[draw.integers(len(cubes))]
+        told.append((first, f"put {cube} at {goal_of(cube)}"))
+        for other in cubes:
+            later = draw.integers(first + 1, min(first + 2 * SKILL_STEPS, STEPS) + 1)
+            retold[goal_of(other)][shown, CUBE_POSE] = seen[other][later, CUBE_POSE]
+            if other != cube and draw.random() < 0.5:
+                retold[goal_of(other)][shown, CUBE_POSE] = HIDDEN
+    return retold, told
 
 
 @cache
@@ -88,7 +124,7 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
         np.array(actions),
         told,
         snapshot,
-        world.spec.fingerprint,
+        world.spec,
     )
 
 
