@@ -17,6 +17,8 @@ from rich.console import Console
 from ludus.types import LudusError
 
 RUNS = Path("runs")
+FREE_TO_CHANGE = ("budget.", "experimenter.timeout_s=", "experimenter.retries=", "experimenter.price_")
+"""Settings that a run may be continued with other values of."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """Values behind one flag or several, see `_listed`."""
@@ -24,6 +26,9 @@ Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 
 def run(
     overrides: Overrides = (),
+    experimenter: str | None = None,
+    replay: Path | None = None,
+    strict: bool = False,
     preset: str = "cpu",
     seed: int = 0,
     dir: Path | None = None,
@@ -32,6 +37,11 @@ def run(
 
     Args:
         overrides: Settings to change, e.g. experiment.rounds=5 world.n_blocks=4 (see src/ludus/config.py).
+        experimenter: Who plays all four roles: planner, random, oracle, human, a model such as openai:..., google:...,
+            anthropic:... or ollama:..., or the address of an OpenAI-compatible server, http://host:port/v1#model. One role:
+            experimenter.analyse=... .
+        replay: A run whose recorded answers stand in for the model, where they fit.
+        strict: With --replay: never ask the model; a question without a fitting recording is an error.
         preset: cpu (about ten minutes on four cores) or tiny (under a minute, learns little).
         seed: The only source of randomness.
         dir: Where the run is kept; a new folder under runs/ if not given.
@@ -40,29 +50,50 @@ def run(
     from ludus.experiment import build, loop
     from ludus.record.record import Record
 
-    config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
+    if replay is not None:
+        with Record.open(replay, write=False) as recorded:
+            if not recorded.calls():
+                raise LudusError(f"{replay} holds no calls to replay; it was run without a model")
+    elif strict:
+        raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
+    roles = [] if experimenter is None else [f"experimenter.{role}={experimenter}" for role in configs.ROLES]
+    config = configs.override(configs.preset(preset), (*roles, *overrides, f"seed={seed}"))
     build.world_kind(config.world.name)  # an unknown world makes no directory
+    build.check_experimenter(config)  # nor does an unknown model
     directory = dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{seed}"
     with Record.create(directory, config, command=" ".join(["ludus", *sys.argv[1:]])) as record:
+        if replay is not None:
+            with record.commit("replay") as opened:
+                opened.result = {"run": str(replay.resolve()), "strict": strict}
         _drive(loop.run, record)
 
 
-def resume(dir: tyro.conf.Positional[Path | None] = None) -> None:
+def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides = ()) -> None:
     """Continue an interrupted run where it stopped; the result is the same as without the interruption.
 
     Args:
         dir: The run directory; the latest under runs/ if not given.
+        overrides: Limits to raise, e.g. budget.calls=500, and how models are reached: experimenter.timeout_s=120.
     """
+    from functools import partial
+
+    from ludus import config as configs
     from ludus.experiment import loop, offline
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
+        config = configs.override(record.config, overrides)
+        for changed in overrides:
+            if not changed.startswith(FREE_TO_CHANGE):
+                raise LudusError(
+                    f"{changed} would make another run of it; on resuming only {', '.join(FREE_TO_CHANGE)} change"
+                )
         if offline.is_collection(record):
             raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
         if offline.is_training(record):
             _train(record, Console())
         else:
-            _drive(loop.run, record)
+            _drive(partial(loop.run, config=config), record)
 
 
 def _drive(loop, record) -> None:
