@@ -24,7 +24,7 @@ class Setting:
     vocabulary: Vocabulary
     """The words of its world."""
     seed: int
-    config: ExperimenterConfig = ExperimenterConfig()
+    config: ExperimenterConfig
     ledger: Ledger | None = None
     """Where calls are kept; models and people need one."""
     picture: Callable[[str], bytes] = no_pictures
