@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import json
 import socket
 import sys
@@ -192,6 +193,7 @@ class ModelServer:
         self.requests: list[Request] = []
         self.faults: deque[Fault] = deque()  # of the next calls, one each; then all is well
         self.errors: list[BaseException] = []
+        self.numbers = itertools.count(1)  # of the answers
         self.closing = threading.Event()
 
     @property
@@ -289,7 +291,7 @@ class _Call(BaseHTTPRequestHandler):
             owner.errors.append(error)
             return self.fail(500, f"the test's answer raised {error!r}")
         reply = answer if isinstance(answer, Reply) else Reply(answer)
-        payload = _completion(request, reply, f"chatcmpl-{len(owner.requests)}")
+        payload = _completion(request, reply, f"chatcmpl-{next(owner.numbers)}")
         return self.send(payload, drip_s=fault.seconds if fault.kind == "drip" else 0, cut=fault.kind == "cut")
 
     def may_enter(self) -> bool:

@@ -152,9 +152,19 @@ def test_retry_after(server):
 )
 def test_no_answer(server, fault, error):
     server.faults.append(fault)
-    with pytest.raises(error):
-        ask(server, timeout=0.5)
+    waits = fault.seconds > 1
+    with pytest.raises(error) as caught:
+        ask(server, timeout=0.5 if waits else 20)
+    assert isinstance(caught.value, exceptions.ModelTimeoutError) == waits  # which is a connection error too
     assert ask(server)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_refusal_is_not_asked_again(server, mode):
+    server.faults.append(Fault.refusal("No."))
+    with pytest.raises(exceptions.ContentFilterError, match="No"):
+        ask(server, MODES[mode](Step))
+    assert len(server.requests) == 1
 
 
 def test_a_dripping_answer_outlasts_the_timeout_between_two_reads(server):
