@@ -17,8 +17,8 @@ from rich.console import Console
 from ludus.types import LudusError
 
 RUNS = Path("runs")
-FREE_TO_CHANGE = ("budget.", "experimenter.timeout_s=", "experimenter.retries=", "experimenter.price_")
-"""Settings that a run may be continued with other values of."""
+FREE_TO_CHANGE = ("budget.", "experimenter.")
+"""Settings that a run may be continued with other values of: limits, and who decides from here on."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """Values behind one flag or several, see `_listed`."""
@@ -73,7 +73,7 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
 
     Args:
         dir: The run directory; the latest under runs/ if not given.
-        overrides: Limits to raise, e.g. budget.calls=500, and how models are reached: experimenter.timeout_s=120.
+        overrides: Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner.
     """
     from functools import partial
 

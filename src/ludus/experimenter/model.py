@@ -153,9 +153,9 @@ class Model:
 
         advice = "change what it complains of, then `ludus resume`"
         if isinstance(error, e.ModelAuthenticationError):
-            advice = f"the key in {_key_of(self.name)} is missing, wrong or expired; set it, then `ludus resume`"
+            advice = f"{_key_of(self.name)} is missing, wrong or expired; set it, then `ludus resume`"
         elif isinstance(error, e.ModelNotFoundError):
-            advice = "no such model there (or the address is wrong); name another with --experimenter"
+            advice = "no such model there, or a wrong address; `ludus resume RUN experimenter.ROLE=...` goes on with another"
         elif isinstance(error, e.ModelContextWindowExceededError):
             advice = (
                 "the question is too long for it; lower experimenter.exemplars, set experimenter.facts=false or "
@@ -173,10 +173,10 @@ def _passes(error: Exception) -> bool:
     temporary = (
         e.ModelRateLimitError, e.ModelUnavailableError, e.ModelServerError, e.ModelConnectionError, e.ModelRequestTimeout
     )  # fmt: skip
-    # An answer of the server that is no answer of its protocol: cut off or garbled on the way.
-    return isinstance(error, temporary) or (
-        isinstance(error, e.UnexpectedModelBehavior) and "Invalid response from" in str(error)
-    )
+    if isinstance(error, temporary) or getattr(error, "status_code", 0) >= 500:
+        return True
+    # what is no message of the protocol at all was cut off or garbled on the way, or came from a proxy
+    return type(error) is e.ModelAPIError or "Invalid response from" in str(error)
 
 
 def _structured(answer: type[BaseModel], structure: str) -> Any:
@@ -212,7 +212,11 @@ def _key_of(name: str) -> str:
 
 def _short(error: Exception) -> str:
     """One line without what must not be repeated: keys, and thousands of characters."""
-    text = " ".join(str(error).split())
+    body = getattr(error, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    status = getattr(error, "status_code", None)
+    text = f"{said} ({status})" if said and status else str(getattr(error, "message", None) or error)
+    text = " ".join(text.split())
     for name, value in os.environ.items():
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET")):
             text = text.replace(value, f"${name}")

@@ -144,7 +144,7 @@ class VLM:
         asking = Asking(instructions, parts_of(parts))
         shape = json.dumps(kind.model_json_schema(), sort_keys=True)
         texts = [p if isinstance(p, str) else "<picture>" for p in asking.parts]
-        sent = [asking.instructions, *texts, shape, c.temperature, c.max_tokens, c.structure, self._model.name]
+        sent = [prompt.title, asking.instructions, *texts, shape, c.temperature, c.max_tokens, c.structure, self._model.name]
         request = Request(
             key, 0, role, prompt.title, _hash(json.dumps(sent).encode()), tuple(map(_hash, pictures)), self._model.name,
             asking.tokens + c.max_tokens,
