@@ -13,11 +13,11 @@ from ludus.config import ROLES
 from ludus.record import Record
 
 # one block: four skills, so a run takes a few seconds
-SMALL = (
-    "world.n_blocks=1 world.n_envs=4 seed_data.episodes=4 training.updates=4 training.evaluate_every=4 training.round_updates=2 "
-    "training.evaluation_episodes=1 experiment.rounds=2 experiment.episodes_per_round=4 experiment.plans_per_round=2 "
-    "experiment.final_episodes=1 experimenter.retries=2 experimenter.timeout_s=5"
-).split()
+SMALL = """
+world.n_blocks=1 world.n_envs=4 seed_data.episodes=4 training.updates=4 training.evaluate_every=4
+training.evaluation_episodes=1 training.round_updates=2 experiment.rounds=2 experiment.episodes_per_round=4
+experiment.plans_per_round=2 experiment.final_episodes=1 experimenter.retries=2 experimenter.timeout_s=5
+""".split()
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +100,19 @@ def test_scenes_are_sent_as_pictures(tmp_path):
 
 def test_a_strict_replay_asks_nothing_and_is_the_same(finished, tmp_path):
     directory, server = finished
-    ludus("run", "--preset", "tiny", *SMALL, "--experimenter", server.url, "--replay", directory, "--strict",
-          "--dir", tmp_path / "again")  # fmt: skip  the server is gone
+    ludus(
+        "run",
+        "--preset",
+        "tiny",
+        *SMALL,
+        "--experimenter",
+        server.url,
+        "--replay",
+        directory,
+        "--strict",
+        "--dir",
+        tmp_path / "again",
+    )  # fmt: skip  the server is gone
     again = content(tmp_path / "again")
     assert [c["replayed"] for c in again["calls"]] == [True] * len(server.requests)
     first = content(directory)
