@@ -16,7 +16,7 @@ import numpy as np
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Observations, Segment, WorldSpec
-from ludus.worlds.ogbench.world import CUBE_M, SKILL_STEPS, CubesWorld, goal_of, move
+from ludus.worlds.ogbench.world import SKILL_STEPS, CubesWorld, goal_of, move, show_other_goals
 
 STEPS = 1000
 """Actions per episode (theirs: 1,001 observations)."""
@@ -93,9 +93,7 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
     simulation = world.simulations[0]
     np.random.seed(child(seed, "oracle") % 2**32)  # noqa: NPY002
     world.reset([seed])
-    draw = rng(seed, "other goals")
-    _show_other_goals(simulation, draw)
-    world._look(0, 0.0)
+    draw = rng(seed, "later goals")
     snapshot = world.snapshot()[0]
     oracle = CubePlanOracle(env=simulation, noise=NOISE, noise_smoothing=NOISE_SMOOTHING)
     rows, actions, told = [world.row(simulation, 0.0)], [], []
@@ -116,7 +114,7 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
         fresh = oracle.done and t + 1 < STEPS
         if fresh:
             simulation.set_new_target(return_info=False)
-            _show_other_goals(simulation, draw)
+            show_other_goals(simulation, draw, 0.5)
         info = simulation.compute_ob_info()
     seen = world.split(np.array(rows, np.float32))
     return (
@@ -126,9 +124,3 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
         snapshot,
         world.spec,
     )
-
-
-def _show_other_goals(simulation: Any, draw: np.random.Generator) -> None:
-    for i, goal in enumerate(simulation._cube_target_mocap_ids):
-        if i != simulation._target_block and draw.random() < 0.5:
-            simulation._data.mocap_pos[goal] = *draw.uniform(*simulation._target_sampling_bounds), CUBE_M / 2

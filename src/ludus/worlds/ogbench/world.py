@@ -62,8 +62,8 @@ def goal_of(cube: str) -> str:
 
 
 class CubesWorld:
-    """See `ludus.worlds.base.World`. Starts: 'scattered' is their start of data collection (random cubes, one random
-    goal, the other goals out of sight below the table), 'task1' to 'task5' those of their evaluation tasks.
+    """See `ludus.worlds.base.World`. Starts: 'scattered' is their start of data collection (random cubes and goals; of
+    several goals all but one lie on the table), 'task1' to 'task5' those of their evaluation tasks.
 
     Args:
         variant: single, double, triple, quadruple or octuple.
@@ -309,6 +309,15 @@ def reset_simulation(simulation: Any, seed: int, start: str) -> None:
     simulation._mode = "data_collection" if start == "scattered" else "task"
     options = {} if start == "scattered" else {"task_id": int(start.removeprefix("task"))}
     simulation.reset(seed=int(rng(seed, "ogbench").integers(2**31)), options=options)
+    if start == "scattered":
+        show_other_goals(simulation, rng(seed, "other goals"))
+
+
+def show_other_goals(simulation: Any, draw: np.random.Generator, share: float = 1.0) -> None:
+    """Put this share of the goals that theirs hides while it collects, all but that of one cube, on the table."""
+    for i, goal in enumerate(simulation._cube_target_mocap_ids):
+        if i != simulation._target_block and draw.random() < share:
+            simulation._data.mocap_pos[goal] = *draw.uniform(*simulation._target_sampling_bounds), CUBE_M / 2
 
 
 def move(simulation: Any, action: np.ndarray) -> None:
