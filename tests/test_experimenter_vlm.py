@@ -207,6 +207,29 @@ def test_the_most_frequent_answer_counts(server, words):
     assert [r["sample"] for r in calls.rows] == [0, 1, 2]
 
 
+def test_ranked_answers_say_how_likely(server, words):
+    ask = asked(server, words, structure="native", affordance=1.0)
+    ranked = [{"caption": "none fits", "probability": 0.2}, {"caption": "reach red", "probability": 0.7}]
+    say(server, options=ranked, missing="push")
+    got = ask.retrieve(RETRIEVE)
+    assert got.caption == "reach red" and dict(got.options) == {"none fits": 0.2, "reach red": 0.7}
+
+
+def test_calls_are_spans_if_wanted(server, words):
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    trace.set_tracer_provider(provider)
+    asked(server, words).retrieve(RETRIEVE)
+    assert not kept.get_finished_spans()
+    asked(server, words, spans=True).retrieve(RETRIEVE)
+    assert any("chat" in span.name for span in kept.get_finished_spans())
+
+
 def test_all_in_one_call(server, words):
     ask = asked(server, words, structure="native", one_call=True)
     steps = [

@@ -222,6 +222,9 @@ class ExperimenterConfig:
     """Answers per question; the most frequent one counts."""
     exemplars: int = 3
     """At most this many worked examples per prompt."""
+    affordance: float = 0.0
+    """Weight w of what is possible now: of a plan's first step, the skill with the highest (model's probability) x (critic's
+    value in the scene)^w is taken. 0: the model's choice stands."""
     facts: bool = True
     """Whether what is true in a scene is said in words, beside the pictures."""
     images: bool = True
@@ -229,6 +232,8 @@ class ExperimenterConfig:
     structure: str = "auto"
     """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
     in words); 'auto' is what the model's profile says."""
+    spans: bool = False
+    """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
     timeout_s: float = 60
     """Of one request."""
     retries: int = 5

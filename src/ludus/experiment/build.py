@@ -166,7 +166,9 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
         store=store,
         embodiment=Embodiment(world, library),
         room=room,
-        curriculum=Curriculum(experimenter, room, world.spec, config.seed, pictures.scene),
+        curriculum=Curriculum(
+            experimenter, room, world.spec, config.seed, pictures.scene, affordance=config.experimenter.affordance
+        ),
         analysis=Analysis(experimenter, room, pictures.curve),
         data=[store],
     )

@@ -132,6 +132,7 @@ class Loop:
                 if self._ahead is not None:
                     self._ahead.wait()
                     self._ahead = None
+                parts.curriculum.values = self.learner.policy().values
                 plans = parts.curriculum.plans(n, parts.embodiment.look(seeds), parts.library, *known)
                 for plan in plans:
                     self.record.add_plan(n, plan)
@@ -392,6 +393,11 @@ def print_status(record: Record, console: Console) -> None:
     console.print(f"{record.directory}: seed {record.seed}, {len(steps)} steps done")
     for part, (n, seconds) in parts.items():
         console.print(f"  {part:24} {n:4} steps {seconds:8.1f} s", highlight=False)
+    if calls := record.calls():
+        tokens, usd = sum(c["tokens_in"] + c["tokens_out"] for c in calls), sum(c["usd"] or 0 for c in calls)
+        unknown = sum(c["usd"] is None for c in calls)
+        price = f"{usd:.4f} USD" + (f" and {unknown} calls of unknown price" if unknown else "")
+        console.print(f"  {len(calls)} calls to models, {tokens:,} tokens, {price}", highlight=False)
     for posted in record.posted()[-5:]:
         console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
     if record.done("measure/after") or record.done("end"):

@@ -46,6 +46,21 @@ def retrieve_answer(captions: Sequence[str]) -> type[BaseModel]:
     return create_model("RetrieveAnswer", __base__=Answer, __doc__="The skill that does the step.", **_skill(captions))
 
 
+def rank_answer(captions: Sequence[str]) -> type[BaseModel]:
+    """Several skills that may do the step, with probabilities."""
+    fields: dict[str, Any] = {
+        "caption": (Literal[(*captions, NONE_FITS)], ...),
+        "probability": (float, Field(ge=0, le=1, description="that this is the skill for the step")),
+    }
+    option: Any = create_model("Option", __base__=Answer, **fields)
+    options = (list[option], Field(min_length=1, max_length=5, description="the likeliest skills"))
+    missing = (
+        str | None,
+        Field(default=None, max_length=LONGEST_TEXT, description="the skill that is missing, if any"),
+    )
+    return create_model("RankAnswer", __base__=Answer, options=options, missing=missing)
+
+
 def experiment_answer(captions: Sequence[str]) -> type[BaseModel]:
     """Task, steps and their skills at once."""
     step: Any = create_model("Step", __base__=Answer, step=(str, Field(max_length=LONGEST_TEXT)), **_skill(captions))

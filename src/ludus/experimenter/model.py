@@ -79,6 +79,7 @@ class Model:
 
     async def _ask(self, asking: Asking, answer: type[BaseModel]) -> Reply:
         from pydantic_ai import Agent, BinaryContent, UsageLimits
+        from pydantic_ai.capabilities import Instrumentation
         from pydantic_ai.exceptions import AgentRunError, ModelAPIError, UnexpectedModelBehavior
         from pydantic_ai.usage import RunUsage
 
@@ -87,6 +88,7 @@ class Model:
             output_type=_structured(answer, self._config.structure),
             instructions=asking.instructions,
             retries=REPAIRS,
+            capabilities=[Instrumentation()] if self._config.spans else (),
         )
         content = [BinaryContent(p, media_type="image/png") if isinstance(p, bytes) else p for p in asking.parts]
         settings = {
@@ -155,7 +157,9 @@ class Model:
         if isinstance(error, e.ModelAuthenticationError):
             advice = f"{_key_of(self.name)} is missing, wrong or expired; set it, then `ludus resume`"
         elif isinstance(error, e.ModelNotFoundError):
-            advice = "no such model there, or a wrong address; `ludus resume RUN experimenter.ROLE=...` goes on with another"
+            advice = (
+                "no such model there, or a wrong address; `ludus resume RUN experimenter.ROLE=...` goes on with another"
+            )
         elif isinstance(error, e.ModelContextWindowExceededError):
             advice = (
                 "the question is too long for it; lower experimenter.exemplars, set experimenter.facts=false or "

@@ -104,10 +104,23 @@ class VLM:
             if fitting:
                 return _retrieval(question.step, fitting[0])
         variables = {"captions": ", ".join(map(_quote, captions)) or "none", "step": _quote(question.step)}
+        if self._config.affordance:
+            return self._ranked(question, captions, variables)
         kind = answers.retrieve_answer(captions)
         given = self._ask("retrieve", "retrieve", question.key, variables, (), kind)
         winner = Counter(g["caption"] for g in given).most_common(1)[0][0]
         return _retrieval(question.step, next(g for g in given if g["caption"] == winner))
+
+    def _ranked(self, question: RetrieveQuestion, captions: list[str], variables: Mapping[str, str]) -> Retrieval:
+        kind = answers.rank_answer(captions)
+        given = self._ask("retrieve", "rank", question.key, variables, (), kind)
+        weight: Counter[str] = Counter()
+        for option in (o for g in given for o in g["options"]):
+            weight[option["caption"]] += option["probability"] / len(given)
+        winner = max(weight, key=lambda c: weight[c])
+        missing = next((g["missing"] for g in given if g["missing"]), None)
+        chosen = _retrieval(question.step, {"caption": winner, "missing": missing})
+        return replace(chosen, options=tuple((c, min(1.0, p)) for c, p in weight.items()))
 
     def analyse(self, question: AnalyseQuestion) -> Verdict:
         curve = question.curve
@@ -144,7 +157,16 @@ class VLM:
         asking = Asking(instructions, parts_of(parts))
         shape = json.dumps(kind.model_json_schema(), sort_keys=True)
         texts = [p if isinstance(p, str) else "<picture>" for p in asking.parts]
-        sent = [prompt.title, asking.instructions, *texts, shape, c.temperature, c.max_tokens, c.structure, self._model.name]
+        sent = [
+            prompt.title,
+            asking.instructions,
+            *texts,
+            shape,
+            c.temperature,
+            c.max_tokens,
+            c.structure,
+            self._model.name,
+        ]
         request = Request(
             key, 0, role, prompt.title, _hash(json.dumps(sent).encode()), tuple(map(_hash, pictures)), self._model.name,
             asking.tokens + c.max_tokens,

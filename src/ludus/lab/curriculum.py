@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import permutations
@@ -41,6 +42,8 @@ from ludus.types import (
 Pictures = Callable[[str, Observations], tuple[str, ...]]
 """`(name, observations of one scene [size]) -> paths of its pictures relative to the run directory`.
 Raises LudusError where nothing can be rendered."""
+Values = Callable[[Observations, Sequence[str]], np.ndarray]
+"""`(scenes [n, size], captions) -> [n, len(captions)]` in [0, 1]: the critic's value of each skill in each scene."""
 
 
 class Curriculum:
@@ -54,14 +57,21 @@ class Curriculum:
         seed: int,
         pictures: Pictures | None = None,
         attempts: int = 3,
+        affordance: float = 0.0,
     ) -> None:
-        """`attempts`: proposals per scene until one can be executed."""
+        """
+        Args:
+            attempts: proposals per scene until one can be executed.
+            affordance: see `ExperimenterConfig.affordance`; needs `values` to be set.
+        """
         self.experimenter = experimenter
         self.room = room
         self.spec = spec
         self.seed = seed
         self.pictures = pictures
         self.attempts = attempts
+        self.affordance = affordance
+        self.values: Values | None = None
 
     def plans(
         self,
@@ -83,10 +93,11 @@ class Curriculum:
         Call it inside a step of the record: messages are keyed by it.
         """
         plans: list[Plan] = []
-        for name, scene, remark in self.scenes(round_, scenes, library.vocabulary):
+        for i, (name, scene, remark) in enumerate(self.scenes(round_, scenes, library.vocabulary)):
             text = f"The scene: {', '.join(scene.objects)}. True now: {', '.join(scene.facts) or 'nothing of note'}.{remark}"
             self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
-            plans += self._plans_of_scene(name, scene, library, cards, history, gaps)
+            here = {g: a[i : i + 1] for g, a in scenes.items()}
+            plans += self._plans_of_scene(name, scene, library, cards, history, gaps, here)
         return plans
 
     def ahead(
@@ -127,11 +138,12 @@ class Curriculum:
         cards: Sequence[SkillCard],
         history: Sequence[Attempt],
         gaps: Sequence[str],
+        here: Observations | None = None,
     ) -> list[Plan]:
         known_gaps, plans = list(gaps), []
         for attempt in range(self.attempts):
             try:
-                plan = self._plan(f"{name}-a{attempt}", scene, library, cards, history, known_gaps)
+                plan = self._plan(f"{name}-a{attempt}", scene, library, cards, history, known_gaps, here)
             except NoAnswer as error:
                 self.room.post("curriculum", "all", "note", f"{error}.")
                 continue
@@ -149,6 +161,7 @@ class Curriculum:
         cards: Sequence[SkillCard],
         history: Sequence[Attempt],
         gaps: Sequence[str],
+        here: Observations | None,
     ) -> Plan:
         ask, skills, max_steps = self.experimenter, tuple(cards), self.max_steps
         question = ProposeQuestion(f"{name}/propose", scene, skills, tuple(history), tuple(gaps), max_steps)
@@ -167,10 +180,12 @@ class Curriculum:
             )
         text = "; ".join(f"{k + 1}. {step}" for k, step in enumerate(steps))
         self.room.post("experimenter", "curriculum", "steps", text, payload={"plan": name, "steps": list(steps)})
-        retrievals = tuple(
+        retrievals = [
             self._retrieve(RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills), library)
             for k, step in enumerate(steps)
-        )
+        ]
+        retrievals[0] = self._grounded(retrievals[0], library, here, name)
+        retrievals = tuple(dataclasses.replace(r, options=()) for r in retrievals)
         plan = Plan(name, proposal, tuple(steps), retrievals)
         if plan.gaps:
             missing = "; ".join(r.missing or r.step for r in plan.gaps)
@@ -205,6 +220,29 @@ class Curriculum:
         if retrieval.caption is not None and retrieval.caption not in library:
             raise unknown("skill retrieved", retrieval.caption, library.captions)
         return retrieval
+
+    def _grounded(self, retrieval: Retrieval, known: SkillLibrary, here: Observations | None, name: str) -> Retrieval:
+        """Of the skills considered for a first step, the one that is both likely meant and possible now."""
+        options = [(c, p) for c, p in retrieval.options if c in known]
+        if not (self.affordance and self.values and here is not None and retrieval.caption and len(options) > 1):
+            return retrieval
+        captions = [c for c, _ in options]
+        values = np.maximum(self.values(here, captions)[0], 0.0)
+        scores = np.array([p for _, p in options]) * values**self.affordance
+        chosen = captions[int(np.argmax(scores))]
+        rows = [
+            f"{c!r}: {p:.2f} x {v:.3f}^{self.affordance:g} = {s:.3f}"
+            for (c, p), v, s in zip(options, values, scores, strict=True)
+        ]
+        text = f"What is possible now, of {retrieval.step!r}: {'; '.join(rows)}. Taken: {chosen!r}."
+        payload = {
+            "plan": name,
+            "model": dict(options),
+            "values": dict(zip(captions, values.tolist(), strict=True)),
+            "taken": chosen,
+        }
+        self.room.post("curriculum", "all", "affordance", text, payload=payload)
+        return dataclasses.replace(retrieval, caption=chosen, missing=None)
 
     @property
     def max_steps(self) -> int:
