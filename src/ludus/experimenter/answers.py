@@ -53,7 +53,7 @@ def rank_answer(captions: Sequence[str]) -> type[BaseModel]:
         "probability": (float, Field(ge=0, le=1, description="that this is the skill for the step")),
     }
     option: Any = create_model("Option", __base__=Answer, **fields)
-    options = (list[option], Field(min_length=1, max_length=5, description="the likeliest skills"))
+    options: Any = (list[option], Field(min_length=1, max_length=5, description="the likeliest skills"))
     missing = (
         str | None,
         Field(default=None, max_length=LONGEST_TEXT, description="the skill that is missing, if any"),
@@ -64,7 +64,8 @@ def rank_answer(captions: Sequence[str]) -> type[BaseModel]:
 def experiment_answer(captions: Sequence[str]) -> type[BaseModel]:
     """Task, steps and their skills at once."""
     step: Any = create_model("Step", __base__=Answer, step=(str, Field(max_length=LONGEST_TEXT)), **_skill(captions))
-    return create_model("ExperimentAnswer", __base__=ProposeAnswer, steps=(list[step], Field(max_length=20)))
+    steps: Any = (list[step], Field(max_length=20))
+    return create_model("ExperimentAnswer", __base__=ProposeAnswer, steps=steps)
 
 
 def _skill(captions: Sequence[str]) -> dict[str, Any]:

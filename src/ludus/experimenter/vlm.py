@@ -28,7 +28,7 @@ from ludus.experimenter.roles import (
 )
 from ludus.experimenter.setting import Setting
 from ludus.skills import expression
-from ludus.types import LudusError, Proposal, Retrieval, Verdict
+from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
 
 
 class VLM:
@@ -130,7 +130,7 @@ class VLM:
             "points": ", ".join(f"{s} of {n} at {u}" for u, s, n in points) or "none yet",
         }
         given = self._ask("analyse", "analyse", question.key, variables, question.images, answers.AnalyseAnswer)
-        weight: Counter[str] = Counter()
+        weight: Counter[Judgement] = Counter()
         for g in given:
             weight[g["judgement"]] += g["probability"]
         judgement = max(weight, key=lambda j: weight[j])
