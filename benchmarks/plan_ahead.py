@@ -22,7 +22,7 @@ from ludus.lab.curriculum import Curriculum
 from ludus.record import Record
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from model_server import ModelServer, sensible_answers  # noqa: E402
+from model_server import ModelServer, sensible_answers
 
 
 def main() -> None:

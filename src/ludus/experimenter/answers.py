@@ -54,7 +54,7 @@ def rank_answer(captions: Sequence[str]) -> type[BaseModel]:
     }
     option: Any = create_model("Option", __base__=Answer, **fields)
     options: Any = (list[option], Field(min_length=1, max_length=5, description="the likeliest skills"))
-    missing = (
+    missing: Any = (
         str | None,
         Field(default=None, max_length=LONGEST_TEXT, description="the skill that is missing, if any"),
     )
