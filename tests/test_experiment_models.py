@@ -14,19 +14,20 @@ from ludus.record import Record
 
 # one block: four skills, so a run takes a few seconds
 SMALL = [
-    "world.n_blocks=1",
-    "world.n_envs=4",
-    "seed_data.episodes=4",
-    "training.updates=4",
-    "training.evaluate_every=4",
-    "training.evaluation_episodes=1",
-    "training.round_updates=2",
-    "experiment.rounds=2",
-    "experiment.episodes_per_round=4",
-    "experiment.plans_per_round=2",
-    "experiment.final_episodes=1",
-    "experimenter.retries=2",
-    "experimenter.timeout_s=5",
+    *(
+        "world.n_blocks=1",
+        "world.n_envs=4",
+        "seed_data.episodes=4",
+        "experimenter.retries=2",
+        "experimenter.timeout_s=5",
+    ),
+    *("training.updates=4", "training.evaluate_every=4", "training.evaluation_episodes=1", "training.round_updates=2"),
+    *(
+        "experiment.rounds=2",
+        "experiment.episodes_per_round=4",
+        "experiment.plans_per_round=2",
+        "experiment.final_episodes=1",
+    ),
 ]
 
 
