@@ -1,4 +1,5 @@
-"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `export`, `doctor`."""
+"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `exam`, `export`,
+`doctor`."""
 
 from __future__ import annotations
 
@@ -292,6 +293,62 @@ def eval(
                 json.write_text(dumps(what | offline.as_json(measured, parts.library), indent=1))
 
 
+def exam(
+    name: tyro.conf.Positional[str],
+    overrides: Overrides = (),
+    parts: Many = (),
+    limit: int | None = None,
+    json: Path | None = None,
+    plot: Path | None = None,
+    dir: Path | None = None,
+    pictures: bool = True,
+    seed: int = 0,
+) -> None:
+    """Examine an experimenter: does it propose, decompose, retrieve and analyse well? See docs/exam.md.
+
+    Args:
+        name: Who plays the four roles: planner, random, ...
+        overrides: Settings of the experimenter to change, e.g. experimenter.analyse=random.
+        parts: Of propose, decompose, retrieve and analyse; all if not given.
+        limit: Questions per part, the same for every examinee; all if not given.
+        json: File to write all numbers and answers to.
+        plot: File for the picture; scorecard.png in the directory if not given.
+        dir: Where pictures go; runs/exam-NAME if not given.
+        pictures: Draw the scenes and curves that the questions refer to.
+        seed: Of the choice of questions, of the examinee and of the robots' noise.
+    """
+    from functools import partial
+    from json import dumps
+
+    from ludus import config as configs
+    from ludus.experiment.exam import draw, scorecard
+    from ludus.experiment.loop import show_progress
+    from ludus.experimenter import assemble
+
+    roles = (f"experimenter.{role}={name}" for role in ("propose", "decompose", "retrieve", "analyse"))
+    config = configs.override(configs.preset("cpu"), (*roles, *overrides, f"seed={seed}"))
+    folder = dir or RUNS / f"exam-{name}"
+    console = Console()
+    with show_progress(console) as progress:
+
+        def begin(part: str, n: int):
+            return partial(progress.advance, progress.add_task(part, total=n))
+
+        make = partial(assemble, config.experimenter, seed=config.seed)
+        wanted, shown = _listed(parts), folder if pictures else None
+        results = scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads)
+    console.print(scorecard.table(name, results))
+    plot = plot or folder / "scorecard.png"
+    for path, content in (
+        (plot, draw.scorecard_picture(name, results)),
+        (json, dumps(scorecard.as_json(name, config.seed, limit, results), indent=1).encode()),
+    ):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            console.print(f"{path}", highlight=False)
+
+
 def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> None:
     """Write a run's metrics and learning curves as TensorBoard event files.
 
@@ -345,7 +402,7 @@ def _latest() -> Path:
 
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
-    every = (run, resume, status, collect, train, eval, export, doctor)
+    every = (run, resume, status, collect, train, eval, exam, export, doctor)
     commands = {command.__name__: command for command in every}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)
