@@ -220,7 +220,8 @@ def curves(runs: Sequence[Path], most: int) -> None:
                 points[e.update].append(e.tally)
             if record.config.world.name != "blocks" or not points:
                 raise LudusError(f"{run} has no learning curves of the blocks world")
-            sources[run.name] = {"command": record.command, "n_points": len(points), "updates": max(points)}
+            words = (Path(w).name if w.startswith("/") else w for w in record.command.split())
+            sources[run.name] = {"command": " ".join(words), "n_points": len(points), "updates": max(points)}
             sources[run.name]["skills"] = len(next(iter(points.values())))
             objects = BlocksWorld(record.config.world.n_blocks, 1, 1).spec.objects
         for name, curve in _recorded(points, objects).items():
@@ -241,15 +242,18 @@ def curves(runs: Sequence[Path], most: int) -> None:
 
 
 def _recorded(points: dict[int, list[Tally]], objects: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
-    """Per family and per caption: `(updates, successes, episodes)`."""
+    """`(updates, successes, episodes)` per family, and per block over all skills that move it. A skill alone has too few
+    episodes for its truth to be clear, unless it was still learning: its name would give the answer away."""
     vocabulary = BlocksWorld(len(objects), 1, 1).vocabulary
     library = SkillLibrary(vocabulary, base_skills(objects) + extra_skills(objects))
     found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
     for update, tallies in sorted(points.items()):
-        pooled = pool(tallies, library)
-        single = [t for t in tallies if t.caption not in {p.caption for p in pooled}]
-        for t in [*pooled, *single]:
+        for t in pool(tallies, library):
             found[t.caption].append((update, t.successes, t.n))
+        for block in objects:
+            about = [t for t in tallies if library.mentioned(t.caption)[:1] == (block,)]
+            row = update, sum(t.successes for t in about), sum(t.n for t in about)
+            found[f"all {len(about)} skills that move {block}"].append(row)
     return found
 
 
@@ -300,7 +304,10 @@ def main() -> None:
     if options.scenes:
         scenes(options.threads)
     if options.runs:
-        curves(options.runs, options.most)
+        try:
+            curves(options.runs, options.most)
+        except LudusError as error:
+            raise SystemExit(f"exam_bank: {error}") from None
     if not options.scenes and not options.runs:
         parser.error("nothing to do: give run directories, or --scenes")
 

@@ -337,11 +337,12 @@ def exam(
         make = partial(assemble, config.experimenter, seed=config.seed)
         wanted, shown = _listed(parts), folder if pictures else None
         results = scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads)
-    console.print(scorecard.table(name, results))
+    title = " ".join((name, *overrides))
+    console.print(scorecard.table(title, results))
     plot = plot or folder / "scorecard.png"
     for path, content in (
-        (plot, draw.scorecard_picture(name, results)),
-        (json, dumps(scorecard.as_json(name, config.seed, limit, results), indent=1).encode()),
+        (plot, draw.scorecard_picture(title, results)),
+        (json, dumps(scorecard.as_json(title, config.seed, limit, results), indent=1).encode()),
     ):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,8 +14,6 @@ from ludus.lab.analysis import wilson
 from ludus.types import Curve
 
 COLOURS = {"propose": "#d9a441", "decompose": "#7a5ea8", "retrieve": "#2e7d32", "analyse": "#1f6f8b"}
-SHOWN = 6
-"""Rates per part in the bars; the table has all."""
 
 
 def curve_picture(curve: Curve, smooth: bool, zoom: bool) -> bytes:
@@ -45,7 +43,7 @@ def scorecard_picture(name: str, results: Sequence[Result]) -> bytes:
     confusions = [r for r in results if r.confusion is not None]
     n_rows = sum(len(_shown(r)) for r in results)
     figure = Figure(
-        figsize=(11, max(5.0, 1.5 + 0.3 * n_rows, 2.6 * (1 + len(confusions)))), dpi=130, layout="constrained"
+        figsize=(11, max(5.0, 1.5 + 0.26 * n_rows, 2.6 * (1 + len(confusions)))), dpi=130, layout="constrained"
     )
     figure.suptitle(f"ludus exam: {name}")
     panels: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1))
@@ -60,7 +58,7 @@ def scorecard_picture(name: str, results: Sequence[Result]) -> bytes:
 
 
 def _shown(result: Result) -> list[Rate]:
-    return [r for r in result.rates if r.n][:SHOWN]
+    return [r for r in result.rates if r.worth_showing]
 
 
 def _bars(axes: Any, results: Sequence[Result]) -> None:

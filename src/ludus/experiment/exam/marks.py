@@ -13,6 +13,7 @@ from ludus.types import LudusError
 
 MOST_FAILURES = 5
 """So many answers in a row that are errors end the exam: the examinee is broken, not wrong."""
+NO_ANSWER = "no answer"
 BINS = 10
 """Of the reliability diagram."""
 
@@ -34,6 +35,11 @@ class Rate:
     @property
     def value(self) -> float | None:
         return self.right / self.n if self.n else None
+
+    @property
+    def worth_showing(self) -> bool:
+        """There was something to count; nobody needs to read that every question was answered."""
+        return self.n > 0 and (self.right > 0 or self.name != NO_ANSWER)
 
     @property
     def interval(self) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from ludus.experiment.exam.bank import (
     SceneItem,
 )
 from ludus.experiment.exam.draw import curve_picture
-from ludus.experiment.exam.marks import Asking, Confusion, Mean, Rate, Result, brier, calibration_error
+from ludus.experiment.exam.marks import NO_ANSWER, Asking, Confusion, Mean, Rate, Result, brier, calibration_error
 from ludus.experiment.exam.stage import Stage, Stages, Try, at_end
 from ludus.experimenter.chaining import atoms
 from ludus.experimenter.roles import (
@@ -37,7 +37,6 @@ from ludus.types import Judgement, LudusError, Proposal, Verdict
 EXECUTIONS = 4
 """Of each proposal, with other noise."""
 STOPS = ("converged", "stuck")
-NO_ANSWER = "no answer"
 
 Item = TypeVar("Item")
 

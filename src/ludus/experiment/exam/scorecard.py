@@ -80,7 +80,7 @@ def table(name: str, results: Sequence[Result]) -> Table:
         shown.add_column(column, justify="right")
     for result in results:
         part = result.part
-        for rate in (r for r in result.rates if r.n and not (r.name == "no answer" and r.right == 0)):
+        for rate in (r for r in result.rates if r.worth_showing):
             low, high = rate.interval
             style = "bold" if rate is result.rates[0] else ""
             shown.add_row(part, rate.name, f"{rate.value:.3f}", f"[{low:.2f}, {high:.2f}]", str(rate.n), style=style)
