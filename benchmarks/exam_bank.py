@@ -1,4 +1,4 @@
-"""Makes the questions of `ludus exam` that are not written by hand, into src/ludus/experiment/exam/bank.
+"""Makes the questions of `ludus exam` that are not written by hand, into src/ludus/experiment/exam/questions.
 
     python benchmarks/exam_bank.py --scenes        # scenes, robots, tasks, pictures: from simulation; minutes
     python benchmarks/exam_bank.py RUN...          # curves: from the learning curves of trainings
@@ -36,7 +36,7 @@ from ludus.types import LudusError, Proposal, Tally
 from ludus.worlds.blocks.skills import base_skills, extra_skills
 from ludus.worlds.blocks.world import BlocksWorld
 
-OUT = Path(bank.__file__).parent / "bank"
+OUT = Path(bank.__file__).parent / "questions"
 BLOCKS = (2, 3, 4, 5)
 SCENES = 12
 """Per number of blocks, dealt out to the start distributions."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ludus import cli
 from ludus.config import ExperimenterConfig
 from ludus.experiment.exam import bank, draw, scorecard
 from ludus.experiment.exam.bank import CurveItem, truth
@@ -173,19 +174,22 @@ def test_an_error_is_a_wrong_answer_and_many_in_a_row_are_the_end():
     def fails(question):
         raise LudusError("out of words")
 
-    asks = Asking(lambda q: fails(q) if q else "yes", lambda: None)
-    assert asks(True)[1] == "out of words" and asks(False) == ("yes", None)
+    asks = Asking(lambda: None)
+    assert asks(fails, "?") == (None, "out of words") and asks(str, 1) == ("1", None)
     with pytest.raises(LudusError, match="in a row got no answer; the last: out of words"):
-        [asks(True) for _ in range(5)]
-    result = sit(lambda _: replace(knows(SMALL), analyse=lambda q: Verdict("x", "perhaps", 0.5, "")), "retrieve")
-    assert rate(result["retrieve"], "no answer").right == 0
+        [asks(fails, "?") for _ in range(5)]
 
 
 def test_a_malformed_verdict_is_no_answer():
-    calls = iter([Verdict("x", "perhaps", 0.5, ""), Verdict("x", "stuck", 7, ""), *[Verdict("x", "stuck", 1, "")] * 3])  # ty: ignore
+    calls = iter([Verdict("x", "perhaps", 0.5, ""), Verdict("x", "stuck", 7, ""), *[Verdict("x", "stuck", 1, "")] * 3])
     roles = replace(knows(SMALL), analyse=lambda q: next(calls))
     result = sit(lambda _: roles, "analyse")["analyse"]
     assert rate(result, "no answer").right == 2 and rate(result, "right").right == 1
+
+
+def test_an_unknown_examinee_is_named():
+    with pytest.raises(LudusError, match="unknown experimenter 'plannner'; nearest: 'planner'"):
+        cli.exam("plannner", parts=(("retrieve",),), pictures=False)
 
 
 @pytest.mark.parametrize(
@@ -281,3 +285,10 @@ def test_curve_questions_are_first_thirds_of_recorded_curves():
             assert s <= 5 * u // 100 and n - s <= 96 - 5 * u // 100 and (n < 96 or s == 5 * u // 100)
     assert rows == list(builder._questions("run", "stack X on Y", recorded))
     assert not list(builder._questions("run", "stack X on Y", recorded[:8]))  # nothing is known of three times 300
+
+
+def test_the_command_writes_what_was_asked_for(tmp_path, capsys):
+    cli.exam("planner", parts=(("retrieve",),), limit=3, dir=tmp_path, json=tmp_path / "x.json", pictures=False)
+    assert "ludus exam: planner" in capsys.readouterr().out
+    assert json.loads((tmp_path / "x.json").read_text())["parts"]["retrieve"]["rates"]["right"]["n"] == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scorecard.png", "x.json"]

@@ -1,7 +1,7 @@
 """The questions that ship with the project, and where their truth comes from. Knows nothing of who answers.
 
-`benchmarks/exam_bank.py` makes `bank/scenes.json` and `bank/curves.json` from simulation and from recorded trainings;
-`bank/retrieve.json` is written by hand.
+`benchmarks/exam_bank.py` makes `questions/scenes.json` and `questions/curves.json` from simulation and from recorded trainings;
+`questions/retrieve.json` is written by hand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ludus.types import Curve, Judgement, LudusError
 from ludus.worlds.blocks.scene import COLOURS
 from ludus.worlds.blocks.skills import base_skills, extra_skills
 
-FOLDER = files("ludus.experiment.exam") / "bank"
+FOLDER = files("ludus.experiment.exam") / "questions"
 Which = Literal["base", "full"]
 """The base library, or with 'put beside', 'tower' and 'pyramid'."""
 Count = tuple[int, int]

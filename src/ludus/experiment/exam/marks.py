@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,6 @@ MOST_FAILURES = 5
 NO_ANSWER = "no answer"
 BINS = 10
 """Of the reliability diagram."""
-
-Question, Answer = TypeVar("Question"), TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -83,12 +81,12 @@ class Result:
 
 
 class Asking:
-    """Puts questions to one role. An answer that is a `LudusError` counts as none."""
+    """Puts the questions of one part. An answer that is a `LudusError` counts as none."""
 
-    def __init__(self, role: Callable[[Any], Any], progress: Callable[[], None]) -> None:
-        self._role, self._progress, self._failures = role, progress, 0
+    def __init__(self, progress: Callable[[], None]) -> None:
+        self._progress, self._failures = progress, 0
 
-    def __call__(self, question: Any) -> tuple[Any, str | None]:
+    def __call__(self, role: Callable[[Any], Any], question: Any) -> tuple[Any, str | None]:
         """`(answer, None)`, or `(None, what went wrong)`.
 
         Raises:
@@ -96,7 +94,7 @@ class Asking:
         """
         self._progress()
         try:
-            answer = self._role(question)
+            answer = role(question)
         except LudusError as error:
             self._failures += 1
             if self._failures >= MOST_FAILURES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -71,8 +72,8 @@ class Sitting:
 
     def asking(self, part: str, n: int, role: Callable[[Experimenter, Any], Any]) -> Callable[[int, Any], Any]:
         """`(number of blocks, question) -> (answer, error)`; see `Asking`."""
-        asks = Asking(lambda at: role(self.who(at[0]), at[1]), self.begin(part, n))
-        return lambda n_blocks, question: asks((n_blocks, question))
+        asks = Asking(self.begin(part, n))
+        return lambda n_blocks, question: asks(partial(role, self.who(n_blocks)), question)
 
     def scene(self, item: SceneItem) -> Scene:
         """As an experimenter sees it."""
