@@ -40,7 +40,7 @@ OUT = Path(bank.__file__).parent / "questions"
 BLOCKS = (2, 3, 4, 5)
 SCENES = 12
 """Per number of blocks, dealt out to the start distributions."""
-ROBOTS = {"beginner": 0.6, "middling": 0.35, "skilled": 0.1}
+ROBOTS = {"beginner": 0.33, "middling": 0.24, "skilled": 0.15}
 """Noise levels of the teacher."""
 TRIES = 32
 """Per family of skills, dealt out to its members."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ class Result:
     confusion: Confusion | None = None
     stated: tuple[tuple[float, bool], ...] = ()
     """Probabilities that were stated, and whether it was so."""
-    answers: tuple[Mapping[str, Any], ...] = field(default=())
+    answers: tuple[Mapping[str, Any], ...] = ()
     """JSON: one object per question, in order."""
 
 

@@ -4,93 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar, get_args
+from dataclasses import asdict
+from typing import Any, get_args
 
-from ludus.experiment.exam.bank import (
-    DIFFICULTIES,
-    RETRIEVE_KINDS,
-    Bank,
-    CurveItem,
-    ProposeItem,
-    SceneItem,
-)
-from ludus.experiment.exam.draw import curve_picture
-from ludus.experiment.exam.marks import NO_ANSWER, Asking, Confusion, Mean, Rate, Result, brier, calibration_error
-from ludus.experiment.exam.stage import Stage, Stages, Try, at_end
+from ludus.experiment.exam.bank import DIFFICULTIES, RETRIEVE_KINDS, ProposeItem
+from ludus.experiment.exam.marks import NO_ANSWER, Confusion, Mean, Rate, Result, brier, calibration_error
+from ludus.experiment.exam.sitting import Sitting
+from ludus.experiment.exam.stage import Stage, Try, at_end
 from ludus.experimenter.chaining import atoms
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     DecomposeQuestion,
-    Experimenter,
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
     check_proposal,
 )
-from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
-from ludus.skills.predicates import Vocabulary
 from ludus.types import Judgement, LudusError, Proposal, Verdict
 
 EXECUTIONS = 4
 """Of each proposal, with other noise."""
 STOPS = ("converged", "stuck")
-
-Item = TypeVar("Item")
-
-
-@dataclass
-class Sitting:
-    """One examinee before one bank. `folder`: where the pictures go, None for questions without."""
-
-    bank: Bank
-    make: Callable[[Vocabulary], Experimenter]
-    stages: Stages
-    seed: int = 0
-    limit: int | None = None
-    folder: Path | None = None
-    begin: Callable[[str, int], Callable[[], None]] = lambda part, n: lambda: None
-    """Told the part and its number of questions; returns what is called before each."""
-    _made: dict[int, Experimenter] = field(default_factory=dict)
-
-    def who(self, n_blocks: int) -> Experimenter:
-        """The examinee, over the words of a table with so many blocks."""
-        if n_blocks not in self._made:
-            self._made[n_blocks] = self.make(self.stages[n_blocks].vocabulary)
-        return self._made[n_blocks]
-
-    def chosen(self, part: str, items: Sequence[Item]) -> list[tuple[int, Item]]:
-        """The questions to be asked, with their places in the bank: all, or `limit` drawn by the seed alone."""
-        if not items:
-            raise LudusError(f"the bank has no question for {part!r}; see benchmarks/exam_bank.py")
-        n = len(items) if self.limit is None else min(self.limit, len(items))
-        drawn = rng(self.seed, "exam", part).permutation(len(items))[:n]
-        return [(int(i), items[i]) for i in sorted(drawn)]
-
-    def asking(self, part: str, n: int, role: Callable[[Experimenter, Any], Any]) -> Callable[[int, Any], Any]:
-        """`(number of blocks, question) -> (answer, error)`; see `Asking`."""
-        asks = Asking(self.begin(part, n))
-        return lambda n_blocks, question: asks(partial(role, self.who(n_blocks)), question)
-
-    def scene(self, item: SceneItem) -> Scene:
-        """As an experimenter sees it."""
-        images = self._save(f"scene-{item.id}.jpg", lambda: item.picture)
-        return Scene(self.stages[item.n_blocks].vocabulary.objects, item.facts, images)
-
-    def plot(self, i: int, item: CurveItem) -> tuple[str, ...]:
-        """The path of the drawn curve."""
-        return self._save(f"curve-{i:03d}.png", lambda: curve_picture(item.curve, item.smooth, item.zoom))
-
-    def _save(self, name: str, draw: Callable[[], bytes]) -> tuple[str, ...]:
-        if self.folder is None:
-            return ()
-        path = self.folder / "images" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(draw())
-        return (f"images/{name}",)
 
 
 # --- propose -----------------------------------------------------------------------------------------------------
@@ -103,11 +38,8 @@ def propose(sitting: Sitting) -> Result:
     ask = sitting.asking("propose", len(items), lambda who, q: check_proposal(who.propose(q)))
     rows, tries = [], defaultdict(list)
     for i, item in items:
-        stage, scene, cards = (
-            sitting.stages[item.scene.n_blocks],
-            sitting.scene(item.scene),
-            item.robot.cards(item.library),
-        )
+        stage, cards = sitting.stages[item.scene.n_blocks], item.robot.cards(item.library)
+        scene = sitting.scene(item.scene)
         gaps = tuple(text for text, _ in item.gaps)
         question = ProposeQuestion(f"exam/propose/{i}", scene, cards, item.attempts, gaps, stage.max_steps)
         proposal, error = ask(item.scene.n_blocks, question)
@@ -160,7 +92,7 @@ def _judged(stage: Stage, item: ProposeItem, scene: Scene, proposal: Proposal) -
     if text is None and fits:
         text = stage.library[plan.captions[-1]].success
     goal, before = stage.condition(text), {*item.gaps, *((t, g) for t, g, _ in item.history)}
-    seen = stage.look([(item.scene.start, item.scene.seed)]) if goal is not None else {}
+    seen = {g: a[0] for g, a in stage.look([(item.scene.start, item.scene.seed)]).items()}
     known = {frozenset(atoms(g, stage.vocabulary)) for _, g in before}
     texts = {t.casefold() for t, _ in before}
     repeats = proposal.task.casefold() in texts or (goal is not None and frozenset(goal.atoms()) in known)
@@ -168,7 +100,7 @@ def _judged(stage: Stage, item: ProposeItem, scene: Scene, proposal: Proposal) -
         "judged": text,
         "captions": list(plan.captions),
         "executable": fits,
-        "open": goal is not None and not bool(goal.evaluate(seen)[0]),
+        "open": goal is not None and not bool(goal.evaluate(seen)),
         "new": not repeats,
     }
 
@@ -183,11 +115,8 @@ def decompose(sitting: Sitting) -> Result:
     ask = sitting.asking("decompose", len(items), lambda who, q: tuple(who.decompose(q)))
     rows, tries = [], defaultdict(list)
     for i, item in items:
-        stage, scene, cards = (
-            sitting.stages[item.scene.n_blocks],
-            sitting.scene(item.scene),
-            item.robot.cards(item.library),
-        )
+        stage, cards = sitting.stages[item.scene.n_blocks], item.robot.cards(item.library)
+        scene = sitting.scene(item.scene)
         proposal = Proposal(item.task, "asked for by a person", 0.5, item.goal if item.shown else None)
         question = DecomposeQuestion(f"exam/decompose/{i}", scene, proposal, cards, stage.max_steps)
         steps, error = ask(item.scene.n_blocks, question)

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from ludus.experiment.exam.bank import FOLDER, Bank, load
 from ludus.experiment.exam.marks import Rate, Result
-from ludus.experiment.exam.parts import PARTS, Sitting
+from ludus.experiment.exam.parts import PARTS
+from ludus.experiment.exam.sitting import Sitting
 from ludus.experiment.exam.stage import Stages
 from ludus.experimenter.roles import Experimenter
 from ludus.skills.predicates import Vocabulary
