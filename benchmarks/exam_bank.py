@@ -169,7 +169,7 @@ def _decompose(stage: Stage, items: Sequence[dict[str, Any]]) -> list[dict[str, 
                 able.append(row)
         for row in sorted(able, key=lambda row: used[row["kind"]])[:2]:
             used[row["kind"]] += 1
-            rows.append(row | {"robot": next(robots), "shown": used[row["kind"]] % 2 == 1})
+            rows.append(row | {"robot": next(robots), "shown": (used[row["kind"]] + len(objects)) % 2 == 1})
     return rows
 
 

@@ -64,10 +64,14 @@ def propose(sitting: Sitting) -> Result:
     return Result(
         "propose",
         (
+            Rate.of("sound and new", [r["executable"] and r["open"] and r["new"] for r in rows]),
             Rate.of("sound", [r["executable"] and r["open"] for r in rows]),
             Rate.of("executable", [r["executable"] for r in rows]),
             Rate.of("not true already", [r["open"] for r in rows]),
             Rate.of("new", [r["new"] for r in rows]),
+            Rate.of(
+                "at the frontier, of the sound", [0 < sum(r["outcomes"]) < EXECUTIONS for r in rows if r["outcomes"]]
+            ),
             Rate.of("executions that reached it", outcomes),
             Rate.of(NO_ANSWER, [r["error"] is not None for r in rows]),
         ),
