@@ -1,4 +1,5 @@
-"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `export`, `doctor`."""
+"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `exam`, `export`,
+`doctor`."""
 
 from __future__ import annotations
 
@@ -323,6 +324,75 @@ def eval(
                 json.write_text(dumps(what | offline.as_json(measured, parts.library), indent=1))
 
 
+def exam(
+    name: tyro.conf.Positional[str],
+    overrides: Overrides = (),
+    parts: Many = (),
+    limit: int | None = None,
+    json: Path | None = None,
+    plot: Path | None = None,
+    dir: Path | None = None,
+    pictures: bool = True,
+    seed: int = 0,
+) -> None:
+    """Examine an experimenter: does it propose, decompose, retrieve and analyse well? See docs/exam.md.
+
+    Args:
+        name: Who plays the four roles: planner, random, oracle, human or a model, as in `ludus run --experimenter`.
+        overrides: Settings of the experimenter to change, e.g. experimenter.analyse=random.
+        parts: Of propose, decompose, retrieve and analyse; all if not given.
+        limit: Questions per part, the same for every examinee; all if not given.
+        json: File to write all numbers and answers to.
+        plot: File for the picture; scorecard.png in the directory if not given.
+        dir: Where pictures and a model's answers go; runs/exam-NAME if not given. The same exam there again asks the model
+            only what it has not answered yet.
+        pictures: Draw the scenes and curves that the questions refer to.
+        seed: Of the choice of questions, of the examinee and of the robots' noise.
+    """
+    from functools import partial
+    from json import dumps
+
+    from ludus import config as configs
+    from ludus.experiment import build, loop
+    from ludus.experiment.exam import draw, scorecard
+    from ludus.experimenter import assemble
+    from ludus.experimenter.ledger import Ledger
+
+    roles = (f"experimenter.{role}={name}" for role in configs.ROLES)
+    config = configs.override(configs.preset("cpu"), (*roles, *overrides, f"seed={seed}"))
+    build.check_experimenter(config)
+    folder = dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}"
+    console = Console()
+    terminal = loop.Terminal(console)
+    with _opened(folder, config, {"budget"}) as record, loop.show_progress(console) as progress:
+        terminal.progress = progress
+
+        def begin(part: str, n: int):
+            return partial(progress.advance, progress.add_task(part, total=n))
+
+        make = partial(
+            assemble,
+            config.experimenter,
+            seed=config.seed,
+            ledger=Ledger(record, config.budget),
+            picture=lambda path: record.path(path).read_bytes(),
+            person=terminal,
+        )
+        wanted, shown = _listed(parts), folder if pictures else None
+        results = scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads)
+    title = " ".join((name, *overrides))
+    console.print(scorecard.table(title, results))
+    plot = plot or folder / "scorecard.png"
+    for path, content in (
+        (plot, draw.scorecard_picture(title, results)),
+        (json, dumps(scorecard.as_json(title, config.seed, limit, results), indent=1).encode()),
+    ):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            console.print(f"{path}", highlight=False)
+
+
 def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> None:
     """Write a run's metrics and learning curves as TensorBoard event files.
 
@@ -376,7 +446,7 @@ def _latest() -> Path:
 
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
-    every = (run, resume, status, collect, train, eval, export, doctor)
+    every = (run, resume, status, collect, train, eval, exam, export, doctor)
     commands = {command.__name__: command for command in every}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)

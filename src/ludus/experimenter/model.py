@@ -29,7 +29,7 @@ TOKENS_PER_IMAGE = 800
 
 @dataclass(frozen=True)
 class Asking:
-    """What is sent: instructions, then text and PNG pictures in order."""
+    """What is sent: instructions, then text and pictures (PNG or JPEG) in order."""
 
     instructions: str
     parts: tuple[str | bytes, ...]
@@ -90,7 +90,7 @@ class Model:
             retries=REPAIRS,
             capabilities=[Instrumentation()] if self._config.spans else (),
         )
-        content = [BinaryContent(p, media_type="image/png") if isinstance(p, bytes) else p for p in asking.parts]
+        content = [BinaryContent(p, media_type=_media_type(p)) if isinstance(p, bytes) else p for p in asking.parts]
         settings = {
             "temperature": self._config.temperature,
             "max_tokens": self._config.max_tokens,
@@ -181,6 +181,10 @@ def _passes(error: Exception) -> bool:
         return True
     # what is no message of the protocol at all was cut off or garbled on the way, or came from a proxy
     return type(error) is e.ModelAPIError or "Invalid response from" in str(error)
+
+
+def _media_type(picture: bytes) -> str:
+    return "image/jpeg" if picture.startswith(b"\xff\xd8") else "image/png"
 
 
 def _structured(answer: type[BaseModel], structure: str) -> Any:
