@@ -354,7 +354,7 @@ def exam(
 
     from ludus import config as configs
     from ludus.experiment import build, loop
-    from ludus.experiment.exam import draw, scorecard
+    from ludus.experiment.exam import bank, draw, scorecard
     from ludus.experimenter import assemble
     from ludus.experimenter.ledger import Ledger
 
@@ -377,6 +377,7 @@ def exam(
             ledger=Ledger(record, config.budget),
             picture=lambda path: record.path(path).read_bytes(),
             person=terminal,
+            truth=bank.load().truth,
         )
         wanted, shown = _listed(parts), folder if pictures else None
         results = scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads)

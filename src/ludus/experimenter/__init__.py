@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ludus.config import ROLES, BudgetConfig, ExperimenterConfig
@@ -21,7 +21,7 @@ from ludus.types import ObservationSpec, unknown
 VARIANTS: dict[str, MakeRoles] = {
     "planner": lambda s: Planner(s.vocabulary, s.seed),
     "random": lambda s: RandomRoles(s.vocabulary, s.seed),
-    "oracle": lambda s: Oracle(s.vocabulary, s.seed),
+    "oracle": Oracle,
     "human": Human,
 }
 """Add your own: a class with the four methods of `roles.Roles`, and a line here."""
@@ -60,13 +60,14 @@ def assemble(
     ledger: Ledger | None = None,
     picture: Callable[[str], bytes] = no_pictures,
     person: Callable[[str], str] | None = None,
+    truth: Mapping[str, str | None] | None = None,
 ) -> Experimenter:
     """The experimenter that `config` describes, over the words of one world; the rest as in `Setting`.
 
     Raises:
         LudusError: see `player`.
     """
-    setting = Setting(vocabulary, seed, config, ledger, picture, person)
+    setting = Setting(vocabulary, seed, config, ledger, picture, person, truth or {})
     names = {role: getattr(config, role) for role in ROLES}
     players = {name: player(name, setting) for name in sorted(set(names.values()))}
     waits = any(MODEL.match(name) for name in players)

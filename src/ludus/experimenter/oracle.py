@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import AnalyseQuestion, RetrieveQuestion
-from ludus.types import Judgement, Retrieval, Verdict
+from ludus.experimenter.setting import Setting
+from ludus.types import Retrieval, Verdict
 
 
 class Oracle(Planner):
     """Proposes and decomposes by the logic of the words, which is exact. Retrieves and judges by the truth where the asker
-    has it (`ludus exam`): `truth` maps a question's key to it; otherwise as the planner.
-    """
+    has it (`Setting.truth`), otherwise as the planner does."""
 
-    truth: Mapping[str, str | None] = {}
-    judgements: Mapping[str, Judgement] = {}
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting.vocabulary, setting.seed)
+        self._truth = setting.truth
 
     def retrieve(self, question: RetrieveQuestion) -> Retrieval:
-        if question.key not in self.truth:
+        if question.key not in self._truth:
             return super().retrieve(question)
-        caption = self.truth[question.key]
+        caption = self._truth[question.key]
         return Retrieval(question.step, caption, None if caption else question.step)
 
     def analyse(self, question: AnalyseQuestion) -> Verdict:
-        if question.key not in self.judgements:
+        judgement: Any = self._truth.get(question.key)
+        if judgement is None:
             return super().analyse(question)
-        return Verdict(question.curve.caption, self.judgements[question.key], 1.0, "this is how it went on")
+        return Verdict(question.curve.caption, judgement, 1.0, "this is how it went on")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter.ledger import Ledger
@@ -31,6 +31,9 @@ class Setting:
     """The PNG at a question's path."""
     person: Callable[[str], str] | None = None
     """Puts a text before a person and gives their answer."""
+
+    truth: Mapping[str, str | None] = field(default_factory=dict)
+    """Key of a question -> the right caption (None: no skill fits) or judgement, where the asker knows it."""
 
     def need_ledger(self) -> Ledger:
         if self.ledger is None:

@@ -201,6 +201,12 @@ class Bank:
         """Number of blocks -> a scene for questions that are not about the scene."""
         return {s.n_blocks: s for s in reversed(self.scenes)}
 
+    @cached_property
+    def truth(self) -> dict[str, str | None]:
+        """Key of a question to retrieve or to analyse -> the right caption (None: no skill fits) or judgement."""
+        captions = {f"exam/retrieve/{i}": next(iter(q.captions), None) for i, q in enumerate(self.retrieve)}
+        return captions | {f"exam/analyse/{i}": q.truth for i, q in enumerate(self.analyse)}
+
     def robot(self, name: str, n_blocks: int) -> Robot:
         """Raises LudusError where there is none."""
         found = [r for r in self.robots if (r.name, r.n_blocks) == (name, n_blocks)]
