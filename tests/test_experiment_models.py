@@ -200,3 +200,23 @@ def test_nonsense_breaks_nothing(tmp_path):
     with Record.open(tmp_path / "run", write=False) as record:
         assert record.done("measure/after") and len(record.content()["episodes"]) == 4 + 2 * 4
         assert all(c["answer"] is not None for c in record.calls())
+
+
+def test_how_slow_a_model_is_changes_nothing(finished, tmp_path):
+    with ModelServer(answer, latency=0.4) as server:
+        run(tmp_path / "run", server)
+    assert content(tmp_path / "run") == content(finished[0])
+
+
+def test_a_person_at_the_terminal(tmp_path, monkeypatch):
+    arguments = ("run", *SMALL, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "run")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("converged\n" * 4 + "touch red\n0.7\nreach it\nreach red\n"))
+    assert "nobody answers at the terminal" in ludus(*arguments, code=2)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n" * 1000))  # can't tell, can't tell, ...
+    ludus("resume", tmp_path / "run")
+    with Record.open(tmp_path / "run", write=False) as record:
+        plans = [p for _, p in record.plans()]
+        asked = [m for m in record.messages("question") if m.addressee == "human"]
+    assert plans[0].proposal.task == "touch red" and plans[0].captions == ("reach red",)
+    assert all(p.proposal.why == "no proposal could be executed" for p in plans[1:]) and len(plans) == 4
+    assert len(asked) > 8
