@@ -349,14 +349,15 @@ def exam(
         pictures: Draw the scenes and curves that the questions refer to.
         seed: Of the choice of questions, of the examinee and of the robots' noise.
     """
+    from contextlib import nullcontext
     from functools import partial
     from json import dumps
 
     from ludus import config as configs
     from ludus.experiment import build, loop
     from ludus.experiment.exam import bank, draw, scorecard
-    from ludus.experimenter import assemble
-    from ludus.experimenter.ledger import Ledger
+    from ludus.experimenter import asks_others, assemble
+    from ludus.experimenter.ledger import Ledger, Nowhere
 
     roles = (f"experimenter.{role}={name}" for role in configs.ROLES)
     config = configs.override(configs.preset("cpu"), (*roles, *overrides, f"seed={seed}"))
@@ -364,7 +365,9 @@ def exam(
     folder = dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}"
     console = Console()
     terminal = loop.Terminal(console)
-    with _opened(folder, config, {"budget"}) as record, loop.show_progress(console) as progress:
+    # only answers that cost something are kept
+    kept = _opened(folder, config, {"budget"}) if asks_others(config.experimenter) else nullcontext(Nowhere())
+    with kept as calls, loop.show_progress(console) as progress:
         terminal.progress = progress
 
         def begin(part: str, n: int):
@@ -374,8 +377,8 @@ def exam(
             assemble,
             config.experimenter,
             seed=config.seed,
-            ledger=Ledger(record, config.budget),
-            picture=lambda path: record.path(path).read_bytes(),
+            ledger=Ledger(calls, config.budget),
+            picture=lambda path: (folder / path).read_bytes(),
             person=terminal,
             truth=bank.load().truth,
         )

@@ -43,6 +43,11 @@ def player(name: str, setting: Setting) -> Roles:
     raise unknown("experimenter", name, (*VARIANTS, "provider:model", "http://host:port/v1#model"))
 
 
+def asks_others(config: ExperimenterConfig) -> bool:
+    """Whether a role is played by a model or a person, whose answers cost something."""
+    return any(name == "human" or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
+
+
 def check(name: str, config: ExperimenterConfig, budget: BudgetConfig) -> None:
     """Complain of a variant that does not exist, or of a model that cannot be used; asks nothing.
 

@@ -64,7 +64,11 @@ class Nowhere:
         return []
 
 
-class Failed(LudusError):
+class CannotAsk(LudusError):
+    """The question did not reach anybody: no use in asking the next one."""
+
+
+class Failed(CannotAsk):
     """A call that no retry helps. `reply` is what it used."""
 
     def __init__(self, message: str, reply: Reply) -> None:
@@ -119,7 +123,7 @@ class Ledger:
         Raises:
             NoAnswer: the model gave none that can be used.
             Failed: of `send`; written down first.
-            LudusError: the budget is used up; a recording that is stale or lacks this question; no usable answer
+            CannotAsk: the budget is used up; a recording that is stale or lacks this question; no usable answer
                 `PATIENCE` times in a row.
         """
         with self._lock:
@@ -139,7 +143,7 @@ class Ledger:
         if not self._strict:
             return None
         if row is None:
-            raise LudusError(
+            raise CannotAsk(
                 f"the recording has no answer to {request.key!r} (sample {request.sample}); replay it without "
                 "--strict to ask the model"
             )
@@ -149,7 +153,7 @@ class Ledger:
             why = f"it was made with model {row['model']!r}, this is {request.model!r}"
         else:
             why = f"the text of prompt {request.prompt!r}, its settings or what is asked has changed"
-        raise LudusError(
+        raise CannotAsk(
             f"the recording of {request.key!r} is stale: {why}; replay it without --strict to ask the model again"
         )
 
@@ -172,7 +176,7 @@ class Ledger:
         b = self._budget
         with self._lock:
             if self._silent >= PATIENCE:
-                raise LudusError(
+                raise CannotAsk(
                     f"{request.model} has given no usable answer {PATIENCE} times in a row; try another model or "
                     "experimenter.structure, then `ludus resume`"
                 )
@@ -181,7 +185,7 @@ class Ledger:
             for what, used in ahead.items():
                 limit = getattr(b, what)
                 if limit and (used + asked[what] > limit or used >= limit):
-                    raise LudusError(
+                    raise CannotAsk(
                         f"budget.{what}={limit:g} is used up: {used:g} so far, and {request.key!r} is to be asked; "
                         f"everything is kept, go on with `ludus resume RUN budget.{what}=...`"
                     )

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ludus.experimenter.ledger import CannotAsk
+from ludus.experimenter.roles import NoAnswer
 from ludus.lab.analysis import wilson
 from ludus.types import LudusError
 
@@ -90,11 +92,15 @@ class Asking:
         """`(answer, None)`, or `(None, what went wrong)`.
 
         Raises:
-            LudusError: `MOST_FAILURES` times in a row there was no answer.
+            LudusError: `MOST_FAILURES` times in a row there was no answer, or nobody can be asked.
         """
         self._progress()
         try:
             answer = role(question)
+        except CannotAsk:
+            raise
+        except NoAnswer as error:  # it can't tell, which is an answer
+            return None, str(error)
         except LudusError as error:
             self._failures += 1
             if self._failures >= MOST_FAILURES:
