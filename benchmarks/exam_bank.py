@@ -45,6 +45,8 @@ ROBOTS = {"beginner": 0.33, "middling": 0.24, "skilled": 0.15}
 TRIES = 32
 """Per family of skills, dealt out to its members."""
 PICTURE = 256  # pixels
+AROUND = 1 / 8
+"""Points this near to three times the updates (relatively) count together as what came later: little changes between them."""
 EPISODES = (4, 8, 16, 1000)
 """Episodes per point that are left of those recorded; the last leaves all."""
 
@@ -262,9 +264,10 @@ def _questions(run: str, name: str, curve: list[tuple[int, int, int]]) -> Iterat
     at = {u: (s, n) for u, s, n in curve}
     for i in range(MIN_POINTS - 1, len(curve)):
         end = curve[i][0]
-        later: Count | None = at.get(round(HORIZON * end))
-        if later is None:
+        if round(HORIZON * end) not in at:
             continue
+        around = [(s, n) for u, s, n in curve if abs(u / (HORIZON * end) - 1) <= AROUND]
+        later: Count = sum(s for s, _ in around), sum(n for _, n in around)
         for k, episodes in enumerate(EPISODES):
             draw = rng(0, "exam", run, name, end, episodes)
             shown = curve[: i + 1]

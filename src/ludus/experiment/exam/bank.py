@@ -27,6 +27,8 @@ Which = Literal["base", "full"]
 """The base library, or with 'put beside', 'tower' and 'pyramid'."""
 Count = tuple[int, int]
 """Successes, episodes."""
+Z = 1.645
+"""Of the intervals behind the truth of a curve: each end of a 90 % interval is overstepped one time in twenty."""
 
 
 def skills(n_blocks: int, which: Which) -> list[Skill]:
@@ -137,7 +139,7 @@ class CurveItem:
     now: Count
     """At the last point shown, over all episodes that were recorded there ..."""
     later: Count
-    """... and at three times the updates of that point."""
+    """... and at the points around three times its updates."""
     smooth: bool = False
     """The plot's line is a running mean of three points."""
     zoom: bool = False
@@ -158,9 +160,9 @@ DIFFICULTIES = ("up to 40 episodes", "41 to 160 episodes", "over 160 episodes")
 
 
 def rise(now: Count, later: Count) -> tuple[float, float]:
-    """95 % interval of the later success rate less the one now: Newcombe 1998, method 10, from two Wilson intervals."""
+    """90 % interval of the later success rate less the one now: Newcombe 1998, method 10, from two Wilson intervals."""
     (a, n), (b, m) = now, later
-    (low_a, high_a), (low_b, high_b) = wilson(a, n), wilson(b, m)
+    (low_a, high_a), (low_b, high_b) = wilson(a, n, Z), wilson(b, m, Z)
     p, q = a / n, b / m
     return q - p - math.hypot(q - low_b, high_a - p), q - p + math.hypot(high_b - q, p - low_a)
 
@@ -168,11 +170,11 @@ def rise(now: Count, later: Count) -> tuple[float, float]:
 def truth(now: Count, later: Count) -> Judgement:
     """What became of a training: `now` when it was judged, `later` at `curves.HORIZON` times the training.
 
-    learning: at least WORTHWHILE more came, at 95 %; converged or stuck: less did, from at least or below USEFUL;
-    unclear: the intervals leave it open.
+    learning: at least WORTHWHILE more came, by the lower end of its interval; converged or stuck: less did, by the upper
+    end, from at least or below USEFUL; unclear: the intervals leave it open.
     """
     least, most = rise(now, later)
-    low, high = wilson(*now)
+    low, high = wilson(*now, Z)
     if least >= WORTHWHILE:
         return "learning"
     if most < WORTHWHILE and low >= USEFUL:
