@@ -244,3 +244,26 @@ def test_gaps_ask_for_the_simplest_skills_that_fill_them():
     assert [s.caption for s in wanted] == [s.caption for s in meet]
     assert fill_gaps([plan("meets(shop, home)", "mark home"), plan("marked(home)"), plan(None)], library, meet) == []
     assert fill_gaps([plan("meets(shop, home)")], library.add(*meet), [*meet, *more]) == []
+
+
+def test_a_first_step_is_grounded_in_what_is_possible_now(record):
+    lab = Lab(record, scripted(steps=("go", "mark it"), captions=("go to home", "mark home")))
+    sure = lab.curriculum.experimenter.retrieve
+    options = (("go to home", 0.5), ("go to shop", 0.4), ("fly", 0.1))
+    lab.curriculum.experimenter = dataclasses.replace(
+        lab.curriculum.experimenter, retrieve=lambda q: dataclasses.replace(sure(q), options=options)
+    )
+    seen = []
+
+    def values(scenes, captions):
+        seen.append(({g: len(a) for g, a in scenes.items()}, tuple(captions)))
+        return np.array([[0.1, 0.8]])
+
+    lab.curriculum.affordance, lab.curriculum.values = 1.0, values
+    (plan,) = lab.plans(record, n=1)
+    assert plan.captions == ("go to shop", "mark home")  # .4 x .8 > .5 x .1; later steps start elsewhere
+    assert seen == [({"point": 1, "home": 1, "shop": 1}, ("go to home", "go to shop"))]
+    (message,) = lab.room.read("affordance")
+    assert "'go to shop': 0.40 x 0.800^1 = 0.320" in message.text and message.payload["taken"] == "go to shop"
+    lab.curriculum.affordance = 0.0
+    assert lab.plans(record, round_=2, n=1)[0].captions[0] == "go to home"

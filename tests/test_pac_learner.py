@@ -240,3 +240,16 @@ def test_an_episodes_actions_do_not_depend_on_its_neighbours():
     policy.begin([Job(3)])
     alone = policy.act({g: a[2:] for g, a in seen.items()}, ["go to red"])
     assert np.array_equal(together[2], alone[0])
+
+
+def test_values_of_captions_in_scenes():
+    config = dataclasses.replace(SMALL, alpha=0.5)
+    learner = Learner(config, SPEC, 100, 0)
+    learner.fit(Targets(config), 20)
+    scenes = observe(np.random.default_rng(0), 5)
+    policy = learner.policy()
+    values = policy.values(scenes, ["go to red", "go to green", "go to red"])
+    assert values.shape == (5, 3) and (values >= 0).all() and (values <= 1).all()
+    np.testing.assert_allclose(values[:, 0], values[:, 2], atol=1e-6)
+    one = policy.values({g: a[3:4] for g, a in scenes.items()}, ["go to green"])
+    np.testing.assert_allclose(one[0, 0], values[3, 1], atol=1e-5)

@@ -1,4 +1,5 @@
-"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `export`, `doctor`."""
+"""The command line: parse, call, print. `ludus run`, `resume`, `status`, `collect`, `train`, `eval`, `exam`, `export`,
+`doctor`."""
 
 from __future__ import annotations
 
@@ -17,6 +18,8 @@ from rich.console import Console
 from ludus.types import LudusError
 
 RUNS = Path("runs")
+FREE_TO_CHANGE = ("budget.", "experimenter.")
+"""Settings that a run may be continued with other values of: limits, and who decides from here on."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """Values behind one flag or several, see `_listed`."""
@@ -24,6 +27,9 @@ Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 
 def run(
     overrides: Overrides = (),
+    experimenter: str | None = None,
+    replay: Path | None = None,
+    strict: bool = False,
     preset: str = "cpu",
     seed: int = 0,
     dir: Path | None = None,
@@ -32,6 +38,11 @@ def run(
 
     Args:
         overrides: Settings to change, e.g. experiment.rounds=5 world.n_blocks=4 (see src/ludus/config.py).
+        experimenter: Who plays all four roles: planner, random, oracle, human, a model such as openai:..., google:...,
+            anthropic:... or ollama:..., or the address of an OpenAI-compatible server, http://host:port/v1#model. One role:
+            experimenter.analyse=... .
+        replay: A run whose recorded answers stand in for the model, where they fit.
+        strict: With --replay: never ask the model; a question without a fitting recording is an error.
         preset: cpu (about ten minutes on four cores) or tiny (under a minute, learns little).
         seed: The only source of randomness.
         dir: Where the run is kept; a new folder under runs/ if not given.
@@ -40,29 +51,50 @@ def run(
     from ludus.experiment import build, loop
     from ludus.record.record import Record
 
-    config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
+    if replay is not None:
+        with Record.open(replay, write=False) as recorded:
+            if not recorded.calls():
+                raise LudusError(f"{replay} holds no calls to replay; it was run without a model")
+    elif strict:
+        raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
+    roles = [] if experimenter is None else [f"experimenter.{role}={experimenter}" for role in configs.ROLES]
+    config = configs.override(configs.preset(preset), (*roles, *overrides, f"seed={seed}"))
     build.world_kind(config.world.name)  # an unknown world makes no directory
+    build.check_experimenter(config)  # nor does an unknown model
     directory = dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{seed}"
     with Record.create(directory, config, command=" ".join(["ludus", *sys.argv[1:]])) as record:
+        if replay is not None:
+            with record.commit("replay") as opened:
+                opened.result = {"run": str(replay.resolve()), "strict": strict}
         _drive(loop.run, record)
 
 
-def resume(dir: tyro.conf.Positional[Path | None] = None) -> None:
+def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides = ()) -> None:
     """Continue an interrupted run where it stopped; the result is the same as without the interruption.
 
     Args:
         dir: The run directory; the latest under runs/ if not given.
+        overrides: Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner.
     """
+    from functools import partial
+
+    from ludus import config as configs
     from ludus.experiment import loop, offline
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
+        config = configs.override(record.config, overrides)
+        for changed in overrides:
+            if not changed.startswith(FREE_TO_CHANGE):
+                raise LudusError(
+                    f"{changed} would make another run of it; on resuming only {', '.join(FREE_TO_CHANGE)} change"
+                )
         if offline.is_collection(record):
             raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
         if offline.is_training(record):
             _train(record, Console())
         else:
-            _drive(loop.run, record)
+            _drive(partial(loop.run, config=config), record)
 
 
 def _drive(loop, record) -> None:
@@ -292,6 +324,79 @@ def eval(
                 json.write_text(dumps(what | offline.as_json(measured, parts.library), indent=1))
 
 
+def exam(
+    name: tyro.conf.Positional[str],
+    overrides: Overrides = (),
+    parts: Many = (),
+    limit: int | None = None,
+    json: Path | None = None,
+    plot: Path | None = None,
+    dir: Path | None = None,
+    pictures: bool = True,
+    seed: int = 0,
+) -> None:
+    """Examine an experimenter: does it propose, decompose, retrieve and analyse well? See docs/exam.md.
+
+    Args:
+        name: Who plays the four roles: planner, random, oracle, human or a model, as in `ludus run --experimenter`.
+        overrides: Settings of the experimenter to change, e.g. experimenter.analyse=random.
+        parts: Of propose, decompose, retrieve and analyse; all if not given.
+        limit: Questions per part, the same for every examinee; all if not given.
+        json: File to write all numbers and answers to.
+        plot: File for the picture; scorecard.png in the directory if not given.
+        dir: Where pictures and a model's answers go; runs/exam-NAME if not given. The same exam there again asks the model
+            only what it has not answered yet.
+        pictures: Draw the scenes and curves that the questions refer to.
+        seed: Of the choice of questions, of the examinee and of the robots' noise.
+    """
+    from contextlib import nullcontext
+    from functools import partial
+    from json import dumps
+
+    from ludus import config as configs
+    from ludus.experiment import build, loop
+    from ludus.experiment.exam import bank, draw, scorecard
+    from ludus.experimenter import asks_others, assemble
+    from ludus.experimenter.ledger import Ledger, Nowhere
+
+    roles = (f"experimenter.{role}={name}" for role in configs.ROLES)
+    config = configs.override(configs.preset("cpu"), (*roles, *overrides, f"seed={seed}"))
+    build.check_experimenter(config)
+    folder = dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}"
+    console = Console()
+    terminal = loop.Terminal(console)
+    # only answers that cost something are kept
+    kept = _opened(folder, config, {"budget"}) if asks_others(config.experimenter) else nullcontext(Nowhere())
+    with kept as calls, loop.show_progress(console) as progress:
+        terminal.progress = progress
+
+        def begin(part: str, n: int):
+            return partial(progress.advance, progress.add_task(part, total=n))
+
+        make = partial(
+            assemble,
+            config.experimenter,
+            seed=config.seed,
+            ledger=Ledger(calls, config.budget),
+            picture=lambda path: (folder / path).read_bytes(),
+            person=terminal,
+            truth=bank.load().truth,
+        )
+        wanted, shown = _listed(parts), folder if pictures else None
+        results = scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads)
+    title = " ".join((name, *overrides))
+    console.print(scorecard.table(title, results))
+    plot = plot or folder / "scorecard.png"
+    for path, content in (
+        (plot, draw.scorecard_picture(title, results)),
+        (json, dumps(scorecard.as_json(title, config.seed, limit, results), indent=1).encode()),
+    ):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            console.print(f"{path}", highlight=False)
+
+
 def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> None:
     """Write a run's metrics and learning curves as TensorBoard event files.
 
@@ -345,7 +450,7 @@ def _latest() -> Path:
 
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
-    every = (run, resume, status, collect, train, eval, export, doctor)
+    every = (run, resume, status, collect, train, eval, exam, export, doctor)
     commands = {command.__name__: command for command in every}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)

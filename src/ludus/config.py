@@ -201,14 +201,62 @@ class ExperimentConfig:
     """Episodes per skill in the before/after measurement."""
 
 
+ROLES = ("propose", "decompose", "retrieve", "analyse")
+STRUCTURES = ("auto", "native", "tool", "prompted")
+
+
 @dataclass(frozen=True)
 class ExperimenterConfig:
-    """Who plays each role: 'planner', 'random', ..."""
+    """Who plays each role: 'planner', 'random', 'oracle', 'human', or a model. A model is named 'provider:model', such as
+    'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address of an OpenAI-compatible server,
+    'http://host:port/v1#model'. The other settings are for models only."""
 
     propose: str = "planner"
     decompose: str = "planner"
     retrieve: str = "planner"
     analyse: str = "planner"
+    one_call: bool = False
+    """Task, steps and their skills in one answer, instead of three questions as in the paper."""
+    temperature: float = 0.7
+    samples: int = 1
+    """Answers per question; the most frequent one counts."""
+    exemplars: int = 3
+    """At most this many worked examples per prompt."""
+    affordance: float = 0.0
+    """Weight w of what is possible now: of a plan's first step, the skill with the highest (model's probability) x (critic's
+    value in the scene)^w is taken. 0: the model's choice stands."""
+    facts: bool = True
+    """Whether what is true in a scene is said in words, beside the pictures."""
+    images: bool = True
+    """Whether pictures are sent; models without eyes need false."""
+    structure: str = "auto"
+    """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
+    in words); 'auto' is what the model's profile says."""
+    spans: bool = False
+    """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
+    timeout_s: float = 60
+    """Of one request."""
+    retries: int = 5
+    """After refused connections, timeouts, rate limits and server errors, with growing pauses."""
+    max_tokens: int = 1500
+    """Of one answer."""
+    price_in: float = -1
+    """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
+    price_out: float = -1
+
+    def __post_init__(self) -> None:
+        _known("experimenter.structure", self.structure, STRUCTURES)
+
+
+@dataclass(frozen=True)
+class BudgetConfig:
+    """What the models of a run may use up, all roles together; 0: no limit. Checked before each call."""
+
+    calls: int = 0
+    tokens: int = 0
+    usd: float = 0
+    minutes: float = 0
+    """Spent waiting for answers."""
 
 
 @dataclass(frozen=True)
@@ -223,6 +271,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
 
 
 PRESETS: dict[str, tuple[str, ...]] = {

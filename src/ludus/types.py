@@ -187,6 +187,8 @@ class Retrieval:
     step: str
     caption: str | None
     missing: str | None = None
+    options: tuple[tuple[str, float], ...] = field(default=(), compare=False)
+    """Captions that were considered and how likely each fits, where the one asked says so."""
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ludus.config import Config, WorldConfig
+from ludus.config import ROLES, Config, WorldConfig
 from ludus.data.store import EpisodeStore
 from ludus.experiment.pictures import Pictures
-from ludus.experimenter import assemble
+from ludus.experimenter import assemble, check
+from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.embodiment import Embodiment
@@ -80,6 +81,16 @@ def world_kind(name: str) -> WorldKind:
     return WORLDS[name]()
 
 
+def check_experimenter(config: Config) -> None:
+    """Find out before a run begins whether its models can be used at all.
+
+    Raises:
+        LudusError: they can't, with what is missing.
+    """
+    for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
+        check(name, config.experimenter, config.budget)
+
+
 @dataclass
 class Parts:
     """An experiment, composed. A context manager, since the world holds simulators and an OpenGL context."""
@@ -120,9 +131,9 @@ class Parts:
         self.world.close()
 
 
-def build(record: Record, config: Config | None = None) -> Parts:
+def build(record: Record, config: Config | None = None, person: Callable[[str], str] | None = None) -> Parts:
     """The parts of the record's experiment, the library as it stands there. `config` replaces the record's own, for a
-    look at its policy in another world."""
+    look at its policy in another world; `person` puts a text before somebody and gives their answer."""
     config = config or record.config
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
@@ -137,7 +148,14 @@ def build(record: Record, config: Config | None = None) -> Parts:
     library = library.add(*kept)
     store = EpisodeStore(record)
     room = Room(record)
-    experimenter = assemble(config.experimenter, world.vocabulary, config.seed)
+    experimenter = assemble(
+        config.experimenter,
+        world.vocabulary,
+        config.seed,
+        _ledger(record, config),
+        lambda path: record.path(path).read_bytes(),
+        person and _heard(room, person),
+    )
     pictures = Pictures(record, world)
     return Parts(
         config=config,
@@ -148,10 +166,33 @@ def build(record: Record, config: Config | None = None) -> Parts:
         store=store,
         embodiment=Embodiment(world, library),
         room=room,
-        curriculum=Curriculum(experimenter, room, world.spec, config.seed, pictures.scene),
+        curriculum=Curriculum(
+            experimenter, room, world.spec, config.seed, pictures.scene, affordance=config.experimenter.affordance
+        ),
         analysis=Analysis(experimenter, room, pictures.curve),
         data=[store],
     )
+
+
+def _ledger(record: Record, config: Config) -> Ledger:
+    """The run's own calls, and those of the run that it replays."""
+    replay = record.result("replay") if record.done("replay") else None
+    if replay is None:
+        return Ledger(record, config.budget)
+    with Record.open(replay["run"], write=False) as other:
+        return Ledger(record, config.budget, other.calls(), replay["strict"])
+
+
+def _heard(room: Room, person: Callable[[str], str]) -> Callable[[str], str]:
+    """The person's ear: what they are asked stands in the room too."""
+
+    def ask(text: str) -> str:
+        room.post("experimenter", "human", "question", text)
+        said = person(text)
+        room.post("human", "experimenter", "answer", said or "(can't tell)")
+        return said
+
+    return ask
 
 
 def _fits(skill: Skill, library: SkillLibrary) -> bool:

@@ -14,11 +14,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.experiment.build import Parts, build
 from ludus.experiment.report import write_report
-from ludus.experimenter.roles import Attempt
+from ludus.experimenter.roles import Attempt, SkillCard
 from ludus.lab.actors import SeedActor, seed_jobs
+from ludus.lab.ahead import Ahead
 from ludus.lab.analysis import add_point, pool, stop
 from ludus.lab.curriculum import attempts_of, fill_gaps, skill_cards
 from ludus.lab.embodiment import Actor, Job, jobs_of
@@ -29,9 +31,12 @@ from ludus.seeding import child
 from ludus.types import Curve, LudusError, Plan, Tally
 
 
-def run(record: Record, console: Console) -> Path:
-    """Carry out or continue the record's experiment; returns the path of the report."""
-    with build(record) as parts, show_progress(console) as progress:
+def run(record: Record, console: Console, config: Config | None = None) -> Path:
+    """Carry out or continue the record's experiment; returns the path of the report. `config` replaces the record's own:
+    with another budget, say."""
+    terminal = Terminal(console)
+    with build(record, config, terminal) as parts, show_progress(console) as progress:
+        terminal.progress = progress
         loop = Loop(parts, progress)
         loop.begin()
         loop.seed_data()
@@ -42,6 +47,28 @@ def run(record: Record, console: Console) -> Path:
         loop.measure("after")
         with loop.doing("writing the report", 1):
             return write_report(record, parts.world, parts.library)
+
+
+class Terminal:
+    """Asks a person, the bars of progress out of the way."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress: Progress | None = None
+
+    def __call__(self, text: str) -> str:
+        if self.progress is not None:
+            self.progress.stop()
+        try:
+            self.console.print(text, markup=False, highlight=False)
+            return self.console.input("> ")
+        except EOFError:
+            raise LudusError(
+                "nobody answers at the terminal; `ludus resume` in one, or name another experimenter"
+            ) from None
+        finally:
+            if self.progress is not None:
+                self.progress.start()
 
 
 PIECE_S = 5.0
@@ -56,6 +83,7 @@ class Loop:
         self.config, self.record, self.room = parts.config, parts.record, parts.room
         self._learner: Learner | None = None
         self._sampler: Sampler | None = None
+        self._ahead: Ahead | None = None
 
     def begin(self) -> None:
         """The room opens with what there is."""
@@ -79,24 +107,33 @@ class Loop:
     def round(self, n: int) -> None:
         """Propose, act, learn, judge, grow."""
         name, experiment = f"round/{n}", self.config.experiment
-        seeds = [child(self.config.seed, name, "start", i) for i in range(experiment.episodes_per_round)]
+        seeds = self._starts(n)
         plans = self._plan(n, seeds[: experiment.plans_per_round])
+        self._ask_ahead(n + 1)
         jobs = jobs_of([p for p in plans if not p.gaps], seeds, info={"round": n})
         self.collect(f"{name}/collect", jobs, self.learner.policy(experiment.temperature))
         self._tell(n, plans)
         self.train(name, n, self.config.training.round_updates)
+
+    def _starts(self, n: int) -> list[int]:
+        return [
+            child(self.config.seed, f"round/{n}", "start", i) for i in range(self.config.experiment.episodes_per_round)
+        ]
 
     # --- acting --------------------------------------------------------------------------------------------------
 
     def _plan(self, n: int, seeds: Sequence[int]) -> list[Plan]:
         step, parts = f"round/{n}/plan", self.parts
         if not self.record.done(step):
+            known = self._known(n)
+            if self._ahead is None and parts.curriculum.experimenter.waits:
+                self._ahead = parts.curriculum.ahead(n, parts.embodiment.look(seeds), parts.library, *known)
             with self.record.commit(step), self.doing(f"round {n}: planning", 1):
-                cards = skill_cards(parts.library, self.latest_tallies(), self.record.outcomes("round"))
-                gaps = [p.proposal.task for _, p in self.record.plans() if p.gaps]
-                plans = parts.curriculum.plans(
-                    n, parts.embodiment.look(seeds), parts.library, cards, self._history(), gaps
-                )
+                if self._ahead is not None:
+                    self._ahead.wait()
+                    self._ahead = None
+                parts.curriculum.values = self.learner.policy().values
+                plans = parts.curriculum.plans(n, parts.embodiment.look(seeds), parts.library, *known)
                 for plan in plans:
                     self.record.add_plan(n, plan)
                 candidates = parts.kind.extra_skills(parts.world.spec.objects)
@@ -108,6 +145,36 @@ class Loop:
                     self.room.post("curriculum", "embodiment", "skills", text, payload=payload)
             parts.grow(new)
         return [p for r, p in self.record.plans(n)]
+
+    def _ask_ahead(self, n: int) -> None:
+        """Begin to ask for round n's plans, which then know of nothing after this moment: how far a slow model gets beside
+        the robots changes nothing."""
+        experiment, parts = self.config.experiment, self.parts
+        if not parts.curriculum.experimenter.waits or n > experiment.rounds or self.record.done(f"round/{n}/plan"):
+            return
+        step = f"round/{n}/ahead"
+        if not self.record.done(step):
+            with self.record.commit(step) as opened:
+                cards, history, gaps = self._now()
+                opened.result = {
+                    "cards": [asdict(c) for c in cards],
+                    "history": [asdict(a) for a in history],
+                    "gaps": gaps,
+                }
+        scenes = parts.embodiment.look(self._starts(n)[: experiment.plans_per_round])
+        self._ahead = parts.curriculum.ahead(n, scenes, parts.library, *self._known(n))
+
+    def _known(self, n: int) -> tuple[Sequence[SkillCard], list[Attempt], list[str]]:
+        """What round n's plans are based on: `(skill cards, attempts, tasks with a gap)`."""
+        if not self.record.done(f"round/{n}/ahead"):
+            return self._now()
+        kept = self.record.result(f"round/{n}/ahead")
+        cards = [SkillCard(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
+        return cards, [Attempt(**a) for a in kept["history"]], kept["gaps"]
+
+    def _now(self) -> tuple[Sequence[SkillCard], list[Attempt], list[str]]:
+        cards = skill_cards(self.parts.library, self.latest_tallies(), self.record.outcomes("round"))
+        return cards, self._history(), [p.proposal.task for _, p in self.record.plans() if p.gaps]
 
     def collect(self, name: str, jobs: Sequence[Job], actor: Actor) -> None:
         """Run the jobs wave by wave; each wave is a step."""
@@ -326,6 +393,11 @@ def print_status(record: Record, console: Console) -> None:
     console.print(f"{record.directory}: seed {record.seed}, {len(steps)} steps done")
     for part, (n, seconds) in parts.items():
         console.print(f"  {part:24} {n:4} steps {seconds:8.1f} s", highlight=False)
+    if calls := record.calls():
+        tokens, usd = sum(c["tokens_in"] + c["tokens_out"] for c in calls), sum(c["usd"] or 0 for c in calls)
+        unknown = sum(c["usd"] is None for c in calls)
+        price = f"{usd:.4f} USD" + (f" and {unknown} calls of unknown price" if unknown else "")
+        console.print(f"  {len(calls)} calls to models, {tokens:,} tokens, {price}", highlight=False)
     for posted in record.posted()[-5:]:
         console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
     if record.done("measure/after") or record.done("end"):

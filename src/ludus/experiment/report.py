@@ -9,6 +9,7 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from ludus.config import ROLES, Config
 from ludus.data.store import EpisodeStore
 from ludus.experiment import figures
 from ludus.lab.analysis import add_point, pool, wilson
@@ -33,6 +34,7 @@ def write_report(record: Record, world: World, library: SkillLibrary) -> Path:
         _films(record, world, library),
         _chat(record),
         _skills(record),
+        _calls(record),
         _time(record),
     ]
     head = (
@@ -59,10 +61,17 @@ def _header(record: Record) -> str:
     began = time.strftime("%Y-%m-%d %H:%M", time.gmtime(record.created))
     return (
         f"<h1>ludus experiment</h1><p class=lead>World <b>{escape(config.world.name)}</b>, seed {config.seed}, began "
-        f"{began} UTC. Experimenter: {escape(config.experimenter.propose)}.</p><div class=numbers>{cards}</div>"
+        f"{began} UTC. Experimenter: {escape(_players(config))}.</p><div class=numbers>{cards}</div>"
         f"<p class=dim><code>{escape(record.command)}</code><br>{escape(versions)}; "
         f"{config.training.threads} torch threads</p>"
     )
+
+
+def _players(config: Config) -> str:
+    names = {role: getattr(config.experimenter, role) for role in ROLES}
+    if len(set(names.values())) == 1:
+        return names["propose"]
+    return ", ".join(f"{role}: {name}" for role, name in names.items())
 
 
 def _success(record: Record, library: SkillLibrary) -> str:
@@ -131,6 +140,52 @@ def _tasks(record: Record) -> str:
         rows.append("<tr>" + "".join(f"<td>{escape(c)}" for c in cells))
     heads = "".join(f"<th>{h}" for h in ("round", "task", "why", "stated P", "plan", "outcome"))
     return f"<h2>Tasks proposed, plans, outcomes</h2><section><table><tr>{heads}{''.join(rows)}</table></section>"
+
+
+def _calls(record: Record) -> str:
+    """What was asked of models and people, and what it used."""
+    calls = record.calls()
+    if not calls:
+        return ""
+    rows = []
+    for role in (*ROLES, None):
+        of = [c for c in calls if role in (None, c["role"])]
+        if not of:
+            continue
+        known = [c["usd"] for c in of if c["usd"] is not None]
+        unknown = sum(c["usd"] is None and not c["replayed"] for c in of)
+        usd = f"{sum(known):.4f}" + (f" and {unknown} calls of unknown price" if unknown else "")
+        cells = (
+            role or "all",
+            len(of),
+            sum(c["replayed"] for c in of),
+            sum(c["answer"] is None for c in of),
+            sum(max(0, c["turns"] - 1) for c in of),
+            sum(c["retries"] for c in of),
+            f"{sum(c['tokens_in'] for c in of):,}",
+            f"{sum(c['tokens_out'] for c in of):,}",
+            usd,
+            f"{sum(c['seconds'] for c in of):.1f}",
+        )
+        rows.append("<tr>" + "".join(f"<td>{escape(str(c))}" for c in cells))
+    names = (
+        "role",
+        "calls",
+        "replayed",
+        "without answer",
+        "repairs",
+        "retries",
+        "tokens in",
+        "tokens out",
+        "USD",
+        "seconds",
+    )
+    heads = "".join(f"<th>{h}" for h in names)
+    models = ", ".join(sorted({c["model"] for c in calls}))
+    return (
+        f"<h2>Calls to models</h2><section><p>{escape(models)}</p><table><tr>{heads}{''.join(rows)}</table>"
+        f"<p class=dim>Seconds are added up over calls, of which several were under way at once.</p></section>"
+    )
 
 
 def _films(record: Record, world: World, library: SkillLibrary) -> str:

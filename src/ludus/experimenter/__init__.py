@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
-from ludus.config import ExperimenterConfig
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from ludus.config import ROLES, BudgetConfig, ExperimenterConfig
+from ludus.experimenter.human import Human
+from ludus.experimenter.ledger import Ledger, Nowhere
+from ludus.experimenter.oracle import Oracle
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.random import RandomRoles
-from ludus.experimenter.roles import Experimenter, MakeRoles
+from ludus.experimenter.roles import Experimenter, Roles
+from ludus.experimenter.setting import MakeRoles, Setting, no_pictures
 from ludus.seeding import child
 from ludus.skills.predicates import Vocabulary
-from ludus.types import unknown
+from ludus.types import ObservationSpec, unknown
 
-VARIANTS: dict[str, MakeRoles] = {"planner": Planner, "random": RandomRoles}
+VARIANTS: dict[str, MakeRoles] = {
+    "planner": lambda s: Planner(s.vocabulary, s.seed),
+    "random": lambda s: RandomRoles(s.vocabulary, s.seed),
+    "oracle": Oracle,
+    "human": Human,
+}
 """Add your own: a class with the four methods of `roles.Roles`, and a line here."""
+MODEL = re.compile(r"https?://|[a-z][a-z0-9-]*:")
 
 
-def assemble(config: ExperimenterConfig, vocabulary: Vocabulary, seed: int) -> Experimenter:
-    """The experimenter that `config` describes, over the words of one world.
+def player(name: str, setting: Setting) -> Roles:
+    """The variant called `name`, or the model of that name.
 
     Raises:
-        LudusError: a variant that does not exist.
+        LudusError: a variant that does not exist, a model that cannot be used.
     """
+    if name in VARIANTS:
+        return VARIANTS[name](replace(setting, seed=child(setting.seed, "experimenter", name)))
+    if MODEL.match(name):
+        from ludus.experimenter.vlm import VLM
 
-    def variant(name: str) -> MakeRoles:
-        if name not in VARIANTS:
-            raise unknown("experimenter", name, tuple(VARIANTS))
-        return VARIANTS[name]
+        return VLM(setting, name)
+    raise unknown("experimenter", name, (*VARIANTS, "provider:model", "http://host:port/v1#model"))
 
-    names = {config.propose, config.decompose, config.retrieve, config.analyse}
-    players = {name: variant(name)(vocabulary, child(seed, "experimenter", name)) for name in sorted(names)}
-    return Experimenter(
-        players[config.propose].propose,
-        players[config.decompose].decompose,
-        players[config.retrieve].retrieve,
-        players[config.analyse].analyse,
-    )
+
+def asks_others(config: ExperimenterConfig) -> bool:
+    """Whether a role is played by a model or a person, whose answers cost something."""
+    return any(name == "human" or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
+
+
+def check(name: str, config: ExperimenterConfig, budget: BudgetConfig) -> None:
+    """Complain of a variant that does not exist, or of a model that cannot be used; asks nothing.
+
+    Raises:
+        LudusError: see `player`.
+    """
+    if name not in VARIANTS:
+        player(name, Setting(Vocabulary(ObservationSpec(()), (), ()), 0, config, Ledger(Nowhere(), budget)))
+
+
+def assemble(
+    config: ExperimenterConfig,
+    vocabulary: Vocabulary,
+    seed: int,
+    ledger: Ledger | None = None,
+    picture: Callable[[str], bytes] = no_pictures,
+    person: Callable[[str], str] | None = None,
+    truth: Mapping[str, str | None] | None = None,
+) -> Experimenter:
+    """The experimenter that `config` describes, over the words of one world; the rest as in `Setting`.
+
+    Raises:
+        LudusError: see `player`.
+    """
+    setting = Setting(vocabulary, seed, config, ledger, picture, person, truth or {})
+    names = {role: getattr(config, role) for role in ROLES}
+    players = {name: player(name, setting) for name in sorted(set(names.values()))}
+    waits = any(MODEL.match(name) for name in players)
+    return Experimenter(**{role: getattr(players[name], role) for role, name in names.items()}, waits=waits)

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from ludus.skills.predicates import Vocabulary
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 
@@ -99,24 +98,32 @@ class AnalyseQuestion:
     """The plotted curve, relative to the run directory."""
 
 
+class NoAnswer(LudusError):
+    """The one asked gave no usable answer, or could not tell. Whoever asked goes on without."""
+
+
 class Proposer(Protocol):
-    def propose(self, question: ProposeQuestion) -> Proposal: ...
+    def propose(self, question: ProposeQuestion) -> Proposal:
+        """Raises: NoAnswer."""
+        ...
 
 
 class Decomposer(Protocol):
     def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
-        """Free-form steps in order; at least one. A step that no skill can do is a legitimate answer."""
+        """Free-form steps in order; at least one. A step that no skill can do is a legitimate answer. Raises: NoAnswer."""
         ...
 
 
 class Retriever(Protocol):
     def retrieve(self, question: RetrieveQuestion) -> Retrieval:
-        """A caption among the question's skills, or None with a description of the missing skill."""
+        """A caption among the question's skills, or None with a description of the missing skill. Raises: NoAnswer."""
         ...
 
 
 class Analyst(Protocol):
-    def analyse(self, question: AnalyseQuestion) -> Verdict: ...
+    def analyse(self, question: AnalyseQuestion) -> Verdict:
+        """Raises: NoAnswer."""
+        ...
 
 
 class Roles(Proposer, Decomposer, Retriever, Analyst, Protocol):
@@ -131,10 +138,8 @@ class Experimenter:
     decompose: Callable[[DecomposeQuestion], tuple[str, ...]]
     retrieve: Callable[[RetrieveQuestion], Retrieval]
     analyse: Callable[[AnalyseQuestion], Verdict]
-
-
-MakeRoles = Callable[[Vocabulary, int], Roles]
-"""`(vocabulary of the world, seed) -> roles`: how a variant of the experimenter is made."""
+    waits: bool = False
+    """Whether answers come over a wire: then questions are better asked at the same time, and ahead."""
 
 
 def check_proposal(proposal: Proposal) -> Proposal:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from ludus.experimenter.roles import AnalyseQuestion, Experimenter
+from ludus.experimenter.roles import AnalyseQuestion, Experimenter, NoAnswer
+from ludus.lab.ahead import at_once
 from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
 from ludus.types import Curve, LudusError, Tally, Verdict
@@ -70,21 +71,25 @@ class Analysis:
 
         Call it inside a step of the record: messages are keyed by it.
         """
-        verdicts, step = [], self.room.step
+        step = self.room.step
+        questions = []
         for i, curve in enumerate(curves):
-            key = f"{step}/analyse/{i}"
             path = self.plot(f"{step.replace('/', '-')}-curve-{i}", curve) if self.plot else None
-            images = (path,) if path else ()
+            questions.append(AnalyseQuestion(f"{step}/analyse/{i}", curve, (path,) if path else ()))
+        verdicts = (
+            at_once(self._verdict, questions) if self.experimenter.waits else [self._verdict(q) for q in questions]
+        )
+        for question, verdict in zip(questions, verdicts, strict=True):
+            curve = question.curve
             points = ", ".join(f"{s}/{n}" for s, n in zip(curve.successes, curve.n, strict=True))
             self.room.post(
                 "analysis",
                 "experimenter",
                 "curve",
                 f"Has the training of {curve.caption!r} converged? Successes so far: {points or 'none yet'}.",
-                images,
+                question.images,
                 {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(curve).items()},
             )
-            verdict = self.experimenter.analyse(AnalyseQuestion(key, curve, images))
             self.room.post(
                 "experimenter",
                 "analysis",
@@ -92,7 +97,6 @@ class Analysis:
                 f"{curve.caption!r}: {verdict.judgement} ({verdict.probability:.0%}). {verdict.why}.",
                 payload=asdict(verdict),
             )
-            verdicts.append(verdict)
         if verdicts:
             going = [v.caption for v in verdicts if v.judgement in ("learning", "unclear")]
             text = (
@@ -102,3 +106,9 @@ class Analysis:
             )
             self.room.post("analysis", "all", "decision", text, payload={"stop": stop(verdicts)})
         return verdicts
+
+    def _verdict(self, question: AnalyseQuestion) -> Verdict:
+        try:
+            return self.experimenter.analyse(question)
+        except NoAnswer as error:
+            return Verdict(question.curve.caption, "unclear", 0.5, str(error))

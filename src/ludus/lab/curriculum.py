@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import permutations
@@ -12,13 +13,15 @@ from ludus.experimenter.roles import (
     Attempt,
     DecomposeQuestion,
     Experimenter,
+    NoAnswer,
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
     SkillCard,
     check_proposal,
 )
-from ludus.lab.room import Room
+from ludus.lab.ahead import Ahead
+from ludus.lab.room import Room, Silence
 from ludus.seeding import rng
 from ludus.skills.expression import Expression, parse, quote
 from ludus.skills.library import Skill, SkillLibrary
@@ -39,6 +42,8 @@ from ludus.types import (
 Pictures = Callable[[str, Observations], tuple[str, ...]]
 """`(name, observations of one scene [size]) -> paths of its pictures relative to the run directory`.
 Raises LudusError where nothing can be rendered."""
+Values = Callable[[Observations, Sequence[str]], np.ndarray]
+"""`(scenes [n, size], captions) -> [n, len(captions)]` in [0, 1]: the critic's value of each skill in each scene."""
 
 
 class Curriculum:
@@ -47,19 +52,26 @@ class Curriculum:
     def __init__(
         self,
         experimenter: Experimenter,
-        room: Room,
+        room: Room | Silence,
         spec: WorldSpec,
         seed: int,
         pictures: Pictures | None = None,
         attempts: int = 3,
+        affordance: float = 0.0,
     ) -> None:
-        """`attempts`: proposals per scene until one can be executed."""
+        """
+        Args:
+            attempts: proposals per scene until one can be executed.
+            affordance: see `ExperimenterConfig.affordance`; needs `values` to be set.
+        """
         self.experimenter = experimenter
         self.room = room
         self.spec = spec
         self.seed = seed
         self.pictures = pictures
         self.attempts = attempts
+        self.affordance = affordance
+        self.values: Values | None = None
 
     def plans(
         self,
@@ -80,33 +92,66 @@ class Curriculum:
 
         Call it inside a step of the record: messages are keyed by it.
         """
-        n_scenes = len(next(iter(scenes.values())))
-        every_fact = facts(library.vocabulary, scenes)
-        known_gaps = list(gaps)
         plans: list[Plan] = []
-        for i in range(n_scenes):
-            name = f"r{round_}-s{i}"
-            scene = self._scene(name, {g: a[i] for g, a in scenes.items()}, every_fact[i])
-            for attempt in range(self.attempts):
-                plan = self._plan(f"{name}-a{attempt}", scene, library, cards, history, known_gaps)
-                plans.append(plan)
-                if not plan.gaps:
-                    break
-                known_gaps.append(plan.proposal.task)
-            else:
-                plans.append(self._practise(f"{name}-practise", cards))
+        for i, (name, scene, remark) in enumerate(self.scenes(round_, scenes, library.vocabulary)):
+            text = f"The scene: {', '.join(scene.objects)}. True now: {', '.join(scene.facts) or 'nothing of note'}.{remark}"
+            self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
+            here = {g: a[i : i + 1] for g, a in scenes.items()}
+            plans += self._plans_of_scene(name, scene, library, cards, history, gaps, here)
         return plans
 
-    def _scene(self, name: str, observations: Observations, facts_: tuple[str, ...]) -> Scene:
-        images, remark = (), ""
-        try:
-            images = self.pictures(name, observations) if self.pictures else ()
-        except LudusError as error:
-            remark = f" (no picture: {error})"
-        scene = Scene(self.spec.objects, facts_, images)
-        text = f"The scene: {', '.join(self.spec.objects)}. True now: {', '.join(facts_) or 'nothing of note'}.{remark}"
-        self.room.post("curriculum", "experimenter", "scene", text, images, asdict(scene))
-        return scene
+    def ahead(
+        self,
+        round_: int,
+        scenes: Observations,
+        library: SkillLibrary,
+        cards: Sequence[SkillCard],
+        history: Sequence[Attempt] = (),
+        gaps: Sequence[str] = (),
+    ) -> Ahead:
+        """Asks in the background what `plans` with the same arguments will ask, all scenes at the same time, and says
+        nothing in the room. Only of use where answers are kept, see `Ledger`."""
+        silent = Curriculum(self.experimenter, Silence(), self.spec, self.seed, None, self.attempts)
+
+        def one(place: tuple[str, Scene, str]) -> None:
+            silent._plans_of_scene(place[0], place[1], library, cards, history, gaps)
+
+        return Ahead(one, self.scenes(round_, scenes, library.vocabulary))
+
+    def scenes(self, round_: int, scenes: Observations, vocabulary: Vocabulary) -> list[tuple[str, Scene, str]]:
+        """`(name, scene, remark)` of each scene, with its picture where one can be made; else the remark says why not."""
+        found = []
+        for i, facts_ in enumerate(facts(vocabulary, scenes)):
+            name, images, remark = f"r{round_}-s{i}", (), ""
+            try:
+                images = self.pictures(name, {g: a[i] for g, a in scenes.items()}) if self.pictures else ()
+            except LudusError as error:
+                remark = f" (no picture: {error})"
+            found.append((name, Scene(self.spec.objects, facts_, images), remark))
+        return found
+
+    def _plans_of_scene(
+        self,
+        name: str,
+        scene: Scene,
+        library: SkillLibrary,
+        cards: Sequence[SkillCard],
+        history: Sequence[Attempt],
+        gaps: Sequence[str],
+        here: Observations | None = None,
+    ) -> list[Plan]:
+        known_gaps, plans = list(gaps), []
+        for attempt in range(self.attempts):
+            try:
+                plan = self._plan(f"{name}-a{attempt}", scene, library, cards, history, known_gaps, here)
+            except NoAnswer as error:
+                self.room.post("curriculum", "all", "note", f"{error}.")
+                continue
+            plans.append(plan)
+            if not plan.gaps:
+                return plans
+            known_gaps.append(plan.proposal.task)
+        return [*plans, self._practise(f"{name}-practise", cards)]
 
     def _plan(
         self,
@@ -116,6 +161,7 @@ class Curriculum:
         cards: Sequence[SkillCard],
         history: Sequence[Attempt],
         gaps: Sequence[str],
+        here: Observations | None,
     ) -> Plan:
         ask, skills, max_steps = self.experimenter, tuple(cards), self.max_steps
         question = ProposeQuestion(f"{name}/propose", scene, skills, tuple(history), tuple(gaps), max_steps)
@@ -134,10 +180,12 @@ class Curriculum:
             )
         text = "; ".join(f"{k + 1}. {step}" for k, step in enumerate(steps))
         self.room.post("experimenter", "curriculum", "steps", text, payload={"plan": name, "steps": list(steps)})
-        retrievals = tuple(
-            self._checked(ask.retrieve(RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills)), library)
+        retrievals = [
+            self._retrieve(RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills), library)
             for k, step in enumerate(steps)
-        )
+        ]
+        retrievals[0] = self._grounded(retrievals[0], library, here, name)
+        retrievals = tuple(dataclasses.replace(r, options=()) for r in retrievals)
         plan = Plan(name, proposal, tuple(steps), retrievals)
         if plan.gaps:
             missing = "; ".join(r.missing or r.step for r in plan.gaps)
@@ -158,14 +206,43 @@ class Curriculum:
         skill = min(cards, key=lambda c: (c.competence, draw.random()))
         proposal = Proposal(skill.caption, "no proposal could be executed", round(skill.competence, 3), skill.success)
         plan = Plan(name, proposal, (skill.caption,), (Retrieval(skill.caption, skill.caption),))
-        text = f"After {self.attempts} proposals with gaps: practise {skill.caption!r}, the weakest skill."
+        text = (
+            f"After {self.attempts} proposals that cannot be executed: practise {skill.caption!r}, the weakest skill."
+        )
         self.room.post("curriculum", "embodiment", "plan", text, payload=asdict(plan))
         return plan
 
-    def _checked(self, retrieval: Retrieval, library: SkillLibrary) -> Retrieval:
+    def _retrieve(self, question: RetrieveQuestion, library: SkillLibrary) -> Retrieval:
+        try:
+            retrieval = self.experimenter.retrieve(question)
+        except NoAnswer:
+            return Retrieval(question.step, None, question.step)
         if retrieval.caption is not None and retrieval.caption not in library:
             raise unknown("skill retrieved", retrieval.caption, library.captions)
         return retrieval
+
+    def _grounded(self, retrieval: Retrieval, known: SkillLibrary, here: Observations | None, name: str) -> Retrieval:
+        """Of the skills considered for a first step, the one that is both likely meant and possible now."""
+        options = [(c, p) for c, p in retrieval.options if c in known]
+        if not (self.affordance and self.values and here is not None and retrieval.caption and len(options) > 1):
+            return retrieval
+        captions = [c for c, _ in options]
+        values = np.maximum(self.values(here, captions)[0], 0.0)
+        scores = np.array([p for _, p in options]) * values**self.affordance
+        chosen = captions[int(np.argmax(scores))]
+        rows = [
+            f"{c!r}: {p:.2f} x {v:.3f}^{self.affordance:g} = {s:.3f}"
+            for (c, p), v, s in zip(options, values, scores, strict=True)
+        ]
+        text = f"What is possible now, of {retrieval.step!r}: {'; '.join(rows)}. Taken: {chosen!r}."
+        payload = {
+            "plan": name,
+            "model": dict(options),
+            "values": dict(zip(captions, values.tolist(), strict=True)),
+            "taken": chosen,
+        }
+        self.room.post("curriculum", "all", "affordance", text, payload=payload)
+        return dataclasses.replace(retrieval, caption=chosen, missing=None)
 
     @property
     def max_steps(self) -> int:

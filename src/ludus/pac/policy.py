@@ -55,3 +55,16 @@ class Policy:
             chosen = np.minimum((cdf <= uniform[..., None]).sum(-1), len(self._centres) - 1)
             self._step += 1
         return self._centres[chosen]
+
+    @torch.inference_mode()
+    def values(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        """The critic's value of each caption in each scene, `[E, len(captions)]` in [0, 1]: discounted reward to come, times
+        1 - gamma, if the likeliest action is taken now (SayCan's affordance, arXiv 2204.01691)."""
+        packed, n = self._features.pack(observations), len(captions)
+        words, mentioned = map(torch.from_numpy, self._reader.table(captions))
+        scenes = len(packed)
+        task, objects = self._features(packed.repeat_interleave(n, 0), mentioned.repeat(scenes, 1))
+        z, about = self._network.encode(task, objects, words.repeat(scenes, 1))
+        action = torch.from_numpy(self._centres)[self._network.policy(z, about).argmax(-1)]
+        q = self._network.value(z, about, action[:, None])[:, 0].softmax(-1)
+        return (q @ torch.linspace(0, 1, q.shape[-1])).reshape(scenes, n).numpy()

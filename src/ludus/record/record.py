@@ -321,6 +321,18 @@ class Record:
                 connection, tables.messages, [_message_row(m, step.name if step else None) for m in messages]
             )
 
+    def add_call(self, row: Mapping[str, Any]) -> None:
+        """Write down a call to a model, see `tables.calls`, now: it is paid for, whatever becomes of the step."""
+        with self._full_disk_explained(), self._engine.begin() as connection:
+            tables.calls.create(connection, checkfirst=True)  # a run that was begun before there was such a table
+            database.insert(connection, tables.calls, [dict(row)])
+
+    def calls(self) -> list[dict[str, Any]]:
+        """All calls to models in order, as rows of `tables.calls`."""
+        with self._reading() as connection:
+            there = sa.inspect(connection).has_table(tables.calls.name)
+        return self.rows(tables.calls) if there else []
+
     def add_messages(self, messages: Iterable[Message]) -> None:
         """Put messages into the room together with the open step."""
         step = self.open_step
@@ -451,7 +463,10 @@ class Record:
         content: dict[str, Any] = {}
         for table in tables.metadata.sorted_tables:
             hidden = tables.WALL_CLOCK.get(table.name, set()) | {"number"}
-            rows = [{k: v for k, v in r.items() if k not in hidden} for r in self._rows(table)]
+            found = self._rows(table)
+            if table is tables.calls:  # asked at the same time, they come in any order; which of them failed is chance
+                found = sorted((r for r in found if not r["attempt"]), key=lambda r: (r["key"], r["sample"]))
+            rows = [{k: v for k, v in r.items() if k not in hidden} for r in found]
             if table is tables.metrics:
                 rows = [r for r in rows if not r["name"].startswith("time/")]
             content[table.name] = rows

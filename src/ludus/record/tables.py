@@ -164,5 +164,33 @@ verdicts = _table(
     _text("why"),
 )
 
-WALL_CLOCK = {"run": {"command", "versions", "created"}, "steps": {"started", "seconds"}, "messages": {"at"}}
+calls = _table(
+    "calls",
+    ("key", "sample", "attempt", "request"),
+    _key("key"),  # of the question: 'r1-s0-a0/propose'
+    _integer("sample"),
+    _integer("attempt"),  # 0 for the one that was answered or given up; failures before a stop: 1, 2, ...
+    _text("role"),
+    _text("prompt"),  # its name and version: 'propose 1'
+    _key("request"),  # hash of everything that was sent but the pictures
+    _json("images"),  # hashes of the pictures
+    _text("model"),
+    Column("answer", JSON, nullable=True),  # None where there was none
+    Column("error", Text, nullable=True),
+    _bool("replayed"),  # taken from the recording of another run
+    _integer("turns"),  # requests that were answered: 1, and one more per repair
+    _integer("tokens_in"),
+    _integer("tokens_out"),
+    _float("usd"),  # NULL: unknown, which is not nothing
+    _integer("retries"),
+    _float("seconds"),
+    _float("at"),
+)
+
+WALL_CLOCK = {
+    "run": {"command", "versions", "created"},
+    "steps": {"started", "seconds"},
+    "messages": {"at"},
+    "calls": {"retries", "seconds", "at"},
+}
 """What `Record.content` leaves out, besides metrics whose name starts with `time/` and the `number` of every row."""

@@ -1,0 +1,71 @@
+"""One examinee before one bank: which questions it gets, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ludus.experiment.exam.bank import Bank, CurveItem, SceneItem
+from ludus.experiment.exam.draw import curve_picture
+from ludus.experiment.exam.marks import Asking
+from ludus.experiment.exam.stage import Stages
+from ludus.experimenter.roles import Experimenter, Scene
+from ludus.seeding import rng
+from ludus.skills.predicates import Vocabulary
+from ludus.types import LudusError
+
+Item = TypeVar("Item")
+
+
+@dataclass
+class Sitting:
+    """One examinee before one bank. `folder`: where the pictures go, None for questions without."""
+
+    bank: Bank
+    make: Callable[[Vocabulary], Experimenter]
+    stages: Stages
+    seed: int = 0
+    limit: int | None = None
+    folder: Path | None = None
+    begin: Callable[[str, int], Callable[[], None]] = lambda part, n: lambda: None
+    """Told the part and its number of questions; returns what is called before each."""
+    _made: dict[int, Experimenter] = field(default_factory=dict)
+
+    def who(self, n_blocks: int) -> Experimenter:
+        """The examinee, over the words of a table with so many blocks."""
+        if n_blocks not in self._made:
+            self._made[n_blocks] = self.make(self.stages[n_blocks].vocabulary)
+        return self._made[n_blocks]
+
+    def chosen(self, part: str, items: Sequence[Item]) -> list[tuple[int, Item]]:
+        """The questions to be asked, with their places in the bank: all, or `limit` drawn by the seed alone."""
+        if not items:
+            raise LudusError(f"the bank has no question for {part!r}; see benchmarks/exam_bank.py")
+        n = len(items) if self.limit is None else min(self.limit, len(items))
+        drawn = rng(self.seed, "exam", part).permutation(len(items))[:n]
+        return [(int(i), items[i]) for i in sorted(drawn)]
+
+    def asking(self, part: str, n: int, role: Callable[[Experimenter, Any], Any]) -> Callable[[int, Any], Any]:
+        """`(number of blocks, question) -> (answer, error)`; see `Asking`."""
+        asks = Asking(self.begin(part, n))
+        return lambda n_blocks, question: asks(partial(role, self.who(n_blocks)), question)
+
+    def scene(self, item: SceneItem) -> Scene:
+        """As an experimenter sees it."""
+        images = self._save(f"scene-{item.id}.jpg", lambda: item.picture)
+        return Scene(self.stages[item.n_blocks].vocabulary.objects, item.facts, images)
+
+    def plot(self, i: int, item: CurveItem) -> tuple[str, ...]:
+        """The path of the drawn curve."""
+        return self._save(f"curve-{i:03d}.png", lambda: curve_picture(item.curve, item.smooth, item.zoom))
+
+    def _save(self, name: str, draw: Callable[[], bytes]) -> tuple[str, ...]:
+        if self.folder is None:
+            return ()
+        path = self.folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(draw())
+        return (f"images/{name}",)

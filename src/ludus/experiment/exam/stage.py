@@ -1,0 +1,131 @@
+"""Where answers are carried out: the real blocks world and its scripted teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ludus.experimenter.planner import Planner
+from ludus.experimenter.roles import DecomposeQuestion, RetrieveQuestion, Scene, SkillCard
+from ludus.lab.embodiment import Embodiment, Job
+from ludus.seeding import child
+from ludus.skills.expression import Expression, parse
+from ludus.types import Episode, LudusError, Observations, Plan, Proposal
+from ludus.worlds.blocks.skills import extra_skills
+from ludus.worlds.blocks.teacher import Teacher
+from ludus.worlds.blocks.world import BlocksWorld
+
+N_ENVS = 16
+
+
+@dataclass(frozen=True)
+class Try:
+    """One execution: these skills from the scene of this start and seed, by a teacher with this noise."""
+
+    captions: tuple[str, ...]
+    start: str
+    seed: int
+    noise: float = 0.0
+    number: int = 0
+    """Another number draws other noise."""
+
+
+class Stage:
+    """A table with `n_blocks` blocks, and every skill that the teacher knows. Threads: 0 takes every core."""
+
+    def __init__(self, n_blocks: int, n_envs: int = N_ENVS, threads: int = 0) -> None:
+        self.world = BlocksWorld(n_blocks, n_envs, threads)
+        self.library = self.world.library().add(*extra_skills(self.world.spec.objects))
+        self.vocabulary = self.world.vocabulary
+        self.max_steps = self.world.spec.episode_steps // self.world.spec.skill_steps
+        self._embodiment = Embodiment(self.world, self.library)
+        self._planner = Planner(self.vocabulary, 0)
+
+    def look(self, scenes: Sequence[tuple[str, int]]) -> Observations:
+        """The scenes of `(start, seed)`: `[n, size]` per group."""
+        seen: list[Observations] = []
+        n_envs = self.world.n_envs
+        for first in range(0, len(scenes), n_envs):
+            part = list(scenes[first : first + n_envs])
+            padded = part + part[-1:] * (n_envs - len(part))
+            observations = self.world.reset([seed for _, seed in padded], [start for start, _ in padded])
+            seen.append({g: a[: len(part)].copy() for g, a in observations.items()})
+        return {g: np.concatenate([s[g] for s in seen]) for g in seen[0]}
+
+    def run(self, tries: Sequence[Try]) -> list[Episode]:
+        """The episodes, in order. Skills that do not fit into an episode are left out.
+
+        Raises:
+            LudusError: a try without captions, or with an unknown one.
+        """
+        jobs = [Job(t.captions, t.seed, t.start, None, {"noise": t.noise, "number": t.number}) for t in tries]
+        return self._embodiment.collect(jobs, _Robot(Teacher(self.world.spec)), "exam")[0] if jobs else []
+
+    def plan(
+        self, scene: Scene, proposal: Proposal, cards: tuple[SkillCard, ...], steps: Sequence[str] | None = None
+    ) -> Plan:
+        """The built-in planner's steps, or the given ones, and their skills by the built-in matcher."""
+        if steps is None:
+            steps = self._planner.decompose(DecomposeQuestion("exam", scene, proposal, cards, self.max_steps))
+        found = tuple(self._planner.retrieve(RetrieveQuestion("exam", step, scene, cards)) for step in steps)
+        return Plan("exam", proposal, tuple(steps), found)
+
+    def fits(self, plan: Plan) -> bool:
+        """Every step is a skill, and all of them fit into one episode."""
+        if plan.gaps or not plan.captions:
+            return False
+        return sum(self.library[c].steps for c in plan.captions) <= self.world.spec.episode_steps
+
+    def condition(self, text: str | None) -> Expression | None:
+        """The expression, where it is a condition of the language."""
+        try:
+            goal = parse(text, self.vocabulary) if text else None
+        except LudusError:
+            return None
+        return goal if goal is not None and goal.type == "bool" else None
+
+    def close(self) -> None:
+        """Free the simulators."""
+        self.world.close()
+
+
+class Stages:
+    """One stage per number of blocks, made when first needed."""
+
+    def __init__(self, n_envs: int = N_ENVS, threads: int = 0) -> None:
+        self._n_envs, self._threads = n_envs, threads
+        self._stages: dict[int, Stage] = {}
+
+    def __getitem__(self, n_blocks: int) -> Stage:
+        if n_blocks not in self._stages:
+            self._stages[n_blocks] = Stage(n_blocks, self._n_envs, self._threads)
+        return self._stages[n_blocks]
+
+    def close(self) -> None:
+        """Free the simulators."""
+        for stage in self._stages.values():
+            stage.close()
+        self._stages.clear()
+
+
+def at_end(goal: Expression, episode: Episode) -> bool:
+    """Whether the goal holds at the last observation."""
+    return bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))
+
+
+class _Robot:
+    """The teacher, with the noise that a job's `info` says."""
+
+    name = "teacher"
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        seeds = [child(j.seed, "exam", j.info["number"]) for j in jobs]
+        self._teacher.begin(seeds, np.array([j.info["noise"] for j in jobs]))
+
+    def act(self, observations: Mapping[str, np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        return self._teacher.act(dict(observations), captions)

@@ -1,0 +1,219 @@
+"""Every call to a model goes through here: written down, counted, limited, and answered from a recording where there is
+one. What was answered once is never asked again, so a step that a crash cut short costs nothing when it is redone.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from ludus.config import BudgetConfig
+from ludus.experimenter.roles import NoAnswer
+from ludus.types import LudusError
+
+PATIENCE = 20
+"""Questions in a row without a usable answer after which a run stops."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call to be made. `key` and `sample` name it within the run."""
+
+    key: str
+    sample: int
+    role: str
+    prompt: str
+    """Name and version of the prompt, 'propose 1'."""
+    request: str
+    """Hash of all that is sent but the pictures."""
+    images: tuple[str, ...]
+    """Hashes of the pictures."""
+    model: str
+    tokens: int = 0
+    """About how many it will use, in and out; for the budget."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a call, and what it used. `answer` is None where there was no usable one; then `error` says why."""
+
+    answer: Mapping[str, Any] | None
+    error: str | None = None
+    turns: int = 1
+    tokens_in: int = 0
+    tokens_out: int = 0
+    usd: float | None = None
+    retries: int = 0
+
+
+class Calls(Protocol):
+    """Where calls are kept: a record."""
+
+    def add_call(self, row: Mapping[str, Any]) -> None: ...
+    def calls(self) -> list[dict[str, Any]]: ...
+
+
+class Nowhere:
+    """Keeps nothing."""
+
+    def add_call(self, row: Mapping[str, Any]) -> None: ...
+    def calls(self) -> list[dict[str, Any]]:
+        return []
+
+
+class CannotAsk(LudusError):
+    """The question did not reach anybody: no use in asking the next one."""
+
+
+class Failed(CannotAsk):
+    """A call that no retry helps. `reply` is what it used."""
+
+    def __init__(self, message: str, reply: Reply) -> None:
+        super().__init__(message)
+        self.reply = reply
+
+
+class Ledger:
+    """Thread-safe.
+
+    Args:
+        calls: where this run's calls are kept.
+        budget: its limits.
+        recording: calls of another run, which answer instead of a model.
+        strict: whether a question that is not in the recording is an error; else the model is asked.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        budget: BudgetConfig | None = None,
+        recording: Sequence[Mapping[str, Any]] = (),
+        strict: bool = False,
+    ) -> None:
+        self._calls, self._budget, self._strict = calls, budget or BudgetConfig(), strict
+        self._recorded = {(r["key"], r["sample"]): r for r in recording if r["attempt"] == 0}
+        self._known: dict[tuple[str, int], Mapping[str, Any]] = {}
+        self._attempts: dict[tuple[str, int], int] = {}
+        self._spent = {"calls": 0, "tokens": 0, "usd": 0.0, "minutes": 0.0}
+        self._reserved = {"calls": 0, "tokens": 0}
+        self._silent = 0
+        self._lock = threading.Lock()
+        for row in calls.calls():
+            self._count(row)
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """Calls, tokens, known USD and minutes of waiting so far; without what recordings answered."""
+        return dict(self._spent)
+
+    def check_price(self, model: str, known: bool) -> None:
+        """Raises: LudusError: money is limited, and nobody knows what the model costs."""
+        if self._budget.usd and not known:
+            raise LudusError(
+                f"budget.usd={self._budget.usd:g}, but the price of {model} is not known: set experimenter.price_in and "
+                "experimenter.price_out (USD per million tokens), or limit budget.tokens instead"
+            )
+
+    def ask(self, request: Request, send: Callable[[], Reply]) -> Mapping[str, Any]:
+        """The answer: this run's own, if it has been given; else the recording's; else what `send` gets.
+
+        Raises:
+            NoAnswer: the model gave none that can be used.
+            Failed: of `send`; written down first.
+            CannotAsk: the budget is used up; a recording that is stale or lacks this question; no usable answer
+                `PATIENCE` times in a row.
+        """
+        with self._lock:
+            row = self._known.get((request.key, request.sample))
+        if row is None or row["request"] != request.request:
+            recorded = self._replay(request)
+            row = self._keep(request, *recorded, replayed=True) if recorded else self._call(request, send)
+        if row["answer"] is None:
+            raise NoAnswer(f"no usable answer of {row['model']} to {request.key!r}: {row['error']}")
+        return row["answer"]
+
+    def _replay(self, request: Request) -> tuple[Reply, float] | None:
+        row = self._recorded.get((request.key, request.sample))
+        if row is not None and row["request"] == request.request:
+            fields = {k: row[k] for k in Reply.__dataclass_fields__}
+            return Reply(**fields), 0.0
+        if not self._strict:
+            return None
+        if row is None:
+            raise CannotAsk(
+                f"the recording has no answer to {request.key!r} (sample {request.sample}); replay it without "
+                "--strict to ask the model"
+            )
+        if row["prompt"] != request.prompt:
+            why = f"it was made with prompt {row['prompt']!r}, this is {request.prompt!r}"
+        elif row["model"] != request.model:
+            why = f"it was made with model {row['model']!r}, this is {request.model!r}"
+        else:
+            why = f"the text of prompt {request.prompt!r}, its settings or what is asked has changed"
+        raise CannotAsk(
+            f"the recording of {request.key!r} is stale: {why}; replay it without --strict to ask the model again"
+        )
+
+    def _call(self, request: Request, send: Callable[[], Reply]) -> Mapping[str, Any]:
+        self._reserve(request)
+        started = time.perf_counter()
+        try:
+            try:
+                reply = send()
+            except Failed as error:
+                self._keep(request, error.reply, time.perf_counter() - started, failed=True)
+                raise
+            return self._keep(request, reply, time.perf_counter() - started)
+        finally:
+            with self._lock:
+                self._reserved["calls"] -= 1
+                self._reserved["tokens"] -= request.tokens
+
+    def _reserve(self, request: Request) -> None:
+        b = self._budget
+        with self._lock:
+            if self._silent >= PATIENCE:
+                raise CannotAsk(
+                    f"{request.model} has given no usable answer {PATIENCE} times in a row; try another model or "
+                    "experimenter.structure, then `ludus resume`"
+                )
+            ahead = {k: self._spent[k] + self._reserved.get(k, 0) for k in self._spent}
+            asked = {"calls": 1, "tokens": request.tokens, "usd": 0, "minutes": 0}
+            for what, used in ahead.items():
+                limit = getattr(b, what)
+                if limit and (used + asked[what] > limit or used >= limit):
+                    raise CannotAsk(
+                        f"budget.{what}={limit:g} is used up: {used:g} so far, and {request.key!r} is to be asked; "
+                        f"everything is kept, go on with `ludus resume RUN budget.{what}=...`"
+                    )
+            self._reserved["calls"] += 1
+            self._reserved["tokens"] += request.tokens
+
+    def _keep(
+        self, request: Request, reply: Reply, seconds: float, replayed: bool = False, failed: bool = False
+    ) -> Mapping[str, Any]:
+        with self._lock:
+            place = request.key, request.sample
+            attempt = self._attempts.get(place, 0) + 1 if failed else 0
+            row = asdict(request) | asdict(reply) | {"attempt": attempt, "replayed": replayed, "seconds": seconds}
+            row |= {"images": list(request.images), "at": time.time()}
+            del row["tokens"]
+            self._calls.add_call(row)
+            self._count(row)
+            return row
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        place = row["key"], row["sample"]
+        if row["attempt"]:
+            self._attempts[place] = max(self._attempts.get(place, 0), row["attempt"])
+        else:
+            self._known[place] = row
+            self._silent = self._silent + 1 if row["answer"] is None else 0
+        if not row["replayed"]:
+            self._spent["calls"] += 1
+            self._spent["tokens"] += row["tokens_in"] + row["tokens_out"]
+            self._spent["usd"] += row["usd"] or 0.0
+            self._spent["minutes"] += row["seconds"] / 60

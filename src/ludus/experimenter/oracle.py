@@ -1,0 +1,31 @@
+"""Knows the truth, as far as there is one: for comparisons in which one role at a time is played as well as can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ludus.experimenter.planner import Planner
+from ludus.experimenter.roles import AnalyseQuestion, RetrieveQuestion
+from ludus.experimenter.setting import Setting
+from ludus.types import Retrieval, Verdict
+
+
+class Oracle(Planner):
+    """Proposes and decomposes by the logic of the words, which is exact. Retrieves and judges by the truth where the asker
+    has it (`Setting.truth`), otherwise as the planner does."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting.vocabulary, setting.seed)
+        self._truth = setting.truth
+
+    def retrieve(self, question: RetrieveQuestion) -> Retrieval:
+        if question.key not in self._truth:
+            return super().retrieve(question)
+        caption = self._truth[question.key]
+        return Retrieval(question.step, caption, None if caption else question.step)
+
+    def analyse(self, question: AnalyseQuestion) -> Verdict:
+        judgement: Any = self._truth.get(question.key)
+        if judgement is None:
+            return super().analyse(question)
+        return Verdict(question.curve.caption, judgement, 1.0, "this is how it went on")

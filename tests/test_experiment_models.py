@@ -1,0 +1,222 @@
+"""Whole runs with a model behind a socket: what is sent, what a fault leaves behind, what a recording is worth."""
+
+import contextlib
+import io
+import os
+import sys
+
+import pytest
+from model_server import Fault, ModelServer, sensible_answers
+
+from ludus import cli
+from ludus.config import ROLES
+from ludus.record import Record
+
+# one block: four skills, so a run takes a few seconds
+SMALL = [
+    *(
+        "world.n_blocks=1",
+        "world.n_envs=4",
+        "seed_data.episodes=4",
+        "experimenter.retries=2",
+        "experimenter.timeout_s=5",
+    ),
+    *("training.updates=4", "training.evaluate_every=4", "training.evaluation_episodes=1", "training.round_updates=2"),
+    *(
+        "experiment.rounds=2",
+        "experiment.episodes_per_round=4",
+        "experiment.plans_per_round=2",
+        "experiment.final_episodes=1",
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch):
+    for name in list(os.environ):
+        if name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+
+
+def ludus(*arguments, code=0):
+    printed, argv, found = io.StringIO(), sys.argv, 0
+    sys.argv = ["ludus", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            cli.main()
+    except SystemExit as end:
+        found = end.code or 0
+    finally:
+        sys.argv = argv
+    output = " ".join(printed.getvalue().split())
+    assert found == code, output
+    return output
+
+
+def run(directory, server, *more, code=0):
+    return ludus("run", *SMALL, *more, "--preset", "tiny", "--experimenter", server.url, "--dir", directory, code=code)
+
+
+def content(directory, *without):
+    """All that two equal runs have in common; addresses of servers differ from test to test."""
+    with Record.open(directory, write=False) as record:
+        found = record.content()
+    del found["run"]
+    for row in found["calls"]:
+        del row["model"], row["request"]
+    return {k: v for k, v in found.items() if k not in without}
+
+
+def answer(request):
+    """Tries skills, so that the robots have something to do."""
+    said = sensible_answers(request)
+    if "task" in said:
+        said |= {"task": "reach the red block", "why": "it is there"}
+    if "steps" in said:
+        said |= {"steps": ["go to red"]}
+    if "caption" in said:
+        said |= {"caption": "reach red", "missing": None}
+    return said
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("models") / "run"
+    with ModelServer(answer) as server:
+        run(directory, server)
+    return directory, server
+
+
+def test_a_model_plays_all_roles_and_sees_pictures(finished):
+    directory, server = finished
+    with Record.open(directory, write=False) as record:
+        calls, plans = record.calls(), record.plans()
+        curves = {p.read_bytes() for p in record.path("images").glob("*curve*.png")}
+    assert {c["role"] for c in calls} == set(ROLES) and len(calls) == len(server.requests)
+    assert [p.captions for _, p in plans] == [("reach red",)] * 4 and plans[0][1].proposal.why == "it is there"
+    assert all(c["tokens_in"] > 0 and c["usd"] is None and not c["replayed"] for c in calls)
+    sent = {image for r in server.requests if "learning curve" in r.text for image in r.images}
+    assert curves <= sent and len(curves) > 4  # bit for bit, besides the examples' pictures
+
+
+@pytest.mark.render
+def test_scenes_are_sent_as_pictures(tmp_path):
+    with ModelServer(answer) as server:
+        run(tmp_path / "run", server)
+    with Record.open(tmp_path / "run", write=False) as record:
+        scenes = {record.path(i).read_bytes() for m in record.messages("scene") for i in m.images}
+    sent = {image for r in server.requests if "Which task" in r.text or "curriculum" in r.text for image in r.images}
+    assert len(scenes) == 4 and scenes <= sent
+
+
+def test_a_strict_replay_asks_nothing_and_is_the_same(finished, tmp_path):
+    directory, server = finished
+    ludus(
+        "run",
+        "--preset",
+        "tiny",
+        *SMALL,
+        "--experimenter",
+        server.url,
+        "--replay",
+        directory,
+        "--strict",
+        "--dir",
+        tmp_path / "again",
+    )  # fmt: skip  the server is gone
+    again = content(tmp_path / "again")
+    assert [c["replayed"] for c in again["calls"]] == [True] * len(server.requests)
+    first = content(directory)
+    assert again["steps"].pop(0)["name"] == "replay"
+    for row in (*first["calls"], *again["calls"]):
+        del row["replayed"]
+    assert again == first
+
+
+def test_a_changed_prompt_makes_a_recording_stale(finished, tmp_path, monkeypatch):
+    directory, server = finished
+    from dataclasses import replace
+
+    from ludus.experimenter import prompts
+
+    load = prompts.load
+    newer = {"decompose": replace(load("decompose"), version=99)}
+    monkeypatch.setattr(prompts, "load", lambda name: newer.get(name) or load(name))
+    output = ludus("run", "--preset", "tiny", *SMALL, "--experimenter", server.url, "--replay", directory, "--strict",
+                   "--dir", tmp_path / "again", code=2)  # fmt: skip
+    assert "r1-s0-a0/decompose' is stale: it was made with prompt 'decompose 1', this is 'decompose 99'" in output
+    with Record.open(tmp_path / "again", write=False) as record:
+        assert all(c["replayed"] for c in record.calls())
+
+
+@pytest.mark.parametrize(
+    ("faults", "says"),
+    [
+        ([Fault.status(401)], "OPENAI_API_KEY is missing, wrong or expired"),
+        ([Fault.status(404)], "no such model there"),
+        ([Fault.status(400, code="context_length_exceeded")], "too long for it; lower experimenter.exemplars"),
+        ([Fault.status(429, code="insufficient_quota")], "quota or credit is used up"),
+        ([Fault.status(500)], "kept failing, 3 times"),
+        ([Fault.drop()], "see that the server is up"),
+    ],
+)
+def test_what_stops_a_run_loses_nothing(finished, tmp_path, faults, says):
+    """The fault comes in the second round's planning, when there are episodes, messages and calls to lose."""
+    with ModelServer(answer) as server:
+        server.faults.extend([Fault.nothing()] * 12 + faults * 30)
+        output = run(tmp_path / "run", server, code=2)
+        assert says in output
+        before = content(tmp_path / "run")
+        assert before["episodes"] and before["messages"]
+        server.faults.clear()
+        ludus("resume", tmp_path / "run")
+    with Record.open(tmp_path / "run", write=False) as record:
+        answered = [c for c in record.calls() if not c["attempt"]]
+        failed = [c for c in record.calls() if c["attempt"]]
+    assert len(answered) == len(finished[1].requests)  # nothing was asked twice
+    assert failed and all(c["error"] and not c["tokens_out"] for c in failed)
+    assert content(tmp_path / "run") == content(finished[0])
+
+
+def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path):
+    n = len(finished[1].requests)
+    with ModelServer(answer) as server:
+        output = run(tmp_path / "run", server, f"budget.calls={n - 6}", code=2)
+        assert f"budget.calls={n - 6} is used up" in output and len(server.requests) == n - 6
+        assert "is used up" in ludus("resume", tmp_path / "run", code=2) and len(server.requests) == n - 6
+        assert "would make another run" in ludus("resume", tmp_path / "run", "training.updates=9", code=2)
+        ludus("resume", tmp_path / "run", "budget.calls=1000")
+        assert len(server.requests) == n
+    assert content(tmp_path / "run") == content(finished[0])
+    assert "price of" in run(tmp_path / "dear", server, "budget.usd=1", code=2)
+    assert not (tmp_path / "dear").exists()
+
+
+def test_nonsense_breaks_nothing(tmp_path):
+    tiny_vlm = pytest.importorskip("tiny_vlm")
+    model = tiny_vlm.TinyVLM(seed=3)
+    with ModelServer(model.answer) as server:
+        run(tmp_path / "run", server)
+    with Record.open(tmp_path / "run", write=False) as record:
+        assert record.done("measure/after") and len(record.content()["episodes"]) == 4 + 2 * 4
+        assert all(c["answer"] is not None for c in record.calls())
+
+
+def test_how_slow_a_model_is_changes_nothing(finished, tmp_path):
+    with ModelServer(answer, latency=0.4) as server:
+        run(tmp_path / "run", server)
+    assert content(tmp_path / "run") == content(finished[0])
+
+
+def test_a_person_at_the_terminal(tmp_path, monkeypatch):
+    arguments = ("run", *SMALL, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "run")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("converged\n" * 4 + "touch red\n0.7\nreach it\nreach red\n"))
+    assert "nobody answers at the terminal" in ludus(*arguments, code=2)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n" * 1000))  # can't tell, can't tell, ...
+    ludus("resume", tmp_path / "run")
+    with Record.open(tmp_path / "run", write=False) as record:
+        plans = [p for _, p in record.plans()]
+        asked = [m for m in record.messages("question") if m.addressee == "human"]
+    assert plans[0].proposal.task == "touch red" and plans[0].captions == ("reach red",)
+    assert all(p.proposal.why == "no proposal could be executed" for p in plans[1:]) and len(plans) == 4
+    assert len(asked) > 8
