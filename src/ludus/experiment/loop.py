@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.experiment.build import Parts, build
-from ludus.experiment.report import write_report
+from ludus.experiment.report import price, write_report
 from ludus.experimenter.roles import Attempt, SkillCard
 from ludus.lab.actors import SeedActor, seed_jobs
 from ludus.lab.ahead import Ahead
@@ -394,10 +394,8 @@ def print_status(record: Record, console: Console) -> None:
     for part, (n, seconds) in parts.items():
         console.print(f"  {part:24} {n:4} steps {seconds:8.1f} s", highlight=False)
     if calls := record.calls():
-        tokens, usd = sum(c["tokens_in"] + c["tokens_out"] for c in calls), sum(c["usd"] or 0 for c in calls)
-        unknown = sum(c["usd"] is None for c in calls)
-        price = f"{usd:.4f} USD" + (f" and {unknown} calls of unknown price" if unknown else "")
-        console.print(f"  {len(calls)} calls to models, {tokens:,} tokens, {price}", highlight=False)
+        tokens = sum(c["tokens_in"] + c["tokens_out"] for c in calls)
+        console.print(f"  {len(calls)} calls to models, {tokens:,} tokens; USD: {price(calls)}", highlight=False)
     for posted in record.posted()[-5:]:
         console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
     if record.done("measure/after") or record.done("end"):

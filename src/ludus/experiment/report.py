@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from ludus.config import ROLES, Config
 from ludus.data.store import EpisodeStore
@@ -142,6 +143,14 @@ def _tasks(record: Record) -> str:
     return f"<h2>Tasks proposed, plans, outcomes</h2><section><table><tr>{heads}{''.join(rows)}</table></section>"
 
 
+def price(calls: Sequence[Mapping[str, Any]]) -> str:
+    """What calls cost, in USD: what is not known is not nothing."""
+    known = [c["usd"] for c in calls if c["usd"] is not None and not c["replayed"]]
+    unknown = sum(c["usd"] is None and not c["replayed"] for c in calls)
+    parts = [f"{sum(known):.4f}"] if known or not unknown else []
+    return " and ".join(parts + ([f"{unknown} calls of unknown price"] if unknown else []))
+
+
 def _calls(record: Record) -> str:
     """What was asked of models and people, and what it used."""
     calls = record.calls()
@@ -152,9 +161,6 @@ def _calls(record: Record) -> str:
         of = [c for c in calls if role in (None, c["role"])]
         if not of:
             continue
-        known = [c["usd"] for c in of if c["usd"] is not None]
-        unknown = sum(c["usd"] is None and not c["replayed"] for c in of)
-        usd = f"{sum(known):.4f}" + (f" and {unknown} calls of unknown price" if unknown else "")
         cells = (
             role or "all",
             len(of),
@@ -164,7 +170,7 @@ def _calls(record: Record) -> str:
             sum(c["retries"] for c in of),
             f"{sum(c['tokens_in'] for c in of):,}",
             f"{sum(c['tokens_out'] for c in of):,}",
-            usd,
+            price(of),
             f"{sum(c['seconds'] for c in of):.1f}",
         )
         rows.append("<tr>" + "".join(f"<td>{escape(str(c))}" for c in cells))
