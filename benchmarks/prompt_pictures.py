@@ -1,7 +1,7 @@
 """Makes the pictures of the prompts' worked examples: `python benchmarks/prompt_pictures.py GOOD HARD`.
 
 Scenes are rendered here. Curves are those of two trainings with a dozen points or more (`training.evaluate_every`): GOOD on
-mixed data, HARD on data so poor that stacking is not learned.
+mixed data, HARD on random actions, from which stacking is not learned.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ludus.types import Curve
 from ludus.worlds.blocks.world import BlocksWorld
 
 EXAMPLES = FOLDER / "examples"
-CURVES = {"converged": (0, "lift X", 1.0), "learning": (0, "stack X on Y", 0.35), "stuck": (1, "stack X on Y", 0.6)}
+CURVES = {"converged": (0, "lift X", 1.0), "learning": (0, "stack X on Y", 0.35), "stuck": (1, "stack X on Y", 1.0)}
 """Picture -> which of the runs, family of skills, and how much of its curve is shown."""
 
 
