@@ -19,7 +19,7 @@ SMALL = [
         "world.n_envs=4",
         "seed_data.episodes=4",
         "experimenter.retries=2",
-        "experimenter.timeout_s=5",
+        "experimenter.timeout_s=60",
     ),
     *("training.updates=4", "training.evaluate_every=4", "training.evaluation_episodes=1", "training.round_updates=2"),
     *(

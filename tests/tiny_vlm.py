@@ -87,6 +87,7 @@ class TinyVLM:
     """See the module's docstring. The same seed and request, the same answer; a request's own `seed` changes it."""
 
     def __init__(self, seed: int) -> None:
+        torch.set_num_threads(1)  # beside other tests, more only wait for each other
         self.seed = seed
         self.tokenizer = build_tokenizer()
         self.n_tokens = self.tokenizer.get_vocab_size()
