@@ -58,7 +58,7 @@ def server(monkeypatch):
 
 def asked(server, words, calls=None, budget=None, **settings):
     """An experimenter whose roles are all played by the server's model."""
-    config = ExperimenterConfig(*[server.url] * 4, **({"retries": 2, "timeout_s": 2} | settings))
+    config = ExperimenterConfig(*[server.url] * 4, **({"retries": 2, "timeout_s": 100} | settings))
     ledger = Ledger(Calls() if calls is None else calls, budget)
     return assemble(config, words, 0, ledger, lambda path: PICTURE)
 
@@ -169,7 +169,8 @@ def test_a_refusal_is_no_answer(server, words):
 def test_what_passes_is_tried_again(server, words, fault):
     calls = Calls()
     server.faults.append(fault)
-    assert asked(server, words, calls).retrieve(RETRIEVE).caption == "reach red"
+    waits = {"timeout_s": 2} if fault in (Fault.slow(30, drip=True), Fault.hang(30)) else {}
+    assert asked(server, words, calls, **waits).retrieve(RETRIEVE).caption == "reach red"
     assert len(server.requests) == 2
     (row,) = calls.rows
     assert (row["retries"], row["turns"], row["error"]) == (1, 1, None)

@@ -249,13 +249,11 @@ def test_an_answer_that_fails_is_not_silent():
 
 
 def test_nothing_outlives_the_server():
-    start = time.monotonic()
     with ModelServer(sensible_answers) as server:
-        server.faults.append(Fault.hang(60))
+        server.faults.append(Fault.hang(10_000))
         with pytest.raises(exceptions.ModelTimeoutError):
             ask(server, timeout=0.2)
         assert ask(server)
-    assert time.monotonic() - start < 10
     with pytest.raises(exceptions.ModelConnectionError):
         ask(server)
 
@@ -311,10 +309,8 @@ def answers(model, output=Plan, pictures=(), prompt="What is there?", settings=N
 
 @pytest.mark.parametrize("mode", MODES)
 def test_tiny_keeps_to_the_schema(model, mode):
-    start = time.monotonic()
     for k in range(5):
         assert answers(model, MODES[mode](Plan), [png()], f"Episode {k}").steps
-    assert (time.monotonic() - start) / 5 < 2  # s; a fifth of that on an idle machine
 
 
 def test_tiny_every_kind_of_schema(model):
