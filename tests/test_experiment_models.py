@@ -1,14 +1,13 @@
 """Whole runs with a model behind a socket: what is sent, what a fault leaves behind, what a recording is worth."""
 
-import contextlib
 import io
 import os
 import sys
 
 import pytest
+from command import ludus
 from model_server import Fault, ModelServer, sensible_answers
 
-from ludus import cli
 from ludus.config import ROLES
 from ludus.record import Record
 
@@ -36,21 +35,6 @@ def _no_keys(monkeypatch):
     for name in list(os.environ):
         if name.endswith("_API_KEY"):
             monkeypatch.delenv(name)
-
-
-def ludus(*arguments, code=0):
-    printed, argv, found = io.StringIO(), sys.argv, 0
-    sys.argv = ["ludus", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            cli.main()
-    except SystemExit as end:
-        found = end.code or 0
-    finally:
-        sys.argv = argv
-    output = " ".join(printed.getvalue().split())
-    assert found == code, output
-    return output
 
 
 def run(directory, server, *more, code=0):

@@ -1,7 +1,5 @@
 """Collect, train, measure: as a user would start them."""
 
-import contextlib
-import io
 import json
 import os
 import signal
@@ -11,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from command import ludus
 
-from ludus import cli
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import offline
@@ -22,22 +20,6 @@ from ludus.worlds.blocks.world import BlocksWorld
 
 TINY = ("--preset", "tiny", "world.n_envs=4")
 TRAIN = (*TINY, "training.updates=8", "training.evaluate_every=4", "training.evaluation_episodes=1")
-
-
-def ludus(*arguments, code=0):
-    """What the command prints, on one line; in this process, because importing torch takes longer than most commands."""
-    printed, argv, found = io.StringIO(), sys.argv, 0
-    sys.argv = ["ludus", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            cli.main()
-    except SystemExit as end:
-        found = end.code or 0
-    finally:
-        sys.argv = argv
-    output = " ".join(printed.getvalue().split())
-    assert found == code, output
-    return output
 
 
 @pytest.fixture(scope="module")
