@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ludus.experiment.pictures import draw_curve
+from ludus.experiment.figures import draw_curve
 from ludus.experimenter.prompts import FOLDER
 from ludus.lab.analysis import add_point, pool
 from ludus.record import Record

@@ -87,7 +87,7 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
         for changed in overrides:
             if not changed.startswith(FREE_TO_CHANGE):
                 raise LudusError(
-                    f"{changed} would make another run of it; on resuming only {', '.join(FREE_TO_CHANGE)} change"
+                    f"{changed} would make another run of it; only budget.* and experimenter.* may change on resuming"
                 )
         if offline.is_collection(record):
             raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")

@@ -37,7 +37,7 @@ def success_bars(stages: Mapping[str, Sequence[Tally]]) -> bytes:
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.0 + 0.9 / (1 + len(captions))), ncols=3, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def learning_curves(
@@ -73,7 +73,7 @@ def learning_curves(
     for judgement, (mark, colour) in {**VERDICT_MARK, "unclear": ("s", "#9aa5b1")}.items():
         grid.flat[0].plot([], [], mark, color=colour, label=judgement, markersize=5)
     figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def time_bar(seconds: Mapping[str, float]) -> bytes:
@@ -85,7 +85,7 @@ def time_bar(seconds: Mapping[str, float]) -> bytes:
     axes.set(xlabel="seconds")
     axes.margins(x=0.12)
     axes.invert_yaxis()
-    return _png(figure)
+    return png(figure)
 
 
 def film(frames: np.ndarray, captions: Sequence[str], frames_per_s: float = 10) -> bytes:
@@ -104,7 +104,29 @@ def film(frames: np.ndarray, captions: Sequence[str], frames_per_s: float = 10) 
     return buffer.getvalue()
 
 
-def _png(figure: Figure) -> bytes:
+def draw_curve(curve: Curve, smooth: bool = False, zoom: bool = False) -> bytes:
+    """A learning curve with 95 % Wilson intervals, as an analyst sees it.
+
+    Args:
+        smooth: the line is a running mean of three points (two at the ends); the points stay as they are.
+        zoom: the y axis ends at the data instead of at 0 and 1.
+    """
+    rates = np.array(curve.successes) / np.maximum(curve.n, 1)
+    bounds = np.array([wilson(s, n) for s, n in zip(curve.successes, curve.n, strict=True)]).reshape(-1, 2)
+    line = np.array([rates[max(0, i - 1) : i + 2].mean() for i in range(len(rates))]) if smooth else rates
+    figure = Figure(figsize=(4.2, 2.6), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(curve.updates, bounds[:, 0], bounds[:, 1], alpha=0.2, linewidth=0)
+    axes.plot(curve.updates, line, color="C0")
+    axes.plot(curve.updates, rates, "o", color="C0", markersize=4)
+    if not zoom:
+        axes.set_ylim(-0.03, 1.03)
+    axes.set(xlabel="updates", ylabel="success rate", title=curve.caption)
+    axes.grid(alpha=0.3)
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -125,15 +125,16 @@ class Loop:
     def _plan(self, n: int, seeds: Sequence[int]) -> list[Plan]:
         step, parts = f"round/{n}/plan", self.parts
         if not self.record.done(step):
-            known = self._known(n)
+            known, scenes = self._known(n), parts.embodiment.look(seeds)
             if self._ahead is None and parts.curriculum.experimenter.waits:
-                self._ahead = parts.curriculum.ahead(n, parts.embodiment.look(seeds), parts.library, *known)
+                self._ahead = parts.curriculum.ahead(n, scenes, parts.library, *known)
             with self.record.commit(step), self.doing(f"round {n}: planning", 1):
                 if self._ahead is not None:
                     self._ahead.wait()
                     self._ahead = None
-                parts.curriculum.values = self.learner.policy().values
-                plans = parts.curriculum.plans(n, parts.embodiment.look(seeds), parts.library, *known)
+                if parts.curriculum.affordance:
+                    parts.curriculum.values = self.learner.policy().values
+                plans = parts.curriculum.plans(n, scenes, parts.library, *known)
                 for plan in plans:
                     self.record.add_plan(n, plan)
                 candidates = parts.kind.extra_skills(parts.world.spec.objects)

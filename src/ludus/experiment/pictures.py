@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
-from ludus.lab.analysis import wilson
+from ludus.experiment.figures import draw_curve
 from ludus.record import Record
 from ludus.types import Curve, LudusError, Observations
 from ludus.worlds.base import World
@@ -41,18 +40,3 @@ class Pictures:
     def curve(self, name: str, curve: Curve) -> str:
         """The learning curve as an analyst sees it, see `draw_curve`."""
         return self._record.write_file(f"images/{name}.png", draw_curve(curve))
-
-
-def draw_curve(curve: Curve) -> bytes:
-    """PNG of a learning curve with 95 % Wilson intervals."""
-    rates = np.array(curve.successes) / np.maximum(curve.n, 1)
-    bounds = np.array([wilson(s, n) for s, n in zip(curve.successes, curve.n, strict=True)]).reshape(-1, 2)
-    figure = Figure(figsize=(4.2, 2.6), dpi=110, layout="constrained")
-    axes = figure.subplots()
-    axes.fill_between(curve.updates, bounds[:, 0], bounds[:, 1], alpha=0.2, linewidth=0)
-    axes.plot(curve.updates, rates, marker="o", markersize=4)
-    axes.set(ylim=(-0.03, 1.03), xlabel="updates", ylabel="success rate", title=curve.caption)
-    axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

@@ -27,8 +27,8 @@ from ludus.experimenter.roles import (
     SkillCard,
 )
 from ludus.experimenter.setting import Setting
-from ludus.skills import expression
-from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
+from ludus.skills.expression import condition
+from ludus.types import Judgement, Proposal, Retrieval, Verdict
 
 
 class VLM:
@@ -71,9 +71,9 @@ class VLM:
             raise NoAnswer(f"{self._model.name} could not tell what to propose for {question.key!r}")
         with self._lock:
             self._at_once[_plan(question.key)] = said
-        return Proposal(
-            _clean(said["task"]), _clean(said["why"]), said["success_probability"], self._goal(said["goal"])
-        )
+        known = condition(said["goal"], self._setting.vocabulary)  # one that is not in the language is left out
+        goal = said["goal"] if known else None
+        return Proposal(_clean(said["task"]), _clean(said["why"]), said["success_probability"], goal)
 
     def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
         """Raises: NoAnswer: it can't tell."""
@@ -185,14 +185,6 @@ class VLM:
     def _scene(self, scene: Scene) -> dict[str, str]:
         facts = "True now: " + (", ".join(scene.facts) or "nothing of note") + "." if self._config.facts else ""
         return {"objects": ", ".join(map(_quote, scene.objects)), "facts": facts}
-
-    def _goal(self, text: str | None) -> str | None:
-        """A goal is an offer: one that is not in the language is left out."""
-        try:
-            parsed = expression.parse(text, self._setting.vocabulary) if text else None
-        except LudusError:
-            return None
-        return text if parsed is not None and parsed.type == "bool" else None
 
     def _said(self, key: str, task: str | None = None) -> Mapping[str, Any] | None:
         with self._lock:

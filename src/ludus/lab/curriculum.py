@@ -23,7 +23,7 @@ from ludus.experimenter.roles import (
 from ludus.lab.ahead import Ahead
 from ludus.lab.room import Room, Silence
 from ludus.seeding import rng
-from ludus.skills.expression import Expression, parse, quote
+from ludus.skills.expression import condition, quote
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.predicates import Vocabulary
 from ludus.types import (
@@ -333,7 +333,7 @@ def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence
 
     asked: dict[str, int] = {}
     for plan in plans:
-        goal = _goal(plan, vocabulary) if plan.gaps else None
+        goal = condition(plan.proposal.goal, vocabulary) if plan.gaps else None
         for atom in goal.atoms() if goal is not None else ():
             able = [c for c, atoms in offers.items() if atom in atoms]
             if atom not in known and len(atom[1]) > 1 and able:
@@ -344,15 +344,6 @@ def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence
     return sorted(wanted, key=lambda s: (n_relations[s.caption], -asked[family(s.caption)]))
 
 
-def _goal(plan: Plan, vocabulary: Vocabulary) -> Expression | None:
-    """The goal, where it is a condition of the language: a proposer's goal is an offer, not a contract."""
-    try:
-        goal = parse(plan.proposal.goal, vocabulary) if plan.proposal.goal else None
-    except LudusError:
-        return None
-    return goal if goal is not None and goal.type == "bool" else None
-
-
 def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
-    goal = _goal(plan, vocabulary)
+    goal = condition(plan.proposal.goal, vocabulary)
     return None if goal is None else bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))

@@ -181,6 +181,8 @@ class Record:
         engine = database.connect(directory, url)
         try:
             database.check_version(directory, engine)
+            if write:
+                tables.metadata.create_all(engine)  # those that ludus had not when the run began
             return cls(directory, engine, lock)
         except BaseException:
             engine.dispose()
@@ -324,7 +326,6 @@ class Record:
     def add_call(self, row: Mapping[str, Any]) -> None:
         """Write down a call to a model, see `tables.calls`, now: it is paid for, whatever becomes of the step."""
         with self._full_disk_explained(), self._engine.begin() as connection:
-            tables.calls.create(connection, checkfirst=True)  # a run that was begun before there was such a table
             database.insert(connection, tables.calls, [dict(row)])
 
     def calls(self) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ import numpy as np
 from ludus.skills import predicates
 from ludus.skills.syntax import COMPARISONS, Node, canonical, error, quote, read
 from ludus.skills.vocabulary import Atom, Vocabulary
-from ludus.types import Observations, unknown
+from ludus.types import LudusError, Observations, unknown
 
 __all__ = ["VERSION", "Cache", "Expression", "canonical", "parse", "quote"]
 
@@ -101,6 +101,15 @@ class Expression:
     def _is_atom(self, n: Node) -> bool:
         word = self.vocabulary.predicates.get(n.name) if n.op == "call" else None
         return word is not None and word.result == "bool"
+
+
+def condition(text: str | None, vocabulary: Vocabulary) -> Expression | None:
+    """The expression, where there is one and it is a condition of the language: a proposer's goal is an offer."""
+    try:
+        parsed = parse(text, vocabulary) if text else None
+    except LudusError:
+        return None
+    return parsed if parsed is not None and parsed.type == "bool" else None
 
 
 def parse(text: str, vocabulary: Vocabulary) -> Expression:

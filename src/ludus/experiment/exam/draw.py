@@ -1,8 +1,7 @@
-"""Pictures of the exam: the curves that are asked about, and the scorecard's plots. PNG bytes from plain numbers."""
+"""The scorecard's plots. PNG bytes from plain numbers."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,32 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ludus.experiment.exam.marks import Confusion, Rate, Result, bins
-from ludus.lab.analysis import wilson
-from ludus.types import Curve
+from ludus.experiment.figures import png
 
 COLOURS = {"propose": "#d9a441", "decompose": "#7a5ea8", "retrieve": "#2e7d32", "analyse": "#1f6f8b"}
-
-
-def curve_picture(curve: Curve, smooth: bool, zoom: bool) -> bytes:
-    """A learning curve with 95 % Wilson intervals.
-
-    Args:
-        smooth: the line is a running mean of three points (two at the ends); the points stay as they are.
-        zoom: the y axis ends at the data instead of at 0 and 1.
-    """
-    rates = np.array(curve.successes) / np.maximum(curve.n, 1)
-    bounds = np.array([wilson(s, n) for s, n in zip(curve.successes, curve.n, strict=True)]).reshape(-1, 2)
-    line = np.array([rates[max(0, i - 1) : i + 2].mean() for i in range(len(rates))]) if smooth else rates
-    figure = Figure(figsize=(4.2, 2.6), dpi=110)
-    axes = figure.add_axes((0.14, 0.19, 0.82, 0.69))
-    axes.fill_between(curve.updates, bounds[:, 0], bounds[:, 1], alpha=0.2, linewidth=0)
-    axes.plot(curve.updates, line, color="C0")
-    axes.plot(curve.updates, rates, "o", color="C0", markersize=4)
-    if not zoom:
-        axes.set_ylim(-0.03, 1.03)
-    axes.set(xlabel="updates", ylabel="success rate", title=curve.caption)
-    axes.grid(alpha=0.3)
-    return _png(figure)
 
 
 def scorecard_picture(name: str, results: Sequence[Result]) -> bytes:
@@ -54,7 +30,7 @@ def scorecard_picture(name: str, results: Sequence[Result]) -> bytes:
     for axes, result in zip(below[1:], confusions, strict=True):
         assert result.confusion is not None
         _confusion(axes, result.part, result.confusion)
-    return _png(figure)
+    return png(figure)
 
 
 def _shown(result: Result) -> list[Rate]:
@@ -98,9 +74,3 @@ def _confusion(axes: Any, part: str, confusion: Confusion) -> None:
     axes.set_xticks(range(len(confusion.columns)), confusion.columns, fontsize=8)
     axes.set_yticks(range(len(confusion.rows)), confusion.rows, fontsize=8)
     axes.set_title(f"{part}: what is true (rows), what was answered", fontsize=9)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()

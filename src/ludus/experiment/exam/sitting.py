@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ludus.experiment.exam.bank import Bank, CurveItem, SceneItem
-from ludus.experiment.exam.draw import curve_picture
 from ludus.experiment.exam.marks import Asking
 from ludus.experiment.exam.stage import Stages
+from ludus.experiment.figures import draw_curve
 from ludus.experimenter.roles import Experimenter, Scene
 from ludus.seeding import rng
 from ludus.skills.predicates import Vocabulary
@@ -60,7 +60,7 @@ class Sitting:
 
     def plot(self, i: int, item: CurveItem) -> tuple[str, ...]:
         """The path of the drawn curve."""
-        return self._save(f"curve-{i:03d}.png", lambda: curve_picture(item.curve, item.smooth, item.zoom))
+        return self._save(f"curve-{i:03d}.png", lambda: draw_curve(item.curve, item.smooth, item.zoom))
 
     def _save(self, name: str, draw: Callable[[], bytes]) -> tuple[str, ...]:
         if self.folder is None:

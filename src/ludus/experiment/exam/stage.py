@@ -11,8 +11,8 @@ from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import DecomposeQuestion, RetrieveQuestion, Scene, SkillCard
 from ludus.lab.embodiment import Embodiment, Job
 from ludus.seeding import child
-from ludus.skills.expression import Expression, parse
-from ludus.types import Episode, LudusError, Observations, Plan, Proposal
+from ludus.skills.expression import Expression, condition
+from ludus.types import Episode, Observations, Plan, Proposal
 from ludus.worlds.blocks.skills import extra_skills
 from ludus.worlds.blocks.teacher import Teacher
 from ludus.worlds.blocks.world import BlocksWorld
@@ -80,11 +80,7 @@ class Stage:
 
     def condition(self, text: str | None) -> Expression | None:
         """The expression, where it is a condition of the language."""
-        try:
-            goal = parse(text, self.vocabulary) if text else None
-        except LudusError:
-            return None
-        return goal if goal is not None and goal.type == "bool" else None
+        return condition(text, self.vocabulary)
 
     def close(self) -> None:
         """Free the simulators."""
