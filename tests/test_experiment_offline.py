@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from command import ludus
+from rich.console import Console
 
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
-from ludus.experiment import offline
+from ludus.experiment import measurement, training
 from ludus.experiment.build import build
 from ludus.record import Record
 from ludus.worlds.blocks.world import BlocksWorld
@@ -60,7 +61,7 @@ def test_more_can_be_collected_and_nothing_twice(data, trained, tmp_path):
     shares = ("--data", data, "--data", directory, "--weights", "0.25,0.75", "--hold-out", "reach _")
     ludus("train", both, *TRAIN, *shares)
     with Record.open(both, write=False) as record:
-        course = offline.Course.of(record)
+        course = training.Course.of(record)
         assert course.data == (str(data), str(directory)) and course.weights == (0.25, 0.75)
 
 
@@ -99,7 +100,7 @@ def test_training_stops_when_its_time_is_over(data, tmp_path):
 def test_training_goes_on_with_the_episodes_it_began_with(data, tmp_path, monkeypatch):
     mine, directory = tmp_path / "data", tmp_path / "learner"
     ludus("collect", mine, *TINY, "--episodes", 4)
-    monkeypatch.setattr(offline.Loop, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(training.Loop, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert (
         f"ludus resume {directory}".split()[:2]
         == ludus("train", directory, *TRAIN, "--data", os.path.relpath(mine), code=130).split()[-3:-1]
@@ -219,7 +220,7 @@ def test_no_start_of_training_is_measured(data, trained):
     with Record.open(trained, write=False) as record, build(record) as parts:
         reset = parts.world.reset
         parts.world.reset = lambda seeds, start="scattered": seen.extend(seeds) or reset(seeds, start)
-        offline.measure(parts, ["reach X"], 8, [], [0.0], 0, offline.Console(quiet=True))
+        measurement.measure(parts, ["reach X"], 8, [], [0.0], 0, Console(quiet=True))
     assert len(set(seen)) == 16 and trained_on.isdisjoint(seen)
 
 

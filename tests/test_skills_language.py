@@ -91,6 +91,16 @@ def test_every_skill_is_a_number_in_range_and_a_condition():
         assert np.allclose(one, rewards[:, i], atol=1e-6)
 
 
+def test_skills_are_called_by_caption_or_family():
+    reds = tuple(c for c in LIBRARY.captions if LIBRARY.family(c) == "reach X")
+    assert LIBRARY.matching(["reach _"]) == LIBRARY.matching(["reach X", reds[0]]) == reds and len(reds) == 3
+    stacks = LIBRARY.matching(["stack red on green", "stack _ on _"])
+    assert stacks[0] == "stack red on green" and len(stacks) == len(set(stacks)) == 6
+    assert LIBRARY.matching([]) == ()
+    with pytest.raises(LudusError, match="unknown skill 'reach purple'; nearest: 'reach "):
+        LIBRARY.matching(["reach red", "reach purple"])
+
+
 def test_the_base_library_is_complete():
     families = [LIBRARY.family(s.caption) for s in base_skills(SPEC.objects)]
     assert {f: families.count(f) for f in families} == {

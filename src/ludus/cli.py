@@ -79,7 +79,7 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
     from functools import partial
 
     from ludus import config as configs
-    from ludus.experiment import loop, offline
+    from ludus.experiment import collection, loop, training
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
@@ -89,9 +89,9 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
                 raise LudusError(
                     f"{changed} would make another run of it; only budget.* and experimenter.* may change on resuming"
                 )
-        if offline.is_collection(record):
+        if collection.is_collection(record):
             raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
-        if offline.is_training(record):
+        if training.is_training(record):
             _train(record, Console())
         else:
             _drive(partial(loop.run, config=config), record)
@@ -159,7 +159,7 @@ def collect(
         seed: The only source of randomness.
     """
     from ludus import config as configs
-    from ludus.experiment import build, offline
+    from ludus.experiment import build, collection, measurement
 
     more = [] if episodes is None else [f"seed_data.episodes={episodes}"]
     more += [] if temperature is None else [f"experiment.temperature={temperature}"]
@@ -169,15 +169,12 @@ def collect(
     console = Console()
     with _opened(dir, config, {"seed_data", "experiment", "seed", "training"}) as record:
         label = name or actor
-        outcomes = _interruptible(
+        tallies = _interruptible(
             console,
             "the same command",
-            lambda: offline.collect(record, config, actor, label, _listed(skills), start, policy, console),
+            lambda: collection.collect(record, config, actor, label, _listed(skills), start, policy, console),
         )
-        with build.build(record) as parts:
-            console.print(
-                offline.table(f"{dir}, {label}: what the data itself does", offline.tally(outcomes, parts.library))
-            )
+        console.print(measurement.table(f"{dir}, {label}: what the data itself does", tallies))
 
 
 def train(
@@ -206,7 +203,7 @@ def train(
         seed: The only source of randomness.
     """
     from ludus import config as configs
-    from ludus.experiment import build, offline
+    from ludus.experiment import build, training
     from ludus.pac import ranks
     from ludus.record.record import Record
 
@@ -219,27 +216,25 @@ def train(
     build.world_kind(config.world.name)
     console = Console()
     start_from = None if init is None else str(init)
-    course = offline.Course(
+    course = training.Course(
         tuple(map(str, runs)), _numbers("--weights", weights), _listed(skills), _listed(hold_out), start_from
     ).resolved()
     try:
         if ranks.started() and ranks.join(config.training.device) > 0:
-            offline.follow(config, course)
+            training.follow(config, course)
             return
         with _opened(dir, config, set()) as record:
-            offline.begin_training(record, course)
+            training.begin(record, course)
             _train(record, console)
     finally:
         ranks.leave()
 
 
 def _train(record, console: Console) -> None:
-    from ludus.experiment import build, offline
-    from ludus.lab.analysis import pool
+    from ludus.experiment import measurement, training
 
-    tallies = _interruptible(console, f"ludus resume {record.directory}", lambda: offline.train(record, console))
-    with build.build(record) as parts:
-        console.print(offline.table(f"{record.directory}: the last point of the curves", pool(tallies, parts.library)))
+    tallies = _interruptible(console, f"ludus resume {record.directory}", lambda: training.train(record, console))
+    console.print(measurement.table(f"{record.directory}: the last point of the curves", tallies))
 
 
 def _opened(dir: Path, config, free: set[str]):
@@ -293,7 +288,7 @@ def eval(
     from json import dumps
 
     from ludus import config as configs
-    from ludus.experiment import build, offline
+    from ludus.experiment import build, measurement
     from ludus.lab.analysis import pool
     from ludus.record.record import Record
 
@@ -309,19 +304,19 @@ def eval(
             starts = _listed(start)
             starts = parts.world.spec.starts if starts == ("all",) else starts
             temperatures = warmth or (config.training.evaluation_temperature,)
-            measured = offline.measure(
+            measured = measurement.measure(
                 parts, _listed(skills), episodes, starts, temperatures, seed, console, _listed(plan), library_of, goals
             )
             for m in measured:
                 title = f"start {m.start}, temperature {m.temperature:g}"
                 if plan:
-                    console.print(offline.table(f"{title}: steps of the plan", m.steps))
-                console.print(offline.table(title, m.tallies))
+                    console.print(measurement.table(f"{title}: steps of the plan", m.steps))
+                console.print(measurement.table(title, m.tallies))
                 if not plan and not goals:
-                    console.print(offline.table(f"{title}: families", pool(m.tallies, parts.library)))
+                    console.print(measurement.table(f"{title}: families", pool(m.tallies, parts.library)))
             if json is not None:
                 what = {"run": str(record.directory), "seed": seed, "world": asdict(config.world)}
-                json.write_text(dumps(what | offline.as_json(measured, parts.library), indent=1))
+                json.write_text(dumps(what | measurement.as_json(measured, parts.library), indent=1))
 
 
 def exam(

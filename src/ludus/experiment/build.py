@@ -124,6 +124,26 @@ class Parts:
         self.library = self.library.add(*skills)
         self.embodiment.library = self.library
 
+    def choose(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Captions of the skills and families of skills called `names`; the library grows by those it lacks.
+
+        Raises:
+            LudusError: neither the library nor what the world has besides knows a name.
+        """
+        extra = self.kind.extra_skills(self.world.spec.objects)
+        every = self.library.add(*[s for s in extra if s.caption not in self.library])
+        captions = every.matching(names)
+        self.grow([every[c] for c in captions if c not in self.library])
+        return captions
+
+    def remember(self, step: str) -> None:
+        """Write down the library's skills that the record lacks, as a step of this name."""
+        known = {s["caption"] for s in self.record.skills()}
+        new = [s for s in self.library if s.caption not in known]
+        if new and not self.record.done(step):
+            with self.record.commit(step):
+                self.record.add_skills(new)
+
     def __enter__(self) -> Parts:
         return self
 

@@ -148,6 +148,24 @@ class SkillLibrary:
         names = self.mentioned(caption)
         return self._pattern.sub(lambda m: "XYZUVW"[names.index(self._names[m.group().lower()]) % 6], caption)
 
+    def matching(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Captions called `names`: each a caption, or a family as 'stack X on Y' or 'stack _ on _'.
+
+        Raises:
+            LudusError: not in the library.
+        """
+        families: dict[str, list[str]] = {}
+        for caption in self.captions:
+            families.setdefault(self.family(caption), []).append(caption)
+        captions: dict[str, None] = {}
+        for name in names:
+            letters = iter("XYZUVW")
+            family = re.sub(r"(?<!\w)_(?!\w)", lambda m, letters=letters: next(letters, "_"), name)
+            if name not in self and family not in families:
+                raise unknown("skill", name, (*families, *self.captions))
+            captions |= dict.fromkeys(families.get(family, [name]))
+        return tuple(captions)
+
     @cached_property
     def _names(self) -> dict[str, str]:
         return {name.lower(): name for name in self.vocabulary.objects}

@@ -1,0 +1,176 @@
+"""Training on its own, on the episodes of other runs.
+
+As in the loop, everything is a sequence of named steps: the same training given again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ludus.config import Config
+from ludus.data.sampler import Sampler
+from ludus.data.store import EpisodeStore
+from ludus.experiment.build import Parts, build
+from ludus.experiment.loop import Loop, show_progress
+from ludus.lab.analysis import pool
+from ludus.pac import ranks
+from ludus.pac.learner import Learner
+from ludus.record import Record
+from ludus.seeding import child
+from ludus.skills.library import Skill
+from ludus.types import LudusError, Tally
+
+
+@dataclass(frozen=True)
+class Course:
+    """What an offline training learns from; kept in the record, so that resuming needs no arguments."""
+
+    data: tuple[str, ...]  # run directories
+    weights: tuple[float, ...] = ()  # share of the draws from each; by size if empty
+    skills: tuple[str, ...] = ()  # captions or families to be taught besides those of the data's runs
+    hold_out: tuple[str, ...] = ()  # captions or families that are never a label
+    init: str | None = None  # run whose weights training starts from
+
+    @classmethod
+    def of(cls, record: Record) -> Course:
+        """The one that the record was begun for."""
+        kept: dict[str, Any] = record.result("course")
+        lists = {k: tuple(kept[k]) for k in ("data", "weights", "skills", "hold_out")}
+        return cls(**lists, init=kept["init"])
+
+    def resolved(self) -> Course:
+        """With absolute paths: the same wherever it is continued."""
+        data = tuple(str(Path(d).resolve()) for d in self.data)
+        return dataclasses.replace(self, data=data, init=self.init and str(Path(self.init).resolve()))
+
+
+def is_training(record: Record) -> bool:
+    """Whether the record is one of `ludus train`."""
+    return record.done("course")
+
+
+def begin(record: Record, course: Course) -> None:
+    """Write down what is to be done; a second time only to the same end.
+
+    Raises:
+        LudusError: the record is of another training, or of something else; weights that are not one per run, or not
+            positive.
+    """
+    if course.weights and len(course.weights) != len(course.data):
+        raise LudusError(f"{len(course.weights)} weights for {len(course.data)} runs of data; give one for each")
+    for weight in course.weights:
+        if not 0 < weight < math.inf:
+            raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
+    if record.done("course"):
+        kept = Course.of(record)
+        if kept.resolved() != course.resolved():
+            raise LudusError(f"{record.directory} holds another training, {kept}; choose another directory")
+        return
+    if record.steps():
+        raise LudusError(f"{record.directory} already holds a run of another kind; choose another directory")
+    with record.commit("course") as opened:
+        opened.result = asdict(course)
+
+
+def train(record: Record, console: Console) -> list[Tally]:
+    """Carry out or continue an offline training; returns the last point of its curves, per family.
+
+    Raises:
+        LudusError: data that is missing, empty, of another world than the configuration's, broken, or not what it was
+            when the training began.
+    """
+    course = Course.of(record)
+    with build(record) as parts, show_progress(console) as progress:
+        loop = Loop(parts, progress)
+        if not record.done("end"):
+            _furnish(parts, course)
+            loop.begin()
+            _pin(record, parts.data)
+            parts.remember("skills")
+            if not any("/train/" in s.name for s in record.steps()):
+                _start(loop.learner, parts, course)
+            loop.train("offline", 0, loop.config.training.updates)
+            with record.commit("end"):
+                pass
+        ranks.tell(None)
+        return pool(loop.latest_tallies(), parts.library)
+
+
+def _pin(record: Record, data: Sequence[EpisodeStore]) -> None:
+    """Remember the episodes that training began with: going on with others would be another training."""
+    for store in data:
+        if not len(store):
+            raise LudusError(f"{store.record.directory} holds no episodes to learn from; collect some first")
+    found = [
+        {
+            "episodes": len(store),
+            "checksum": hashlib.blake2b(
+                "".join(s.checksum for s in store.shards()).encode(), digest_size=16
+            ).hexdigest(),
+        }
+        for store in data
+    ]
+    if not record.done("data"):
+        with record.commit("data") as opened:
+            opened.result = {"data": found}
+        return
+    for store, now, then in zip(data, found, record.result("data")["data"], strict=True):
+        if now != then:
+            raise LudusError(
+                f"{store.record.directory} holds {now['episodes']} episodes, other than the {then['episodes']} that "
+                f"{record.directory} began with; train on them into a new directory"
+            )
+
+
+def follow(config: Config, course: Course) -> None:
+    """Do the same training as another process, which leads and keeps the record (`ludus.pac.ranks`)."""
+    with Record.open(course.data[0], write=False) as record, build(record, config) as parts:
+        _furnish(parts, course)
+        seed, spec = child(config.seed, "sampler"), parts.world.spec
+        sampler = Sampler(parts.data, parts.taught, config.pac, config.sampling, seed, shares=parts.shares)
+        learner = None
+        while (work := ranks.listen()) is not None:
+            if learner is None and work.checkpoint is not None:
+                learner = Learner.load(Path(work.checkpoint), spec, config.training)
+            elif learner is None:
+                learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
+                _start(learner, parts, course)
+            sampler.restore(work.sampler)
+            learner.total_updates = work.schedule
+            learner.fit(sampler, work.updates)
+
+
+def _start(learner: Learner, parts: Parts, course: Course) -> None:
+    """Begin with the weights that the course says, if any."""
+    if course.init is not None:
+        with Record.open(course.init, write=False) as other, show_progress(Console(quiet=True)) as hidden:
+            learner.start_from(Loop(dataclasses.replace(parts, record=other), hidden).checkpoint)
+
+
+def _furnish(parts: Parts, course: Course) -> None:
+    """Give the parts what the course says: data, their skills, what is held out."""
+    parts.data = [EpisodeStore.open(directory, write=False) for directory in course.data]
+    spec = parts.world.spec
+    for store in parts.data:
+        worlds = {row.world for row in store.rows()}
+        if worlds - {spec.fingerprint}:
+            raise LudusError(
+                f"{store.record.directory} holds episodes of world {', '.join(worlds)}, this configuration makes "
+                f"{spec.name} {spec.fingerprint}; give the world settings of the data, e.g. world.n_blocks"
+            )
+        kept = [Skill(**{f: s[f] for f in Skill.__dataclass_fields__}) for s in store.record.skills()]
+        parts.grow([s for s in kept if s.caption not in parts.library])
+    parts.choose(course.skills)
+    parts.held_out = frozenset(parts.library.matching(course.hold_out))
+    if not set(parts.library.captions) - parts.held_out:
+        raise LudusError("every skill is held out; leave some to be taught")
+    if course.weights:
+        parts.shares = {f"{i}/" if len(parts.data) > 1 else "": w for i, w in enumerate(course.weights)}
