@@ -176,6 +176,27 @@ def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path):
     assert not (tmp_path / "dear").exists()
 
 
+def test_a_training_on_its_own_can_have_more_or_another_analyst(finished, tmp_path):
+    def train(directory, *more, code=0):
+        small = ("training.updates=8", "training.evaluate_every=4", "training.early_stop=false")
+        asks = (f"experimenter.analyse={server.url}", *more, "--preset", "tiny", "--data", finished[0])
+        return ludus("train", directory, *SMALL, *small, *asks, code=code)
+
+    with ModelServer(answer) as server:
+        train(tmp_path / "whole")
+        n = len(server.requests)
+        assert "is used up" in train(tmp_path / "more", f"budget.calls={n - 1}", code=2)
+        assert "is used up" in ludus("resume", tmp_path / "more", code=2) and len(server.requests) == 2 * n - 1
+        ludus("resume", tmp_path / "more", "budget.calls=1000")
+        assert len(server.requests) == 2 * n  # only what was not asked yet
+        assert content(tmp_path / "more") == content(tmp_path / "whole")
+        train(tmp_path / "other", f"budget.calls={n - 1}", code=2)
+        assert "reach X" in ludus("resume", tmp_path / "other", "experimenter.analyse=planner")
+        assert len(server.requests) == 3 * n - 1
+        output = ludus("resume", tmp_path / "other", "training.updates=9", code=2)
+        assert "would make another run" in output and f"--init {tmp_path / 'other'}" in output
+
+
 def test_nonsense_breaks_nothing(tmp_path):
     tiny_vlm = pytest.importorskip("tiny_vlm")
     model = tiny_vlm.TinyVLM(seed=3)
@@ -204,3 +225,4 @@ def test_a_person_at_the_terminal(tmp_path, monkeypatch):
     assert plans[0].proposal.task == "touch red" and plans[0].captions == ("reach red",)
     assert all(p.proposal.why == "no proposal could be executed" for p in plans[1:]) and len(plans) == 4
     assert len(asked) > 8
+    assert "reach red" in ludus("eval", tmp_path / "run", "--skills", "reach red", "-n", 1)  # nobody is asked

@@ -71,6 +71,7 @@ def test_a_name_stands_for_one_request(data, tmp_path):
     with Record.open(data, write=False) as record:
         assert len(EpisodeStore(record)) == 8
     assert "collected episodes only" in ludus("resume", data, code=2)
+    assert "collected episodes only" in ludus("resume", data, "seed_data.episodes=12", code=2)
     assert "the same `ludus collect` goes on" in ludus("status", data)
 
 

@@ -83,16 +83,20 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
+        if collection.is_collection(record):
+            raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
+        alone = training.is_training(record)
         config = configs.override(record.config, overrides)
         for changed in overrides:
             if not changed.startswith(FREE_TO_CHANGE):
-                raise LudusError(
-                    f"{changed} would make another run of it; only budget.* and experimenter.* may change on resuming"
+                more = (
+                    f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`" if alone else ""
                 )
-        if collection.is_collection(record):
-            raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
-        if training.is_training(record):
-            _train(record, Console())
+                raise LudusError(
+                    f"{changed} would make another run of it; only budget.* and experimenter.* may change on resuming{more}"
+                )
+        if alone:
+            _train(record, Console(), config)
         else:
             _drive(partial(loop.run, config=config), record)
 
@@ -225,15 +229,17 @@ def train(
             return
         with _opened(dir, config, set()) as record:
             training.begin(record, course)
-            _train(record, console)
+            _train(record, console, config)
     finally:
         ranks.leave()
 
 
-def _train(record, console: Console) -> None:
+def _train(record, console: Console, config) -> None:
     from ludus.experiment import measurement, training
 
-    tallies = _interruptible(console, f"ludus resume {record.directory}", lambda: training.train(record, console))
+    tallies = _interruptible(
+        console, f"ludus resume {record.directory}", lambda: training.train(record, console, config)
+    )
     console.print(measurement.table(f"{record.directory}: the last point of the curves", tallies))
 
 

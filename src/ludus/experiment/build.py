@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ludus.config import ROLES, Config, WorldConfig
+from ludus.config import ROLES, Config, ExperimenterConfig, WorldConfig
 from ludus.data.store import EpisodeStore
 from ludus.experiment.pictures import Pictures
 from ludus.experimenter import assemble, check
@@ -169,7 +169,7 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
     store = EpisodeStore(record)
     room = Room(record)
     experimenter = assemble(
-        config.experimenter,
+        config.experimenter if record.writable else ExperimenterConfig(),  # who only looks on asks nobody
         world.vocabulary,
         config.seed,
         _ledger(record, config),

@@ -19,7 +19,7 @@ from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment.build import Parts, build
-from ludus.experiment.loop import Loop, show_progress
+from ludus.experiment.loop import Loop, Terminal, show_progress
 from ludus.lab.analysis import pool
 from ludus.pac import ranks
 from ludus.pac.learner import Learner
@@ -80,15 +80,17 @@ def begin(record: Record, course: Course) -> None:
         opened.result = asdict(course)
 
 
-def train(record: Record, console: Console) -> list[Tally]:
-    """Carry out or continue an offline training; returns the last point of its curves, per family.
+def train(record: Record, console: Console, config: Config | None = None) -> list[Tally]:
+    """Carry out or continue an offline training; returns the last point of its curves, per family. `config` replaces the
+    record's own: with another analyst, say.
 
     Raises:
         LudusError: data that is missing, empty, of another world than the configuration's, broken, or not what it was
             when the training began.
     """
-    course = Course.of(record)
-    with build(record) as parts, show_progress(console) as progress:
+    course, terminal = Course.of(record), Terminal(console)
+    with build(record, config, terminal) as parts, show_progress(console) as progress:
+        terminal.progress = progress
         loop = Loop(parts, progress)
         if not record.done("end"):
             _furnish(parts, course)
