@@ -9,6 +9,8 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +22,8 @@ from ludus.types import LudusError
 RUNS = Path("runs")
 FREE_TO_CHANGE = ("budget.", "experimenter.")
 """Settings that a run may be continued with other values of: limits, and who decides from here on."""
+SETTING = re.compile(r"[a-z0-9_.]+=")
+"""How an override begins; no flag takes such a value."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """Values behind one flag or several, see `_listed`."""
@@ -76,8 +80,6 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
         dir: The run directory; the latest under runs/ if not given.
         overrides: Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner.
     """
-    from functools import partial
-
     from ludus import config as configs
     from ludus.experiment import collection, loop, training
     from ludus.record.record import Record
@@ -351,7 +353,6 @@ def exam(
         seed: Of the choice of questions, of the examinee and of the robots' noise.
     """
     from contextlib import nullcontext
-    from functools import partial
     from json import dumps
 
     from ludus import config as configs
@@ -453,8 +454,15 @@ def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
     every = (run, resume, status, collect, train, eval, exam, export, doctor)
     commands = {command.__name__: command for command in every}
+    arguments = sys.argv[1:]
+    command = commands.get(arguments[0]) if arguments else None
+    settings = tuple(a for a in arguments if SETTING.match(a))
+    if settings and command and "overrides" in signature(command).parameters:
+        # wherever they stand: behind `--data RUN` they would be read as runs, in `ludus resume budget.usd=5` as the run
+        commands[arguments[0]] = partial(command, overrides=settings)
+        arguments = [a for a in arguments if not SETTING.match(a)]
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)
+        tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__, args=arguments)
     except LudusError as error:
         Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
         raise SystemExit(2) from None
