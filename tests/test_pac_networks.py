@@ -1,6 +1,7 @@
 """Networks: their sizes, what they must not depend on, and that they fit together."""
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -96,5 +97,17 @@ def test_presets_compose():
     both, tiny = preset("tiny,bc"), preset("tiny")
     assert both.world == tiny.world and (both.pac.alpha, both.pac.beta) == (1, 0)
     assert as_dict(dataclasses.replace(both, pac=tiny.pac, sampling=tiny.sampling)) == as_dict(tiny)
+    assert preset("tiny,mlp,bc") == preset("bc,mlp,tiny")
     with pytest.raises(LudusError, match="unknown preset 'bd'"):
         preset("tiny,bd")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("cpu,bc-filtered,bc", "pac.alpha"), ("bc,bc+q", "pac.alpha"), ("tiny,tiny", "world.n_blocks")],
+)
+def test_presets_that_would_mix_are_refused(name, setting):
+    # 'bc-filtered,bc' would go on with successes only, 'bc,bc+q' without Q
+    first, second = name.split(",")[-2:]
+    with pytest.raises(LudusError, match=re.escape(f"presets {first!r} and {second!r} both change {setting}")):
+        preset(name)

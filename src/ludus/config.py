@@ -294,7 +294,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "experiment.plans_per_round=2",
         "experiment.final_episodes=4",
     ),
-    # Baselines: what they change of the method, to be put behind another preset.
+    # Baselines: what they change of the method, to be put behind another preset. None undoes what another one changed.
     "bc": ("pac.alpha=1", "pac.beta=0", "sampling.own=1", "sampling.achieved=0"),
     "bc-filtered": (
         "pac.alpha=1",
@@ -310,15 +310,20 @@ PRESETS: dict[str, tuple[str, ...]] = {
 
 
 def preset(name: str) -> Config:
-    """The configuration called `name`; presets joined by commas, such as 'tiny,bc', apply one after the other.
+    """The configuration called `name`; several presets are joined by commas, such as 'tiny,bc'.
 
     Raises:
-        LudusError: unknown preset.
+        LudusError: unknown preset, or two that change the same setting: together they would be neither.
     """
-    config = Config()
+    config, changed_by = Config(), dict[str, str]()
     for part in name.split(","):
         if part not in PRESETS:
             raise unknown("preset", part, tuple(PRESETS))
+        for assignment in PRESETS[part]:
+            path = assignment.partition("=")[0]
+            if path in changed_by:
+                raise LudusError(f"presets {changed_by[path]!r} and {part!r} both change {path}; choose one of them")
+            changed_by[path] = part
         config = override(config, PRESETS[part])
     return config
 
