@@ -13,9 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.schema import CreateTable
 
 from ludus.config import preset
-from ludus.record import Record, files
+from ludus.record import Record, files, tables
 from ludus.seeding import rng
 from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval, Tally, Verdict
 
@@ -245,6 +249,70 @@ def test_tallies_count_outcomes_by_step_and_skill(record):
     assert [t.n for t in record.tallies("round/10")] == [2, 1]
     assert record.tallies("seed") == [] and record.tallies(actor="teacher") == []  # no such episodes
     assert [o.episode for o in record.outcomes("round/10")] == ["e10"] * 3
+
+
+# --- other databases ------------------------------------------------------------------------------------------------
+
+
+def use_all(record):
+    """Every kind of row, added and read."""
+    add_all(record, [Tally("reach red", "h1", 8, 3, 5)], Verdict("reach red", "converged", 0.9, "flat"))
+    with record.commit("a"):
+        record.post(message("live"))
+        record.add_outcomes([outcome("e1"), outcome("e1", 1, False)])
+        record.add_call({c.name: CALL.get(c.name, 0) for c in tables.calls.c if c.name != "number"})
+    assert record.result("a") == {} and record.last_step() == "a" and len(record.posted(after=1)) == 2
+    assert record.tallies("a") == [Tally("reach red", "hash of reach red", 2, 1, 2)]
+    assert (
+        record.outcomes("b") == record.tallies(actor="teacher") == record.metrics("x") == record.evaluations("x") == []
+    )
+    assert record.plans(1) and record.verdicts(1) and record.skills() and len(record.calls()) == 1
+    return record.content()
+
+
+CALL = {k: k for k in ("key", "role", "prompt", "request", "model")}
+CALL |= {"images": [], "answer": {"task": "x"}, "error": None, "replayed": False, "usd": None}
+
+
+def test_all_that_is_said_to_the_database_is_postgresql_too(tmp_path):
+    said = []
+
+    def hear(connection, statement, *_):
+        said.append(statement)
+
+    event.listen(sa.Engine, "before_execute", hear)
+    try:
+        with Record.create(tmp_path / "run", preset("tiny")) as record:
+            use_all(record)
+        Record.open(tmp_path / "run").close()
+    finally:
+        event.remove(sa.Engine, "before_execute", hear)
+    verbs = set()
+    for statement in [*said, *map(CreateTable, tables.metadata.sorted_tables)]:
+        found = statement.compile(dialect=psycopg.dialect())
+        verbs.add(str(found).split()[0])
+        # PostgreSQL takes no value whose type it is not told: `SELECT 'x' WHERE ...` is text, whatever the column is
+        untold = [
+            name for name, value in getattr(found, "binds", {}).items() if isinstance(value.type, sa.types.NullType)
+        ]
+        assert not untold, (untold, str(found))
+    assert verbs == {"CREATE", "INSERT", "SELECT", "DELETE"}
+
+
+@pytest.mark.skipif("LUDUS_POSTGRESQL" not in os.environ, reason="LUDUS_POSTGRESQL is not the URL of an empty database")
+def test_postgresql_keeps_the_same(tmp_path):
+    url = os.environ["LUDUS_POSTGRESQL"]
+    with Record.create(tmp_path / "sqlite", preset("tiny")) as record:
+        expected = use_all(record)
+    try:
+        with Record.create(tmp_path / "run", preset("tiny"), url=url) as record:
+            assert use_all(record) == expected
+        with Record.open(tmp_path / "run", url=url) as record:
+            assert record.content() == expected and record.config == preset("tiny")
+        with pytest.raises(LudusError, match="already holds a run"):
+            Record.create(tmp_path / "again", preset("tiny"), url=url)
+    finally:
+        tables.metadata.drop_all(sa.create_engine(url))
 
 
 # --- the room -------------------------------------------------------------------------------------------------------
