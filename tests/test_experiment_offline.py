@@ -66,6 +66,7 @@ def test_more_can_be_collected_and_nothing_twice(data, trained, tmp_path):
 
 
 def test_a_name_stands_for_one_request(data, tmp_path):
+    ludus("collect", data, *TINY, "--episodes", 8, "world.threads=2")  # how it is computed is not what is asked for
     output = ludus("collect", data, *TINY, "--episodes", 12, code=2)
     assert "under the name 'teacher' with other seed_data" in output and "--name teacher-2" in output
     with Record.open(data, write=False) as record:

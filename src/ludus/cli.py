@@ -22,6 +22,8 @@ from ludus.types import LudusError
 RUNS = Path("runs")
 FREE_TO_CHANGE = ("budget.", "experimenter.")
 """Settings that a run may be continued with other values of: limits, and who decides from here on."""
+WITHOUT_EFFECT = ("world.threads", "training.processes", "sampling.memory")
+"""Settings of how something is computed, not of what."""
 SETTING = re.compile(r"[a-z0-9_.]+=")
 """How an override begins; no flag takes such a value."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
@@ -246,7 +248,8 @@ def _train(record, console: Console, config) -> None:
 
 
 def _opened(dir: Path, config, free: set[str]):
-    """The run in `dir`, made if there is none; one that is there must have the same settings but for the `free`."""
+    """The run in `dir`, made if there is none; one that is there must have the same settings but for the `free` sections
+    and what its result does not depend on."""
     from dataclasses import asdict
 
     from ludus.record.record import Record
@@ -255,6 +258,9 @@ def _opened(dir: Path, config, free: set[str]):
         return Record.create(dir, config, command=" ".join(["ludus", *sys.argv[1:]]))
     record = Record.open(dir)
     old, new = asdict(record.config), asdict(config)
+    for setting in WITHOUT_EFFECT:
+        section, name = setting.split(".")
+        old[section][name] = new[section][name]
     differing = [section for section in new if section not in free and old[section] != new[section]]
     if differing:
         record.close()

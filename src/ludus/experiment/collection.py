@@ -44,7 +44,7 @@ def collect(
     it stopped.
 
     Args:
-        config: the record's own but for `seed_data` and `experiment.temperature`.
+        config: the record's own but for `seed_data`, `experiment.temperature` and how many threads work.
         actor: 'teacher' (noisy as `config.seed_data` says), 'random', 'policy', the latest of the run in `policy`, or
             'play', the world's own way of making data (ogbench), or 'play-hindsight', the same with the commands forgotten
             and others found in what happened.
@@ -58,7 +58,10 @@ def collect(
         raise unknown("actor", actor, ACTORS)
     if (actor == "policy") != (policy is not None):
         raise LudusError("--actor policy needs --policy RUN, the run whose policy acts; other actors need none")
-    with build(record) as parts, show_progress(console) as progress:
+    with (
+        build(record, dataclasses.replace(record.config, world=config.world)) as parts,
+        show_progress(console) as progress,
+    ):
         captions = parts.choose(skills) or parts.library.captions
         loop = Loop(parts, progress)
         seed = child(config.seed, "collect", name)
