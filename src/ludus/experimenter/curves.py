@@ -29,8 +29,7 @@ SURE_TO_GO_ON = 0.55
 MIN_POINTS = 3
 """Fewer points than this are no curve."""
 
-# The prior. Fitted to nothing: with these numbers the stated probabilities match the share of right answers on simulated
-# curves of other shapes (tests/test_experimenter_curves.py).
+# The prior, chosen on simulated curves of other shapes and on two trainings that are not in the exam (docs/log.md).
 FLAT, FALLING = 0.25, 0.05
 """Mass of 'nothing changes at all' and of a fall, which is noise or forgetting and rarer than learning."""
 HALF_WAY, FACTOR = 4.0, 4.0
