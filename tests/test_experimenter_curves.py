@@ -42,6 +42,20 @@ def test_a_mastered_skill_is_recognised_from_eight_episodes_per_point():
     assert curves.judge(Curve("x", (800, 1600, 2400, 3200), (8, 8, 8, 8), (8,) * 4)).judgement == "converged"
 
 
+def test_a_flat_start_is_not_stuck_until_it_has_lasted():
+    def flat(points):
+        return Curve("x", tuple(range(100, 100 * points + 1, 100)), (0,) * points, (16,) * points)
+
+    assert curves.judge(flat(3)).judgement == "unclear" and curves.judge(flat(8)).judgement == "stuck"
+    chances = [curves.forecast(flat(n)).learning for n in (3, 6, 12, 24)]
+    assert chances == sorted(chances, reverse=True)
+
+
+def test_episodes_of_one_point_say_less_the_more_there_are():
+    few, many = (Curve("x", (100, 200, 300, 400), (n // 2,) * 4, (n,) * 4) for n in (200, 2000))
+    assert curves.forecast(many).learning > 0.5 * curves.forecast(few).learning
+
+
 def test_stated_probabilities_match_the_share_of_right_verdicts():
     draw, stated, right = rng(0, "calibration"), [], []
     for _ in range(300):

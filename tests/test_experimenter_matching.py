@@ -14,26 +14,47 @@ BASE = Matcher([s.caption for s in base_skills(COLOURS)], COLOURS)
 FULL = Matcher([s.caption for s in (*base_skills(COLOURS), *extra_skills(COLOURS))], COLOURS)
 
 SAME = {
-    "open the gripper": ["let go", "open the fingers", "Open your hand.", "release the red block", "drop red"],
-    "reach red": ["move the gripper to the red block", "go to red", "approach the red cube", "touch red"],
-    "grasp red": ["grab red", "take hold of the red block", "close the gripper around the red block", "hold red"],
+    "open the gripper": ["let go", "open the fingers", "Open your hand.", "release the red block", "drop red",
+                         "unclasp the hand"],
+    "reach red": ["move the gripper to the red block", "go to red", "approach the red cube", "touch red",
+                  "bring the fingers close to red", "reach red, but do not grasp it"],
+    "grasp red": ["grab red", "take hold of the red block", "close the gripper around the red block", "hold red",
+                  "catch hold of red", "grab red without lifting it", "grasp red rather than green"],
     "lift red": ["pick up the red block", "Pick the red cube up.", "raise red", "LIFT RED!",
-                 "gently lift the red block", "grasp red and lift it"],
+                 "gently lift the red block", "grasp red and lift it",
+                 "hold red in the air", "take the red cube off the table"],
     "hover red above green": ["carry red above green", "hold the red block over the green block",
-                              "move red over green", "bring the red cube directly above the green cube"],
+                              "move red over green", "bring the red cube directly above the green cube",
+                              "hold red over green without letting go", "keep red above green; don't stack it"],
     "stack red on green": ["put the red block on top of the green block", "place red onto green",
                            "set red down on green", "On the green block, place the red one",
-                           "pick up red and place it on green", "carefully stack the red cube atop the green cube"],
+                           "pick up red and place it on green", "carefully stack the red cube atop the green cube",
+                           "take green, then put red on it", "stack red on green, not green on red",
+                           "stand red on green and let go"],
     "stack red on green and leave": ["place red on green, then retreat", "stack red on green and move away",
-                                     "put red on green and back off"],
+                                     "put red on green and back off", "stack red on green, then pull the arm away",
+                                     "set red on green, let go and move the hand back"],
 }  # fmt: skip
 LATER = {
-    "put red beside green": ["put red next to green", "place the red block alongside the green one"],
-    "tower red on green on blue": ["build a tower with red on green on blue"],
-    "pyramid red on green and blue": ["make a pyramid: red on top of green and blue"],
+    "put red beside green": [
+        "put red next to green",
+        "place the red block alongside the green one",
+        "set red down side by side with green",
+        "put red beside, not on, green",
+    ],
+    "tower red on green on blue": [
+        "build a tower with red on green on blue",
+        "a tower: blue lowest, green, red highest",
+        "build a tower, red at the top, then green, blue at the bottom",
+    ],
+    "pyramid red on green and blue": [
+        "make a pyramid: red on top of green and blue",
+        "on green and blue build a pyramid with red",
+    ],
 }
 NONE = [
     "", "red", "push red to the left", "rotate red", "stack purple on green", "do not stack red on green", "stack red",
+    "stack red on green without letting go", "lift red without grasping it", "please, never lift red",
     "put red under green", "put red beside green", "build a pyramid of red on green and blue", "close the gripper",
     "open the door", "fly to the moon", "stack red on red", "swap red and green", "hover red", "lift the table",
     "move red off green and put it aside", "put red on both green and blue", "throw red on green", "x" * 10_000,

@@ -158,6 +158,19 @@ def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
         )
 
 
+@pytest.mark.parametrize(
+    ("task", "parts"),
+    [
+        ("Stack red on green. Then lift blue.", ("Stack red on green", "lift blue")),
+        ("stack red on green, and then lift blue", ("stack red on green", "lift blue")),
+        ("lift red, not green; stack it on blue", ("lift red, not green", "stack it on blue")),
+        ("then", ("then",)),
+    ],
+)
+def test_a_text_is_cut_at_its_joints(task, parts):
+    assert Planner(WORDS, 0).decompose(DecomposeQuestion("k", scene(), Proposal(task, "", 0.5), cards(BASE))) == parts
+
+
 def test_every_task_over_every_scene_ends_and_its_skills_are_known():
     words = vocabulary((*COLOURS, "yellow"))
     library = SkillLibrary(words, base_skills(words.objects))

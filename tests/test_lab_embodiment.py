@@ -117,6 +117,9 @@ def test_look_shows_the_scenes_that_episodes_begin_in(body):
     for i, episode in enumerate(episodes):
         for group, array in scenes.items():
             np.testing.assert_array_equal(array[i], episode.observations[group][0])
+    each = body.look([j.seed for j in JOBS[2:]], [episode.start for episode in episodes])
+    for group, array in scenes.items():
+        np.testing.assert_array_equal(each[group], array)
 
 
 def test_evaluate_counts_each_skill_and_repeats_itself(body):

@@ -6,8 +6,9 @@ Knows everyday English of moving things about. Captions in other words are compa
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from ludus.types import Retrieval
 
@@ -16,40 +17,56 @@ LEAST_SCORE = 0.65
 UNKNOWN_WORD = 0.08
 """What a word costs that is in no caption: decoration ('slowly', 'first'), most often."""
 
+_HAND = "(?:gripper|hand|arm|fingers?|fingertips?|claws?|jaws?|pads?)"
 # Applied in this order to lower-case text without articles, `@` for every object; `~` ends the text.
 _PHRASES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("open gripper", ("(?:let go of|release|drop) @ ~", "let go", "release")),
-    ("open gripper", ("(?:open|spread|part)(?: up)? (?:gripper|hand|fingers?|claws?|jaws?|pads?)(?: wide)?",)),
+    ("", ("over (?:there|here)", "(?:right|directly|just|immediately)(?= (?:on|onto|atop|next|beside|above|over))")),
+    ("", ("(?:build|make|erect|construct|form|assemble)(?= .*(?:tower|pyramid))",)),
+    (
+        "leave",
+        (
+            "(?:(?:and|then|let go|release it) )*(?:leave(?: it| @)?(?: there)?|retreat|withdraw|retract|back up"
+            f"|(?:back|move|step|pull|draw|take|get|go|clear)(?: {_HAND})? (?:away|off|back|clear|aside|out of way))"
+            f"(?: {_HAND})?(?: away)?(?: from (?:it|there|@))?(?: afterwards?)? ~",
+        ),
+    ),
+    ("open gripper", ("(?:let go of|release|drop) @ ~", "let(?:ting)? go(?: of it)?", "releas(?:e|ing)")),
+    ("open gripper", (f"(?:open|spread|part|unclench|loosen|unclasp)(?: up)? {_HAND}(?: wide)?",)),
     ("on", ("on top of", "to top of", "onto", "atop", "upon", "resting on")),
-    ("beside", ("next to", "alongside", "adjacent to", "by side of", "side by side with", "right by", "up against")),
-    ("above", ("directly above", "right above", "just above", "over top of", "over")),
+    (
+        "beside",
+        ("next to", "alongside", "adjacent to", "by side of", "side by side(?: with)?", "right by", "up against"),
+    ),
+    ("above", ("over top of", "over")),
     ("lift", ("pick(?:s|ing)? up", "pick(?:s|ing)? @ up", "picks?", "rais(?:e|es|ing)", "elevates?", "hoists?")),
-    ("lift", ("lifts", "lifting")),
-    ("grasp", ("(?:take|get) hold of", "takes?", "grab(?:s|bing)?", "grip(?:s|ping)?", "seizes?", "clutch", "clasp")),
-    ("grasp", ("holds?", "holding", "grasps", "grasping", "close (?:gripper|hand|fingers?|jaws?) (?:on|around|about)")),
+    ("lift", ("lifts", "lifting", "aloft", "(?:up )?(?:in|into|to) air", "(?:up )?off (?:table|ground|floor|surface)")),
+    (
+        "grasp",
+        ("(?:take|get|catch)(?: firm| good| tight)? (?:hold|grip) of", "takes?", "grab(?:s|bing)?", "grip(?:s|ping)?"),
+    ),
+    (
+        "grasp",
+        ("seizes?", "clutch", "clasp", "pinch", "clamp(?: on(?:to)?)?", "holds?", "holding", "grasps", "grasping"),
+    ),
+    ("grasp", (f"close {_HAND} (?:on|around|about)",)),
     (
         "reach",
         (
-            "(?:move|go|get|come|travel|reach|extend|(?:bring|move|position) (?:gripper|hand|arm))"
-            "(?: down| over| out)? (?:to|near|towards?|at|for)(?= @ ~)",
+            f"(?:move|go|get|come|travel|reach|extend|(?:bring|move|get|put|place|position|lower) {_HAND})"
+            "(?: down| over| out| close| right)* (?:to|near|towards?|at|for|by)(?= @ ~)",
             "approach(?:es|ing)?",
             "touch(?:es|ing)?",
             "reaches",
             "reaching",
         ),
     ),
-    (
-        "leave",
-        (
-            "(?:and |then )*(?:leave(?: it| @)?|retreat|withdraw|back (?:off|away|up)|step back|clear off"
-            "|move (?:away|off|back|clear))(?: gripper| hand)?(?: from (?:it|there|@))? ~",
-        ),
-    ),
-    ("hover", ("hovering", "hovers", "suspend")),
-    ("stack", ("stacks", "stacking", "piles?")),
-    ("tower", ("(?:build|make|erect) tower",)),
-    ("pyramid", ("(?:build|make|erect) pyramid",)),
+    ("hover", ("hovering", "hovers", "suspend(?:ed)?")),
+    ("stack", ("stacks", "stack(?:ing|ed)", "piles?")),
 )
+_CONTRAST = re.compile(
+    r"(?:(?<=\S)[,;.] *(?:but |and )*(?:not|do not|dont|never)|(?<=\S) +(?:rather than|instead of|without))\b([^,;.]*)"
+)
+"""What is not to be done, after what is: '..., do not lift it', 'without ...', 'rather than ...'."""
 
 
 def _set(words: str) -> frozenset[str]:
@@ -57,24 +74,29 @@ def _set(words: str) -> frozenset[str]:
 
 
 _PLACING = _set("""
-    put place set stack stand lay position rest balance deposit bring move carry lower arrange get transfer hold hover
-    lift grasp reach
+    put place set stack stand stands lay position rest balance deposit bring move carry lower arrange get transfer hold
+    hover lift grasp reach keep go goes putting placing setting
 """)
 """With a relation these mean what the relation says, also after 'pick it up and'."""
 _BY_RELATION = {"on": "stack", "beside": "put", "above": "hover"}
 _STAGES = ("reach", "grasp", "lift", "hover", "stack")
 """Each of these passes through those before it."""
+_BUILDINGS = _set("tower pyramid")
+"""These say by themselves how the blocks stand."""
+_UPWARDS, _DOWNWARDS = _set("bottom lowest base"), _set("top highest")
+_LINKS = _set("and it middle") | _UPWARDS | _DOWNWARDS
+"""Words that tell the objects' roles."""
 _OTHER_ACTIONS = _set("""
     push pull rotate turn flip throw slide drag roll poke knock swap insert unstack squeeze shake spin tilt pour wipe
     press remove toss topple sort hide cover cut break hit kick under below beneath off inside into behind between away
     aside left right not never without avoid dont tower pyramid both bring close shut faster further
 """)
 """Words that change what is meant; a caption must have them too."""
-_ARTICLES = _set("the a an block cube blocks cubes brick bricks one side your its")
+_ARTICLES = _set("the a an block cube blocks cubes brick bricks one your its")
 _FILLERS = _ARTICLES | _set("""
     object piece and then now please robot it that this with to of so in at first next finally second last slowly
     gently carefully be is are firmly coloured colored using use arm end effector again until up down out for by from
-    make sure same table
+    make sure same table side
 """)
 
 
@@ -85,6 +107,8 @@ class Meaning:
     objects: tuple[str, ...]
     actions: frozenset[str]
     unknown: frozenset[str]
+    excluded: frozenset[str] = frozenset()
+    """Actions that are not to be done with these objects."""
 
 
 class Matcher:
@@ -119,6 +143,8 @@ class Matcher:
         """0 unless the objects and their roles agree and the caption does all that the step asks; 1 at best."""
         if step.objects != caption.objects or not step.actions or not step.actions <= caption.actions:
             return 0.0
+        if step.excluded & _involved(caption.actions):
+            return 0.0
         common = len(step.actions & caption.actions)
         overlap = 2 * common / (len(step.actions) + len(caption.actions))
         return overlap - UNKNOWN_WORD * len(step.unknown)
@@ -127,13 +153,23 @@ class Matcher:
         return len(step.actions & caption.actions) + 0.5 * len(set(step.objects) & set(caption.objects))
 
     def read(self, text: str) -> Meaning:
+        text = re.sub(r"[’'@]", "", text.lower())
+        meaning = self._read(_CONTRAST.sub(" ", text))
+        contrasts = [self._read(match.group(1)) for match in _CONTRAST.finditer(text)]
+        same = [c.actions for c in contrasts if c.objects in ((), meaning.objects[:1], meaning.objects)]
+        return replace(meaning, excluded=frozenset().union(*same))
+
+    def _read(self, text: str) -> Meaning:
         words, objects = self._words(text)
-        actions = [w for w in words if w != "@"]
+        actions = [w for w in words if w != "@" and w not in _LINKS]
         relation = next((w for w in actions if w in _BY_RELATION), None)
-        if relation is not None:
+        if _BUILDINGS & set(actions):
+            actions = [w for w in actions if w not in _BY_RELATION]
+        elif relation is not None:
             # 'put', 'place', 'bring' ... mean what the relation says; so does 'pick it up and put it on'
             if any(w in _PLACING for w in actions):
-                actions = [w for w in actions if w not in _PLACING] + [_BY_RELATION[relation]]
+                done = _PLACING if relation == "above" else _PLACING | {"open", "gripper"}  # set down is let go of
+                actions = [w for w in actions if w not in done] + [_BY_RELATION[relation]]
         else:
             stages = [w for w in actions if w in _STAGES]
             actions = [w for w in actions if w not in _STAGES] + sorted(stages, key=_STAGES.index)[-1:]
@@ -143,7 +179,6 @@ class Matcher:
 
     def _words(self, text: str) -> tuple[list[str], list[str]]:
         """Canonical words with `@` for each object, and the objects in order of mention."""
-        text = re.sub(r"[’']", "", text.lower())
         objects: list[str] = []
         names = {o.lower(): o for o in self.objects}
         if names:
@@ -160,18 +195,40 @@ class Matcher:
         for meaning, phrases in _PHRASES:
             for phrase in phrases:
                 text = re.sub(rf"(?<!\w){phrase}(?!\w)", _replacement(meaning, phrase), text)
-        words = [w for w in text.split() if w not in _FILLERS and w != "~"]
+                text = " ".join(text.split())
+        words = [w for w in text.split() if w not in _FILLERS - _LINKS and w != "~"]
         return words, objects[: words.count("@")]  # 'release red' at the end is about no object any more
 
     def _roles(self, words: list[str], objects: list[str]) -> tuple[str, ...]:
-        """Objects in the order moved, then relative to what: 'on green, put red' is about red and green."""
-        grounds, figures, left = [], [], list(objects)
-        for before, word in zip(["", *words], words, strict=False):
-            if word == "@" and left:
-                (grounds if before in _BY_RELATION else figures).append(left.pop(0))
+        """Objects in the order moved, then relative to what: 'on green, put red' is about red and green, and so is
+        'take green and put red on it'."""
+        names, blocks = iter(objects), tuple(dict.fromkeys(objects))
+        at = {i: next(names) for i, word in enumerate(words) if word == "@"}
+        if "tower" in words:  # told from the bottom or from the top
+            first = next((w for w in words if w in _UPWARDS | _DOWNWARDS), "")
+            return blocks[::-1] if first in _UPWARDS else blocks
+        if "pyramid" in words and len(blocks) == 3:  # the two that 'and' joins are what the third stands on
+            for i in at:
+                if words[i + 1 : i + 3] == ["and", "@"]:
+                    base = at[i], at[i + 2]
+                    return *(b for b in blocks if b not in base), *base
+        grounds = [at[i] for i in at if i > 0 and words[i - 1] in _BY_RELATION]
+        for i, (before, word) in enumerate(pairwise(words), 1):
+            if before in _BY_RELATION and word == "it" and len(blocks) == 2:
+                moved = [at[j] for j in at if j < i][-1:]
+                return *moved, *(b for b in blocks if b not in moved)
+        figures = [o for i, o in at.items() if i == 0 or words[i - 1] not in _BY_RELATION]
         if grounds and figures and len(objects) == 2:
             return figures[0], grounds[0]
-        return tuple(dict.fromkeys(objects))
+        return blocks
+
+
+def _involved(actions: Set[str]) -> Set[str]:
+    """What is done on the way to these actions, and they themselves."""
+    if actions & {"stack", "put", *_BUILDINGS}:
+        return actions | set(_STAGES[:3]) | {"open"}
+    furthest = max((_STAGES.index(a) for a in actions if a in _STAGES), default=-1)
+    return actions | set(_STAGES[: furthest + 1])
 
 
 def _replacement(meaning: str, phrase: str) -> str:

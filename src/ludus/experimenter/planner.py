@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -230,5 +231,8 @@ def _phrase(atom: Atom) -> str:
 
 
 def _parts(task: str) -> list[str]:
-    text = task.replace(";", ",").replace(" and then ", ",").replace(" then ", ",")
-    return [part.strip() for part in text.split(",") if part.strip()] or [task]
+    """Cut at commas, sentences and 'then', but not before what the same part is not to be: 'lift red, not green'."""
+    parts = re.split(
+        r"[,;](?! *(?:but |and )?(?:not|never|do not|don.?t)\b)|[.!?](?:\s|$)|\b(?:and )?then\b", task, flags=re.I
+    )
+    return [part for p in parts if (part := re.sub(r"^and\b", "", p.strip()).strip())] or [task]

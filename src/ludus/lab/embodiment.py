@@ -59,13 +59,16 @@ class Embodiment:
 
     # --- looking --------------------------------------------------------------------------------------------------
 
-    def look(self, seeds: Sequence[int], start: str | None = None) -> Observations:
-        """The scenes that episodes with these seeds begin in: `[len(seeds), size]` per group."""
+    def look(self, seeds: Sequence[int], starts: Sequence[str | None] | str | None = None) -> Observations:
+        """The scenes that episodes with these seeds begin in: `[len(seeds), size]` per group. One start for all of them,
+        or one each."""
         n_envs, parts = self.world.n_envs, []
+        if starts is None or isinstance(starts, str):
+            starts = [starts] * len(seeds)
         for first in range(0, len(seeds), n_envs):
-            part = list(seeds[first : first + n_envs])
-            seen = self.world.reset(_pad(part, n_envs), self._start(start))
-            parts.append({group: array[: len(part)].copy() for group, array in seen.items()})
+            part = slice(first, first + n_envs)
+            seen = self.world.reset(_pad(seeds[part], n_envs), [self._start(s) for s in _pad(starts[part], n_envs)])
+            parts.append({group: array[: len(seeds[part])].copy() for group, array in seen.items()})
         return {group: np.concatenate([part[group] for part in parts]) for group in parts[0]}
 
     # --- acting ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -34,10 +34,9 @@ STOPS = ("converged", "stuck")
 def propose(sitting: Sitting) -> Result:
     """Sound: it is a skill, or the built-in planner and matcher make an executable plan of it, and its goal does not hold
     yet. Executed by the robot that the cards are about."""
-    items = sitting.chosen("propose", sitting.bank.propose)
-    ask = sitting.asking("propose", len(items), lambda who, q: check_proposal(who.propose(q)))
     rows, tries = [], defaultdict(list)
-    for i, item in items:
+    proposals = sitting.questions("propose", sitting.bank.propose, lambda who, q: check_proposal(who.propose(q)))
+    for i, item, ask in proposals:
         stage, cards = sitting.stages[item.scene.n_blocks], item.robot.cards(item.library)
         scene = sitting.scene(item.scene)
         gaps = tuple(text for text, _ in item.gaps)
@@ -47,17 +46,12 @@ def propose(sitting: Sitting) -> Result:
         if proposal is not None:
             row |= asdict(proposal) | _judged(stage, item, scene, proposal)
         if row["executable"] and row["open"]:
-            numbers = [sitting.seed * EXECUTIONS + k for k in range(EXECUTIONS)]
-            s, robot = item.scene, item.robot
-            tries[s.n_blocks] += [
-                (row, Try(tuple(row["captions"]), s.start, s.seed, robot.noise, number)) for number in numbers
-            ]
+            for number in range(sitting.seed * EXECUTIONS, (sitting.seed + 1) * EXECUTIONS):
+                t = Try(tuple(row["captions"]), item.scene.start, item.scene.seed, item.robot.noise, number)
+                tries[item.scene.n_blocks].append((row, row["judged"], t))
         rows.append(row)
-    for n_blocks, given in tries.items():
-        stage = sitting.stages[n_blocks]
-        for (row, _), episode in zip(given, stage.run([t for _, t in given]), strict=True):
-            goal = stage.condition(row["judged"])
-            row["outcomes"].append(goal is not None and at_end(goal, episode))
+    for row, reached in _carried_out(sitting, tries):
+        row["outcomes"].append(reached)
     stated = tuple((r["success_probability"], o) for r in rows for o in r["outcomes"])
     outcomes = [o for _, o in stated]
     mean = sum(outcomes) / len(outcomes) if outcomes else 0.0
@@ -115,10 +109,8 @@ def _judged(stage: Stage, item: ProposeItem, scene: Scene, proposal: Proposal) -
 def decompose(sitting: Sitting) -> Result:
     """Right: the steps, with their skills by the built-in matcher, carried out by the teacher without noise, end with the
     goal reached."""
-    items = sitting.chosen("decompose", sitting.bank.decompose)
-    ask = sitting.asking("decompose", len(items), lambda who, q: tuple(who.decompose(q)))
     rows, tries = [], defaultdict(list)
-    for i, item in items:
+    for i, item, ask in sitting.questions("decompose", sitting.bank.decompose, lambda who, q: tuple(who.decompose(q))):
         stage, cards = sitting.stages[item.scene.n_blocks], item.robot.cards(item.library)
         scene = sitting.scene(item.scene)
         proposal = Proposal(item.task, "asked for by a person", 0.5, item.goal if item.shown else None)
@@ -129,12 +121,9 @@ def decompose(sitting: Sitting) -> Result:
         row |= {"captions": [r.caption for r in plan.retrievals], "executable": stage.fits(plan), "reached": False}
         rows.append(row)
         if row["executable"]:
-            tries[item.scene.n_blocks].append((row, item, Try(plan.captions, item.scene.start, item.scene.seed)))
-    for n_blocks, given in tries.items():
-        stage = sitting.stages[n_blocks]
-        for (row, item, _), episode in zip(given, stage.run([t for _, _, t in given]), strict=True):
-            goal = stage.condition(item.goal)
-            row["reached"] = goal is not None and at_end(goal, episode)
+            tries[item.scene.n_blocks].append((row, item.goal, Try(plan.captions, item.scene.start, item.scene.seed)))
+    for row, reached in _carried_out(sitting, tries):
+        row["reached"] = reached
     kinds = dict.fromkeys(item.kind for item in sitting.bank.decompose)
     return Result(
         "decompose",
@@ -150,6 +139,17 @@ def decompose(sitting: Sitting) -> Result:
     )
 
 
+def _carried_out(
+    sitting: Sitting, tries: Mapping[int, Sequence[tuple[dict[str, Any], str | None, Try]]]
+) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Per number of blocks `(row, goal, try)` -> each row, and whether its goal holds at the end."""
+    for n_blocks, given in tries.items():
+        stage = sitting.stages[n_blocks]
+        for (row, text, _), episode in zip(given, stage.run([t for _, _, t in given]), strict=True):
+            goal = stage.condition(text)
+            yield row, goal is not None and at_end(goal, episode)
+
+
 # --- retrieve ----------------------------------------------------------------------------------------------------
 
 MATCHES = ("right", "other objects", "other skill", "none fits", NO_ANSWER)
@@ -157,10 +157,8 @@ MATCHES = ("right", "other objects", "other skill", "none fits", NO_ANSWER)
 
 def retrieve(sitting: Sitting) -> Result:
     """Right: one of the captions that mean the step, or 'none fits' where no skill does."""
-    items = sitting.chosen("retrieve", sitting.bank.retrieve)
-    ask = sitting.asking("retrieve", len(items), lambda who, q: who.retrieve(q))
     rows = []
-    for i, item in items:
+    for i, item, ask in sitting.questions("retrieve", sitting.bank.retrieve, lambda who, q: who.retrieve(q)):
         cards = sitting.bank.robot("middling", item.n_blocks).cards(item.library)
         scene = sitting.scene(sitting.bank.scene_of[item.n_blocks])
         found, error = ask(item.n_blocks, RetrieveQuestion(f"exam/retrieve/{i}", item.step, scene, cards))
@@ -200,10 +198,8 @@ UNDECIDED = 1 / 3
 def analyse(sitting: Sitting) -> Result:
     """Right: the judgement that the rest of the training bears out. 'unclear' is not right, nor is it a wrong stop; its
     probabilities are a third each. A judgement stated at p leaves (1 - p) / 2 for each of the other two."""
-    items = sitting.chosen("analyse", sitting.bank.analyse)
-    ask = sitting.asking("analyse", len(items), lambda who, q: _checked(who.analyse(q)))
     rows = []
-    for i, item in items:
+    for i, item, ask in sitting.questions("analyse", sitting.bank.analyse, lambda who, q: _checked(who.analyse(q))):
         verdict, error = ask(3, AnalyseQuestion(f"exam/analyse/{i}", item.curve, sitting.plot(i, item)))
         row = {"question": i, "truth": item.truth, "difficulty": item.difficulty, "error": error}
         row |= {"answer": verdict.judgement if verdict else NO_ANSWER}

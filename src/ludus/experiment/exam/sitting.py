@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError
 
 Item = TypeVar("Item")
+Ask = Callable[[int, Any], tuple[Any, str | None]]
+"""`(number of blocks, question) -> (answer, error)`; see `Asking`."""
 
 
 @dataclass
@@ -40,18 +42,22 @@ class Sitting:
             self._made[n_blocks] = self.make(self.stages[n_blocks].vocabulary)
         return self._made[n_blocks]
 
-    def chosen(self, part: str, items: Sequence[Item]) -> list[tuple[int, Item]]:
-        """The questions to be asked, with their places in the bank: all, or `limit` drawn by the seed alone."""
+    def questions(
+        self, part: str, items: Sequence[Item], role: Callable[[Experimenter, Any], Any]
+    ) -> Iterator[tuple[int, Item, Ask]]:
+        """`(place in the bank, what the question is about, how to put it)` of each to be asked: of all, or of `limit` drawn by
+        the seed alone."""
         if not items:
             raise LudusError(f"the bank has no question for {part!r}; see benchmarks/exam_bank.py")
         n = len(items) if self.limit is None else min(self.limit, len(items))
         drawn = rng(self.seed, "exam", part).permutation(len(items))[:n]
-        return [(int(i), items[i]) for i in sorted(drawn)]
-
-    def asking(self, part: str, n: int, role: Callable[[Experimenter, Any], Any]) -> Callable[[int, Any], Any]:
-        """`(number of blocks, question) -> (answer, error)`; see `Asking`."""
         asks = Asking(self.begin(part, n))
-        return lambda n_blocks, question: asks(partial(role, self.who(n_blocks)), question)
+
+        def ask(n_blocks: int, question: Any) -> tuple[Any, str | None]:
+            return asks(partial(role, self.who(n_blocks)), question)
+
+        for i in sorted(map(int, drawn)):
+            yield i, items[i], ask
 
     def scene(self, item: SceneItem) -> Scene:
         """As an experimenter sees it."""

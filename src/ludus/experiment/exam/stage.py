@@ -45,14 +45,7 @@ class Stage:
 
     def look(self, scenes: Sequence[tuple[str, int]]) -> Observations:
         """The scenes of `(start, seed)`: `[n, size]` per group."""
-        seen: list[Observations] = []
-        n_envs = self.world.n_envs
-        for first in range(0, len(scenes), n_envs):
-            part = list(scenes[first : first + n_envs])
-            padded = part + part[-1:] * (n_envs - len(part))
-            observations = self.world.reset([seed for _, seed in padded], [start for start, _ in padded])
-            seen.append({g: a[: len(part)].copy() for g, a in observations.items()})
-        return {g: np.concatenate([s[g] for s in seen]) for g in seen[0]}
+        return self._embodiment.look([seed for _, seed in scenes], [start for start, _ in scenes])
 
     def run(self, tries: Sequence[Try]) -> list[Episode]:
         """The episodes, in order. Skills that do not fit into an episode are left out.
