@@ -18,8 +18,8 @@ from rich.console import Console
 from ludus.types import LudusError
 
 RUNS = Path("runs")
-FREE_TO_CHANGE = ("budget.", "experimenter.")
-"""Settings that a run may be continued with other values of: limits, and who decides from here on."""
+FREE_TO_CHANGE = ("budget.", "experimenter.", "training.sharded=")
+"""Settings that a run may be continued with other values of: limits, who decides from here on, where weights lie."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """Values behind one flag or several, see `_listed`."""
@@ -87,12 +87,13 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
         for changed in overrides:
             if not changed.startswith(FREE_TO_CHANGE):
                 raise LudusError(
-                    f"{changed} would make another run of it; only budget.* and experimenter.* may change on resuming"
+                    f"{changed} would make another run of it; only budget.*, experimenter.* and training.sharded may change "
+                    "on resuming"
                 )
         if offline.is_collection(record):
             raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
         if offline.is_training(record):
-            _train(record, Console())
+            _train(record, Console(), config)
         else:
             _drive(partial(loop.run, config=config), record)
 
@@ -192,7 +193,8 @@ def train(
     seed: int = 0,
 ) -> None:
     """Train offline on the episodes of other runs. The same command, or `ludus resume`, goes on where it stopped.
-    `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four GPUs.
+    `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four processes, on a GPU each or
+    on CPUs; with training.sharded=true each of them holds a fourth of the networks and of the optimiser.
 
     Args:
         dir: A new run directory for the learner, its curves and checkpoints.
@@ -228,17 +230,19 @@ def train(
             return
         with _opened(dir, config, set()) as record:
             offline.begin_training(record, course)
-            _train(record, console)
+            _train(record, console, config)
     finally:
         ranks.leave()
 
 
-def _train(record, console: Console) -> None:
+def _train(record, console: Console, config) -> None:
     from ludus.experiment import build, offline
     from ludus.lab.analysis import pool
 
-    tallies = _interruptible(console, f"ludus resume {record.directory}", lambda: offline.train(record, console))
-    with build.build(record) as parts:
+    tallies = _interruptible(
+        console, f"ludus resume {record.directory}", lambda: offline.train(record, console, config)
+    )
+    with build.build(record, config) as parts:
         console.print(offline.table(f"{record.directory}: the last point of the curves", pool(tallies, parts.library)))
 
 
@@ -252,6 +256,7 @@ def _opened(dir: Path, config, free: set[str]):
         return Record.create(dir, config, command=" ".join(["ludus", *sys.argv[1:]]))
     record = Record.open(dir)
     old, new = asdict(record.config), asdict(config)
+    old["training"]["sharded"] = config.training.sharded  # only says where weights lie
     differing = [section for section in new if section not in free and old[section] != new[section]]
     if differing:
         record.close()

@@ -237,15 +237,16 @@ def begin_training(record: Record, course: Course) -> None:
         opened.result = asdict(course)
 
 
-def train(record: Record, console: Console) -> list[Tally]:
-    """Carry out or continue an offline training; returns the last evaluation.
+def train(record: Record, console: Console, config: Config | None = None) -> list[Tally]:
+    """Carry out or continue an offline training; returns the last evaluation. `config` replaces the record's own, for other
+    ranks.
 
     Raises:
         LudusError: data that is missing, empty, of another world than the configuration's, broken, or not what it was
             when the training began.
     """
     course = Course.of(record)
-    with build(record) as parts, show_progress(console) as progress:
+    with build(record, config) as parts, show_progress(console) as progress:
         loop = Loop(parts, progress)
         if record.done("end"):
             ranks.tell(None)
@@ -297,6 +298,10 @@ def follow(config: Config, course: Course) -> None:
         sampler = Sampler(parts.data, parts.taught, config.pac, config.sampling, seed, shares=parts.shares)
         learner = None
         while (work := ranks.listen()) is not None:
+            if isinstance(work, ranks.Gather):
+                assert learner is not None
+                learner.gather()
+                continue
             if learner is None and work.checkpoint is not None:
                 learner = Learner.load(Path(work.checkpoint), spec, config.training)
             elif learner is None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from ludus.types import LudusError
+
 
 @dataclass(frozen=True)
 class Work:
@@ -26,6 +28,11 @@ class Work:
     """Length of the learning-rate schedule, in updates."""
 
 
+@dataclass(frozen=True)
+class Gather:
+    """The leader wants to act with the network or to save it."""
+
+
 def started() -> bool:
     """Whether `torchrun` started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -38,18 +45,35 @@ def join(device: str) -> int:
     return dist.get_rank()
 
 
+def joined() -> bool:
+    """Whether this process is one of several."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def check(sharded: bool) -> None:
+    """
+    Raises:
+        LudusError: a network is to be cut up where there is only one process.
+    """
+    if sharded and not joined():
+        raise LudusError(
+            "training.sharded=true cuts the networks up for several processes, this is one; start them with `torchrun "
+            "--nproc-per-node 4 -m ludus.cli train ...`, or go on in one with training.sharded=false"
+        )
+
+
 def leave() -> None:
-    if dist.is_available() and dist.is_initialized():
+    if joined():
         dist.destroy_process_group()
 
 
-def tell(work: Work | None) -> None:
+def tell(work: Work | Gather | None) -> None:
     """The leader to the others; None: there is no more. Alone, nothing."""
-    if dist.is_available() and dist.is_initialized() and dist.get_rank() == 0:
+    if joined() and dist.get_rank() == 0:
         dist.broadcast_object_list([work], src=0)
 
 
-def listen() -> Work | None:
+def listen() -> Work | Gather | None:
     """What the leader told."""
     told: list[Any] = [None]
     dist.broadcast_object_list(told, src=0)
