@@ -124,17 +124,28 @@ def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
     assert weights(directory) == weights(trained)
 
 
-@pytest.mark.parametrize("init", [False, True])
-def test_torchrun_shares_the_work(data, trained, tmp_path, init):
-    train = [*TRAIN, "--data", data, *(("--init", trained) if init else ())]
+@pytest.mark.parametrize(("init", "sharded"), [(False, False), (True, False), (True, True)])
+def test_torchrun_shares_the_work(data, trained, tmp_path, init, sharded):
+    train = ["--data", data, *(("--init", trained) if init else ())]
     alone, together = tmp_path / "alone", tmp_path / "ranks"
-    ludus("train", alone, *train)
+    ludus("train", alone, *TRAIN, *train)
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
-    command = [sys.executable, *torchrun, "-m", "ludus.cli", "train", together, *train]
+    how = ("training.sharded=true",) if sharded else ()
+    command = [sys.executable, *torchrun, "-m", "ludus.cli", "train", together, *TRAIN, *how, *train]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     one, two = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (alone, together))
     assert all(torch.allclose(one[k], two[k], atol=1e-4) for k in one)
+    if sharded:  # anything but training goes on without ranks, and so can training
+        assert "reach X" in ludus("eval", together, "--skills", "reach X", "--episodes", 1)
+        assert "torchrun" in ludus("resume", together, code=2)
+        assert "last point" in ludus("resume", together, "training.sharded=false")
+        assert "last point" in ludus("train", together, *TRAIN, *train)
+
+
+def test_sharding_needs_ranks(data, tmp_path):
+    assert "torchrun" in ludus("train", tmp_path / "alone", *TRAIN, "training.sharded=true", "--data", data, code=2)
+    assert "torchrun" in ludus("run", "--dir", tmp_path / "run", *TINY, "training.sharded=true", code=2)
 
 
 def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path):

@@ -117,20 +117,128 @@ def test_a_process_that_dies_is_named_and_replaced():
     assert learner.fit(Targets(SMALL), 3)["loss"] > 0
 
 
-def _rank(rank, folder):
+def _rank(rank, folder, work, world):
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    trained(TrainingConfig()).save(folder / f"{rank}.pt")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+    work(folder)
     dist.destroy_process_group()
 
 
+def on_ranks(folder, work, world=2):
+    """`work(folder)` on each of several ranks."""
+    torch.multiprocessing.spawn(_rank, (folder, work, world), world)
+    (folder / "meet").unlink(missing_ok=True)
+
+
+def _learn(folder):
+    trained(TrainingConfig()).save(folder / f"{dist.get_rank()}.pt")
+
+
 def test_two_ranks_learn_as_one(tmp_path):
-    torch.multiprocessing.spawn(_rank, (tmp_path,), 2)
+    on_ranks(tmp_path, _learn)
     alone = trained(TrainingConfig(processes=1))
     for rank in range(2):
         learner = Learner.load(tmp_path / f"{rank}.pt", SPEC)
         for a, b in zip(alone.online.parameters(), learner.online.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-4)
+
+
+SHARDED = TrainingConfig(sharded=True)
+CLONING = dataclasses.replace(SMALL, alpha=1.0, beta=0.0)
+KINDS = {
+    "perceiver": (SMALL, {}),
+    "deep, uneven slices": (dataclasses.replace(SMALL, width=18, blocks=3, latents=3), {}),
+    "mlp": (dataclasses.replace(SMALL, network="mlp"), {}),
+    "cloning, without a critic": (CLONING, {}),
+    "rounded": (SMALL, {"precision": "bfloat16"}),
+}
+
+
+def _slices(folder):
+    """From one.pt, two updates on; then, in a learner that reads what was saved, one more."""
+    for kind, (config, how) in KINDS.items():
+        training = dataclasses.replace(SHARDED, **how)
+        learner = Learner.load(folder / f"{kind}.pt", SPEC, training)
+        source = Targets(config)
+        learner.fit(source, 2)
+        held = sum(p.to_local().numel() for p in learner.online.parameters())
+        assert held < 0.6 * learner.n_parameters
+        with pytest.raises(RuntimeError, match="gather"):
+            learner.policy()
+        learner.gather()
+        if dist.get_rank() == 0:
+            learner.save(folder / f"{kind}, two on.pt")
+            torch.save(learner.policy(), folder / f"{kind}, acting")
+        dist.barrier()
+        again = Learner.load(folder / f"{kind}, two on.pt", SPEC, training)
+        again.fit(source, 1)
+        again.gather()
+        if dist.get_rank() == 0:
+            again.save(folder / f"{kind}, three on.pt")
+
+
+def everything(learner):
+    moments = learner._optimiser.state_dict()["state"][0]
+    found = {name: getattr(learner, name).state_dict() for name in ("online", "target", "acting")}
+    return found | {name: {"all": moments[name]} for name in ("exp_avg", "exp_avg_sq")}
+
+
+def apart(one, two, begun):
+    """Distance between two learners, each kind of number by how far it moved since the beginning, and the moments by
+    their size."""
+    found = {}
+    for name, state in everything(one).items():
+        a, b, start = (torch.cat([v.flatten() for v in s.values()]) for s in (state, two[name], begun[name]))
+        found[name] = float((a - b).norm() / (a - start * (not name.startswith("exp"))).norm())
+    return found
+
+
+def test_sharded_ranks_learn_as_one_and_their_checkpoints_are_the_same(tmp_path):
+    for kind, (config, how) in KINDS.items():
+        begun = Learner(config, SPEC, 20, 0, TrainingConfig(processes=1, **how))
+        begun.fit(Targets(config, seed=1), 2)
+        begun.save(tmp_path / f"{kind}.pt")
+    on_ranks(tmp_path, _slices)
+    for kind, (config, how) in KINDS.items():
+        training, source = TrainingConfig(processes=1, **how), Targets(config)
+        alone = Learner.load(tmp_path / f"{kind}.pt", SPEC, training)
+        begun = everything(Learner.load(tmp_path / f"{kind}.pt", SPEC))
+        for updates, name in ((2, "two on"), (1, "three on")):
+            alone.fit(source, updates)
+            alone.save(tmp_path / "alone.pt")
+            path = tmp_path / f"{kind}, {name}.pt"
+            one, two = (torch.load(p, weights_only=True) for p in (tmp_path / "alone.pt", path))
+            assert form(one) == form(two)
+            together = Learner.load(path, SPEC, training)
+            # Sharded, bfloat16 also rounds the few weights that autocast leaves alone.
+            near = {"exp_avg": 1e-5, "exp_avg_sq": 1e-5} if not how else {"exp_avg": 0.02, "exp_avg_sq": 0.02}
+            for what, distance in apart(alone, everything(together), begun).items():
+                assert distance < near.get(what, 0.2 if how else 1e-3), (kind, name, what)
+        policy = torch.load(tmp_path / f"{kind}, acting", weights_only=False)
+        two = Learner.load(tmp_path / f"{kind}, two on.pt", SPEC).policy()
+        seen = observe(np.random.default_rng(0), 5)
+        assert np.array_equal(policy.act(seen, ["go to red"] * 5), two.act(seen, ["go to red"] * 5))
+        together.fit(source, 1)  # and on, in one process
+
+
+def form(state):
+    """What a checkpoint is made of, without the numbers of its weights."""
+    if isinstance(state, torch.Tensor):
+        return state.dtype, tuple(state.shape), state.device.type, type(state)
+    if isinstance(state, dict):
+        return {k: form(v) for k, v in state.items()}
+    return [form(v) for v in state] if isinstance(state, list) else state
+
+
+def _uneven(folder):
+    with pytest.raises(LudusError, match=r"3 sharded ranks for training.parts=4"):
+        trained(SHARDED)
+
+
+def test_what_cannot_be_cut_up_is_refused(tmp_path):
+    with pytest.raises(LudusError, match="torchrun"):
+        trained(SHARDED)
+    on_ranks(tmp_path, _uneven, 3)
 
 
 def test_mixed_precision_rounds_the_networks_and_not_the_losses():

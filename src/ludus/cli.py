@@ -20,10 +20,10 @@ from rich.console import Console
 from ludus.types import LudusError
 
 RUNS = Path("runs")
-FREE_TO_CHANGE = ("budget.", "experimenter.")
-"""Settings that a run may be continued with other values of: limits, and who decides from here on."""
-WITHOUT_EFFECT = ("world.threads", "training.processes", "sampling.memory")
+HOW = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
 """Settings of how something is computed, not of what."""
+FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in HOW))
+"""Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
 SETTING = re.compile(r"[a-z0-9_.]+=")
 """How an override begins; no flag takes such a value."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
@@ -97,7 +97,8 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
                     f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`" if alone else ""
                 )
                 raise LudusError(
-                    f"{changed} would make another run of it; only budget.* and experimenter.* may change on resuming{more}"
+                    f"{changed} would make another run of it; only budget.*, experimenter.* and {', '.join(HOW)} may change on "
+                    f"resuming{more}"
                 )
         if alone:
             _train(record, Console(), config)
@@ -197,7 +198,8 @@ def train(
     seed: int = 0,
 ) -> None:
     """Train offline on the episodes of other runs. The same command, or `ludus resume`, goes on where it stopped.
-    `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four GPUs.
+    `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four processes, on a GPU each or
+    on CPUs; with training.sharded=true each of them holds a fourth of the networks and of the optimiser.
 
     Args:
         dir: A new run directory for the learner, its curves and checkpoints.
@@ -258,7 +260,7 @@ def _opened(dir: Path, config, free: set[str]):
         return Record.create(dir, config, command=" ".join(["ludus", *sys.argv[1:]]))
     record = Record.open(dir)
     old, new = asdict(record.config), asdict(config)
-    for setting in WITHOUT_EFFECT:
+    for setting in HOW:
         section, name = setting.split(".")
         old[section][name] = new[section][name]
     differing = [section for section in new if section not in free and old[section] != new[section]]

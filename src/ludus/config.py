@@ -181,6 +181,9 @@ class TrainingConfig:
     """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
     device: str = "cpu"
     """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
+    sharded: bool = False
+    """Whether the processes that `torchrun` starts cut the networks and the optimiser up among them (FSDP2), for networks too
+    large for one device. Needs parts that they can share evenly. Checkpoints are the same."""
     precision: str = "float32"
     """'float32', or 'bfloat16' for mixed precision (autocast) on GPUs."""
 

@@ -19,6 +19,7 @@ from ludus.lab.analysis import Analysis
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.embodiment import Embodiment
 from ludus.lab.room import Room
+from ludus.pac import ranks
 from ludus.pac.learner import device_of
 from ludus.record import Record
 from ludus.skills.library import Skill, SkillLibrary
@@ -157,6 +158,7 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
     config = config or record.config
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
+    ranks.check(config.training.sharded and record.writable)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     library = world.library()

@@ -295,6 +295,8 @@ class Loop:
                 sums[name] = sums.get(name, 0.0) + value * piece
             done += piece
             spent = time.perf_counter() - started
+        ranks.tell(ranks.Gather())
+        learner.gather()
         return {name: total / done for name, total in sums.items()} | {"time/training_s": spent}
 
     def _trained_s(self) -> float:

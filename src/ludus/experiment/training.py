@@ -140,6 +140,10 @@ def follow(config: Config, course: Course) -> None:
         sampler = Sampler(parts.data, parts.taught, config.pac, config.sampling, seed, shares=parts.shares)
         learner = None
         while (work := ranks.listen()) is not None:
+            if isinstance(work, ranks.Gather):
+                assert learner is not None
+                learner.gather()
+                continue
             if learner is None and work.checkpoint is not None:
                 learner = Learner.load(Path(work.checkpoint), spec, config.training)
             elif learner is None:

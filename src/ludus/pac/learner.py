@@ -17,11 +17,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ludus.config import PACConfig, TrainingConfig
+from ludus.pac import ranks, slices
 from ludus.pac.crew import Crew, Here, Job, flatten
 from ludus.pac.features import Features
 from ludus.pac.networks import actor_critic
 from ludus.pac.policy import Policy
-from ludus.pac.shard import Inputs
+from ludus.pac.shard import Inputs, Shard
 from ludus.pac.text import CaptionReader
 from ludus.seeding import child
 from ludus.types import Batch, LudusError, WorldSpec
@@ -29,6 +30,7 @@ from ludus.types import Batch, LudusError, WorldSpec
 FLOOR = 0.1
 """The cosine schedule ends at this share of the learning rate and stays there through the rounds."""
 CHECK_EVERY = 50
+NETWORKS = ("online", "target", "acting")
 SMALL = 20_000_000
 """Up to this many parameters several processes learn faster than several threads of one, or as fast and without waiting
 for each other on busy cores."""
@@ -55,7 +57,8 @@ class Learner:
         training: gives parts, processes, device and precision. Of these, the number of parts, the device and the
             precision shape the result; the number of processes does not. Under an initialised `torch.distributed`
             every rank is to be given the same source; it learns from its share of the parts, and gradients are added
-            over all ranks.
+            over all ranks. Sharded, it also keeps only its share of the networks and of the optimiser; where there is
+            but one process, such a learner is whole and cannot `fit`.
 
     Raises:
         LudusError: no such device or precision here.
@@ -74,27 +77,49 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(child(seed, "pac", "weights"))
             self.online = actor_critic(config, *sizes, len(spec.actions))
-        self.target = copy.deepcopy(self.online)
-        self.acting = copy.deepcopy(self.online)
-        flat = torch.cat([p.detach().flatten() for p in self.online.parameters()]).to(self._device)
-        self._online, self._target = nn.Parameter(_share(flat)), _share(flat.clone())
-        self._acting = flat.clone()
-        flatten(self.online, self._online.data)
-        flatten(self.target, self._target).requires_grad_(False)
-        flatten(self.acting, self._acting).requires_grad_(False)
+        self._sharded = self.training.sharded and ranks.joined()
+        # Each network's weights: one row of all of them, or slices of each.
+        self._online: list[nn.Parameter]
+        self._target: list[Tensor]
+        self._acting: list[Tensor]
+        (self._cut if self._sharded else self._flatten)()
         self._optimiser = torch.optim.AdamW(
-            [self._online], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self._online, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
+        self._whole: dict[str, Any] | None = None
         self.crew: Here | Crew | None = None
         self._inputs: tuple[Inputs, Inputs] | None = None
 
+    def _flatten(self) -> None:
+        self.target = copy.deepcopy(self.online)
+        self.acting = copy.deepcopy(self.online)
+        flat = torch.cat([p.detach().flatten() for p in self.online.parameters()]).to(self._device)
+        self._online, self._target = [nn.Parameter(_share(flat))], [_share(flat.clone())]
+        self._acting = [flat.clone()]
+        flatten(self.online, self._online[0].data)
+        flatten(self.target, self._target[0]).requires_grad_(False)
+        flatten(self.acting, self._acting[0]).requires_grad_(False)
+
+    def _cut(self) -> None:
+        where = self._device, self.training.precision
+        self.target = slices.cut(copy.deepcopy(self.online).requires_grad_(False), *where)
+        self.acting = slices.cut(copy.deepcopy(self.online).requires_grad_(False), *where)
+        self.online = slices.cut(self.online, *where)
+        self._online, self._target, self._acting = (list(getattr(self, name).parameters()) for name in NETWORKS)
+
     @property
     def n_parameters(self) -> int:
-        return self._online.numel()
+        return sum(p.numel() for p in self._online)
 
     def policy(self, temperature: float = 0.0) -> Policy:
-        """The averaged weights, ready to act; a copy, so that training may go on."""
-        return Policy(copy.deepcopy(self.acting).cpu(), self.spec, temperature)
+        """The averaged weights, ready to act; a copy, so that training may go on. Sharded: as `gather` found them."""
+        if not self._sharded:
+            return Policy(copy.deepcopy(self.acting).cpu(), self.spec, temperature)
+        sizes = self._features.task_size, self._features.object_size
+        with torch.device("meta"):  # initial weights would be drawn for nothing
+            network = actor_critic(self.config, *sizes, len(self.spec.actions))
+        network.load_state_dict(self._gathered()["acting"], assign=True)
+        return Policy(network, self.spec, temperature)
 
     def start_from(self, path: Path) -> None:
         """Take the acting weights of a checkpoint as all three networks' and begin a new training with them.
@@ -110,8 +135,8 @@ class Learner:
                 f"checkpoint {path} has {other.n_parameters:,} parameters (pac: {asdict(other.config)}), this "
                 f"configuration makes {self.n_parameters:,}; give the same pac settings"
             )
-        for flat in (self._online.data, self._target, self._acting):
-            flat.copy_(other._acting)
+        for name in NETWORKS:
+            self._fill(name, other.acting.state_dict())
 
     # --- learning ------------------------------------------------------------------------------------------------
 
@@ -121,8 +146,10 @@ class Learner:
         Raises:
             Diverged: a loss that is no number, a policy without entropy. (A value cannot explode: it is a distribution
                 on [0, 1].)
-            LudusError: memory ran out, a learning process died.
+            LudusError: memory ran out, a learning process died; sharded, but this is the only process.
         """
+        ranks.check(self.training.sharded)
+        self._whole = None
         try:
             return self._fit(source, updates, progress or (lambda n: None))
         except (MemoryError, RuntimeError) as error:
@@ -172,7 +199,8 @@ class Learner:
             self._step()
             crew.prepared() if done < updates else None
             with torch.no_grad():
-                self._target.lerp_(self._online, self.config.target_ema)
+                for target, online in zip(self._target, self._online, strict=True):
+                    target.lerp_(online, self.config.target_ema)
             for part in metrics:
                 for name, value in part.items():
                     sums[name] = sums.get(name, 0.0) + value / len(metrics)
@@ -199,21 +227,28 @@ class Learner:
     def _assemble(self) -> Here | Crew:
         assert self._inputs is not None
         parts = min(self.training.parts, self.config.batch_size)
+        rank, world = (dist.get_rank(), dist.get_world_size()) if ranks.joined() else (0, 1)
+        if world > parts:
+            raise LudusError(f"{world} ranks for training.parts={parts} of a batch; give at least as many parts")
+        mine = range(rank * parts // world, (rank + 1) * parts // world)
+        if self._sharded:
+            if parts % world:
+                raise LudusError(
+                    f"{world} sharded ranks for training.parts={parts} of a batch; give each as many parts"
+                )
+            networks = self.online, self.target
+            shard = Shard(self.config, self.spec, self.seed, *networks, self.training.precision)
+            return slices.Slices(shard, self._inputs, mine, parts)
         shape = (parts, self.n_parameters)
         self._gradients = _share(torch.zeros(shape, device=self._device))
         sizes = self._features.task_size, self._features.object_size
         job = Job(
-            self.config, self.spec, self.seed, self.training.precision, self._online.data, self._target,
+            self.config, self.spec, self.seed, self.training.precision, self._online[0].data, self._target[0],
             self._gradients, self._inputs, sizes,
         )  # fmt: skip
-        if dist.is_available() and dist.is_initialized():
-            rank, world = dist.get_rank(), dist.get_world_size()
-            if world > parts:
-                raise LudusError(f"{world} ranks for training.parts={parts} of a batch; give at least as many parts")
-            return Here(job, range(rank * parts // world, (rank + 1) * parts // world))
-        processes = min(parts, self.training.processes or self._processes())
+        processes = 1 if world > 1 else min(parts, self.training.processes or self._processes())
         if processes == 1:
-            return Here(job, range(parts))
+            return Here(job, mine)
         crew = Crew(job, processes)
         weakref.finalize(self, crew.close)
         return crew
@@ -231,20 +266,29 @@ class Learner:
     @torch.no_grad()
     def _step(self) -> None:
         """One step of the optimiser on the parts' mean gradient; the acting weights follow."""
-        gradient = self._gradients[0].clone()
-        for part in self._gradients[1:]:  # in a fixed order: the same bits always
-            gradient += part
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(gradient)
-        gradient /= len(self._gradients)
-        gradient *= (self.config.grad_clip / (gradient.norm() + 1e-6)).clamp(max=1)
-        self._online.grad = gradient
+        if self._sharded:
+            nn.utils.clip_grad_norm_(self._online, self.config.grad_clip)  # of all ranks' slices together
+        else:
+            self._online[0].grad = self._gradient()
         for group in self._optimiser.param_groups:
             group["lr"] = self.config.learning_rate * self._schedule()
         self._optimiser.step()
         self.updates += 1
         # the average forgets the first weights quickly, then settles to its horizon
-        self._acting.lerp_(self._online, max(self.config.acting_ema, 9 / (self.updates + 10)))
+        rate = max(self.config.acting_ema, 9 / (self.updates + 10))
+        for acting, online in zip(self._acting, self._online, strict=True):
+            acting.lerp_(online, rate)
+
+    def _gradient(self) -> Tensor:
+        """The parts' mean, clipped."""
+        gradient = self._gradients[0].clone()
+        for part in self._gradients[1:]:  # in a fixed order: the same bits always
+            gradient += part
+        if ranks.joined():
+            dist.all_reduce(gradient)
+        gradient /= len(self._gradients)
+        gradient *= (self.config.grad_clip / (gradient.norm() + 1e-6)).clamp(max=1)
+        return gradient
 
     def _schedule(self) -> float:
         warm = min(1.0, (self.updates + 1) / 100)
@@ -264,18 +308,35 @@ class Learner:
 
     # --- keeping -------------------------------------------------------------------------------------------------
 
+    def gather(self) -> None:
+        """Sharded: bring all slices to the leader's main memory, for its `policy` and `save`; every rank is to call this.
+        Else nothing."""
+        if self._sharded:
+            whole: dict[str, Any] = {name: slices.gathered(getattr(self, name).state_dict()) for name in NETWORKS}
+            whole["optimiser"] = slices.gathered_moments(self._optimiser)
+            self._whole = whole if dist.get_rank() == 0 else None
+
+    def _gathered(self) -> dict[str, Any]:
+        if not self._sharded:
+            networks = {name: getattr(self, name).state_dict() for name in NETWORKS}
+            return networks | {"optimiser": self._optimiser.state_dict()}
+        if self._whole is None:
+            raise RuntimeError("only the leader acts with a sharded network or saves it, after gather() on every rank")
+        return self._whole
+
+    def _fill(self, name: str, whole: Mapping[str, Tensor]) -> None:
+        network = getattr(self, name)
+        network.load_state_dict(slices.slices_of(network, whole) if self._sharded else whole)
+
     def save(self, path: Path) -> None:
-        """Everything that the next update depends on, whole or not at all."""
+        """Everything that the next update depends on, whole or not at all. Sharded: as `gather` found it."""
         state: dict[str, Any] = {
             "config": asdict(self.config),
             "world": self.spec.name,
             "total_updates": self.total_updates,
             "seed": self.seed,
             "updates": self.updates,
-            "online": self.online.state_dict(),
-            "target": self.target.state_dict(),
-            "acting": self.acting.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            **self._gathered(),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")
@@ -293,7 +354,8 @@ class Learner:
             LudusError: no checkpoint there, a broken one, or one of another world.
         """
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
+            mapped = training is not None and training.sharded and ranks.joined()  # a rank reads its slices only
+            state = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
         except FileNotFoundError:
             raise LudusError(f"no checkpoint {path}; train first") from None
         except Exception as error:
@@ -302,9 +364,10 @@ class Learner:
             raise LudusError(f"checkpoint {path} is of world {state['world']!r}, not {spec.name!r}")
         learner = cls(PACConfig(**state["config"]), spec, state["total_updates"], state["seed"], training)
         learner.updates = state["updates"]
-        for name in ("online", "target", "acting"):
-            getattr(learner, name).load_state_dict(state[name])
-        learner._optimiser.load_state_dict(state["optimiser"])
+        for name in NETWORKS:
+            learner._fill(name, state[name])
+        kept = state["optimiser"]
+        learner._optimiser.load_state_dict(slices.moments_of(learner._optimiser, kept) if learner._sharded else kept)
         return learner
 
 

@@ -63,15 +63,11 @@ class Attention(nn.Module):
         self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
         self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
 
-    def keys(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of `[B, N, D]`, so that they can serve several calls."""
-        k, v = self.kv(self.norm_kv(tokens)).chunk(2, dim=-1)
-        return self._split(k), self._split(v)
-
-    def forward(self, queries: Tensor, keys: tuple[Tensor, Tensor]) -> Tensor:
-        """`[B, Q, D]` queries on keys of `[B, N, D]` tokens -> `[B, Q, D]`."""
+    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """`[B, Q, D]` queries on `[B, N, D]` tokens -> `[B, Q, D]`."""
+        k, v = map(self._split, self.kv(self.norm_kv(tokens)).chunk(2, dim=-1))
         q = self._split(self.q(self.norm_q(queries)))
-        mixed = F.scaled_dot_product_attention(q, *keys).transpose(1, 2).flatten(2)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         queries = queries + self.out(mixed)
         return queries + self.feed(self.norm_f(queries))
 
@@ -115,20 +111,19 @@ class Perceiver(ActorCritic):
         about = caption.unsqueeze(1)
         task_token = self.task_in(torch.cat([task, caption], dim=-1)).unsqueeze(1)
         tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(about)], dim=1) + about
-        z = self.read(self.latents + about + task_token, self.read.keys(tokens))
+        z = self.read(self.latents + about + task_token, tokens)
         for block in self.blocks:
-            assert isinstance(block, Attention)
-            z = block(z, block.keys(z))
+            z = block(z, z)
         return z, about
 
     def policy(self, z: Tensor, about: Tensor) -> Tensor:
         """Action logits `[B, A, bins]`."""
-        return self.policy_out(self.policy_read(self.action_queries + about, self.policy_read.keys(z)))
+        return self.policy_out(self.policy_read(self.action_queries + about, z))
 
     def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
         query = self.action_in(_multiscale(actions))
-        return self.value_out(self.value_read(query + about, self.value_read.keys(z)))
+        return self.value_out(self.value_read(query + about, z))
 
 
 class MLP(ActorCritic):

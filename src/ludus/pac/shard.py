@@ -100,7 +100,14 @@ class Shard:
             prepared.metrics = {"weights_kl": kl, "q_spread": spread}
 
     def gradient(self, part: int) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """The mean losses of the prepared part: their gradient, one tensor per parameter, and metrics."""
+        """Of the prepared part: the loss' gradient, one tensor per parameter, and metrics."""
+        loss, metrics = self.loss(part)
+        # parameters without a part in this loss (the critic's under plain cloning) get zeros
+        gradient = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+        return gradient, metrics
+
+    def loss(self, part: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """The three losses of the prepared part, added up, and metrics."""
         c, x = self.config, self._prepared.pop(part)
         value_logits = None
         with self._precision:
@@ -124,6 +131,4 @@ class Shard:
         probabilities = logits.detach().softmax(-1)
         entropy = -(probabilities * probabilities.clamp(min=1e-9).log()).sum(-1).mean()
         metrics |= {"loss": loss, "entropy": entropy}
-        # parameters without a part in this loss (the critic's under plain cloning) get zeros
-        gradient = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
-        return gradient, {k: v.detach() for k, v in metrics.items()}
+        return loss, {k: v.detach() for k, v in metrics.items()}
