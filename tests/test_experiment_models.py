@@ -2,7 +2,9 @@
 
 import io
 import os
+import subprocess
 import sys
+import time
 
 import pytest
 from command import ludus
@@ -211,6 +213,40 @@ def test_how_slow_a_model_is_changes_nothing(finished, tmp_path):
     with ModelServer(answer, latency=0.4) as server:
         run(tmp_path / "run", server)
     assert content(tmp_path / "run") == content(finished[0])
+
+
+def test_asked_two_rounds_ahead_killed_and_replayed(tmp_path):
+    """What is known when a round is asked for is the same however slow the model is and wherever the run was cut: the
+    replay answers at once and is not cut."""
+    arguments = ["run", *SMALL, "experiment.rounds=4", "experimenter.ahead=2", "--preset", "tiny"]
+    with ModelServer(answer, latency=0.3) as server:
+        arguments += ["--experimenter", server.url]
+        command = [sys.executable, "-m", "ludus.cli", *arguments, "--dir", str(tmp_path / "run")]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        # 2 rounds x 2 scenes x 3 questions, and one of the third round
+        while sum("learning curve" not in r.text for r in server.requests) < 13 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+        time.sleep(0.5)  # what was sent, the server reads
+        with Record.open(tmp_path / "run", write=False) as record:
+            answered, asked = len(record.calls()), len(server.requests)
+            assert record.done("round/3/ahead") and not record.done("round/2/plan")
+        ludus("resume", tmp_path / "run")
+        whole = content(tmp_path / "run")
+        assert len(server.requests) - asked == len(whole["calls"]) - answered  # only what had no answer yet
+    with Record.open(tmp_path / "run", write=False) as record:
+        known = [record.result(f"round/{n}/ahead")["history"] for n in (1, 2, 3, 4)]
+        started = {s.name: s.started for s in record.steps()}
+    assert [{a["round"] for a in history} for history in known] == [set(), set(), set(), {1}]
+    assert started["round/4/ahead"] < started["round/2/collect/000"]
+
+    ludus(*arguments, "--replay", tmp_path / "run", "--strict", "--dir", tmp_path / "again")
+    again = content(tmp_path / "again")
+    assert again["steps"].pop(0)["name"] == "replay"
+    for row in (*whole["calls"], *again["calls"]):
+        del row["replayed"]
+    assert again == whole
 
 
 def test_a_person_at_the_terminal(tmp_path, monkeypatch):

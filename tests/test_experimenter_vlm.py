@@ -1,13 +1,15 @@
 """What models answer, and what becomes of it: over a real socket, role by role."""
 
 import json
+import threading
 
 import pytest
 from model_server import Fault, ModelServer, Reply, sensible_answers
 
 from ludus.config import BudgetConfig, ExperimenterConfig
 from ludus.experimenter import assemble, prompts
-from ludus.experimenter.ledger import Ledger
+from ludus.experimenter.ledger import Ledger, Request
+from ludus.experimenter.ledger import Reply as LedgerReply
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,
@@ -18,6 +20,7 @@ from ludus.experimenter.roles import (
     Scene,
     SkillCard,
 )
+from ludus.lab.ahead import Ahead
 from ludus.types import Curve, LudusError, Proposal, Retrieval
 from ludus.worlds.blocks.world import BlocksWorld
 
@@ -316,6 +319,27 @@ def test_a_person_answers(words):
     again = assemble(ExperimenterConfig(*["human"] * 4), words, 0, Ledger(Calls(), None, calls.rows, strict=True),
                      person=lambda text: pytest.fail("asked again"))  # fmt: skip
     assert again.propose(PROPOSE).task == "stack red on green"
+
+
+def test_a_person_is_asked_one_question_at_a_time(server, words):
+    names = {"propose": "human", "decompose": server.url, "retrieve": "planner", "analyse": "planner"}
+    assert asked(server, words).waits
+    assert not assemble(ExperimenterConfig(**names), words, 0, Ledger(Calls()), person=str).waits
+
+
+def test_so_many_calls_at_once_and_no_more(words):
+    ledger, under_way, most = Ledger(Calls(), at_once=3), [], []
+    full = threading.Barrier(3)
+
+    def send():
+        under_way.append(1)
+        most.append(len(under_way))
+        full.wait(10)  # only three at once get through
+        under_way.pop()
+        return LedgerReply({"text": "x"})
+
+    Ahead(lambda k: ledger.ask(Request(f"k{k}", 0, "propose", "p 1", "h", (), "m"), send), range(9)).wait()
+    assert len(most) == 9 and max(most) == 3 and ledger.spent["calls"] == 9
 
 
 def test_prompts_are_whole():

@@ -71,7 +71,7 @@ def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
         curriculum = Curriculum(assemble(ExperimenterConfig(), world.vocabulary, 0), room, world.spec, 0)
         seeds = range(12)
         with record.commit("round/1/plan"):
-            plans = curriculum.plans(1, body.look(seeds, start), library, able(library))
+            plans = curriculum.plans(curriculum.brief(1, body.look(seeds, start), library.vocabulary, able(library)))
         runnable = [p for p in plans if not p.gaps]
         assert len(runnable) == 12 and all(len(p.captions) <= 5 for p in runnable)
         assert len({p.proposal.task for p in runnable}) >= 4

@@ -1,6 +1,7 @@
 """The curriculum and the room, on a world without pictures and with scripted experimenters."""
 
 import dataclasses
+import threading
 from contextlib import suppress
 from itertools import permutations
 
@@ -36,9 +37,12 @@ class Lab:
         self.curriculum = Curriculum(experimenter, self.room, self.world.spec, 0, pictures)
         self.cards = skill_cards(self.library, ())
 
-    def plans(self, record, round_=1, n=3, step=None, **kwargs):
-        with record.commit(step or f"round/{round_}/plan"):
-            return self.curriculum.plans(round_, self.body.look(range(n)), self.library, self.cards, **kwargs)
+    def brief(self, round_=1, n=3, **kwargs):
+        return self.curriculum.brief(round_, self.body.look(range(n)), self.library.vocabulary, self.cards, **kwargs)
+
+    def plans(self, record, round_=1, n=3, **kwargs):
+        with record.commit(f"round/{round_}/plan"):
+            return self.curriculum.plans(self.brief(round_, n, **kwargs))
 
 
 def scripted(task="go", steps=("go to home",), captions=("go to home",), goal=None):
@@ -73,9 +77,8 @@ def test_every_question_and_answer_is_in_the_room(record):
 
 def test_plans_repeat_themselves_after_a_crash(record, tmp_path):
     lab = Lab(record)
-    scenes = lab.body.look(range(2))
     with suppress(KeyboardInterrupt), record.commit("round/1/plan"):
-        lab.curriculum.plans(1, scenes, lab.library, lab.cards)
+        lab.curriculum.plans(lab.brief(n=2))
         raise KeyboardInterrupt
     plans = lab.plans(record)
     with Record.create(tmp_path / "other", Config()) as other:
@@ -132,6 +135,35 @@ def test_pictures_are_shown_and_their_absence_is_said(record):
     lab.plans(record, round_=2, n=1)
     last = lab.room.read("scene")[-1]
     assert last.images == () and "no picture: no OpenGL" in last.text
+
+
+def test_steps_of_a_slow_experimenter_are_retrieved_at_the_same_time(record):
+    answers, together = scripted(steps=("go", "mark it"), captions=("go to home", "mark home")), threading.Barrier(2)
+
+    def retrieve(question):
+        together.wait(10)
+        return answers.retrieve(question)
+
+    (plan,) = Lab(record, dataclasses.replace(answers, retrieve=retrieve, waits=True)).plans(record, n=1)
+    assert plan.captions == ("go to home", "mark home")
+
+
+def test_what_is_asked_ahead_is_what_is_asked(record):
+    asked = []
+    answers = scripted("fly", ("go", "fly"), ("go to home", None))
+    listening = {
+        role: lambda q, role=role: asked.append(q) or getattr(answers, role)(q)
+        for role in ("propose", "decompose", "retrieve")
+    }
+    lab = Lab(record, dataclasses.replace(answers, waits=True, **listening), pictures=lambda name, o: (name,))
+    brief = lab.brief(gaps=("swim",))
+    lab.curriculum.ahead(brief).wait()
+    before, said = sorted(asked, key=lambda q: q.key), lab.room.read()
+    asked.clear()
+    with record.commit("round/1/plan"):
+        lab.curriculum.plans(brief)
+    assert sorted(asked, key=lambda q: q.key) == before and len(before) == 3 * 3 * 4
+    assert said == [] and {q.scene.images for q in before} == {("r1-s0",), ("r1-s1",), ("r1-s2",)}
 
 
 @pytest.mark.parametrize(

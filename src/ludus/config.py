@@ -246,6 +246,11 @@ class ExperimenterConfig:
     price_in: float = -1
     """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
     price_out: float = -1
+    ahead: int = 1
+    """Plans of a round are asked for while the robots of the round so many before it move, and know nothing of what came
+    later: how stale they may be, in rounds. More hides a slower model; 0 asks when plans are needed."""
+    at_once: int = 16
+    """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
 
     def __post_init__(self) -> None:
         _known("experimenter.structure", self.structure, STRUCTURES)

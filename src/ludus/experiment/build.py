@@ -199,10 +199,11 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
 def _ledger(record: Record, config: Config) -> Ledger:
     """The run's own calls, and those of the run that it replays."""
     replay = record.result("replay") if record.done("replay") else None
+    at_once = config.experimenter.at_once
     if replay is None:
-        return Ledger(record, config.budget)
+        return Ledger(record, config.budget, at_once=at_once)
     with Record.open(replay["run"], write=False) as other:
-        return Ledger(record, config.budget, other.calls(), replay["strict"])
+        return Ledger(record, config.budget, other.calls(), replay["strict"], at_once)
 
 
 def _heard(room: Room, person: Callable[[str], str]) -> Callable[[str], str]:

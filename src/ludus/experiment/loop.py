@@ -22,7 +22,7 @@ from ludus.experimenter.roles import Attempt, SkillCard
 from ludus.lab.actors import SeedActor, seed_jobs
 from ludus.lab.ahead import Ahead
 from ludus.lab.analysis import add_point, pool, stop
-from ludus.lab.curriculum import attempts_of, fill_gaps, skill_cards
+from ludus.lab.curriculum import Brief, attempts_of, fill_gaps, skill_cards
 from ludus.lab.embodiment import Actor, Job, jobs_of
 from ludus.pac import ranks
 from ludus.pac.learner import Diverged, Learner
@@ -83,7 +83,8 @@ class Loop:
         self.config, self.record, self.room = parts.config, parts.record, parts.room
         self._learner: Learner | None = None
         self._sampler: Sampler | None = None
-        self._ahead: Ahead | None = None
+        self._asked: dict[int, tuple[Brief, Ahead]] = {}
+        """Round -> what its plans are being asked for with."""
 
     def begin(self) -> None:
         """The room opens with what there is."""
@@ -107,10 +108,9 @@ class Loop:
     def round(self, n: int) -> None:
         """Propose, act, learn, judge, grow."""
         name, experiment = f"round/{n}", self.config.experiment
-        seeds = self._starts(n)
-        plans = self._plan(n, seeds[: experiment.plans_per_round])
-        self._ask_ahead(n + 1)
-        jobs = jobs_of([p for p in plans if not p.gaps], seeds, info={"round": n})
+        plans = self._plan(n)
+        self._ask(n + 1, n + self.config.experimenter.ahead)
+        jobs = jobs_of([p for p in plans if not p.gaps], self._starts(n), info={"round": n})
         self.collect(f"{name}/collect", jobs, self.learner.policy(experiment.temperature))
         self._tell(n, plans)
         self.train(name, n, self.config.training.round_updates)
@@ -122,19 +122,17 @@ class Loop:
 
     # --- acting --------------------------------------------------------------------------------------------------
 
-    def _plan(self, n: int, seeds: Sequence[int]) -> list[Plan]:
+    def _plan(self, n: int) -> list[Plan]:
         step, parts = f"round/{n}/plan", self.parts
         if not self.record.done(step):
-            known, scenes = self._known(n), parts.embodiment.look(seeds)
-            if self._ahead is None and parts.curriculum.experimenter.waits:
-                self._ahead = parts.curriculum.ahead(n, scenes, parts.library, *known)
+            self._ask(n, n + max(1, self.config.experimenter.ahead) - 1)
+            brief, answers = self._asked.pop(n, None) or (self._brief(n), None)
             with self.record.commit(step), self.doing(f"round {n}: planning", 1):
-                if self._ahead is not None:
-                    self._ahead.wait()
-                    self._ahead = None
+                if answers is not None:
+                    answers.wait()
                 if parts.curriculum.affordance:
                     parts.curriculum.values = self.learner.policy().values
-                plans = parts.curriculum.plans(n, scenes, parts.library, *known)
+                plans = parts.curriculum.plans(brief)
                 for plan in plans:
                     self.record.add_plan(n, plan)
                 candidates = parts.kind.extra_skills(parts.world.spec.objects)
@@ -147,33 +145,41 @@ class Loop:
             parts.grow(new)
         return [p for r, p in self.record.plans(n)]
 
-    def _ask_ahead(self, n: int) -> None:
-        """Begin to ask for round n's plans, which then know of nothing after this moment: how far a slow model gets beside
-        the robots changes nothing."""
-        experiment, parts = self.config.experiment, self.parts
-        if not parts.curriculum.experimenter.waits or n > experiment.rounds or self.record.done(f"round/{n}/plan"):
+    def _ask(self, first: int, last: int) -> None:
+        """Begin to ask for the plans of these rounds, which then know of nothing after this moment: how far a slow model
+        gets beside the robots changes nothing."""
+        curriculum = self.parts.curriculum
+        if not curriculum.experimenter.waits:
             return
-        step = f"round/{n}/ahead"
-        if not self.record.done(step):
-            with self.record.commit(step) as opened:
-                cards, history, gaps = self._now()
-                opened.result = {
-                    "cards": [asdict(c) for c in cards],
-                    "history": [asdict(a) for a in history],
-                    "gaps": gaps,
-                }
-        scenes = parts.embodiment.look(self._starts(n)[: experiment.plans_per_round])
-        self._ahead = parts.curriculum.ahead(n, scenes, parts.library, *self._known(n))
+        for n in range(first, min(last, self.config.experiment.rounds) + 1):
+            if n in self._asked or self.record.done(f"round/{n}/plan"):
+                continue
+            step = f"round/{n}/ahead"
+            if not self.record.done(step):
+                with self.record.commit(step) as opened:
+                    cards, history, gaps = self._now()
+                    opened.result = {
+                        "cards": [asdict(c) for c in cards],
+                        "history": [asdict(a) for a in history],
+                        "gaps": gaps,
+                    }
+            brief = self._brief(n)
+            self._asked[n] = brief, curriculum.ahead(brief)
 
-    def _known(self, n: int) -> tuple[Sequence[SkillCard], list[Attempt], list[str]]:
-        """What round n's plans are based on: `(skill cards, attempts, tasks with a gap)`."""
-        if not self.record.done(f"round/{n}/ahead"):
-            return self._now()
-        kept = self.record.result(f"round/{n}/ahead")
-        cards = [SkillCard(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
-        return cards, [Attempt(**a) for a in kept["history"]], kept["gaps"]
+    def _brief(self, n: int) -> Brief:
+        """What round n's plans are based on: what was known when they were first asked for."""
+        parts, step = self.parts, f"round/{n}/ahead"
+        scenes = parts.embodiment.look(self._starts(n)[: self.config.experiment.plans_per_round])
+        if self.record.done(step):
+            kept = self.record.result(step)
+            cards = [SkillCard(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
+            history, gaps = [Attempt(**a) for a in kept["history"]], kept["gaps"]
+        else:
+            cards, history, gaps = self._now()
+        return parts.curriculum.brief(n, scenes, parts.library.vocabulary, cards, history, gaps)
 
-    def _now(self) -> tuple[Sequence[SkillCard], list[Attempt], list[str]]:
+    def _now(self) -> tuple[Sequence[SkillCard], Sequence[Attempt], list[str]]:
+        """`(skill cards, attempts, tasks with a gap)` as they stand."""
         cards = skill_cards(self.parts.library, self.latest_tallies(), self.record.outcomes("round"))
         return cards, self._history(), [p.proposal.task for _, p in self.record.plans() if p.gaps]
 

@@ -75,5 +75,6 @@ def assemble(
     setting = Setting(vocabulary, seed, config, ledger, picture, person, truth or {})
     names = {role: getattr(config, role) for role in ROLES}
     players = {name: player(name, setting) for name in sorted(set(names.values()))}
-    waits = any(MODEL.match(name) for name in players)
+    # a person hears one question at a time
+    waits = "human" not in players and any(MODEL.match(name) for name in players)
     return Experimenter(**{role: getattr(players[name], role) for role, name in names.items()}, waits=waits)

@@ -84,6 +84,7 @@ class Ledger:
         budget: its limits.
         recording: calls of another run, which answer instead of a model.
         strict: whether a question that is not in the recording is an error; else the model is asked.
+        at_once: calls under way at the same time; the others wait for their turn.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Ledger:
         budget: BudgetConfig | None = None,
         recording: Sequence[Mapping[str, Any]] = (),
         strict: bool = False,
+        at_once: int = 16,
     ) -> None:
         self._calls, self._budget, self._strict = calls, budget or BudgetConfig(), strict
         self._recorded = {(r["key"], r["sample"]): r for r in recording if r["attempt"] == 0}
@@ -101,6 +103,7 @@ class Ledger:
         self._reserved = {"calls": 0, "tokens": 0}
         self._silent = 0
         self._lock = threading.Lock()
+        self._free = threading.Semaphore(max(1, at_once))
         for row in calls.calls():
             self._count(row)
 
@@ -130,7 +133,11 @@ class Ledger:
             row = self._known.get((request.key, request.sample))
         if row is None or row["request"] != request.request:
             recorded = self._replay(request)
-            row = self._keep(request, *recorded, replayed=True) if recorded else self._call(request, send)
+            if recorded:
+                row = self._keep(request, *recorded, replayed=True)
+            else:
+                with self._free:
+                    row = self._call(request, send)
         if row["answer"] is None:
             raise NoAnswer(f"no usable answer of {row['model']} to {request.key!r}: {row['error']}")
         return row["answer"]

@@ -8,24 +8,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-AT_ONCE = 8
-"""Questions under way at the same time."""
 
 
 class Ahead:
-    """Does work for each of several things in threads of its own, `AT_ONCE` at a time; what they raise is left to whoever
-    asks again in earnest."""
+    """Does work for each of several things, each in a thread of its own; what they raise is left to whoever asks again
+    in earnest. How many calls are under way at the same time is the ledger's affair."""
 
     def __init__(self, work: Callable[[T], object], things: Sequence[T]) -> None:
-        free = threading.Semaphore(AT_ONCE)
-
         def one(thing: T) -> None:
-            with free:
-                if not self._stopped:
-                    try:
-                        work(thing)
-                    except Exception:
-                        self._stopped = True  # a budget that is used up, a server that is gone: no use in going on
+            if not self._stopped:
+                try:
+                    work(thing)
+                except Exception:
+                    self._stopped = True  # a budget that is used up, a server that is gone: no use in going on
 
         self._stopped = False
         # daemons: Ctrl-C does not wait for a model

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from itertools import permutations
 
 import numpy as np
@@ -20,7 +21,7 @@ from ludus.experimenter.roles import (
     SkillCard,
     check_proposal,
 )
-from ludus.lab.ahead import Ahead
+from ludus.lab.ahead import Ahead, at_once
 from ludus.lab.room import Room, Silence
 from ludus.seeding import rng
 from ludus.skills.expression import condition, quote
@@ -44,6 +45,32 @@ Pictures = Callable[[str, Observations], tuple[str, ...]]
 Raises LudusError where nothing can be rendered."""
 Values = Callable[[Observations, Sequence[str]], np.ndarray]
 """`(scenes [n, size], captions) -> [n, len(captions)]` in [0, 1]: the critic's value of each skill in each scene."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One scene to plan for."""
+
+    name: str
+    """'r1-s0'."""
+    scene: Scene
+    observations: Observations
+    """`[size]` per group."""
+    remark: str = ""
+    """Why there is no picture."""
+
+
+@dataclass(frozen=True)
+class Brief:
+    """All that the plans of a round are based on."""
+
+    places: tuple[Place, ...]
+    cards: tuple[SkillCard, ...]
+    """What is known of each skill, see `skill_cards`."""
+    history: tuple[Attempt, ...] = ()
+    """Tasks tried so far."""
+    gaps: tuple[str, ...] = ()
+    """Tasks that had a step which none of these skills fits."""
 
 
 class Curriculum:
@@ -73,99 +100,71 @@ class Curriculum:
         self.affordance = affordance
         self.values: Values | None = None
 
-    def plans(
+    def brief(
         self,
         round_: int,
-        scenes: Observations,
-        library: SkillLibrary,
+        observations: Observations,
+        vocabulary: Vocabulary,
         cards: Sequence[SkillCard],
         history: Sequence[Attempt] = (),
         gaps: Sequence[str] = (),
-    ) -> list[Plan]:
-        """One executable plan per scene, in order; before it, those of its proposals that had a gap.
+    ) -> Brief:
+        """What to plan from: the round's scenes, `[n, size]` per group (see `Embodiment.look`), with a picture where one
+        can be made, and what is known now."""
+        places = []
+        for i, facts_ in enumerate(facts(vocabulary, observations)):
+            name, images, remark = f"r{round_}-s{i}", (), ""
+            here = {g: a[i] for g, a in observations.items()}
+            try:
+                images = self.pictures(name, here) if self.pictures else ()
+            except LudusError as error:
+                remark = f" (no picture: {error})"
+            places.append(Place(name, Scene(self.spec.objects, facts_, images), here, remark))
+        return Brief(tuple(places), tuple(cards), tuple(history), tuple(gaps))
 
-        Args:
-            scenes: `[n, size]` per group, see `Embodiment.look`.
-            cards: what is known of each skill, see `skill_cards`.
-            history: tasks tried so far.
-            gaps: tasks that had a step which no skill of this library fits.
+    def plans(self, brief: Brief) -> list[Plan]:
+        """One executable plan per scene, in order; before it, those of its proposals that had a gap.
 
         Call it inside a step of the record: messages are keyed by it.
         """
         plans: list[Plan] = []
-        for i, (name, scene, remark) in enumerate(self.scenes(round_, scenes, library.vocabulary)):
-            text = f"The scene: {', '.join(scene.objects)}. True now: {', '.join(scene.facts) or 'nothing of note'}.{remark}"
-            self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
-            here = {g: a[i : i + 1] for g, a in scenes.items()}
-            plans += self._plans_of_scene(name, scene, library, cards, history, gaps, here)
+        # answers that were waited for are all there: nobody could read along
+        with self.room.at_once() if self.experimenter.waits else nullcontext():
+            for place in brief.places:
+                scene = place.scene
+                text = (
+                    f"The scene: {', '.join(scene.objects)}. True now: {', '.join(scene.facts) or 'nothing of note'}."
+                    f"{place.remark}"
+                )
+                self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
+                plans += self._plans_of_scene(place, brief)
         return plans
 
-    def ahead(
-        self,
-        round_: int,
-        scenes: Observations,
-        library: SkillLibrary,
-        cards: Sequence[SkillCard],
-        history: Sequence[Attempt] = (),
-        gaps: Sequence[str] = (),
-    ) -> Ahead:
-        """Asks in the background what `plans` with the same arguments will ask, all scenes at the same time, and says
-        nothing in the room. Only of use where answers are kept, see `Ledger`."""
+    def ahead(self, brief: Brief) -> Ahead:
+        """Asks in the background what `plans` of the same brief will ask, all scenes at the same time, and says nothing
+        in the room. Only of use where answers are kept, see `Ledger`."""
         silent = Curriculum(self.experimenter, Silence(), self.spec, self.seed, None, self.attempts)
+        return Ahead(lambda place: silent._plans_of_scene(place, brief), brief.places)
 
-        def one(place: tuple[str, Scene, str]) -> None:
-            silent._plans_of_scene(place[0], place[1], library, cards, history, gaps)
-
-        return Ahead(one, self.scenes(round_, scenes, library.vocabulary))
-
-    def scenes(self, round_: int, scenes: Observations, vocabulary: Vocabulary) -> list[tuple[str, Scene, str]]:
-        """`(name, scene, remark)` of each scene, with its picture where one can be made; else the remark says why not."""
-        found = []
-        for i, facts_ in enumerate(facts(vocabulary, scenes)):
-            name, images, remark = f"r{round_}-s{i}", (), ""
-            try:
-                images = self.pictures(name, {g: a[i] for g, a in scenes.items()}) if self.pictures else ()
-            except LudusError as error:
-                remark = f" (no picture: {error})"
-            found.append((name, Scene(self.spec.objects, facts_, images), remark))
-        return found
-
-    def _plans_of_scene(
-        self,
-        name: str,
-        scene: Scene,
-        library: SkillLibrary,
-        cards: Sequence[SkillCard],
-        history: Sequence[Attempt],
-        gaps: Sequence[str],
-        here: Observations | None = None,
-    ) -> list[Plan]:
-        known_gaps, plans = list(gaps), []
+    def _plans_of_scene(self, place: Place, brief: Brief) -> list[Plan]:
+        plans: list[Plan] = []
         for attempt in range(self.attempts):
             try:
-                plan = self._plan(f"{name}-a{attempt}", scene, library, cards, history, known_gaps, here)
+                plan = self._plan(f"{place.name}-a{attempt}", place, brief)
             except NoAnswer as error:
                 self.room.post("curriculum", "all", "note", f"{error}.")
                 continue
             plans.append(plan)
             if not plan.gaps:
                 return plans
-            known_gaps.append(plan.proposal.task)
-        return [*plans, self._practise(f"{name}-practise", cards)]
+            brief = dataclasses.replace(brief, gaps=(*brief.gaps, plan.proposal.task))
+        return [*plans, self._practise(f"{place.name}-practise", brief.cards)]
 
-    def _plan(
-        self,
-        name: str,
-        scene: Scene,
-        library: SkillLibrary,
-        cards: Sequence[SkillCard],
-        history: Sequence[Attempt],
-        gaps: Sequence[str],
-        here: Observations | None,
-    ) -> Plan:
-        ask, skills, max_steps = self.experimenter, tuple(cards), self.max_steps
-        question = ProposeQuestion(f"{name}/propose", scene, skills, tuple(history), tuple(gaps), max_steps)
-        proposal = check_proposal(ask.propose(question))
+    def _plan(self, name: str, place: Place, brief: Brief) -> Plan:
+        ask, scene, skills, max_steps = self.experimenter, place.scene, brief.cards, self.max_steps
+        proposal = check_proposal(
+            ask.propose(ProposeQuestion(f"{name}/propose", scene, skills, brief.history, brief.gaps, max_steps))
+        )
         self.room.post(
             "experimenter",
             "curriculum",
@@ -180,11 +179,9 @@ class Curriculum:
             )
         text = "; ".join(f"{k + 1}. {step}" for k, step in enumerate(steps))
         self.room.post("experimenter", "curriculum", "steps", text, payload={"plan": name, "steps": list(steps)})
-        retrievals = [
-            self._retrieve(RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills), library)
-            for k, step in enumerate(steps)
-        ]
-        retrievals[0] = self._grounded(retrievals[0], library, here, name)
+        questions = [RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills) for k, step in enumerate(steps)]
+        retrievals = at_once(self._retrieve, questions) if ask.waits else [self._retrieve(q) for q in questions]
+        retrievals[0] = self._grounded(retrievals[0], place, name)
         retrievals = tuple(dataclasses.replace(r, options=()) for r in retrievals)
         plan = Plan(name, proposal, tuple(steps), retrievals)
         if plan.gaps:
@@ -212,21 +209,23 @@ class Curriculum:
         self.room.post("curriculum", "embodiment", "plan", text, payload=asdict(plan))
         return plan
 
-    def _retrieve(self, question: RetrieveQuestion, library: SkillLibrary) -> Retrieval:
+    def _retrieve(self, question: RetrieveQuestion) -> Retrieval:
         try:
             retrieval = self.experimenter.retrieve(question)
         except NoAnswer:
             return Retrieval(question.step, None, question.step)
-        if retrieval.caption is not None and retrieval.caption not in library:
-            raise unknown("skill retrieved", retrieval.caption, library.captions)
-        return retrieval
+        known, options = [s.caption for s in question.skills], retrieval.options
+        if retrieval.caption is not None and retrieval.caption not in known:
+            raise unknown("skill retrieved", retrieval.caption, known)
+        return dataclasses.replace(retrieval, options=tuple((c, p) for c, p in options if c in known))
 
-    def _grounded(self, retrieval: Retrieval, known: SkillLibrary, here: Observations | None, name: str) -> Retrieval:
+    def _grounded(self, retrieval: Retrieval, place: Place, name: str) -> Retrieval:
         """Of the skills considered for a first step, the one that is both likely meant and possible now."""
-        options = [(c, p) for c, p in retrieval.options if c in known]
-        if not (self.affordance and self.values and here is not None and retrieval.caption and len(options) > 1):
+        options = retrieval.options
+        if not (self.affordance and self.values and retrieval.caption and len(options) > 1):
             return retrieval
         captions = [c for c, _ in options]
+        here = {g: a[None] for g, a in place.observations.items()}
         values = np.maximum(self.values(here, captions)[0], 0.0)
         scores = np.array([p for _, p in options]) * values**self.affordance
         chosen = captions[int(np.argmax(scores))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ludus.record.record import Record
@@ -15,6 +16,7 @@ class Room:
 
     def __init__(self, record: Record) -> None:
         self.record = record
+        self._held: list[Message] | None = None
 
     @property
     def step(self) -> str:
@@ -51,8 +53,21 @@ class Room:
                 raise LudusError("a message outside a step needs a key, such as 'loop/started'")
             key = f"{step.name}/{step.count('message'):04d}"
         message = Message(key, sender, addressee, kind, text, tuple(images), dict(payload or {}))
-        self.record.post(message)
+        if self._held is None:
+            self.record.post(message)
+        else:
+            self._held.append(message)
         return message
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is said inside is stored at the end, in one transaction: a disk takes milliseconds for each."""
+        self._held = []
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            self.record.post(*held)
 
     def read(self, kind: str | None = None) -> list[Message]:
         """All messages in the order they were said, or those of one kind."""
@@ -64,3 +79,5 @@ class Silence:
 
     def post(self, *said: Any, **more: Any) -> None:
         """Nobody hears it."""
+
+    at_once = nullcontext
