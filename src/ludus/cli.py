@@ -20,6 +20,7 @@ from ludus.types import LudusError
 RUNS = Path("runs")
 FREE_TO_CHANGE = ("budget.", "experimenter.")
 """Settings that a run may be continued with other values of: limits, and who decides from here on."""
+OVERRIDE = re.compile(r"[a-z_]+(\.[a-z_]+)+=")
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 """Values behind one flag or several, see `_listed`."""
@@ -82,6 +83,8 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
     from ludus.experiment import loop, offline
     from ludus.record.record import Record
 
+    if dir is not None and OVERRIDE.match(str(dir)):
+        dir, overrides = None, (str(dir), *overrides)
     with Record.open(dir or _latest()) as record:
         config = configs.override(record.config, overrides)
         for changed in overrides:
@@ -448,12 +451,20 @@ def _latest() -> Path:
     return runs[-1].parent
 
 
+def _together(given: Sequence[str]) -> list[str]:
+    """The same arguments with all overrides before the first flag: the parser wants what has no flag in one place."""
+    flag = next((i for i, text in enumerate(given) if text.startswith("-")), len(given))
+    late = [text for text in given[flag:] if OVERRIDE.match(text)]
+    return [*given[:flag], *late, *(text for text in given[flag:] if not OVERRIDE.match(text))]
+
+
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
     every = (run, resume, status, collect, train, eval, exam, export, doctor)
     commands = {command.__name__: command for command in every}
     try:
-        tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__)
+        given = _together(sys.argv[1:])
+        tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__, args=given)
     except LudusError as error:
         Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
         raise SystemExit(2) from None
