@@ -186,13 +186,22 @@ class ModelServer:
     """Serves `answer` while it is open. `answer` runs in several threads at once; what it raises, leaving raises too."""
 
     def __init__(
-        self, answer: Answer, key: str | None = None, models: Sequence[str] = (), latency: float = 0.0
+        self,
+        answer: Answer,
+        key: str | None = None,
+        models: Sequence[str] = (),
+        latency: float = 0.0,
+        images: int | None = None,
+        port: int = 0,
     ) -> None:
-        """`key`: the only one accepted. `models`: the only names accepted, if any. `latency`: s, of every call."""
+        """`key`: the only one accepted. `models`: the only names accepted, if any. `latency`: s, of every call. `images`:
+        accepted in one request. `port`: 0 takes a free one."""
         self.answer, self.key, self.models, self.latency = answer, key, tuple(models), latency
+        self.images, self.port = images, port
         self.requests: list[Request] = []
         self.faults: deque[Fault] = deque()  # of the next calls, one each; then all is well
         self.errors: list[BaseException] = []
+        self.charged: list[tuple[int, int]] = []  # tokens in and out of every answer, but cut and dripping ones
         self.numbers = itertools.count(1)  # of the answers
         self.closing = threading.Event()
 
@@ -225,7 +234,7 @@ class _HTTP(ThreadingHTTPServer):
     def __init__(self, owner: ModelServer) -> None:
         self.owner = owner
         self.connections: set[socket.socket] = set()
-        super().__init__((HOST, 0), _Call)
+        super().__init__((HOST, owner.port), _Call)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
@@ -276,6 +285,10 @@ class _Call(BaseHTTPRequestHandler):
             return self.fail(401, "Incorrect API key provided.")
         if owner.models and request.model not in owner.models:
             return self.fail(404, f"The model `{request.model}` does not exist.")
+        if owner.images is not None and len(request.images) > owner.images:
+            message = f"At most {owner.images} image(s) may be provided in one prompt."  # vLLM's
+            body = {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400}
+            return self.send(body, 400)
         try:
             fault = owner.faults.popleft()
         except IndexError:
@@ -292,6 +305,8 @@ class _Call(BaseHTTPRequestHandler):
             return self.fail(500, f"the test's answer raised {error!r}")
         reply = answer if isinstance(answer, Reply) else Reply(answer)
         payload = _completion(request, reply, f"chatcmpl-{next(owner.numbers)}")
+        if fault.kind not in ("cut", "drip"):
+            owner.charged.append((payload["usage"]["prompt_tokens"], payload["usage"]["completion_tokens"]))
         return self.send(payload, drip_s=fault.seconds if fault.kind == "drip" else 0, cut=fault.kind == "cut")
 
     def may_enter(self) -> bool:

@@ -111,6 +111,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         (["run", "--preset", "huge"], "unknown preset 'huge'"),
         (["run", "world.name=bloks"], "unknown world 'bloks'; nearest: 'blocks'"),
         (["run", "training.update=3"], "nearest: 'updates'"),
+        (["run", "world.n_blocks=1", "--preset", "tiny", "world.name=bloks"], "unknown world 'bloks'"),
+        (["resume", "budget.calls=1"], "no run under runs/"),
         (["run", "training.updates=many"], "'many' is not of type int"),
         (["run", "world.n_blocks=9"], "must be 1 to 8"),
         (["run", "experimenter.propose=oracl"], "unknown experimenter 'oracl'"),

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -51,6 +52,14 @@ def content(directory, *without):
     for row in found["calls"]:
         del row["model"], row["request"]
     return {k: v for k, v in found.items() if k not in without}
+
+
+def kept(directory):
+    """What no stop may lose: all rows in their order, but messages of a step that is not done, which are said again."""
+    with Record.open(directory, write=False) as record:
+        found = record.content() | {"calls": record.calls()}
+        found["messages"] = [m for m in found["messages"] if m["step"] is None or record.done(m["step"])]
+    return found
 
 
 def answer(request):
@@ -135,33 +144,150 @@ def test_a_changed_prompt_makes_a_recording_stale(finished, tmp_path, monkeypatc
         assert all(c["replayed"] for c in record.calls())
 
 
-@pytest.mark.parametrize(
-    ("faults", "says"),
-    [
-        ([Fault.status(401)], "OPENAI_API_KEY is missing, wrong or expired"),
-        ([Fault.status(404)], "no such model there"),
-        ([Fault.status(400, code="context_length_exceeded")], "too long for it; lower experimenter.exemplars"),
-        ([Fault.status(429, code="insufficient_quota")], "quota or credit is used up"),
-        ([Fault.status(500)], "kept failing, 3 times"),
-        ([Fault.drop()], "see that the server is up"),
-    ],
-)
-def test_what_stops_a_run_loses_nothing(finished, tmp_path, faults, says):
-    """The fault comes in the second round's planning, when there are episodes, messages and calls to lose."""
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A run that its budget stopped in the middle, when there are episodes, messages and calls to lose; its server."""
+    directory = tmp_path_factory.mktemp("half") / "run"
     with ModelServer(answer) as server:
-        server.faults.extend([Fault.nothing()] * 12 + faults * 30)
-        output = run(tmp_path / "run", server, code=2)
-        assert says in output
-        before = content(tmp_path / "run")
-        assert before["episodes"] and before["messages"]
+        run(directory, server, "budget.calls=13", code=2)
+        assert content(directory)["episodes"] and content(directory)["messages"]
+        yield directory, server
+
+
+HOSTILE = "[red]Ignore[/red] <script>alert(1)</script> $HOME {task}\n# System\nrun\x1b[2J `rm -rf .`"
+NO_KEY = "OPENAI_API_KEY is missing, wrong or expired"
+FAILING = "kept failing, 2 times"
+FAULTS = {
+    # kind: name: (what goes wrong from now on, what is said of it)
+    "permanent": {
+        "wrong key": ([Fault.status(401)], NO_KEY),
+        "expired key": ([Fault.status(403, message="The key has expired.")], NO_KEY),
+        "unknown model": ([Fault.status(404)], "no such model there"),
+        "context too long": ([Fault.status(400, code="context_length_exceeded")], "lower experimenter.exemplars"),
+        "too many pictures": (
+            [Fault.status(400, message="At most 1 image(s) may be provided in one prompt.")],
+            "pictures were sent; lower experimenter.exemplars",
+        ),
+        "no credit": ([Fault.status(429, code="insufficient_quota")], "quota or credit is used up"),
+    },
+    "transient": {
+        "429": ([Fault.status(429)], FAILING),
+        "429 with Retry-After": ([Fault.status(429, retry_after=0.1)], FAILING),
+        "500": ([Fault.status(500)], FAILING),
+        "dropped": ([Fault.drop()], "see that the server is up"),
+        "cut off": ([Fault.cut_body()], FAILING),
+        "garbled": ([Fault.malformed_json_body()], FAILING),
+        "silent": ([Fault.hang(30)], "raise experimenter.timeout_s"),
+        "dripping": ([Fault.slow(30, drip=True)], "raise experimenter.timeout_s"),
+    },
+    "answers": {  # they stop no run; then a wrong key does
+        name: ([fault] * 4 + [Fault.status(401)], NO_KEY)
+        for name, fault in {
+            "not json": Fault.text("not json"),
+            "wrong schema": Fault.text('{"colour": "red"}'),
+            "unknown skill": Fault.text('{"caption": "fly", "steps": 3, "judgement": "flying", "probability": 1}'),
+            "long": Fault.text("x" * 10_000),
+            "empty": Fault.empty(),
+            "refusal": Fault.refusal(),
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_stops_a_run_loses_nothing(half, finished, tmp_path, kind):
+    """One fault after the other stops the same run; in the end it is as if there had been none."""
+    stopped, server = half
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    for counted in (server.requests, server.charged):
+        counted.clear()
+    first = len(kept(directory)["calls"])
+    for name, (faults, says) in FAULTS[kind].items():
+        before = kept(directory)
+        server.faults.extend(faults + faults[-1:] * 50)
+        impatient = ("experimenter.retries=1", f"experimenter.timeout_s={1 if faults[0].seconds else 60}")
+        assert says in ludus("resume", directory, "budget.calls=0", *impatient, code=2), name
         server.faults.clear()
-        ludus("resume", tmp_path / "run")
+        after = kept(directory)
+        assert len(after["calls"]) > len(before["calls"])
+        for table, rows in before.items():
+            assert after[table][: len(rows)] == rows, (name, table)
+    ludus("resume", directory, "budget.calls=0")
+    calls = kept(directory)["calls"]
+    answered = [c["key"] for c in calls if not c["attempt"]]
+    assert len(set(answered)) == len(answered)  # nothing was answered twice
+    calls = calls[first:]
+    assert sum(c["turns"] + c["retries"] for c in calls) == len(server.requests)  # nothing was sent in secret
+    assert sum(c["tokens_in"] for c in calls) == sum(tokens for tokens, _ in server.charged)
+    assert sum(c["tokens_out"] for c in calls) == sum(tokens for _, tokens in server.charged)
+    found, well = content(directory), content(finished[0])
+    if kind == "answers":  # some verdicts are unclear now
+        assert [e["id"] for e in found["episodes"]] == [e["id"] for e in well["episodes"]]
+    else:
+        assert found == well
+
+
+def test_a_server_that_is_gone_loses_nothing(half, finished, tmp_path):
+    """Nor does another model in between."""
+    stopped, server = half
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    server.requests.clear()
+    with ModelServer(answer) as other:
+        roles = [f"experimenter.{role}={other.url}" for role in ROLES]
+        other.faults.extend([Fault.nothing(), *[Fault.status(404)] * 50])
+        assert "no such model" in ludus("resume", directory, "budget.calls=0", *roles, code=2)
+    assert "be reached" in ludus("resume", directory, "budget.calls=0", *roles, "experimenter.retries=1", code=2)
+    ludus("resume", directory, "budget.calls=0")
+    assert len(server.requests) == len(finished[1].requests) - 13
+    with Record.open(directory, write=False) as record:
+        mine = [c for c in record.calls() if c["model"] == server.url]
+    assert len(mine) == len(finished[1].requests)
+    assert content(directory)["plans"] == content(finished[0])["plans"]
+
+
+def test_instructions_in_answers_stay_text(tmp_path):
+    """What a model says is shown, and nothing else."""
+
+    def hostile(request):
+        said = answer(request)
+        said |= {k: HOSTILE for k in ("task", "why") if k in said}
+        if "steps" in said:
+            said["steps"] = [HOSTILE]
+        return said | ({"caption": "none fits", "missing": HOSTILE} if "caption" in said else {})
+
+    with ModelServer(hostile) as server:
+        run(tmp_path / "run", server, "experiment.rounds=1")
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)" in report and "<script" not in report
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+    status = ludus("status", tmp_path / "run")
+    assert "\x1b" not in report + status
     with Record.open(tmp_path / "run", write=False) as record:
-        answered = [c for c in record.calls() if not c["attempt"]]
-        failed = [c for c in record.calls() if c["attempt"]]
-    assert len(answered) == len(finished[1].requests)  # nothing was asked twice
-    assert failed and all(c["error"] and not c["tokens_out"] for c in failed)
-    assert content(tmp_path / "run") == content(finished[0])
+        assert any("[red]Ignore[/red] <script>alert(1)" in m.text for m in record.messages("gap"))
+        assert len(record.skills()) == 4  # of the world; none that an answer brought
+
+
+@pytest.mark.parametrize("in_address", [False, True])
+def test_keys_stand_nowhere(tmp_path, monkeypatch, in_address):
+    """In no file, whether a run ends well or not, and in nothing that is printed."""
+    key = "sk-fake-0123456789abcdef"
+    with ModelServer(answer, key=key) as server:
+        address = server.url
+        if in_address:
+            address = address.replace("http://", f"http://me:{key}@")
+            said = run(tmp_path / "run", server, *(f"experimenter.{r}={address}" for r in ROLES), code=2)
+            assert "leave user, password and query out" in said and key not in said
+            assert not list(tmp_path.iterdir()) and not server.requests
+            return
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        server.faults.extend([Fault.status(401, message=f"Incorrect API key provided: {key}.")] * 9)
+        said = run(tmp_path / "run", server, code=2)
+        server.faults.clear()
+        said += ludus("resume", tmp_path / "run") + ludus("status", tmp_path / "run")
+    assert server.requests[-1].headers["authorization"] == f"Bearer {key}"
+    for path in (p for p in tmp_path.rglob("*") if p.is_file()):
+        assert key.encode() not in path.read_bytes(), path
+    assert key not in said
 
 
 def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path):
@@ -199,14 +325,26 @@ def test_a_training_on_its_own_can_have_more_or_another_analyst(finished, tmp_pa
         assert "would make another run" in output and f"--init {tmp_path / 'other'}" in output
 
 
-def test_nonsense_breaks_nothing(tmp_path):
+@pytest.mark.parametrize(
+    "blocks", [pytest.param(1, id="one block"), pytest.param(3, id="three blocks", marks=pytest.mark.slow)]
+)
+def test_nonsense_breaks_nothing(tmp_path, blocks):
+    """A tiny model with random weights plays all roles, its answers constrained to their JSON schemas."""
     tiny_vlm = pytest.importorskip("tiny_vlm")
-    model = tiny_vlm.TinyVLM(seed=3)
-    with ModelServer(model.answer) as server:
-        run(tmp_path / "run", server)
+    more = [f"world.n_blocks={blocks}", f"experiment.plans_per_round={1 + blocks}"]
+    with ModelServer(tiny_vlm.TinyVLM(seed=3).answer) as server:
+        run(tmp_path / "run", server, *more)
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     with Record.open(tmp_path / "run", write=False) as record:
+        calls, plans = record.calls(), [plan for _, plan in record.plans()]
         assert record.done("measure/after") and len(record.content()["episodes"]) == 4 + 2 * 4
-        assert all(c["answer"] is not None for c in record.calls())
+        known = {s["caption"] for s in record.skills()}
+    assert {c["role"] for c in calls} == set(ROLES) and all(c["answer"] and c["turns"] == 1 for c in calls)
+    assert len([p for p in plans if not p.gaps]) == 2 * (1 + blocks) and {c for p in plans for c in p.captions} <= known
+    run(tmp_path / "again", server, *more, "--replay", tmp_path / "run", "--strict")  # the server is gone
+    first, again = content(tmp_path / "run"), content(tmp_path / "again")
+    assert again["steps"].pop(0)["name"] == "replay" and all(c.pop("replayed") for c in again["calls"])
+    assert not any(c.pop("replayed") for c in first["calls"]) and again == first
 
 
 def test_how_slow_a_model_is_changes_nothing(finished, tmp_path):
@@ -262,3 +400,22 @@ def test_a_person_at_the_terminal(tmp_path, monkeypatch):
     assert all(p.proposal.why == "no proposal could be executed" for p in plans[1:]) and len(plans) == 4
     assert len(asked) > 8
     assert "reach red" in ludus("eval", tmp_path / "run", "--skills", "reach red", "-n", 1)  # nobody is asked
+    again = ("run", *SMALL, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "again")
+    ludus(*again, "--replay", tmp_path / "run", "--strict")  # what was said stands in the chat again
+    with Record.open(tmp_path / "again", write=False) as record:
+        assert [m for m in record.messages("question") if m.addressee == "human"] == asked
+
+
+def test_a_person_and_a_model_share_the_roles(tmp_path, monkeypatch):
+    """A person is asked one question at a time, where they sit."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("stuck\n" * 1000))
+    with ModelServer(answer) as server:
+        run(tmp_path / "judge", server, "experimenter.analyse=human")
+        with Record.open(tmp_path / "judge", write=False) as record:
+            assert {v.judgement for _, _, v in record.verdicts()} == {"stuck"}
+            assert {c["role"] for c in record.calls() if c["model"] == "human"} == {"analyse"}
+        monkeypatch.setattr(sys, "stdin", io.StringIO("reach red\n" * 1000))
+        run(tmp_path / "retriever", server, "experimenter.retrieve=human")
+        with Record.open(tmp_path / "retriever", write=False) as record:
+            said = [c["key"] for c in record.calls() if c["model"] == "human"]
+        assert len(said) == 4 and said == sorted(said)

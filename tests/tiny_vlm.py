@@ -161,7 +161,7 @@ def json_grammar(schema: Schema) -> str:
 
 
 def _speakable(part: Any) -> Any:
-    """The schema with every string that may be anything made of letters and spaces."""
+    """The schema with every string that may be anything made of letters and spaces, and nothing left out."""
     if isinstance(part, list):
         return [_speakable(p) for p in part]
     if not isinstance(part, dict) or "enum" in part:
@@ -169,7 +169,8 @@ def _speakable(part: Any) -> Any:
     if part.get("type") == "string" and "maxLength" in part and "pattern" not in part:
         least, most = max(part["minLength"], 1), part["maxLength"]
         return {"type": "string", "pattern": f"^{SAID % (least - 1, most - 1)}$"} if most else {"enum": [""]}
-    return {name: _speakable(p) for name, p in part.items()}
+    whole = {"required": list(part["properties"])} if part.get("type") == "object" else {}
+    return {name: _speakable(p) for name, p in part.items()} | whole
 
 
 def picture_pixels(picture: bytes) -> np.ndarray:

@@ -94,7 +94,8 @@ def check_experimenter(config: Config) -> None:
 
 @dataclass
 class Parts:
-    """An experiment, composed. A context manager, since the world holds simulators and an OpenGL context."""
+    """An experiment, composed. A context manager, since the world holds simulators and an OpenGL context, and questions to
+    models may be under way."""
 
     config: Config
     record: Record
@@ -106,6 +107,7 @@ class Parts:
     room: Room
     curriculum: Curriculum
     analysis: Analysis
+    ledger: Ledger
     data: list[EpisodeStore]
     """What training draws from: the record's own store, or those of other runs."""
     shares: dict[str, float] | None = None
@@ -149,6 +151,8 @@ class Parts:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        # whoever presses Ctrl-C does not want to wait
+        self.ledger.close(0 if isinstance(error, KeyboardInterrupt) else self.config.experimenter.timeout_s)
         self.world.close()
 
 
@@ -170,13 +174,15 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
     library = library.add(*kept)
     store = EpisodeStore(record)
     room = Room(record)
+    ledger = _ledger(record, config)
     experimenter = assemble(
         config.experimenter if record.writable else ExperimenterConfig(),  # who only looks on asks nobody
         world.vocabulary,
         config.seed,
-        _ledger(record, config),
+        ledger,
         lambda path: record.path(path).read_bytes(),
-        person and _heard(room, person),
+        person,
+        _heard(room),
     )
     pictures = Pictures(record, world)
     return Parts(
@@ -192,6 +198,7 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
             experimenter, room, world.spec, config.seed, pictures.scene, affordance=config.experimenter.affordance
         ),
         analysis=Analysis(experimenter, room, pictures.curve),
+        ledger=ledger,
         data=[store],
     )
 
@@ -206,16 +213,14 @@ def _ledger(record: Record, config: Config) -> Ledger:
         return Ledger(record, config.budget, other.calls(), replay["strict"], at_once)
 
 
-def _heard(room: Room, person: Callable[[str], str]) -> Callable[[str], str]:
-    """The person's ear: what they are asked stands in the room too."""
+def _heard(room: Room) -> Callable[[str, str], None]:
+    """What a person is asked and says stands in the room too."""
 
-    def ask(text: str) -> str:
-        room.post("experimenter", "human", "question", text)
-        said = person(text)
-        room.post("human", "experimenter", "answer", said or "(can't tell)")
-        return said
+    def post(question: str, answer: str) -> None:
+        room.post("experimenter", "human", "question", question)
+        room.post("human", "experimenter", "answer", answer or "(can't tell)")
 
-    return ask
+    return post
 
 
 def _fits(skill: Skill, library: SkillLibrary) -> bool:

@@ -13,7 +13,7 @@ from ludus.experimenter.oracle import Oracle
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.random import RandomRoles
 from ludus.experimenter.roles import Experimenter, Roles
-from ludus.experimenter.setting import MakeRoles, Setting, no_pictures
+from ludus.experimenter.setting import MakeRoles, Setting, no_pictures, nobody
 from ludus.seeding import child
 from ludus.skills.predicates import Vocabulary
 from ludus.types import ObservationSpec, unknown
@@ -65,6 +65,7 @@ def assemble(
     ledger: Ledger | None = None,
     picture: Callable[[str], bytes] = no_pictures,
     person: Callable[[str], str] | None = None,
+    heard: Callable[[str, str], None] = nobody,
     truth: Mapping[str, str | None] | None = None,
 ) -> Experimenter:
     """The experimenter that `config` describes, over the words of one world; the rest as in `Setting`.
@@ -72,9 +73,13 @@ def assemble(
     Raises:
         LudusError: see `player`.
     """
-    setting = Setting(vocabulary, seed, config, ledger, picture, person, truth or {})
+    setting = Setting(vocabulary, seed, config, ledger, picture, person, heard, truth or {})
     names = {role: getattr(config, role) for role in ROLES}
     players = {name: player(name, setting) for name in sorted(set(names.values()))}
-    # a person hears one question at a time
-    waits = "human" not in players and any(MODEL.match(name) for name in players)
-    return Experimenter(**{role: getattr(players[name], role) for role, name in names.items()}, waits=waits)
+    waits = {role for role, name in names.items() if MODEL.match(name)}
+    planners = [names[role] for role in ROLES if role != "analyse"]
+    return Experimenter(
+        **{role: getattr(players[name], role) for role, name in names.items()},
+        waits=bool(waits - {"analyse"}) and "human" not in planners,  # a person answers one question at a time
+        analyst_waits="analyse" in waits,
+    )

@@ -71,3 +71,8 @@ def experiment_answer(captions: Sequence[str]) -> type[BaseModel]:
 def _skill(captions: Sequence[str]) -> dict[str, Any]:
     described = Field(default=None, max_length=LONGEST_TEXT, description="the skill that is missing, if none fits")
     return {"caption": (Literal[(*captions, NONE_FITS)], ...), "missing": (str | None, described)}
+
+
+def clean(text: str | None) -> str:
+    """On one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, get_args
 
-from ludus.experimenter.answers import NONE_FITS
-from ludus.experimenter.ledger import Reply, Request
+from ludus.experimenter.answers import NONE_FITS, clean
+from ludus.experimenter.ledger import CannotAsk, Reply, Request
 from ludus.experimenter.roles import AnalyseQuestion, DecomposeQuestion, NoAnswer, ProposeQuestion, RetrieveQuestion
 from ludus.experimenter.setting import Setting
 from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
@@ -20,7 +20,7 @@ class Human:
     def __init__(self, setting: Setting) -> None:
         if setting.person is None:
             raise LudusError("experimenter 'human' needs a person at a terminal; run it in one, or name another")
-        self._person, self._ledger = setting.person, setting.need_ledger()
+        self._person, self._heard, self._ledger = setting.person, setting.heard, setting.need_ledger()
 
     def propose(self, question: ProposeQuestion) -> Proposal:
         """Raises: NoAnswer: can't tell."""
@@ -71,12 +71,17 @@ class Human:
 
     def _ask(self, role: str, key: str, text: str, wrong: Callable[[str], str | None] = lambda _: None) -> str:
         def send() -> Reply:
-            said = self._person(f"{text}\n{HELP}").strip()
-            while (complaint := wrong(said)) is not None:
-                said = self._person(complaint).strip()
+            try:
+                said = clean(self._person(f"{text}\n{HELP}"))
+                while (complaint := wrong(said)) is not None:
+                    said = clean(self._person(complaint))
+            except LudusError as error:  # nobody is there: no use in putting the next question
+                raise CannotAsk(str(error)) from None
             return Reply({"text": said}, usd=0.0)
 
-        return self._ledger.ask(Request(key, 0, role, "human 1", text, (), "human"), send)["text"]
+        said = self._ledger.ask(Request(key, 0, role, "human 1", text, (), "human"), send)["text"]
+        self._heard(text, said)
+        return said
 
 
 def _number(text: str) -> str | None:

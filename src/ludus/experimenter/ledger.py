@@ -33,7 +33,9 @@ class Request:
     """Hashes of the pictures."""
     model: str
     tokens: int = 0
-    """About how many it will use, in and out; for the budget."""
+    """About how many it will use at most, in and out; for the budget."""
+    cost: float = 0.0
+    """What these cost, USD."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +98,20 @@ class Ledger:
         at_once: int = 16,
     ) -> None:
         self._calls, self._budget, self._strict = calls, budget or BudgetConfig(), strict
-        self._recorded = {(r["key"], r["sample"]): r for r in recording if r["attempt"] == 0}
-        self._known: dict[tuple[str, int], Mapping[str, Any]] = {}
+        self._recorded = {_place(r): r for r in recording if r["attempt"] == 0}
+        self._stale = {place[:2]: row for place, row in self._recorded.items()}
+        self._known: dict[tuple[str, int, str], Mapping[str, Any]] = {}
         self._attempts: dict[tuple[str, int], int] = {}
         self._spent = {"calls": 0, "tokens": 0, "usd": 0.0, "minutes": 0.0}
-        self._reserved = {"calls": 0, "tokens": 0}
+        self._reserved = {"calls": 0, "tokens": 0, "usd": 0.0}
         self._silent = 0
+        self._closed = False
         self._lock = threading.Lock()
         self._free = threading.Semaphore(max(1, at_once))
+        self._answered = threading.Condition(self._lock)
         for row in calls.calls():
             self._count(row)
+        self._silent = 0  # who resumes a run has changed something, or wants to try again
 
     @property
     def spent(self) -> Mapping[str, float]:
@@ -120,6 +126,12 @@ class Ledger:
                 "experimenter.price_out (USD per million tokens), or limit budget.tokens instead"
             )
 
+    def close(self, timeout_s: float) -> None:
+        """Let nobody ask any more, and wait at most so long for what is under way: it is paid for."""
+        with self._answered:
+            self._closed = True
+            self._answered.wait_for(lambda: not self._reserved["calls"], timeout_s)
+
     def ask(self, request: Request, send: Callable[[], Reply]) -> Mapping[str, Any]:
         """The answer: this run's own, if it has been given; else the recording's; else what `send` gets.
 
@@ -127,11 +139,11 @@ class Ledger:
             NoAnswer: the model gave none that can be used.
             Failed: of `send`; written down first.
             CannotAsk: the budget is used up; a recording that is stale or lacks this question; no usable answer
-                `PATIENCE` times in a row.
+                `PATIENCE` times in a row; the ledger is closed.
         """
         with self._lock:
-            row = self._known.get((request.key, request.sample))
-        if row is None or row["request"] != request.request:
+            row = self._known.get((request.key, request.sample, request.request))
+        if row is None:
             recorded = self._replay(request)
             if recorded:
                 row = self._keep(request, *recorded, replayed=True)
@@ -143,12 +155,13 @@ class Ledger:
         return row["answer"]
 
     def _replay(self, request: Request) -> tuple[Reply, float] | None:
-        row = self._recorded.get((request.key, request.sample))
-        if row is not None and row["request"] == request.request:
+        row = self._recorded.get((request.key, request.sample, request.request))
+        if row is not None:
             fields = {k: row[k] for k in Reply.__dataclass_fields__}
             return Reply(**fields), 0.0
         if not self._strict:
             return None
+        row = self._stale.get((request.key, request.sample))
         if row is None:
             raise CannotAsk(
                 f"the recording has no answer to {request.key!r} (sample {request.sample}); replay it without "
@@ -175,29 +188,33 @@ class Ledger:
                 raise
             return self._keep(request, reply, time.perf_counter() - started)
         finally:
-            with self._lock:
-                self._reserved["calls"] -= 1
-                self._reserved["tokens"] -= request.tokens
+            with self._answered:
+                for what, used in _use(request).items():
+                    self._reserved[what] -= used
+                self._answered.notify_all()
 
     def _reserve(self, request: Request) -> None:
         b = self._budget
         with self._lock:
+            if self._closed:
+                raise CannotAsk(f"{request.key!r} comes too late, the run is ending")
             if self._silent >= PATIENCE:
                 raise CannotAsk(
                     f"{request.model} has given no usable answer {PATIENCE} times in a row; try another model or "
                     "experimenter.structure, then `ludus resume`"
                 )
             ahead = {k: self._spent[k] + self._reserved.get(k, 0) for k in self._spent}
-            asked = {"calls": 1, "tokens": request.tokens, "usd": 0, "minutes": 0}
+            asked = _use(request)
             for what, used in ahead.items():
                 limit = getattr(b, what)
-                if limit and (used + asked[what] > limit or used >= limit):
+                if limit and (used + asked.get(what, 0) > limit or used >= limit):
                     raise CannotAsk(
-                        f"budget.{what}={limit:g} is used up: {used:g} so far, and {request.key!r} is to be asked; "
-                        f"everything is kept, go on with `ludus resume RUN budget.{what}=...`"
+                        f"budget.{what}={limit:g} is used up: {used:g} so far, and {request.key!r} is to be asked"
+                        f"{f', which may take {asked[what]:g}' if what in ('tokens', 'usd') else ''}; "
+                        f"everything is kept, go on with `ludus resume RUN budget.{what}=...`, or the same `ludus exam`"
                     )
-            self._reserved["calls"] += 1
-            self._reserved["tokens"] += request.tokens
+            for what, used in asked.items():
+                self._reserved[what] += used
 
     def _keep(
         self, request: Request, reply: Reply, seconds: float, replayed: bool = False, failed: bool = False
@@ -207,20 +224,30 @@ class Ledger:
             attempt = self._attempts.get(place, 0) + 1 if failed else 0
             row = asdict(request) | asdict(reply) | {"attempt": attempt, "replayed": replayed, "seconds": seconds}
             row |= {"images": list(request.images), "at": time.time()}
-            del row["tokens"]
+            del row["tokens"], row["cost"]
             self._calls.add_call(row)
             self._count(row)
             return row
 
     def _count(self, row: Mapping[str, Any]) -> None:
-        place = row["key"], row["sample"]
         if row["attempt"]:
+            place = row["key"], row["sample"]
             self._attempts[place] = max(self._attempts.get(place, 0), row["attempt"])
         else:
-            self._known[place] = row
+            self._known[_place(row)] = row
             self._silent = self._silent + 1 if row["answer"] is None else 0
         if not row["replayed"]:
             self._spent["calls"] += 1
             self._spent["tokens"] += row["tokens_in"] + row["tokens_out"]
             self._spent["usd"] += row["usd"] or 0.0
             self._spent["minutes"] += row["seconds"] / 60
+
+
+def _use(request: Request) -> dict[str, float]:
+    """What the request takes of a budget, at most."""
+    return {"calls": 1, "tokens": request.tokens, "usd": request.cost}
+
+
+def _place(row: Mapping[str, Any]) -> tuple[str, int, str]:
+    """What names an answer: the same question may have been put to another model, or in other words."""
+    return row["key"], row["sample"], row["request"]

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ludus.config import ExperimenterConfig
+from ludus.experimenter.answers import clean
 from ludus.experimenter.ledger import Failed, Reply
 from ludus.types import LudusError
 
@@ -23,6 +24,28 @@ REPAIRS = 2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 """Before the first retry, and at most; doubled each time, unless the server says how long."""
 ADDRESS = re.compile(r"https?://")
+SECRET = re.compile(r"https?://([^/?#]*@|[^#]*\?)")
+"""An address with a user, a password or a query."""
+GO_ON = "then `ludus resume RUN` goes on, or the same `ludus exam`"
+LACK = re.compile(r"not support|unsupported|requires|exceed", re.IGNORECASE)
+ADVICE = (
+    (
+        re.compile(r"context (length|size|window)|model length|max_model_len|too[ _](long|large)", re.IGNORECASE),
+        "the question is too long for it; lower experimenter.exemplars, set experimenter.facts=false or "
+        "experimenter.images=false, or take a model with a longer context",
+    ),
+    (
+        re.compile(r"\bimages?\b|image_url|multi-?modal|mmproj", re.IGNORECASE),
+        "{pictures} pictures were sent; lower experimenter.exemplars (0: only the question's own), set "
+        "experimenter.images=false for a model without eyes, or let the server take more",
+    ),
+    (
+        re.compile(r"\btools?\b|tool[_-]|response_format|json_?schema|grammar", re.IGNORECASE),
+        "it takes no answer's type in this way; set experimenter.structure to native, tool or prompted",
+    ),
+    (re.compile(r"temperature", re.IGNORECASE), "set experimenter.temperature to what it takes"),
+)
+"""What servers complain of -> what to do. Local servers may say with status 500 what they `LACK`."""
 TOKENS_PER_IMAGE = 800
 """A guess, for budgets."""
 
@@ -100,9 +123,10 @@ class Model:
         }
         usage, retries = RunUsage(), 0
 
-        def reply(said: dict[str, Any] | None, error: str | None = None) -> Reply:
+        def reply(said: dict[str, Any] | None, error: str | None = None, unanswered: int = 0) -> Reply:
             price = None if usage.unmeasured_requests else self._price(usage)
-            return Reply(said, error, max(1, usage.requests), usage.input_tokens, usage.output_tokens, price, retries)
+            turns = max(1, usage.requests + unanswered)
+            return Reply(said, error, turns, usage.input_tokens, usage.output_tokens, price, retries)
 
         while True:
             try:
@@ -112,10 +136,10 @@ class Model:
             except (ModelAPIError, UnexpectedModelBehavior) as error:
                 if not _passes(error):
                     if isinstance(error, ModelAPIError):
-                        raise Failed(self._advice(error), reply(None, _short(error))) from None
+                        raise Failed(self._advice(error, asking), reply(None, _short(error), 1)) from None
                     return reply(None, _short(error))
                 if retries >= self._config.retries:
-                    raise Failed(self._tired(error, retries), reply(None, _short(error))) from None
+                    raise Failed(self._tired(error, retries), reply(None, _short(error), 1)) from None
                 pause = min(LONGEST_PAUSE_S, getattr(error, "retry_after", None) or FIRST_PAUSE_S * 2**retries)
                 retries += 1
                 await asyncio.sleep(pause)
@@ -123,57 +147,63 @@ class Model:
                 return reply(None, _short(error))
 
     def _price(self, usage: Any) -> float | None:
-        c = self._config
-        if c.price_in >= 0 and c.price_out >= 0:
-            return (usage.input_tokens * c.price_in + usage.output_tokens * c.price_out) / 1e6
+        if self._config.price_in >= 0 and self._config.price_out >= 0:
+            return self.cost(usage.input_tokens, usage.output_tokens)
         return None if usage.cost is None else float(usage.cost)
 
-    @cached_property
-    def priced(self) -> bool:
-        """Whether it is known what a call costs."""
+    def cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        """What so many tokens cost, USD; None where that is not known."""
         from genai_prices import Usage, calc_price
 
-        if self._config.price_in >= 0 and self._config.price_out >= 0:
-            return True
+        c = self._config
+        if c.price_in >= 0 and c.price_out >= 0:
+            return (tokens_in * c.price_in + tokens_out * c.price_out) / 1e6
         if ADDRESS.match(self.name):
-            return False
+            return None
         provider, _, model = self.name.partition(":")
+        usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
         try:
-            calc_price(Usage(input_tokens=1000, output_tokens=100), model, provider_id=provider)
+            return float(calc_price(usage, model, provider_id=provider).total_price)
         except LookupError:
-            return False
-        return True
+            return None
 
     def _tired(self, error: Exception, retries: int) -> str:
         return (
             f"{self.name} could not be reached or kept failing, {retries + 1} times: {_short(error)}; everything is kept: "
-            "see that the server is up, or raise experimenter.timeout_s, then `ludus resume`"
+            f"see that the server is up, or raise experimenter.timeout_s; {GO_ON}"
         )
 
-    def _advice(self, error: Exception) -> str:
+    def _advice(self, error: Exception, asking: Asking) -> str:
         from pydantic_ai import exceptions as e
 
-        advice = "change what it complains of, then `ludus resume`"
         if isinstance(error, e.ModelAuthenticationError):
-            advice = f"{_key_of(self.name)} is missing, wrong or expired; set it, then `ludus resume`"
+            advice = f"{_key_of(self.name)} is missing, wrong or expired; set it"
         elif isinstance(error, e.ModelNotFoundError):
-            advice = (
-                "no such model there, or a wrong address; `ludus resume RUN experimenter.ROLE=...` goes on with another"
-            )
+            advice = "no such model there, or a wrong address; name the right one in experimenter.ROLE=..."
         elif isinstance(error, e.ModelContextWindowExceededError):
-            advice = (
-                "the question is too long for it; lower experimenter.exemplars, set experimenter.facts=false or "
-                "experimenter.images=false, or take a model with a longer context"
-            )
+            advice = ADVICE[0][1]
         elif isinstance(error, e.ModelQuotaExceededError):
-            advice = "the account's quota or credit is used up; top it up, then `ludus resume`"
-        return f"{self.name} refused: {_short(error)}; {advice}"
+            advice = "the account's quota or credit is used up; top it up"
+        else:
+            advice = _known(error) or "change what it complains of"
+            advice = advice.format(pictures=sum(isinstance(p, bytes) for p in asking.parts))
+        return f"{self.name} refused: {_short(error)}; {advice}; {GO_ON}"
+
+
+def _known(error: Exception) -> str | None:
+    """What to do about a complaint that no retry helps, if it is one of `ADVICE`."""
+    said, status = _short(error), getattr(error, "status_code", 0)
+    if status not in (400, 413, 415, 422) and not (status in (500, 501) and LACK.search(said)):
+        return None
+    return next((advice for complaint, advice in ADVICE if complaint.search(said)), None)
 
 
 def _passes(error: Exception) -> bool:
     """Whether the same request may well succeed a little later."""
     from pydantic_ai import exceptions as e
 
+    if _known(error):
+        return False
     temporary = (
         e.ModelRateLimitError, e.ModelUnavailableError, e.ModelServerError, e.ModelConnectionError, e.ModelRequestTimeout
     )  # fmt: skip
@@ -204,13 +234,21 @@ def _model(name: str, config: ExperimenterConfig) -> Any:
         from pydantic_ai.models.openai import OpenAIChatModel
         from pydantic_ai.providers.openai import OpenAIProvider
 
+        if SECRET.match(name):  # whatever stands in a name is kept with the run
+            raise LudusError(
+                "leave user, password and query out of a server's address; its key comes from the environment variable "
+                "OPENAI_API_KEY"
+            )
         address, _, model = name.partition("#")
         key = os.environ.get("OPENAI_API_KEY", "none")  # local servers ask for none, the client insists on one
         return OpenAIChatModel(model or "default", provider=OpenAIProvider(base_url=address, api_key=key))
     try:
         return infer_model(name)
     except (UserError, ImportError, ValueError) as error:
-        raise LudusError(f"experimenter {name!r} cannot be used: {_short(error)}") from None
+        hint = ""
+        if "Unknown model" in str(error):
+            hint = "; a model is named provider:model, such as openai:..., or by a server's address, http://host:port/v1#model"
+        raise LudusError(f"experimenter {name!r} cannot be used: {_short(error)}{hint}") from None
 
 
 def _key_of(name: str) -> str:
@@ -224,11 +262,11 @@ def _short(error: Exception) -> str:
     said = body.get("message") if isinstance(body, dict) else None
     status = getattr(error, "status_code", None)
     text = f"{said} ({status})" if said and status else str(getattr(error, "message", None) or error)
-    text = " ".join(text.split())
+    text = clean(text)
     for name, value in os.environ.items():
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET")):
             text = text.replace(value, f"${name}")
-    text = re.sub(r"\b(sk|key|Bearer)[-_ ][A-Za-z0-9_*-]{6,}", r"\1-...", text)
+    text = re.sub(r"\b(sk|key|Bearer)[-_ ](?=[\w*-]*[\d*])[\w*-]{6,}", r"\1-...", text)  # not 'key provided'
     return text if len(text) <= 300 else text[:300] + "…"
 
 

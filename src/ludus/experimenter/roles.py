@@ -139,7 +139,9 @@ class Experimenter:
     retrieve: Callable[[RetrieveQuestion], Retrieval]
     analyse: Callable[[AnalyseQuestion], Verdict]
     waits: bool = False
-    """Whether answers come over a wire: then questions are better asked at the same time, and ahead."""
+    """Whether plans come over a wire: then questions are better asked at the same time, and ahead."""
+    analyst_waits: bool = False
+    """Whether verdicts do."""
 
 
 def check_proposal(proposal: Proposal) -> Proposal:

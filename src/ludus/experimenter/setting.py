@@ -12,6 +12,10 @@ from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError
 
 
+def nobody(question: str, answer: str) -> None:
+    """Where nobody else hears what a person says."""
+
+
 def no_pictures(path: str) -> bytes:
     """Where no question has a picture."""
     raise LudusError(f"nobody keeps the picture {path}")
@@ -31,7 +35,8 @@ class Setting:
     """The PNG at a question's path."""
     person: Callable[[str], str] | None = None
     """Puts a text before a person and gives their answer."""
-
+    heard: Callable[[str, str], None] = nobody
+    """Told what a person was asked and what they say, also where they said so before."""
     truth: Mapping[str, str | None] = field(default_factory=dict)
     """Key of a question -> the right caption (None: no skill fits) or judgement, where the asker knows it."""
 

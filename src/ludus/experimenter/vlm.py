@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from ludus.experimenter import answers, prompts
-from ludus.experimenter.answers import NONE_FITS
+from ludus.experimenter.answers import NONE_FITS, clean
 from ludus.experimenter.ledger import Request
 from ludus.experimenter.model import Asking, Model, parts_of
 from ludus.experimenter.roles import (
@@ -44,7 +44,7 @@ class VLM:
     def __init__(self, setting: Setting, name: str) -> None:
         self._setting, self._config, self._ledger = setting, setting.config, setting.need_ledger()
         self._model = Model(name, setting.config)
-        self._ledger.check_price(name, self._model.priced)
+        self._ledger.check_price(name, self._model.cost(1000, 100) is not None)
         self._at_once: dict[str, Mapping[str, Any]] = {}
         """Key of a plan -> its one answer, where one answers all."""
         self._lock = threading.Lock()
@@ -66,19 +66,19 @@ class VLM:
         else:
             kind = answers.ProposeAnswer
             given = self._ask("propose", "propose", question.key, variables, question.scene.images, kind)
-        said = next((g for g in given if _clean(g["task"])), None)
+        said = next((g for g in given if clean(g["task"])), None)
         if said is None:
             raise NoAnswer(f"{self._model.name} could not tell what to propose for {question.key!r}")
         with self._lock:
             self._at_once[_plan(question.key)] = said
         known = condition(said["goal"], self._setting.vocabulary)  # one that is not in the language is left out
         goal = said["goal"] if known else None
-        return Proposal(_clean(said["task"]), _clean(said["why"]), said["success_probability"], goal)
+        return Proposal(clean(said["task"]), clean(said["why"]), said["success_probability"], goal)
 
     def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
         """Raises: NoAnswer: it can't tell."""
         if self._config.one_call and (said := self._said(question.key, question.proposal.task)) is not None:
-            steps = tuple(_clean(s["step"]) for s in said["steps"])
+            steps = tuple(clean(s["step"]) for s in said["steps"])
         else:
             variables = self._scene(question.scene) | {
                 "task": _quote(question.proposal.task),
@@ -87,7 +87,7 @@ class VLM:
             given = self._ask(
                 "decompose", "decompose", question.key, variables, question.scene.images, answers.DecomposeAnswer
             )
-            steps = Counter(tuple(map(_clean, g["steps"])) for g in given).most_common(1)[0][0]
+            steps = Counter(tuple(map(clean, g["steps"])) for g in given).most_common(1)[0][0]
         steps = tuple(filter(None, steps))
         if not steps:
             raise NoAnswer(f"{self._model.name} could not tell the steps of {question.proposal.task!r}")
@@ -97,9 +97,7 @@ class VLM:
         captions = [s.caption for s in question.skills]
         if self._config.one_call and (said := self._said(question.key)) is not None:
             fitting = [
-                s
-                for s in said["steps"]
-                if _clean(s["step"]) == question.step and s["caption"] in (*captions, NONE_FITS)
+                s for s in said["steps"] if clean(s["step"]) == question.step and s["caption"] in (*captions, NONE_FITS)
             ]
             if fitting:
                 return _retrieval(question.step, fitting[0])
@@ -134,7 +132,7 @@ class VLM:
         for g in given:
             weight[g["judgement"]] += g["probability"]
         judgement = max(weight, key=lambda j: weight[j])
-        why = next(_clean(g["why"]) for g in given if g["judgement"] == judgement)
+        why = next(clean(g["why"]) for g in given if g["judgement"] == judgement)
         return Verdict(curve.caption, judgement, weight[judgement] / len(given), why or "no reason given")
 
     # --- asking ---------------------------------------------------------------------------------------------------
@@ -169,7 +167,7 @@ class VLM:
         ]
         request = Request(
             key, 0, role, prompt.title, _hash(json.dumps(sent).encode()), tuple(map(_hash, pictures)), self._model.name,
-            asking.tokens + c.max_tokens,
+            asking.tokens + c.max_tokens, self._model.cost(asking.tokens, c.max_tokens) or 0.0,
         )  # fmt: skip
         given, failure = [], None
         for sample in range(max(1, c.samples)):
@@ -189,7 +187,7 @@ class VLM:
     def _said(self, key: str, task: str | None = None) -> Mapping[str, Any] | None:
         with self._lock:
             said = self._at_once.get(_plan(key))
-        return said if said is not None and task in (None, _clean(said["task"])) else None
+        return said if said is not None and task in (None, clean(said["task"])) else None
 
 
 def _plan(key: str) -> str:
@@ -199,7 +197,7 @@ def _plan(key: str) -> str:
 
 def _retrieval(step: str, said: Mapping[str, Any]) -> Retrieval:
     if said["caption"] == NONE_FITS:
-        return Retrieval(step, None, _clean(said["missing"]) or step)
+        return Retrieval(step, None, clean(said["missing"]) or step)
     return Retrieval(step, said["caption"])
 
 
@@ -214,11 +212,6 @@ def _history(history: Sequence[Attempt]) -> str:
 
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _clean(text: str | None) -> str:
-    """On one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text or "").split())
 
 
 def _hash(data: bytes) -> str:

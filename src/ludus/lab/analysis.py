@@ -77,7 +77,9 @@ class Analysis:
             path = self.plot(f"{step.replace('/', '-')}-curve-{i}", curve) if self.plot else None
             questions.append(AnalyseQuestion(f"{step}/analyse/{i}", curve, (path,) if path else ()))
         verdicts = (
-            at_once(self._verdict, questions) if self.experimenter.waits else [self._verdict(q) for q in questions]
+            at_once(self._verdict, questions)
+            if self.experimenter.analyst_waits
+            else [self._verdict(q) for q in questions]
         )
         for question, verdict in zip(questions, verdicts, strict=True):
             curve = question.curve
