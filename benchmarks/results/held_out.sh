@@ -4,7 +4,7 @@ set -e
 mkdir -p runs/results && cd runs/results
 seed=${SEED:-0}
 ludus collect mixed$seed seed_data.clean_share=0.05 --seed $seed
-ludus train held-out$seed training.updates=15000 training.evaluate_every=15000 training.evaluation_episodes=4 \
+ludus train held-out$seed training.updates=10000 training.evaluate_every=10000 training.evaluation_episodes=4 \
   training.early_stop=false --data mixed$seed --seed $seed \
   --hold-out "stack red on green" "stack red on green and leave" "hover red above green" \
   "stack green on blue" "stack green on blue and leave" "hover green above blue"

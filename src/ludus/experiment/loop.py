@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class Terminal:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress: Progress | None = None
+        with suppress(ImportError):  # not on every system
+            import readline  # noqa: F401  arrow keys and history while typing
 
     def __call__(self, text: str) -> str:
         if self.progress is not None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import mujoco
 import numpy as np
 
-from ludus.worlds.blocks.panda import mj
+mj: Any = mujoco  # ships no type stubs
 
 WHITE, GREY, DARK = (0.93, 0.93, 0.92, 1), (0.62, 0.64, 0.66, 1), (0.16, 0.17, 0.19, 1)
 CAPSULE, CYLINDER = "CAPSULE", "CYLINDER"
