@@ -31,7 +31,7 @@ def main() -> None:
     figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.4), sharey=True, squeeze=False)
     for axis, (setting, values) in zip(axes[0], panels.items(), strict=True):
         names = sorted(values, key=lambda v: [float(x) for x in v.split("\n")])
-        for k, family in enumerate(SHOWN):
+        for k, family in enumerate(f for f in SHOWN if all(f in v for v in values.values())):
             found = [values[n][family] for n in names]
             rates = [f["rate"] for f in found]
             low = [r - f["wilson"][0] for r, f in zip(rates, found, strict=True)]
