@@ -290,6 +290,16 @@ def test_keys_stand_nowhere(tmp_path, monkeypatch, in_address):
     assert key not in said
 
 
+def test_what_can_be_known_before_a_run_is(tmp_path, monkeypatch):
+    """A wrong key, or a server that is not there, is not found out after the first training."""
+    with ModelServer(answer, key="sk-right-0123456789") as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
+        assert NO_KEY in run(tmp_path / "run", server, code=2)
+        assert not server.requests
+    assert "could not be reached" in run(tmp_path / "run", server, code=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path):
     n = len(finished[1].requests)
     with ModelServer(answer) as server:

@@ -244,7 +244,7 @@ def test_a_refused_request_stops_at_once_and_says_what_to_do(server, words, stat
     with pytest.raises(LudusError, match=says) as error:
         asked(server, words, calls).propose(PROPOSE)
     assert message in str(error.value) and len(server.requests) == 1
-    assert [(r["attempt"], r["retries"], r["tokens_in"]) for r in calls.rows] == [(1, 0, 0)]
+    assert [(r["attempt"], r["retries"], r["tokens_in"], r["usd"]) for r in calls.rows] == [(1, 0, 0, 0.0)]
 
 
 def test_a_server_that_takes_one_picture_can_be_used(words, monkeypatch):
@@ -467,6 +467,7 @@ def test_a_person_answers(words):
     assert ask.retrieve(RETRIEVE) == Retrieval("put red on green", None, "wave")
     assert ask.analyse(AnalyseQuestion("k/a", CURVE)).judgement == "unclear"
     assert any("not a number from 0 to 1" in h for h in heard) and any("no skill of the library" in h for h in heard)
+    assert all(path in heard[0] for path in SCENE.images) and SCENE.images
     again = assemble(ExperimenterConfig(*["human"] * 4), words, 0, Ledger(Calls(), None, calls.rows, strict=True),
                      person=lambda text: pytest.fail("asked again"))  # fmt: skip
     assert again.propose(PROPOSE).task == "stack red [D on green"

@@ -66,7 +66,7 @@ def run(
     roles = [] if experimenter is None else [f"experimenter.{role}={experimenter}" for role in configs.ROLES]
     config = configs.override(configs.preset(preset), (*roles, *overrides, f"seed={seed}"))
     build.world_kind(config.world.name)  # an unknown world makes no directory
-    build.check_experimenter(config)  # nor does an unknown model
+    build.check_experimenter(config, reach=replay is None)  # nor does an unknown model, or a wrong key
     directory = dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{seed}"
     with Record.create(directory, config, command=" ".join(["ludus", *sys.argv[1:]])) as record:
         if replay is not None:
@@ -387,7 +387,7 @@ def exam(
             assemble,
             config.experimenter,
             seed=config.seed,
-            ledger=Ledger(calls, config.budget),
+            ledger=Ledger(calls, config.budget, at_once=config.experimenter.at_once),
             picture=lambda path: (folder / path).read_bytes(),
             person=terminal,
             truth=bank.load().truth,

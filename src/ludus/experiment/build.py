@@ -82,14 +82,14 @@ def world_kind(name: str) -> WorldKind:
     return WORLDS[name]()
 
 
-def check_experimenter(config: Config) -> None:
-    """Find out before a run begins whether its models can be used at all.
+def check_experimenter(config: Config, reach: bool = False) -> None:
+    """Find out before a run begins whether its models can be used at all, and, with `reach`, whether their servers are there.
 
     Raises:
         LudusError: they can't, with what is missing.
     """
     for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
-        check(name, config.experimenter, config.budget)
+        check(name, config.experimenter, config.budget, reach)
 
 
 @dataclass

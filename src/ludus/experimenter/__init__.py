@@ -48,14 +48,21 @@ def asks_others(config: ExperimenterConfig) -> bool:
     return any(name == "human" or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
 
 
-def check(name: str, config: ExperimenterConfig, budget: BudgetConfig) -> None:
+def check(name: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bool = False) -> None:
     """Complain of a variant that does not exist, or of a model that cannot be used; asks nothing.
+
+    Args:
+        reach: also see that its server is there and takes the key, see `Model.reach`.
 
     Raises:
         LudusError: see `player`.
     """
     if name not in VARIANTS:
         player(name, Setting(Vocabulary(ObservationSpec(()), (), ()), 0, config, Ledger(Nowhere(), budget)))
+        if reach:
+            from ludus.experimenter.model import Model
+
+            Model(name, config).reach()
 
 
 def assemble(

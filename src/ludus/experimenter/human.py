@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from ludus.experimenter.answers import NONE_FITS, clean
@@ -28,6 +28,7 @@ class Human:
             "propose",
             question.key,
             f"Objects: {', '.join(question.scene.objects)}. True now: {', '.join(question.scene.facts) or 'nothing of note'}."
+            f"{_pictures(question.scene.images)}"
             f"\nWhich task should the robot try next? At most {question.max_steps} skills long.",
         )
         if not task:
@@ -65,7 +66,8 @@ class Human:
         def fits(text: str) -> str | None:
             return None if not text or text in kinds else f"{text!r} is none of {', '.join(kinds)}"
 
-        text = f"{c.caption!r}: {points or 'no points yet'}. Would three times the training help? {', '.join(kinds)}?"
+        shown = f"{c.caption!r}: {points or 'no points yet'}.{_pictures(question.images)}"
+        text = f"{shown}\nWould three times the training help? {', '.join(kinds)}?"
         said: Any = self._ask("analyse", question.key, text, fits)
         return Verdict(c.caption, said or "unclear", 0.8 if said else 0.5, "a person says so")
 
@@ -82,6 +84,10 @@ class Human:
         said = self._ledger.ask(Request(key, 0, role, "human 1", text, (), "human"), send)["text"]
         self._heard(text, said)
         return said
+
+
+def _pictures(paths: Sequence[str]) -> str:
+    return f"\nIn the run's directory: {', '.join(paths)}" if paths else ""
 
 
 def _number(text: str) -> str | None:

@@ -123,8 +123,12 @@ class Model:
         }
         usage, retries = RunUsage(), 0
 
-        def reply(said: dict[str, Any] | None, error: str | None = None, unanswered: int = 0) -> Reply:
+        def reply(
+            said: dict[str, Any] | None, error: str | None = None, unanswered: int = 0, refused: bool = False
+        ) -> Reply:
             price = None if usage.unmeasured_requests else self._price(usage)
+            if refused and not usage.requests:
+                price = 0.0  # nobody charges for 'no'
             turns = max(1, usage.requests + unanswered)
             return Reply(said, error, turns, usage.input_tokens, usage.output_tokens, price, retries)
 
@@ -136,7 +140,7 @@ class Model:
             except (ModelAPIError, UnexpectedModelBehavior) as error:
                 if not _passes(error):
                     if isinstance(error, ModelAPIError):
-                        raise Failed(self._advice(error, asking), reply(None, _short(error), 1)) from None
+                        raise Failed(self._advice(error, asking), reply(None, _short(error), 1, refused=True)) from None
                     return reply(None, _short(error))
                 if retries >= self._config.retries:
                     raise Failed(self._tired(error, retries), reply(None, _short(error), 1)) from None
@@ -145,6 +149,35 @@ class Model:
                 await asyncio.sleep(pause)
             except AgentRunError as error:
                 return reply(None, _short(error))
+
+    def reach(self) -> None:
+        """See that an OpenAI-compatible server is there and takes the key, by its list of models; nothing is asked. Of
+        other providers the first question tells.
+
+        Raises:
+            LudusError: it is not there, or does not take the key; with what to do.
+        """
+        from openai import APIConnectionError, AsyncOpenAI, AuthenticationError, OpenAI, OpenAIError
+
+        client, c = getattr(self._model, "client", None), self._config
+        if type(client) is not AsyncOpenAI:  # its subclasses have addresses of their own
+            return
+        try:
+            with OpenAI(
+                api_key=client.api_key, base_url=client.base_url, timeout=c.timeout_s, max_retries=c.retries
+            ) as server:
+                server.models.list()
+        except AuthenticationError as error:
+            if "scope" not in str(error):  # a key may be for answers only
+                raise LudusError(f"{self.name} refused: {_short(error)}; {self._advice_on_key()}") from None
+        except APIConnectionError as error:
+            why = _short(error.__cause__ or error)
+            raise LudusError(f"{self.name} could not be reached: {why}; see that the server is up") from None
+        except OpenAIError:
+            return  # not every server lists its models
+
+    def _advice_on_key(self) -> str:
+        return f"{_key_of(self.name)} is missing, wrong or expired; set it"
 
     def _price(self, usage: Any) -> float | None:
         if self._config.price_in >= 0 and self._config.price_out >= 0:
@@ -177,7 +210,7 @@ class Model:
         from pydantic_ai import exceptions as e
 
         if isinstance(error, e.ModelAuthenticationError):
-            advice = f"{_key_of(self.name)} is missing, wrong or expired; set it"
+            advice = self._advice_on_key()
         elif isinstance(error, e.ModelNotFoundError):
             advice = "no such model there, or a wrong address; name the right one in experimenter.ROLE=..."
         elif isinstance(error, e.ModelContextWindowExceededError):
@@ -256,7 +289,7 @@ def _key_of(name: str) -> str:
     return f"the environment variable {provider.split('-')[0].upper()}_API_KEY"
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
     """One line without what must not be repeated: keys, and thousands of characters."""
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
