@@ -5,7 +5,7 @@ import pytest
 from counting_world import CountingWorld, Walker
 
 from ludus.config import SeedDataConfig
-from ludus.lab.actors import RandomActor, SeedActor, Switching, seed_jobs
+from ludus.lab.actors import Exploring, RandomActor, SeedActor, Switching, seed_jobs
 from ludus.lab.embodiment import Embodiment, Job, jobs_of
 from ludus.types import LudusError, Plan, Proposal, Retrieval
 
@@ -202,6 +202,31 @@ def test_random_actor_is_a_function_of_the_seeds(body):
     for x, y in zip(a, b[::-1], strict=True):
         np.testing.assert_array_equal(x.actions, y.actions)
     assert np.abs(a[0].actions).max() <= 1 and len(np.unique(a[1].actions[:, 0])) > 3
+
+
+def test_exploring_makes_some_stretches_random_and_leaves_the_rest(body):
+    class Still:
+        name = "still"
+
+        def begin(self, jobs):
+            pass
+
+        def act(self, observations, captions):
+            return np.full((len(captions), 3), 0.25, np.float32)
+
+    def actions(share):
+        exploring = Exploring(Still(), share)
+        exploring.begin([Job(("go to home",), seed) for seed in range(200)])
+        return np.stack([exploring.act({}, ["go to home"] * 200) for _ in range(60)])
+
+    some = actions(0.3)
+    np.testing.assert_array_equal(some, actions(0.3))
+    other = some != 0.25
+    assert abs(other.mean() - 0.15) < 0.02 and abs(some[other].mean()) < 0.05
+    begun = other[1:] & ~other[:-1]
+    kept = (some[1:] == some[:-1]) & other[1:]
+    assert abs(kept.sum() / begun.sum() - 4) < 1  # five steps each
+    assert (actions(0) == 0.25).all() and abs((actions(1) != 0.25).mean() - 0.5) < 0.02
 
 
 def test_switching_tells_what_does_not_hold_yet_and_gives_up_for_a_while(body):

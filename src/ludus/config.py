@@ -200,8 +200,15 @@ class ExperimentConfig:
     """At most this many skills join the library for capability gaps."""
     temperature: float = 0.5
     """Of the acting policy while collecting; 0 is greedy."""
+    exploration: float = 0.0
+    """Share of the policy's control steps while collecting that are random, in stretches of five; see `Exploring`. What a
+    policy has stopped to try, its own rounds cannot teach it."""
     final_episodes: int = 32
     """Episodes per skill in the before/after measurement."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exploration <= 1:
+            raise LudusError(f"experiment.exploration={self.exploration} is a share of all steps; give 0 to 1")
 
 
 ROLES = ("propose", "decompose", "retrieve", "analyse")

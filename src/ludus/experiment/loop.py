@@ -15,12 +15,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ludus.config import Config
+from ludus.config import Config, ExperimentConfig
 from ludus.data.sampler import Sampler
 from ludus.experiment.build import Parts, build
 from ludus.experiment.report import price, write_report
 from ludus.experimenter.roles import Attempt, SkillCard
-from ludus.lab.actors import SeedActor, seed_jobs
+from ludus.lab.actors import Exploring, SeedActor, seed_jobs
 from ludus.lab.ahead import Ahead
 from ludus.lab.analysis import add_point, pool, stop
 from ludus.lab.curriculum import Brief, attempts_of, fill_gaps, skill_cards
@@ -48,6 +48,12 @@ def run(record: Record, console: Console, config: Config | None = None) -> Path:
         loop.measure("after")
         with loop.doing("writing the report", 1):
             return write_report(record, parts.world, parts.library)
+
+
+def collecting(learner: Learner, config: ExperimentConfig) -> Actor:
+    """The learner's policy as it collects."""
+    policy = learner.policy(config.temperature)
+    return Exploring(policy, config.exploration) if config.exploration else policy
 
 
 class Terminal:
@@ -110,11 +116,11 @@ class Loop:
 
     def round(self, n: int) -> None:
         """Propose, act, learn, judge, grow."""
-        name, experiment = f"round/{n}", self.config.experiment
+        name = f"round/{n}"
         plans = self._plan(n)
         self._ask(n + 1, n + self.config.experimenter.ahead)
         jobs = jobs_of([p for p in plans if not p.gaps], self._starts(n), info={"round": n})
-        self.collect(f"{name}/collect", jobs, self.learner.policy(experiment.temperature))
+        self.collect(f"{name}/collect", jobs, collecting(self.learner, self.config.experiment))
         self._tell(n, plans)
         self.train(name, n, self.config.training.round_updates)
 

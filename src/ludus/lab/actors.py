@@ -34,6 +34,37 @@ class RandomActor:
         return self._actions
 
 
+class Exploring:
+    """Another actor, that now and then does something at random for `hold` control steps: such stretches are `share` of all
+    steps, and in each about every second dimension of the action is random, so that what is held is not always dropped.
+    (εz-greedy, Dabney et al. 2021, arXiv 2006.01782, there for one discrete action.)
+    """
+
+    def __init__(self, actor: Actor, share: float, hold: int = 5) -> None:
+        self.name = actor.name
+        self._actor, self._hold = actor, hold
+        self._chance = share / (share + hold * (1 - share))
+
+    def begin(self, jobs: Sequence[Job]) -> None:
+        self._actor.begin(jobs)
+        self._rngs = [rng(job.seed, "exploring") for job in jobs]
+        self._left = [0] * len(jobs)
+        self._random: list[np.ndarray] = [np.zeros(0)] * len(jobs)
+        """NaN where the actor decides."""
+
+    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
+        actions = self._actor.act(observations, captions).copy()
+        for i, draw in enumerate(self._rngs):
+            if not self._left[i] and draw.random() < self._chance:
+                size = actions.shape[1]
+                self._left[i] = self._hold
+                self._random[i] = np.where(draw.random(size) < 0.5, draw.uniform(-1, 1, size), np.nan)
+            if self._left[i]:
+                self._left[i] -= 1
+                actions[i] = np.where(np.isnan(self._random[i]), actions[i], self._random[i])
+        return actions
+
+
 class SeedActor:
     """A teacher that acts as the jobs of `seed_jobs` say: with their noise, or at random."""
 
