@@ -4,7 +4,7 @@ set -e
 mkdir -p runs/results && cd runs/results
 for seed in ${SEEDS:-0 1 2}; do
   ludus collect mixed$seed seed_data.clean_share=0.05 --seed $seed
-  ludus train mixed$seed-pac training.updates=22000 training.evaluate_every=5500 training.evaluation_episodes=4 \
+  ludus train mixed$seed-pac training.updates=16000 training.evaluate_every=4000 training.evaluation_episodes=4 \
     training.early_stop=false --data mixed$seed --seed $seed
 done
 for seed in ${SEEDS:-0 1 2}; do

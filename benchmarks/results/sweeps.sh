@@ -3,10 +3,13 @@
 set -e
 mkdir -p runs/results && cd runs/results
 often="training.evaluate_every=6000 training.evaluation_episodes=4 training.early_stop=false training.updates=6000"
-for setting in pac.alpha=0.3 pac.alpha=0 pac.alpha=0.1 pac.alpha=0.6 pac.alpha=0.9 \
-  pac.n_step=1 pac.n_step=4 pac.n_step=16 pac.eta=0.1 pac.eta=0.25 pac.eta=1 pac.eta=2 \
+for setting in pac.eta=2 pac.eta=0.5 pac.eta=1 pac.eta=4 pac.alpha=0 pac.alpha=0.1 pac.alpha=0.6 pac.alpha=0.9 \
+  pac.n_step=1 pac.n_step=4 pac.n_step=16 \
   sampling.own=0.9,sampling.achieved=0.05 sampling.own=0.3,sampling.achieved=0.6 sampling.own=0.1,sampling.achieved=0.1; do
   run=sweep-$setting
   ludus train $run $often $(echo $setting | tr , ' ') --data poor0
   ludus eval $run --temperature 0 0.333 --episodes 32 --json $run.json
+done
+for same in pac.alpha=0.3 pac.n_step=8 sampling.own=0.6,sampling.achieved=0.3; do # the defaults, in every panel
+  cp sweep-pac.eta=2.json sweep-$same.json
 done

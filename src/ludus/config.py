@@ -100,7 +100,7 @@ class PACConfig:
     """Weight of behaviour cloning against policy improvement; 1 is BC."""
     beta: float = 1.0
     """Weight of the critic; 0 with alpha 1 is plain BC."""
-    eta: float = 0.5
+    eta: float = 2.0
     """Temperature of the improvement, in units of the batch's mean standard deviation of Q over sampled actions."""
     gamma: float = 0.96
     n_step: int = 8
