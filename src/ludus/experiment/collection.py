@@ -17,7 +17,7 @@ from rich.console import Console
 from ludus.config import Config
 from ludus.data.relabel import outcomes
 from ludus.experiment.build import Parts, build
-from ludus.experiment.loop import Loop, collecting, show_progress
+from ludus.experiment.loop import Loop, behaviour_policy, show_progress
 from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
 from ludus.lab.analysis import pool
 from ludus.record import Record
@@ -71,7 +71,7 @@ def collect(
         if policy is not None:
             with Record.open(policy, write=False) as other:
                 learner = Loop(dataclasses.replace(parts, record=other), progress).learner
-            who: Any = collecting(learner, config.experiment)
+            who: Any = behaviour_policy(learner, config.experiment)
             how = {k: getattr(config.experiment, k) for k in ("temperature", "exploration")}
             acting = {"policy": policy.resolve().name, "updates": learner.updates} | how
         else:

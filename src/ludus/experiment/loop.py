@@ -50,7 +50,7 @@ def run(record: Record, console: Console, config: Config | None = None) -> Path:
             return write_report(record, parts.world, parts.library)
 
 
-def collecting(learner: Learner, config: ExperimentConfig) -> Actor:
+def behaviour_policy(learner: Learner, config: ExperimentConfig) -> Actor:
     """The learner's policy as it collects."""
     policy = learner.policy(config.temperature)
     return Exploring(policy, config.exploration) if config.exploration else policy
@@ -120,7 +120,7 @@ class Loop:
         plans = self._plan(n)
         self._ask(n + 1, n + self.config.experimenter.ahead)
         jobs = jobs_of([p for p in plans if not p.gaps], self._starts(n), info={"round": n})
-        self.collect(f"{name}/collect", jobs, collecting(self.learner, self.config.experiment))
+        self.collect(f"{name}/collect", jobs, behaviour_policy(self.learner, self.config.experiment))
         self._tell(n, plans)
         self.train(name, n, self.config.training.round_updates)
 
