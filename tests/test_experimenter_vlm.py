@@ -247,6 +247,14 @@ def test_a_refused_request_stops_at_once_and_says_what_to_do(server, words, stat
     assert [(r["attempt"], r["retries"], r["tokens_in"], r["usd"]) for r in calls.rows] == [(1, 0, 0, 0.0)]
 
 
+def test_what_broke_off_before_a_refusal_may_have_cost_something(server, words):
+    calls = Calls()
+    server.faults.extend([Fault.status(500), Fault.status(401)])
+    with pytest.raises(LudusError, match="OPENAI_API_KEY"):
+        asked(server, words, calls).propose(PROPOSE)
+    assert [(r["retries"], r["usd"]) for r in calls.rows] == [(1, None)]
+
+
 def test_a_server_that_takes_one_picture_can_be_used(words, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with ModelServer(sensible_answers, images=1) as server:

@@ -127,8 +127,8 @@ class Model:
             said: dict[str, Any] | None, error: str | None = None, unanswered: int = 0, refused: bool = False
         ) -> Reply:
             price = None if usage.unmeasured_requests else self._price(usage)
-            if refused and not usage.requests:
-                price = 0.0  # nobody charges for 'no'
+            if refused and not usage.requests and not retries:
+                price = 0.0  # nobody charges for 'no'; a try before it that broke off may be charged for
             turns = max(1, usage.requests + unanswered)
             return Reply(said, error, turns, usage.input_tokens, usage.output_tokens, price, retries)
 
