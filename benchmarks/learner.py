@@ -74,13 +74,14 @@ def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: 
     small = learner.n_parameters < SMALL and device == "cpu"
     processes = options.processes or (cores if small else 1)
     precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
+    threads = options.threads or max(1, cores // processes)
     training = TrainingConfig(
         parts=max(processes, 4 if small else 1),
         processes=processes,
+        threads=threads,
         device=device,
         precision=precision,
     )
-    threads = options.threads or max(1, cores // processes)
     torch.set_num_threads(threads)
     sampler = Sampler(parts.data, parts.library, config, parts.config.sampling, 0)
     flops = _flops(config, parts, sampler)

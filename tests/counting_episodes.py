@@ -50,8 +50,10 @@ def episode(
     a: Sequence[int] = (),
     b: Sequence[int] = (),
     world: str = "counting",
+    resets: Sequence[int] = (),
 ) -> Episode:
-    """Episode `number`; commands take turns at `switches`; 'a' and 'b' are marked at these observations."""
+    """Episode `number`; commands take turns at `switches`, of which some are `resets`; 'a' and 'b' are marked at these
+    observations."""
     steps = np.arange(n_steps + 1, dtype=np.float32)
     counter = np.stack([np.full_like(steps, number), steps], axis=1)
     marks = [np.isin(steps, list(where)).astype(np.float32)[:, None] for where in (a, b)]
@@ -61,7 +63,7 @@ def episode(
         id=f"e{number}",
         observations={"counter": counter, "a": marks[0], "b": marks[1]},
         actions=np.concatenate([counter[:-1], np.zeros((n_steps, 1), np.float32)], axis=1),
-        segments=tuple(Segment(s, c, LIBRARY[c].hash) for s, c in segments),
+        segments=tuple(Segment(s, c, LIBRARY[c].hash, s in resets) for s, c in segments),
         actor="counter",
         world=world,
         seed=2**62 + number,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ludus.config import PACConfig, SamplingConfig, preset
 from ludus.data import EpisodeStore, Sampler
-from ludus.skills.library import SkillLibrary
+from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Batch, LudusError
 
 PAC = PACConfig(batch_size=64, n_step=4, gamma=0.9)
@@ -41,7 +41,8 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, pac: PACCon
         segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
         assert batch.cloned[i] == (caption == segment.caption)
-        n = min(pac.n_step, (end if batch.cloned[i] else e.n_steps) - t)
+        stretch = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
+        n = min(pac.n_step, (end if batch.cloned[i] else stretch) - t)
         assert np.array_equal(batch.actions[i], [number, t, 0])
         for group in ("counter", "a", "b"):
             assert np.array_equal(batch.observations[group][i], e.observations[group][t])
@@ -56,7 +57,11 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, pac: PACCon
 
 steps = st.integers(0, 25)
 episode_strategy = st.tuples(
-    st.integers(1, 25), st.lists(steps, max_size=3), st.sets(steps, max_size=6), st.sets(steps, max_size=6)
+    st.integers(1, 25),
+    st.lists(steps, max_size=3),
+    st.sets(steps, max_size=6),
+    st.sets(steps, max_size=6),
+    st.sets(steps, max_size=12),
 )
 
 
@@ -72,7 +77,8 @@ episode_strategy = st.tuples(
 def test_every_row_is_what_it_says(tmp_path_factory, drawn, split, own, balance, horizon, seed):
     captions = ("mark b", "count", "mark a")
     episodes = [
-        episode(k, n, [s for s in switches if s < n], captions, a, b) for k, (n, switches, a, b) in enumerate(drawn)
+        episode(k, n, [s for s in switches if s < n], captions, a, b, resets=resets - {0})
+        for k, (n, switches, a, b, resets) in enumerate(drawn)
     ]
     batches = [b for b in (episodes[:split], episodes[split:]) if b]
     store = make(tmp_path_factory.mktemp("run"), *batches)
@@ -124,6 +130,14 @@ def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
             # A success at t + 1 .. t + 10, else the own command; at t = 0 b is marked already, but there is nothing else.
             soon = ("mark a", range(20, 30)) if number == 0 else ("mark b", range(5))
             assert LIBRARY.captions[skill] == (soon[0] if t in soon[1] else "count")
+
+
+def test_hindsight_credits_no_action_with_what_was_moved_from_outside(tmp_path):
+    store = make(tmp_path / "run", [episode(0, 60, [25], ["count"], a=[30], resets=[25])])
+    found = shares_of_labels(store, SamplingConfig(own=0, achieved=1, horizon=10), where=lambda e, t: t < 25)
+    assert found["mark a"] == 0
+    found = shares_of_labels(store, SamplingConfig(own=0, achieved=1, horizon=10), where=lambda e, t: 25 <= t < 30)
+    assert found["mark a"] == 1
 
 
 def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
@@ -212,6 +226,11 @@ def test_mapped_or_in_memory_the_batches_are_the_same(tmp_path):
     for sampler in (ram, mapped):
         sampler.refresh()
     assert all(equal(ram.next(), mapped.next()) for _ in range(5))
+    for sampler in (ram, mapped):
+        sampler.refresh(LIBRARY.add(Skill("mark both", "0", "marked(a) and marked(b)")))
+    assert all(equal(ram.next(), mapped.next()) for _ in range(5))
+    rows = mapped._rows
+    assert rows is not None and all(isinstance(a, np.memmap) for a in vars(rows).values())
     with pytest.raises(LudusError, match="nearest: 'mapped'"):
         Sampler(store, LIBRARY, PAC, SamplingConfig(memory="maped"), 5)
 

@@ -41,7 +41,7 @@ def test_what_went_in_comes_out_in_order(tmp_path_factory, lengths):
     store = EpisodeStore.create(tmp_path_factory.mktemp("run"), preset("tiny"))
     given, batches = [], []
     for k, batch in enumerate(lengths):
-        batches.append([episode(10 * k + i, n, range(3, n, 3)) for i, n in enumerate(batch)])
+        batches.append([episode(10 * k + i, n, range(3, n, 3), resets=[6]) for i, n in enumerate(batch)])
         store.append(batches[-1], step=f"collect/{k}")
         given += batches[-1]
     again = EpisodeStore(Record.open(store.record.directory, write=False))

@@ -115,6 +115,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         (["resume", "budget.calls=1"], "no run under runs/"),
         (["run", "training.updates=many"], "'many' is not of type int"),
         (["run", "world.n_blocks=9"], "must be 1 to 8"),
+        (["run", "pac.gamma=1"], "pac.gamma=1.0 makes no sense; give at least 0 and less than 1"),
+        (["run", "pac.eta=nan"], "pac.eta=nan makes no sense; give more than 0"),
         (["run", "experimenter.propose=oracl"], "unknown experimenter 'oracl'"),
         (["resume", "nowhere"], "nowhere holds no run"),
         (["eval", "RUN", "--skills", "stack red"], "unknown skill 'stack red'; nearest"),

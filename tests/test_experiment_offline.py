@@ -261,6 +261,8 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "other settings of pac" in say("train", trained, *TRAIN, "pac.alpha=0.9", "--data", data)
     assert "unknown actor" in say("collect", tmp_path / "f", *TINY, "--actor", "robot")
     assert "--policy RUN" in say("collect", tmp_path / "g", *TINY, "--actor", "policy")
+    assert "leave out --skills" in say("collect", tmp_path / "k", *TINY, "--actor", "play", "--skills", "reach X")
+    assert "leave out --plan" in say("eval", trained, "--goals", "--skills", "reach X")
     assert "no trained policy" in say("eval", data, "--episodes", 1)
     assert "positive number" in say("train", tmp_path / "i", *TRAIN, "--data", data, "--weights", 0)
     assert "unknown skill" in say("train", tmp_path / "j", *TRAIN, "--data", data, "--hold-out", "reach purple")

@@ -1,6 +1,7 @@
 """Tables of what `ludus eval --json` wrote: `python benchmarks/results/table.py runs/results/mixed*-pac.json`.
 
-One row per file, start and temperature; success at the end of the skill and its 95 % Wilson interval per family.
+One row per file, start and temperature; success at the end of the skill, its 95 % Wilson interval and the number of
+episodes per family.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from pathlib import Path
 
 
 def main() -> None:
-    rows, families = [], {}
+    rows, families = [], []
     for path in map(Path, sys.argv[1:]):
         for measured in json.loads(path.read_text())["measured"]:
             cells = {}
             for family in measured["families"]:
                 low, high = family["wilson"]
                 ever = f", ever {family['ever'] / family['n']:.2f}" if family["ever"] != family["successes"] else ""
-                cells[family["caption"]] = f"{family['rate']:.3f} [{low:.2f}, {high:.2f}]{ever}"
-                families[family["caption"]] = family["n"]
+                cells[family["caption"]] = f"{family['rate']:.3f} [{low:.2f}, {high:.2f}], n {family['n']}{ever}"
+            families += [f for f in cells if f not in families]
             rows.append((f"{path.stem}, {measured['start']}, temperature {measured['temperature']:g}", cells))
-    print("| run | " + " | ".join(f"{f} (n={n})" for f, n in families.items()) + " |")
+    print("| run | " + " | ".join(families) + " |")
     print("|---" * (len(families) + 1) + "|")
     for name, cells in rows:
         print(f"| {name} | " + " | ".join(cells.get(f, "–") for f in families) + " |")

@@ -1,13 +1,12 @@
 """The whole configuration: one frozen tree, no I/O. Every number that shapes a run stands here with its reason.
 
-`preset("cpu")` gives a tree, `override(config, ["experiment.rounds=2"])` changes leaves, `fingerprint(config)` names it.
+`preset("cpu")` gives a tree, `override(config, ["experiment.rounds=2"])` changes leaves.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -19,6 +18,13 @@ def _known(setting: str, value: str, known: tuple[str, ...]) -> None:
     """Complain of a misspelt name when the configuration is made, not when a run first uses it."""
     if value not in known:
         raise unknown(setting, value, known)
+
+
+def _fitting(*checks: tuple[str, float, bool, str]) -> None:
+    """Complain of the first (setting, value, whether it fits, what would) that does not fit."""
+    for setting, value, fits, limit in checks:
+        if not fits:
+            raise LudusError(f"{setting}={value} makes no sense; give {limit}")
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,10 @@ MEMORIES = ("ram", "mapped")
 
 @dataclass(frozen=True)
 class PACConfig:
-    """Perceiver-Actor-Critic (arXiv 2402.05546). Defaults are what worked in the prototype (docs/log.md).
+    """Perceiver-Actor-Critic (arXiv 2402.05546). Where the defaults come from: docs/decisions.md and docs/log.md.
 
     Raises:
-        LudusError: unknown size or network.
+        LudusError: unknown size or network; a number outside of its range.
     """
 
     network: str = "perceiver"
@@ -95,20 +101,29 @@ class PACConfig:
     """Self-attention blocks on the latents."""
     heads: int = 0
     action_bins: int = 31
+    """Values of each dimension of an action, from -1 to 1."""
     value_atoms: int = 51
+    """Of the distribution of Q, from 0 to 1."""
     alpha: float = 0.3
-    """Weight of behaviour cloning against policy improvement; 1 is BC."""
+    """Weight of behaviour cloning, a mean over the rows that are cloned (`sampling.clone`), against policy improvement, a
+    mean over all rows: the fewer are cloned, the more each weighs. 1 is BC."""
     beta: float = 1.0
     """Weight of the critic; 0 with alpha 1 is plain BC."""
     eta: float = 2.0
-    """Temperature of the improvement, in units of the batch's mean standard deviation of Q over sampled actions."""
+    """Temperature of the improvement, in units of the mean standard deviation of Q over sampled actions in a batch's part."""
     gamma: float = 0.96
+    """Discount per control step."""
     n_step: int = 8
+    """Rewards are summed over at most this many steps before the critic's own estimate."""
     action_samples: int = 8
+    """Actions drawn from the target policy, among which, and the one that was taken, the improvement chooses."""
     batch_size: int = 512
+    """Transitions per update."""
     learning_rate: float = 7e-4
+    """Of AdamW, at the height of its cosine schedule."""
     weight_decay: float = 1e-4
     grad_clip: float = 1.0
+    """Greatest norm of an update's gradient."""
     target_ema: float = 0.005
     """Step of the target network towards the online one, per update."""
     acting_ema: float = 0.001
@@ -117,6 +132,22 @@ class PACConfig:
     def __post_init__(self) -> None:
         _known("pac.size", self.size, tuple(SIZES))
         _known("pac.network", self.network, NETWORKS)
+        _fitting(
+            ("pac.action_bins", self.action_bins, self.action_bins >= 2, "at least 2"),
+            ("pac.value_atoms", self.value_atoms, self.value_atoms >= 2, "at least 2"),
+            ("pac.alpha", self.alpha, 0 <= self.alpha <= 1, "0 to 1"),
+            ("pac.beta", self.beta, 0 <= self.beta < math.inf, "0 or more"),
+            ("pac.eta", self.eta, 0 < self.eta < math.inf, "more than 0"),
+            ("pac.gamma", self.gamma, 0 <= self.gamma < 1, "at least 0 and less than 1"),
+            ("pac.n_step", self.n_step, self.n_step >= 1, "at least 1"),
+            ("pac.action_samples", self.action_samples, self.action_samples >= 1, "at least 1"),
+            ("pac.batch_size", self.batch_size, self.batch_size >= 1, "at least 1"),
+            ("pac.learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "more than 0"),
+            ("pac.weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more"),
+            ("pac.grad_clip", self.grad_clip, self.grad_clip > 0, "more than 0"),
+            ("pac.target_ema", self.target_ema, 0 < self.target_ema <= 1, "more than 0, at most 1"),
+            ("pac.acting_ema", self.acting_ema, 0 < self.acting_ema <= 1, "more than 0, at most 1"),
+        )
 
     @property
     def shape(self) -> Size:
@@ -157,14 +188,14 @@ class TrainingConfig:
     """How long to train and how often to look."""
 
     updates: int = 10_000
-    """Updates on the seed data, before the first round; the learning-rate schedule's length includes the rounds'."""
+    """Updates on the seed data, before the first round; the learning rate falls over as many and stays low in the rounds."""
     minutes: float = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
     round_updates: int = 400
     """At most this many updates per round."""
     evaluate_every: int = 2500
-    """Updates between two points of the learning curves."""
+    """Updates between two points of the learning curves. Another number gives other weights, in their last digits."""
     evaluation_episodes: int = 8
     """Episodes per skill and point."""
     evaluation_temperature: float = 0.33
@@ -207,8 +238,9 @@ class ExperimentConfig:
     """Episodes per skill in the before/after measurement."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exploration <= 1:
-            raise LudusError(f"experiment.exploration={self.exploration} is a share of all steps; give 0 to 1")
+        _fitting(
+            ("experiment.exploration", self.exploration, 0 <= self.exploration <= 1, "a share of all steps, 0 to 1")
+        )
 
 
 ROLES = ("propose", "decompose", "retrieve", "analyse")
@@ -402,8 +434,3 @@ def from_dict(tree: dict[str, Any], cls: type = Config) -> Any:
         for k, v in tree.items()
     }
     return cls(**values)
-
-
-def fingerprint(config: Any) -> str:
-    """Twelve hex digits that name the configuration's content."""
-    return hashlib.blake2b(json.dumps(as_dict(config), sort_keys=True).encode(), digest_size=6).hexdigest()

@@ -102,6 +102,7 @@ class Segment:
     start: int
     caption: str
     skill: str  # hash of the skill, see ludus.skills.library.Skill.hash
+    reset: bool = False  # something was moved from outside at its start, so that what was done before led nowhere here
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""Batches for the learner: (transition, skill, relabelled n-step return), drawn from everything in RAM.
+"""Batches for the learner: (transition, skill, relabelled n-step return), drawn from everything in RAM. Labels found in
+hindsight: Andrychowicz et al. 2017, arXiv 1707.01495.
 
 Reward of transition t under a skill is that of the observation it leads to:
 `(1 - sparse) * dense(o[t+1]) + sparse * success(o[t+1])`. The window of a transition is up to `n_step` steps, cut at
 the end of its *span* when the label is the command it was collected under (what follows was done under another one),
-else at the end of the episode. Nothing here is terminal: discounts are gamma^steps, never 0.
+else at the end of its *stretch*: the episode's, or where something was moved from outside (`Segment.reset`), which no action
+is to be praised for. Nothing here is terminal: discounts are gamma^steps, never 0.
 
 Batch i is drawn by the named child seed (seed, 'batch', i): so the cursor is one number, and batches do not depend on
 when the sampler was made or refreshed, only on what the store holds when they are drawn.
@@ -39,7 +41,7 @@ class _Rows:
     command: np.ndarray  # [N] int32: index into `Sampler._commands` of what was told; -1 in last rows
     source: np.ndarray  # [N] int16: index into `Sampler._sources`
     span_end: np.ndarray  # [N] int32: row of the last observation of the span
-    episode_end: np.ndarray  # [N] int32: row of the last observation of the episode
+    stretch_end: np.ndarray  # [N] int32: row of the last observation that follows from this one
     reward: np.ndarray  # [S, N] float32, dense and sparse mixed
     soon: np.ndarray  # [N, S] uint16: steps to the next success after this row (FAR: none), plus NOW
 
@@ -124,7 +126,7 @@ class Sampler:
         own = self._skill_of_command[rows.command[row]]
         skill, achieved = self._draw_skills(draw, rows.soon[row], own)
         is_own = skill == own
-        end = np.where(is_own, rows.span_end[row], rows.episode_end[row])
+        end = np.where(is_own, rows.span_end[row], rows.stretch_end[row])
         n = np.minimum(end - row, self._n_step)
         ahead = np.arange(self._n_step)
         inside = ahead < n[:, None]
@@ -182,9 +184,9 @@ class Sampler:
         if len(new) > len(old) and self._rows is not None:
             added = tuple(library.captions)[len(old) :]
             columns = [relabellers[k].columns(s, added) for k, s in self._shards]
-            reward, soon = self._scored(columns, self._rows.episode_end)
-            self._rows.reward = np.concatenate([self._rows.reward, reward])
-            self._rows.soon = np.concatenate([self._rows.soon, soon], axis=1)
+            reward, soon = self._scored(columns, self._rows.stretch_end)
+            self._rows.reward = self._joined(self._rows.reward, reward, 0)
+            self._rows.soon = self._joined(self._rows.soon, soon, 1)
         self._library = library
         known = {(k, s.name) for k, s in self._shards}
         fresh = [(k, s) for k, store in enumerate(self._stores) for s in store.shards() if (k, s.name) not in known]
@@ -211,13 +213,20 @@ class Sampler:
 
         def empty(name: str) -> np.ndarray:
             array = getattr(like, name)
-            shape = (len(array), n) if name == "reward" else (n, *array.shape[1:])
-            if self._sampling.memory == "ram":
-                return np.empty(shape, array.dtype)
-            file = tempfile.TemporaryFile(dir=self._stores[0].record.directory)  # noqa: SIM115  the map keeps it
-            return np.memmap(file, array.dtype, "w+", shape=shape)
+            return self._empty((len(array), n) if name == "reward" else (n, *array.shape[1:]), array.dtype)
 
         return _Rows(*map(empty, _Rows.__dataclass_fields__))
+
+    def _empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        if self._sampling.memory == "ram":
+            return np.empty(shape, dtype)
+        file = tempfile.TemporaryFile(dir=self._stores[0].record.directory)  # noqa: SIM115  the map keeps it
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+    def _joined(self, old: np.ndarray, new: np.ndarray, axis: int) -> np.ndarray:
+        shape = list(old.shape)
+        shape[axis] += new.shape[axis]
+        return np.concatenate([old, new], axis=axis, out=self._empty(tuple(shape), old.dtype))
 
     def _check_worlds(self, fresh: Sequence[tuple[int, Shard]]) -> None:
         worlds = {e.world: self._stores[k].record.directory for k, s in [*self._shards, *fresh] for e in s.episodes[:1]}
@@ -247,23 +256,26 @@ class Sampler:
         wide = np.concatenate([observations[g] for g in self._groups], axis=1)
         acted = np.zeros((n, actions.shape[1]), np.float32)
         command, source = np.full(n, -1, np.int32), np.zeros(n, np.int16)
-        span_end, episode_end = np.zeros(n, np.int32), np.zeros(n, np.int32)
+        span_end, stretch_end = np.zeros(n, np.int32), np.zeros(n, np.int32)
         for e in shard.episodes:
             o, a = e.first_action + e.place, e.first_action
             last = o + e.n_steps
             acted[o:last] = actions[a : a + e.n_steps]
             name = e.step if len(self._stores) == 1 else f"{k}/{e.step}"
             source[o : last + 1] = _index(self._sources, name)
-            span_end[last] = episode_end[o : last + 1] = last
+            span_end[last] = stretch_end[o : last + 1] = last
             ends = [s.start for s in e.segments[1:]] + [e.n_steps]
             for segment, end in zip(e.segments, ends, strict=True):
                 command[o + segment.start : o + end] = _index(self._commands, segment.caption)
                 span_end[o + segment.start : o + end] = o + end
-        reward, soon = self._scored([relabeller.columns(shard)], episode_end)
-        return _Rows(wide, acted, command, source, span_end + first, episode_end + first, reward, soon)
+                if segment.reset:
+                    before = stretch_end[o : o + segment.start]
+                    np.minimum(before, o + segment.start, out=before)
+        reward, soon = self._scored([relabeller.columns(shard)], stretch_end)
+        return _Rows(wide, acted, command, source, span_end + first, stretch_end + first, reward, soon)
 
     def _scored(
-        self, columns: Sequence[tuple[np.ndarray, np.ndarray]], episode_end: np.ndarray
+        self, columns: Sequence[tuple[np.ndarray, np.ndarray]], stretch_end: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mixed reward `[S, N]` and `soon` `[N, S]` from the columns of adjacent shards."""
         sparse = np.float32(self._sampling.sparse)
@@ -275,7 +287,7 @@ class Sampler:
             success = np.concatenate([s[i] for _, s in columns])
             here = np.where(success, rows, n + FAR)
             following = np.append(np.minimum.accumulate(here[::-1])[::-1][1:], n + FAR)  # next success after the row
-            distance = np.where(following <= episode_end, np.minimum(following - rows, FAR), FAR)
+            distance = np.where(following <= stretch_end, np.minimum(following - rows, FAR), FAR)
             soon[:, i] = distance.astype(np.uint16) | np.where(success, np.uint16(NOW), np.uint16(0))
         return reward, soon
 

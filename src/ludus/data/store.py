@@ -67,8 +67,7 @@ class Shard:
 class EpisodeStore:
     """The episodes of a record. Cheap to make; each process may have its own.
 
-    `EpisodeStore.create(directory, config)` and `.open(directory)` make one that stands alone, with a record of its
-    own (`ludus collect`).
+    `EpisodeStore.create(directory, config)` and `.open(directory)` make one that stands alone, with a record of its own.
     """
 
     def __init__(self, record: Record):
@@ -302,7 +301,7 @@ def _row(e: Episode, shard: str, place: int) -> dict[str, Any]:
         "shard": shard,
         "place": place,
         "steps": e.n_steps,
-        "segments": [[s.start, s.caption, s.skill] for s in e.segments],
+        "segments": [[s.start, s.caption, s.skill, *([True] if s.reset else [])] for s in e.segments],
         "actor": e.actor,
         "world": e.world,
         "seed": int(e.seed),

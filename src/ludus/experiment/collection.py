@@ -58,6 +58,8 @@ def collect(
         raise unknown("actor", actor, ACTORS)
     if (actor == "policy") != (policy is not None):
         raise LudusError("--actor policy needs --policy RUN, the run whose policy acts; other actors need none")
+    if actor.startswith("play") and (skills or start):
+        raise LudusError(f"--actor {actor} chooses its own goals and starts; leave out --skills and --start")
     with (
         build(record, dataclasses.replace(record.config, world=config.world)) as parts,
         show_progress(console) as progress,
@@ -77,7 +79,7 @@ def collect(
         else:
             who, acting = None, {}
         _claim(record, name, request | acting)
-        loop.begin()
+        loop.begin("collecting")
         parts.remember(f"collect/{name}/skills")
         if actor.startswith("play"):
             _play(parts, loop, config.seed_data.episodes, seed, name, hindsight=actor == "play-hindsight")

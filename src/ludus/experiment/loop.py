@@ -39,7 +39,7 @@ def run(record: Record, console: Console, config: Config | None = None) -> Path:
     with build(record, config, terminal) as parts, show_progress(console) as progress:
         terminal.progress = progress
         loop = Loop(parts, progress)
-        loop.begin()
+        loop.begin(f"{loop.config.experiment.rounds} rounds")
         loop.seed_data()
         loop.train("pretrain", 0, loop.config.training.updates)
         loop.measure("before")
@@ -95,8 +95,8 @@ class Loop:
         self._asked: dict[int, tuple[Brief, Ahead]] = {}
         """Round -> what its plans are being asked for with."""
 
-    def begin(self) -> None:
-        """The room opens with what there is."""
+    def begin(self, intent: str) -> None:
+        """The room opens with what there is and what is to be done."""
         if self.record.done("begin"):
             return
         spec, library = self.parts.world.spec, self.parts.library
@@ -104,7 +104,7 @@ class Loop:
             self.record.add_skills(library)
             text = (
                 f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {self.config.seed}; "
-                f"{self.config.experiment.rounds} rounds."
+                f"{intent}."
             )
             self.room.post("loop", "all", "note", text)
 

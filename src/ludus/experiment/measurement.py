@@ -64,6 +64,10 @@ def measure(
         loop = Loop(parts, progress)
         captions = parts.choose(skills) or parts.library.captions
         captions = _about(captions, library_of, parts)
+        if goals and (plan or skills):
+            raise LudusError(
+                "--goals measures the world's own task, by all of its skills; leave out --plan and --skills"
+            )
         plan = [c for name in plan for c in parts.choose([name])]
         if plan:
             captions = captions if skills else plan[-1:]

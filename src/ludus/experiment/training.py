@@ -94,7 +94,7 @@ def train(record: Record, console: Console, config: Config | None = None) -> lis
         loop = Loop(parts, progress)
         if not record.done("end"):
             _furnish(parts, course)
-            loop.begin()
+            loop.begin("training offline")
             _pin(record, parts.data)
             parts.remember("skills")
             if not any("/train/" in s.name for s in record.steps()):

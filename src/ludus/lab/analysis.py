@@ -17,7 +17,7 @@ Plot = Callable[[str, Curve], str | None]
 
 
 def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson score interval of a success rate; 95 % by default. No trials give (0, 1).
+    """Score interval of a success rate (Wilson 1927); 95 % by default. No trials give (0, 1).
 
     Raises:
         LudusError: successes not in 0..n.

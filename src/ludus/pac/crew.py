@@ -31,6 +31,7 @@ class Job:
     spec: WorldSpec
     seed: int
     precision: str
+    threads: int  # of torch, in each of several processes
     online: Tensor  # [n_parameters], what the networks' parameters are views of
     target: Tensor
     gradients: Tensor  # [parts, n_parameters]
@@ -155,7 +156,7 @@ class Crew:
 
 
 def _serve(link: Connection, job: Job, parts: Sequence[int]) -> None:
-    torch.set_num_threads(1)
+    torch.set_num_threads(job.threads)
     try:
         worker = Worker(job, parts)
         while True:

@@ -243,8 +243,8 @@ class Learner:
         self._gradients = _share(torch.zeros(shape, device=self._device))
         sizes = self._features.task_size, self._features.object_size
         job = Job(
-            self.config, self.spec, self.seed, self.training.precision, self._online[0].data, self._target[0],
-            self._gradients, self._inputs, sizes,
+            self.config, self.spec, self.seed, self.training.precision, self.training.threads, self._online[0].data,
+            self._target[0], self._gradients, self._inputs, sizes,
         )  # fmt: skip
         processes = 1 if world > 1 else min(parts, self.training.processes or self._processes())
         if processes == 1:

@@ -16,14 +16,14 @@ def bin_centres(bins: int) -> Tensor:
 
 
 def to_bins(actions: Tensor, bins: int) -> Tensor:
-    """Nearest bin of actions in [-1, 1], int64."""
+    """Nearest bin of actions in [-1, 1], any shape, int64."""
     return ((actions.clamp(-1, 1) + 1) * ((bins - 1) / 2)).round().long()
 
 
 def sample_bins(logits: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """n independent draws per action dimension: `[B, A, bins]` -> `[B, n, A]` int64, by the inverse CDF."""
     cdf = logits.softmax(-1).cumsum(-1)
-    uniform = torch.rand((*logits.shape[:-1], n), generator=generator) * cdf[..., -1:]
+    uniform = torch.rand((*logits.shape[:-1], n), generator=generator, device=logits.device) * cdf[..., -1:]
     return torch.searchsorted(cdf, uniform, right=True).clamp(max=logits.shape[-1] - 1).transpose(1, 2)
 
 
@@ -33,8 +33,9 @@ def log_prob(logits: Tensor, bins: Tensor) -> Tensor:
 
 
 def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights w(a') = softmax_a'(Q / eta') over the K sampled actions of each row; their KL from uniform (nats); and the
-    batch's mean standard deviation of Q over the samples.
+    """Weights w(a') = softmax_a'(Q / eta') of `[B, K]` values, K actions of each row (PAC's policy improvement, arXiv
+    2402.05546, there with Q of the online network); their KL from uniform (nats); and the mean standard deviation of Q over
+    a row's actions.
 
     eta' = eta x that standard deviation: the temperature then does not depend on the scale of the rewards. No gradient
     flows through any.
@@ -46,7 +47,8 @@ def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def bellman_target(probabilities: Tensor, returns: Tensor, discounts: Tensor, support: Tensor) -> Tensor:
-    """Distribution of returns + discount x value, projected on the atoms by splitting mass between neighbours.
+    """Distribution of returns + discount x value, projected on the atoms by splitting mass between neighbours (C51,
+    Bellemare et al. 2017, arXiv 1707.06887).
 
     Args:
         probabilities: `[B, atoms]` of the value at the end of the n steps.

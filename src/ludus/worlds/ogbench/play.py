@@ -33,7 +33,8 @@ HIDDEN = (0, 0, -0.3, 1, 0, 0, 0)
 def play(
     variant: str, library: SkillLibrary, seeds: Sequence[int], name: str, hindsight: bool = False, processes: int = 0
 ) -> Iterator[Episode]:
-    """Episodes of play in the order of their seeds. `processes` = 0 takes every core.
+    """Episodes of play in the order of their seeds. `processes` = 0 takes every core. A snapshot holds the goals that the
+    oracle began with, whatever is told in hindsight.
 
     Args:
         hindsight: forget what the oracle wanted, as their data sets do. Each play is then told `COPIES` times: every 100
@@ -52,7 +53,7 @@ def play(
                     id=f"{name}-{i:05d}" + (f"-{k}" if hindsight else ""),
                     observations=observations,
                     actions=actions,
-                    segments=tuple(Segment(t, c, hashes[c]) for t, c in captions),
+                    segments=tuple(Segment(t, c, hashes[c], reset=t > 0) for t, c in captions),
                     actor="play",
                     world=spec.fingerprint,
                     seed=seeds[i],
