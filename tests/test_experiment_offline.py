@@ -1,7 +1,9 @@
 """Collect, train, measure: as a user would start them."""
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,9 +151,11 @@ def test_sharding_needs_ranks(data, tmp_path):
     assert "torchrun" in ludus("run", "--dir", tmp_path / "run", *TINY, "training.sharded=true", code=2)
 
 
-def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path):
-    output = ludus("train", tmp_path / "wild", *TRAIN, "pac.learning_rate=1e30", "--data", data, code=2)
-    assert "diverged at update 4" in output and "lower pac.learning_rate" in output
+@pytest.mark.parametrize(("rate", "cause"), [(1e30, "is not a number"), (1e3, "more than 1,000")])
+def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path, rate, cause):
+    output = ludus("train", tmp_path / "wild", *TRAIN, f"pac.learning_rate={rate}", "--data", data, code=2)
+    assert "diverged at update 4" in output and cause in output and "lower pac.learning_rate" in output
+    assert "diverged, and would again" in ludus("status", tmp_path / "wild")
     with Record.open(tmp_path / "wild", write=False) as record:
         assert [m.sender for m in record.messages("diverged")] == ["learner"]
         assert not any("/train/" in s.name for s in record.steps())
@@ -248,6 +252,22 @@ def broken(path, data):
         store._check = lambda *_: None  # as a world with a fault, or a bad disk, would have left it
         next(iter(episodes[3].observations.values()))[2, 0] = np.nan
         store.append(episodes, step="collect/0")
+
+
+def test_mapped_transitions_need_room_in_the_run(data, tmp_path, monkeypatch):
+    def full(file, start, size):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    output = ludus("train", tmp_path / "m", *TRAIN, "sampling.memory=mapped", "--data", data, code=2)
+    assert f"in {tmp_path / 'm'} (No space left" in output and "sampling.memory=ram" in output
+
+
+def test_episodes_that_are_not_what_was_collected_are_refused(data, tmp_path):
+    altered = shutil.copytree(data, tmp_path / "altered")
+    shard = next((altered / "shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-1] + bytes([shard.read_bytes()[-1] ^ 1]))
+    assert "its checksum is" in ludus("train", tmp_path / "a", *TRAIN, "--data", altered, code=2)
 
 
 def test_mistakes_end_in_one_sentence(data, trained, tmp_path):

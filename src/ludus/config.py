@@ -27,6 +27,10 @@ def _fitting(*checks: tuple[str, float, bool, str]) -> None:
             raise LudusError(f"{setting}={value} makes no sense; give {limit}")
 
 
+def _temperature(setting: str, value: float) -> tuple[str, float, bool, str]:
+    return setting, value, 0 <= value < math.inf, "0 (greedy) or more"
+
+
 @dataclass(frozen=True)
 class WorldConfig:
     """Which world, how many of it."""
@@ -56,6 +60,12 @@ class SeedDataConfig:
     """... except for this share without noise ..."""
     random_share: float = 0.08
     """... and this share of random actions."""
+
+    def __post_init__(self) -> None:
+        _fitting(
+            ("seed_data.episodes", self.episodes, self.episodes >= 1, "at least 1"),
+            ("seed_data.segments", self.segments, self.segments >= 1, "at least 1"),
+        )
 
 
 class Size(NamedTuple):
@@ -174,13 +184,19 @@ class SamplingConfig:
     only_successes: bool = False
     """Draw only transitions of commands that succeeded at their end."""
     memory: str = "ram"
-    """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory, for stores larger than memory."""
+    """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory (of other `torchrun` ranks than the
+    first: in the system's folder for temporary files), for stores larger than memory."""
     balance: float = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
 
     def __post_init__(self) -> None:
         _known("sampling.clone", self.clone, CLONES)
         _known("sampling.memory", self.memory, MEMORIES)
+        _fitting(
+            ("sampling.sparse", self.sparse, 0 <= self.sparse <= 1, "a share of the reward, 0 to 1"),
+            ("sampling.horizon", self.horizon, self.horizon >= 1, "at least 1"),
+            ("sampling.balance", self.balance, 0 <= self.balance <= 1, "0 to 1"),
+        )
 
 
 @dataclass(frozen=True)
@@ -218,6 +234,19 @@ class TrainingConfig:
     precision: str = "float32"
     """'float32', or 'bfloat16' for mixed precision (autocast) on GPUs."""
 
+    def __post_init__(self) -> None:
+        _fitting(
+            ("training.updates", self.updates, self.updates >= 1, "at least 1"),
+            ("training.minutes", self.minutes, 0 <= self.minutes < math.inf, "0 or more"),
+            ("training.round_updates", self.round_updates, self.round_updates >= 0, "0 or more"),
+            ("training.evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "at least 1"),
+            ("training.evaluation_episodes", self.evaluation_episodes, self.evaluation_episodes >= 0, "0 or more"),
+            _temperature("training.evaluation_temperature", self.evaluation_temperature),
+            ("training.parts", self.parts, self.parts >= 1, "at least 1"),
+            ("training.processes", self.processes, self.processes >= 0, "0 or more"),
+            ("training.threads", self.threads, self.threads >= 1, "at least 1"),
+        )
+
 
 @dataclass(frozen=True)
 class ExperimentConfig:
@@ -239,7 +268,9 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         _fitting(
-            ("experiment.exploration", self.exploration, 0 <= self.exploration <= 1, "a share of all steps, 0 to 1")
+            ("experiment.rounds", self.rounds, self.rounds >= 0, "0 or more"),
+            _temperature("experiment.temperature", self.temperature),
+            ("experiment.exploration", self.exploration, 0 <= self.exploration <= 1, "a share of all steps, 0 to 1"),
         )
 
 

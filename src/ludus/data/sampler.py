@@ -13,9 +13,12 @@ when the sampler was made or refreshed, only on what the store holds when they a
 
 from __future__ import annotations
 
+import math
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -57,10 +60,11 @@ class Sampler:
         seed: the run's seed.
         shares: prefix of collecting steps -> share of the draws, e.g. {'seed-data': 0.5, 'round': 0.5}; by default
             every transition is as likely as any other. Episodes of no prefix are left out.
+        folder: where mapped transitions lie; by default the system's folder for temporary files.
 
     Raises:
         LudusError: an empty store, stores of different worlds, observations or actions that are no numbers, shares of
-            labels that do not fit into 1.
+            labels that do not fit into 1, no room in `folder`.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Sampler:
         seed: int,
         *,
         shares: Mapping[str, float] | None = None,
+        folder: Path | None = None,
     ):
         if min(sampling.own, sampling.achieved) < 0 or sampling.own + sampling.achieved > 1 + 1e-9:
             raise LudusError(
@@ -85,6 +90,7 @@ class Sampler:
         self._n_step = pac.n_step
         self._sampling = sampling
         self._seed = seed
+        self._folder = folder or Path(tempfile.gettempdir())
         self._shares = dict(shares) if shares is not None else None
         self._batches = 0
         self._shards: list[tuple[int, Shard]] = []  # place of the store, shard
@@ -220,7 +226,16 @@ class Sampler:
     def _empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         if self._sampling.memory == "ram":
             return np.empty(shape, dtype)
-        file = tempfile.TemporaryFile(dir=self._stores[0].record.directory)  # noqa: SIM115  the map keeps it
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        try:
+            file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  the map keeps it
+            if hasattr(os, "posix_fallocate"):  # a map that cannot be written kills the process
+                os.posix_fallocate(file.fileno(), 0, max(1, size))
+        except OSError as error:
+            raise LudusError(
+                f"no room for {size / 1e6:,.0f} MB of mapped transitions in {self._folder} ({error.strerror}); free some "
+                "space there, or give sampling.memory=ram"
+            ) from error
         return np.memmap(file, dtype, "w+", shape=shape)
 
     def _joined(self, old: np.ndarray, new: np.ndarray, axis: int) -> np.ndarray:

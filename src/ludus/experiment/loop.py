@@ -245,7 +245,13 @@ class Loop:
             parts = self.parts
             seed = child(self.config.seed, "sampler")
             self._sampler = Sampler(
-                parts.data, parts.taught, self.config.pac, self.config.sampling, seed, shares=parts.shares
+                parts.data,
+                parts.taught,
+                self.config.pac,
+                self.config.sampling,
+                seed,
+                shares=parts.shares,
+                folder=self.record.directory,
             )
             last = self._last_training()
             if last is not None:
@@ -274,8 +280,9 @@ class Loop:
                 with self.record.commit(step) as opened:
                     try:
                         metrics = self._fit(chunk, minutes, trained)
-                    except Diverged as error:
-                        self.room.post("learner", "all", "diverged", str(error))
+                    except LudusError as error:
+                        kind = "diverged" if isinstance(error, Diverged) else "failed"
+                        self.room.post("learner", "all", kind, str(error))
                         raise
                     learner.save(self._checkpoint(step))
                     self.record.add_metrics((name, learner.updates, value) for name, value in metrics.items())
@@ -414,12 +421,18 @@ def print_status(record: Record, console: Console) -> None:
     if calls := record.calls():
         tokens = sum(c["tokens_in"] + c["tokens_out"] for c in calls)
         console.print(f"  {len(calls)} calls to models, {tokens:,} tokens; USD: {price(calls)}", highlight=False)
-    for posted in record.posted()[-5:]:
+    posts = record.posted()
+    for posted in posts[-5:]:
         console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
     if record.done("measure/after") or record.done("end"):
         console.print("finished")
     elif any(s.name.startswith("collect/") for s in steps):
         console.print("collected episodes; the same `ludus collect` goes on, another --name collects more")
+    elif posts and posts[-1].message.kind == "diverged":
+        what = (
+            f"`ludus eval {record.directory}` and `ludus train NEW --init {record.directory}` take its last checkpoint"
+        )
+        console.print(f"diverged, and would again; {what}, if it came to one", highlight=False)
     else:
         console.print(f"not finished; continue with: ludus resume {record.directory}")
 

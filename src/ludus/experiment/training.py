@@ -111,6 +111,7 @@ def _pin(record: Record, data: Sequence[EpisodeStore]) -> None:
     for store in data:
         if not len(store):
             raise LudusError(f"{store.record.directory} holds no episodes to learn from; collect some first")
+        store.verify()
     found = [
         {
             "episodes": len(store),

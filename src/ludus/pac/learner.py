@@ -30,6 +30,10 @@ from ludus.types import Batch, LudusError, WorldSpec
 FLOOR = 0.1
 """The cosine schedule ends at this share of the learning rate and stays there through the rounds."""
 CHECK_EVERY = 50
+EXPLODED = 1000
+"""A mean loss above this, in nats, is none that learning comes back from: it begins at about 20."""
+COLLAPSED = 0.01
+"""Nor is a mean entropy below this, in nats per dimension of the action."""
 NETWORKS = ("online", "target", "acting")
 SMALL = 20_000_000
 """Up to this many parameters several processes learn faster than several threads of one, or as fast and without waiting
@@ -144,7 +148,7 @@ class Learner:
         """Train for `updates` batches; mean metrics of these updates. `time/` metrics are wall-clock.
 
         Raises:
-            Diverged: a loss that is no number, a policy without entropy. (A value cannot explode: it is a distribution
+            Diverged: a loss that is no number or huge, a policy without entropy. (A value cannot explode: it is a distribution
                 on [0, 1].)
             LudusError: memory ran out, a learning process died; sharded, but this is the only process.
         """
@@ -158,8 +162,8 @@ class Learner:
                 raise
             raise LudusError(
                 f"not enough memory on {self._device} for {self.n_parameters:,} parameters and batches of "
-                f"{self.config.batch_size} in {self.training.parts} parts; the last checkpoint is kept: raise "
-                "training.parts, or lower pac.batch_size"
+                f"{self.config.batch_size} in {self.training.parts} parts; all finished steps are kept: free some memory and "
+                "resume, or train anew with more training.parts or a smaller pac.batch_size"
             ) from error
         except BaseException:
             self._dismiss()  # replies may be under way: a next call starts with a new crew
@@ -296,14 +300,19 @@ class Learner:
         return warm * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * share)))
 
     def _check(self, sums: Mapping[str, float], done: int) -> None:
-        bad = [name for name, value in sums.items() if not math.isfinite(value)]
-        cause = f"{bad[0]} is not a number" if bad else ""
-        if not bad and self.updates > 200 and sums["entropy"] / done < 0.01:
-            cause = "the policy's entropy collapsed below 0.01 nat; a larger pac.eta or pac.alpha helps"
+        means = {name: value / done for name, value in sums.items()}
+        bad = [name for name, mean in means.items() if not math.isfinite(mean)]
+        slower = f"lower pac.learning_rate ({self.config.learning_rate})"
+        cause = ""
+        if bad:
+            cause = f"{bad[0]} is not a number; {slower}"
+        elif means["loss"] > EXPLODED:
+            cause = f"the loss is {means['loss']:,.0f}, more than {EXPLODED:,}; {slower}"
+        elif means["entropy"] < COLLAPSED:
+            cause = f"the policy's entropy is below {COLLAPSED} nat; {slower}, or raise pac.eta or pac.alpha"
         if cause:
             raise Diverged(
-                f"training diverged at update {self.updates}: {cause}; the last checkpoint is kept, "
-                f"lower pac.learning_rate ({self.config.learning_rate}) and start again"
+                f"training diverged at update {self.updates}: {cause} and start again; all finished steps are kept"
             )
 
     # --- keeping -------------------------------------------------------------------------------------------------
