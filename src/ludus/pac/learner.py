@@ -302,6 +302,7 @@ class Learner:
     def _check(self, sums: Mapping[str, float], done: int) -> None:
         means = {name: value / done for name, value in sums.items()}
         bad = [name for name, mean in means.items() if not math.isfinite(mean)]
+        bad += ["a weight"] * (not all(p.isfinite().all() for p in self._online))
         slower = f"lower pac.learning_rate ({self.config.learning_rate})"
         cause = ""
         if bad:
