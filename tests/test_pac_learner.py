@@ -275,7 +275,7 @@ def test_too_little_memory_is_explained(allocate):
         def next(self):
             allocate()
 
-    with pytest.raises(LudusError, match=r"not enough memory .* lower pac\.batch_size"):
+    with pytest.raises(LudusError, match=r"not enough memory .* smaller pac\.batch_size"):
         Learner(SMALL, SPEC, 60, 0).fit(Huge(SMALL), 60)
 
 
