@@ -82,7 +82,7 @@ def test_every_row_is_what_it_says(tmp_path_factory, drawn, split, own, balance,
     ]
     batches = [b for b in (episodes[:split], episodes[split:]) if b]
     store = make(tmp_path_factory.mktemp("run"), *batches)
-    sampling = SamplingConfig(own=own, achieved=1 - own, horizon=horizon, balance=balance)
+    sampling = SamplingConfig(own, 1 - own, horizon=horizon, balance=balance, balance_achieved=balance)
     sampler = Sampler(store, LIBRARY, PAC, sampling, seed)
     assert sampler.captions == LIBRARY.captions and sampler.n_transitions == sum(e.n_steps for e in episodes)
     for _ in range(3):
@@ -256,13 +256,26 @@ def test_balance_draws_rare_commands_as_often(tmp_path):
     assert rare(0.5) == pytest.approx(1 / 4, abs=0.03)  # sqrt(10) to sqrt(90)
 
 
+def test_what_is_rarely_achieved_can_be_labelled_as_often(tmp_path):
+    # Mark a is achieved after every step but the last ten, mark b after the first five.
+    store = make(tmp_path / "run", [episode(0, 100, captions=["count"], a=range(91), b=[5])])
+
+    def rare(balance: float) -> float:
+        sampling = SamplingConfig(own=0, achieved=1, horizon=5, balance_achieved=balance)
+        return shares_of_labels(store, sampling, where=lambda e, t: t < 90)["mark b"]
+
+    assert rare(0) < 0.06
+    assert rare(1) == pytest.approx(0.5, abs=0.05)
+
+
 def test_sources_have_their_shares(tmp_path):
     store = make(tmp_path / "run", [episode(0, 90)], name="seed-data")
     store.append([episode(1, 10)], step="round/1/collect")
     store.append([episode(2, 10)], step="other/1")
 
     def drawn(shares, balance=0.0) -> Counter:
-        sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(balance=balance), 0, shares=shares)
+        sampling = SamplingConfig(balance=balance, balance_achieved=balance)
+        sampler = Sampler(store, LIBRARY, PAC, sampling, 0, shares=shares)
         return Counter(int(n) for _ in range(60) for n in sampler.next().observations["counter"][:, 0])
 
     for balance in (0.0, 1.0):

@@ -188,6 +188,9 @@ class SamplingConfig:
     first: in the system's folder for temporary files), for stores larger than memory."""
     balance: float = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
+    balance_achieved: float = 0.0
+    """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
+    all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
 
     def __post_init__(self) -> None:
         _known("sampling.clone", self.clone, CLONES)
@@ -196,6 +199,7 @@ class SamplingConfig:
             ("sampling.sparse", self.sparse, 0 <= self.sparse <= 1, "a share of the reward, 0 to 1"),
             ("sampling.horizon", self.horizon, self.horizon >= 1, "at least 1"),
             ("sampling.balance", self.balance, 0 <= self.balance <= 1, "0 to 1"),
+            ("sampling.balance_achieved", self.balance_achieved, 0 <= self.balance_achieved <= 1, "0 to 1"),
         )
 
 

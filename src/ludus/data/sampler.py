@@ -110,7 +110,7 @@ class Sampler:
 
     @property
     def n_transitions(self) -> int:
-        return len(self._order)
+        return len(self._strata.rows)
 
     def state(self) -> dict[str, int]:
         """The cursor: JSON."""
@@ -128,9 +128,12 @@ class Sampler:
         self._batches += 1
         rows = self._rows
         assert rows is not None
-        row = self._draw_rows(draw)
+        row, _ = self._strata.draw(draw, self.batch_size)
         own = self._skill_of_command[rows.command[row]]
         skill, achieved = self._draw_skills(draw, rows.soon[row], own)
+        if self._achieved is not None:
+            row[achieved], skill[achieved] = self._achieved.draw(draw, int(achieved.sum()))
+            own = self._skill_of_command[rows.command[row]]
         is_own = skill == own
         end = np.where(is_own, rows.span_end[row], rows.stretch_end[row])
         n = np.minimum(end - row, self._n_step)
@@ -149,12 +152,6 @@ class Sampler:
             skills=skill,
             cloned=achieved if self._sampling.clone == "achieved" else is_own,
         )
-
-    def _draw_rows(self, draw: np.random.Generator) -> np.ndarray:
-        """`[B]` rows: a stratum by its weight, then any transition in it."""
-        stratum = np.searchsorted(self._stratum_ends, draw.random(self.batch_size), side="right")
-        start, size = self._stratum_start[stratum], self._stratum_size[stratum]
-        return self._order[start + draw.integers(0, size)]
 
     def _draw_skills(
         self, draw: np.random.Generator, soon: np.ndarray, own: np.ndarray
@@ -307,7 +304,7 @@ class Sampler:
         return reward, soon
 
     def _stratify(self) -> None:
-        """Sort transitions into strata: by share of their source and, to balance, by command."""
+        """Sort transitions into strata: by share of their source and, to balance, by command or by what is achieved."""
         assert self._rows is not None
         position = {c: i for i, c in enumerate(self.captions)}
         # One more at the end, for the -1 of last rows.
@@ -324,22 +321,43 @@ class Sampler:
         rows, source = rows[source >= 0], source[source >= 0]
         if not len(rows):
             raise LudusError(f"no episode is of a step that starts with one of {list(shares)}")
-        n_commands = len(self._commands) if self._sampling.balance else 1
-        stratum = source.astype(np.int64) * n_commands
-        if self._sampling.balance:
-            stratum += self._rows.command[rows]
+        balance, commands = self._sampling.balance, self._rows.command[rows]
+        self._strata = _Strata(rows, source, commands if balance else np.zeros_like(commands), balance, shares)
+        self._achieved = None
+        if self._sampling.balance_achieved:
+            soon = (self._rows.soon[rows] & FAR) <= self._sampling.horizon
+            place, skill = np.nonzero(soon)
+            if len(place):
+                self._achieved = _Strata(rows[place], source[place], skill, self._sampling.balance_achieved, shares)
+
+
+class _Strata:
+    """Rows by source and kind. A source is drawn by its share; of its kinds every row alike (`balance` 0) or every kind
+    alike (1)."""
+
+    def __init__(
+        self, rows: np.ndarray, source: np.ndarray, kind: np.ndarray, balance: float, shares: Mapping[str, float]
+    ):
+        self._n_kinds = int(kind.max()) + 1
+        stratum = source.astype(np.int64) * self._n_kinds + kind
         order = np.argsort(stratum, kind="stable")
-        names, start, size = np.unique(stratum[order], return_index=True, return_counts=True)
-        weight = size ** (1.0 - self._sampling.balance)
-        of = names // n_commands
+        self._names, self._start, self._size = np.unique(stratum[order], return_index=True, return_counts=True)
+        weight = self._size ** (1.0 - balance)
+        of = self._names // self._n_kinds
         for i, share in enumerate(shares.values()):
             if (of == i).any():
                 weight[of == i] *= share / weight[of == i].sum()
         if not weight.sum() > 0:
             raise LudusError(f"all episodes have the share 0 of the draws in {shares}; give one of them more")
-        self._order, self._stratum_start, self._stratum_size = rows[order], start, size
-        self._stratum_ends = np.cumsum(weight / weight.sum())
-        self._stratum_ends[-1] = 1.0
+        self.rows = rows[order]
+        self._ends = np.cumsum(weight / weight.sum())
+        self._ends[-1] = 1.0
+
+    def draw(self, draw: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """`[n]` rows and their kinds: a stratum by its weight, then any row in it."""
+        stratum = np.searchsorted(self._ends, draw.random(n), side="right")
+        row = self.rows[self._start[stratum] + draw.integers(0, self._size[stratum])]
+        return row, self._names[stratum] % self._n_kinds
 
 
 def _index(names: list[str], name: str) -> int:
