@@ -118,14 +118,22 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         (["run", "pac.gamma=1"], "pac.gamma=1.0 makes no sense; give at least 0 and less than 1"),
         (["run", "pac.eta=nan"], "pac.eta=nan makes no sense; give more than 0"),
         (["run", "experimenter.propose=oracl"], "unknown experimenter 'oracl'"),
-        (["resume", "nowhere"], "nowhere holds no run"),
+        (["resume", "nowhere"], "nowhere does not exist"),
+        (["run", "alpha=0.5"], "nearest: 'pac.alpha'"),
+        (["run", "pac.width=-5"], "pac.width=-5 makes no sense; give 0"),
+        (["eval", "RUN", "pac.width=32"], "pac.width=32 changes nothing of a measurement"),
+        (["eval", "RUN", "--plan", ""], "--plan without a caption"),
+        (["eval", "RUN", "--temperature", "nan"], "--temperature nan makes no sense"),
+        (["eval", "RUN", "--json", "nowhere/five.json"], "cannot write nowhere/five.json: No such file"),
+        (["export", "RUN/report.html", "--run", "RUN"], "report.html: Not a directory"),
         (["eval", "RUN", "--skills", "stack red"], "unknown skill 'stack red'; nearest"),
         (["eval", "RUN", "--start", "flying"], "unknown start"),
     ],
 )
 def test_mistakes_end_in_one_sentence(finished, tmp_path, arguments, words):
-    arguments = [str(finished[0]) if a == "RUN" else a for a in arguments]
+    arguments = [a.replace("RUN", str(finished[0])) for a in arguments]
     code, output = finish(ludus(*arguments, cwd=tmp_path))
     assert code == 2, output
+    assert not any(tmp_path.rglob("ludus.db"))  # what was refused leaves no run
     assert words in " ".join(output.split())
     assert "Traceback" not in output

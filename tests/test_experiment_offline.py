@@ -18,7 +18,10 @@ from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import measurement, training
 from ludus.experiment.build import build
+from ludus.experiment.loop import Loop, show_progress
+from ludus.pac import learner
 from ludus.record import Record
+from ludus.types import LudusError
 from ludus.worlds.blocks.world import BlocksWorld
 
 TINY = ("--preset", "tiny", "world.n_envs=4")
@@ -71,12 +74,14 @@ def test_more_can_be_collected_and_nothing_twice(data, trained, tmp_path):
 def test_a_name_stands_for_one_request(data, tmp_path):
     ludus("collect", data, *TINY, "--episodes", 8, "world.threads=2")  # how it is computed is not what is asked for
     output = ludus("collect", data, *TINY, "--episodes", 12, code=2)
-    assert "under the name 'teacher' with other seed_data" in output and "--name teacher-2" in output
+    assert "'teacher' with other settings (seed_data.episodes=8 there, 12 here)" in output
+    assert "--name teacher-2" in output
     with Record.open(data, write=False) as record:
         assert len(EpisodeStore(record)) == 8
     assert "collected episodes only" in ludus("resume", data, code=2)
     assert "collected episodes only" in ludus("resume", data, "seed_data.episodes=12", code=2)
-    assert "the same `ludus collect` goes on" in ludus("status", data)
+    output = ludus("status", data)
+    assert "collected 8 of 8 episodes" in output and "the same `ludus collect` goes on" in output
 
 
 def test_noise_is_what_was_asked_for(tmp_path):
@@ -170,7 +175,7 @@ def test_weights_to_start_from(data, trained, tmp_path):
     before, after = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (trained, directory))
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
     output = ludus("train", tmp_path / "big", *TRAIN, "pac.width=32", "--data", data, "--init", trained, code=2)
-    assert "the same pac settings" in output
+    assert "the same pac settings (pac.width=16 there, 32 here)" in output
 
 
 def test_held_out_captions_are_never_a_label(data):
@@ -273,14 +278,24 @@ def test_episodes_that_are_not_what_was_collected_are_refused(data, tmp_path):
 def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     say = lambda *a: ludus(*a, code=2)  # noqa: E731
     assert "nothing to learn from" in say("train", tmp_path / "a", *TRAIN)
-    assert "holds no run" in say("train", tmp_path / "a", *TRAIN, "--data", tmp_path / "none")
-    assert "world settings of the data" in say("train", tmp_path / "b", *TRAIN, "world.n_blocks=3", "--data", data)
+    assert "none does not exist" in say("train", tmp_path / "a", *TRAIN, "--data", tmp_path / "none")
+    output = say("train", tmp_path / "b", *TRAIN, "world.n_blocks=3", "--data", data)
+    assert "(world.n_blocks=2 there, 3 here); give the world settings of the data" in output
     assert "holds no episodes" in say("train", tmp_path / "c", *TRAIN, "--data", trained)
     assert "unknown skill" in say("train", tmp_path / "d", *TRAIN, "--data", data, "--skills", "reach purple")
     assert "give one for each" in say("train", tmp_path / "e", *TRAIN, "--data", data, "--weights", 1, 2)
-    assert "other settings of pac" in say("train", trained, *TRAIN, "pac.alpha=0.9", "--data", data)
+    assert "(pac.alpha=0.3 there, 0.9 here)" in say("train", trained, *TRAIN, "pac.alpha=0.9", "--data", data)
+    assert "(hold_out=none there, reach red here)" in say(
+        "train", trained, *TRAIN, "--data", data, "--hold-out", "reach red"
+    )
     assert "unknown actor" in say("collect", tmp_path / "f", *TINY, "--actor", "robot")
     assert "--policy RUN" in say("collect", tmp_path / "g", *TINY, "--actor", "policy")
+    assert "teacher needs no --policy" in say("collect", tmp_path / "g", *TINY, "--policy", trained)
+    assert "--noise is the teacher's" in say("collect", tmp_path / "g", *TINY, "--actor", "random", "--noise", 0.3)
+    assert "--temperature is an acting policy's" in say("collect", tmp_path / "g", *TINY, "--temperature", 1)
+    acting = ("--actor", "policy", "--policy", trained)
+    assert "--temperature nan" in say("collect", tmp_path / "g", *TINY, *acting, "--temperature", "nan")
+    assert "nearest: 'scattered'" in say("collect", tmp_path / "g", *TINY, "--start", "scatered")
     assert "leave out --skills" in say("collect", tmp_path / "k", *TINY, "--actor", "play", "--skills", "reach X")
     assert "leave out --plan" in say("eval", trained, "--goals", "--skills", "reach X")
     assert "no trained policy" in say("eval", data, "--episodes", 1)
@@ -288,8 +303,55 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "unknown skill" in say("train", tmp_path / "j", *TRAIN, "--data", data, "--hold-out", "reach purple")
     assert "run of another kind" in say("collect", trained, *TINY, "training.updates=8")
     assert "'warm'" in say("eval", trained, "--temperature", "warm")
+    assert "no metrics or curves" in say("export", tmp_path / "events", "--run", data)
+    left = {path.parent.name for path in tmp_path.glob("*/ludus.db")}
+    assert not left  # by what was refused
     broken(tmp_path / "nan", data)
     with Record.open(data, write=False) as record:
         fourth = list(EpisodeStore(record))[3]
     output = say("train", tmp_path / "h", *TRAIN, "--data", tmp_path / "nan")
     assert repr(fourth.id) in output and next(iter(fourth.observations)) in output and "no number" in output
+
+
+def test_what_was_refused_or_failed_gives_way_to_the_next_try(data, tmp_path, monkeypatch):
+    three, directory = tmp_path / "three", tmp_path / "learner"
+    monkeypatch.setattr(Loop, "collect", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    ludus("collect", three, *TINY, "-n", 4, code=130)
+    assert "collected 0 of 4 episodes" in ludus("status", three)
+    monkeypatch.undo()
+    ludus("collect", three, *TINY, "-n", 2, "world.n_blocks=3")  # before there were episodes: another request
+    output = ludus("train", directory, *TRAIN, "--data", data, three, code=2)
+    assert f"(world.n_blocks=3 there, 2 in {data}); two worlds do not mix" in output
+    assert "diverged" in ludus("train", directory, *TRAIN, "pac.learning_rate=1e30", "--data", data, code=2)
+    ludus("train", directory, *TRAIN, "--data", data)
+    (checkpoint,) = (directory / "checkpoints").glob("*.pt")
+    checkpoint.write_bytes(b"half")
+    assert "restore it from a copy, or begin the run anew" in ludus("eval", directory, "-n", 1, code=2)
+    checkpoint.unlink()
+    assert "is missing; restore it" in ludus("eval", directory, "-n", 1, code=2)
+
+
+def test_a_network_too_large_for_memory_is_refused(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000 bytes.")
+
+    monkeypatch.setattr(learner, "actor_critic", full)
+    output = ludus("train", tmp_path / "large", *TRAIN, "--data", data, code=2)
+    assert "not enough memory on cpu for networks of pac.width=16" in output and not (tmp_path / "large").exists()
+
+
+@pytest.mark.parametrize("command", ["collect", "run", "eval"])
+def test_torchrun_is_for_training_only(tmp_path, monkeypatch, command):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "only `ludus train` shares" in ludus(command, *([tmp_path / "a"] if command == "collect" else []), code=2)
+
+
+def test_an_interrupted_measurement_says_that_nothing_is_kept(trained, monkeypatch):
+    monkeypatch.setattr(measurement, "measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert "Interrupted; nothing of it is kept" in ludus("eval", trained, code=130)
+
+
+@pytest.mark.parametrize("temperature", [-1, np.nan, np.inf])
+def test_a_policy_has_a_temperature_that_makes_sense(trained, temperature):
+    with Record.open(trained, write=False) as record, build(record) as parts, pytest.raises(LudusError, match="temp"):
+        Loop(parts, show_progress(Console(quiet=True))).learner.policy(temperature)

@@ -79,7 +79,14 @@ def test_a_run_remembers_what_it_is(tmp_path):
 
 
 def test_a_directory_holds_one_run(record):
+    with record.commit("request"):
+        record.post(message("m"))
+    assert record.empty
     record.close()
+    with Record.create(record.directory, preset("cpu")) as record:  # a run without episodes gives way
+        assert record.config == preset("cpu") and record.steps() == record.messages() == [] and record.empty
+        record.add_outcomes([outcome("e1")])
+        assert not record.empty
     with pytest.raises(LudusError, match="already holds a run; continue it with `ludus resume"):
         Record.create(record.directory, preset("tiny"))
 
@@ -116,8 +123,10 @@ time.sleep(60)
 
 @pytest.mark.parametrize("write", [True, False])
 def test_what_is_no_run_is_refused(tmp_path, write):
-    with pytest.raises(LudusError, match=r"holds no run \(no ludus.db in it\)"):
+    with pytest.raises(LudusError, match=r"nowhere does not exist; .*ludus collect"):
         Record.open(tmp_path / "nowhere", write=write)
+    with pytest.raises(LudusError, match=r"holds no run \(no ludus.db in it\)"):
+        Record.open(tmp_path, write=write)
     (tmp_path / "ludus.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
     with pytest.raises(LudusError, match="holds no readable run"):
         Record.open(tmp_path, write=write)
@@ -133,6 +142,23 @@ def test_a_run_of_another_version_is_refused(record):
     for write in (True, False):
         with pytest.raises(LudusError, match="record version 99, this ludus reads version 1; open it with"):
             Record.open(record.directory, write=write)
+
+
+@pytest.mark.parametrize("damage", ["pages", "config"])
+def test_a_damaged_database_is_named(record, damage):
+    for i in range(50):
+        record.post(message(f"m{i}", "x" * 200))
+    record.close()
+    path = record.directory / "ludus.db"
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if damage == "config":
+            database.execute("UPDATE run SET config = '{half'")
+    if damage == "pages":
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    with pytest.raises(LudusError, match=r"ludus.db is damaged: .*; restore the run from a copy"):
+        Record.open(record.directory, write=False).messages()
 
 
 def test_creation_that_was_cut_short_can_be_repeated(record):
@@ -440,8 +466,11 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", disk], check=True)
 
 
-def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(small_disk):
-    with Record.create(small_disk / "run", preset("tiny")) as record:
+@pytest.mark.parametrize(
+    ("command", "again"), [("ludus run", "ludus resume "), ("ludus collect a", "the same `ludus collect`")]
+)
+def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(small_disk, command, again):
+    with Record.create(small_disk / "run", preset("tiny"), command=command) as record:
 
         def fill():
             for i in range(2000):
@@ -453,7 +482,7 @@ def test_a_full_disk_ends_in_one_sentence_and_loses_nothing(small_disk):
         done = len(record.steps()) - 1
         assert done > 0
         assert f"is full; everything up to step 'step/{done}' is safe" in str(caught.value)
-        assert f"`ludus resume {record.directory}`" in str(caught.value)
+        assert again in str(caught.value)
         with pytest.raises(LudusError, match="is full"):
             record.write_file("images/large.bin", bytes(1_000_000))
         assert not record.path("images/large.bin").exists() and not list(record.path("images").iterdir())
@@ -468,6 +497,7 @@ def test_a_disk_too_full_to_begin(small_disk):
     (small_disk / "ballast").write_bytes(bytes(590_000))
     with pytest.raises(LudusError, match="is full; free some space"):
         Record.create(small_disk / "run", preset("tiny"))
+    assert not (small_disk / "run").exists()
 
 
 def test_a_full_disk_is_seen_behind_other_errors(small_disk):

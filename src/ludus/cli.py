@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from inspect import signature
@@ -17,13 +19,15 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from ludus.types import LudusError
+from ludus.types import LudusError, differences
 
 RUNS = Path("runs")
 HOW = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
 """Settings of how something is computed, not of what."""
 FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in HOW))
 """Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
+MEASURING = ("world.", "training.evaluation_temperature=", "training.device=", "training.threads=")
+"""Settings that a measurement depends on, or how it is computed."""
 SETTING = re.compile(r"[a-z0-9_.]+=")
 """How an override begins; no flag takes such a value."""
 Overrides = tyro.conf.Positional[tuple[str, ...]]
@@ -68,7 +72,7 @@ def run(
     build.world_kind(config.world.name)  # an unknown world makes no directory
     build.check_experimenter(config, reach=replay is None)  # nor does an unknown model, or a wrong key
     directory = dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{seed}"
-    with Record.create(directory, config, command=" ".join(["ludus", *sys.argv[1:]])) as record:
+    with _created(directory, config) as record:
         if replay is not None:
             with record.commit("replay") as opened:
                 opened.result = {"run": str(replay.resolve()), "strict": strict}
@@ -112,13 +116,14 @@ def _drive(loop, record) -> None:
     console.print(f"Report: {report}")
 
 
-def _interruptible(console: Console, go_on: str, work):
+def _interruptible(console: Console, go_on: str | None, work):
     # A second Ctrl-C during the clean-up must not lose anything either: nothing is kept outside committed steps.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return work()
     except KeyboardInterrupt:
-        console.print(f"\nInterrupted; all finished steps are kept. Continue with: {go_on}")
+        kept = f"all finished steps are kept. Continue with: {go_on}" if go_on else "nothing of it is kept."
+        console.print(f"\nInterrupted; {kept}")
         raise SystemExit(130) from None
 
 
@@ -170,6 +175,12 @@ def collect(
     from ludus import config as configs
     from ludus.experiment import build, collection, measurement
 
+    if noise is not None and actor != "teacher":
+        raise LudusError(f"--noise is the teacher's; leave it out with --actor {actor}")
+    if temperature is not None:
+        if actor != "policy":
+            raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {actor}")
+        _check_temperature(temperature)
     more = [] if episodes is None else [f"seed_data.episodes={episodes}"]
     more += [] if temperature is None else [f"experiment.temperature={temperature}"]
     more += [] if noise is None else _noise(noise)
@@ -249,24 +260,46 @@ def _train(record, console: Console, config) -> None:
     console.print(measurement.table(f"{record.directory}: the last point of the curves", tallies))
 
 
+@contextmanager
+def _created(dir: Path, config) -> Iterator:
+    """A new run in `dir`. A directory that was made for what is then refused is gone again."""
+    from ludus.record import files
+    from ludus.record.record import Record
+
+    new = not dir.exists()
+    with Record.create(dir, config, command=" ".join(["ludus", *sys.argv[1:]])) as record:
+        try:
+            yield record
+        except LudusError:
+            tried = any(m.sender == "learner" for m in record.messages())  # how a training failed is a finding
+            if new and record.empty and not tried:
+                files.remove(dir)
+            raise
+
+
 def _opened(dir: Path, config, free: set[str]):
-    """The run in `dir`, made if there is none; one that is there must have the same settings but for the `free` sections
-    and what its result does not depend on."""
+    """The run in `dir`, made if there is none or nothing was made in it yet; another one must have the same settings but
+    for the `free` sections and what its result does not depend on."""
     from dataclasses import asdict
 
     from ludus.record.record import Record
 
     if not (dir / "ludus.db").exists():
-        return Record.create(dir, config, command=" ".join(["ludus", *sys.argv[1:]]))
+        return _created(dir, config)
     record = Record.open(dir)
-    old, new = asdict(record.config), asdict(config)
+    if record.empty:
+        record.close()
+        return _created(dir, config)
+    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
     for setting in HOW:
         section, name = setting.split(".")
-        old[section][name] = new[section][name]
-    differing = [section for section in new if section not in free and old[section] != new[section]]
-    if differing:
+        if section in new:
+            old[section][name] = new[section][name]
+    if old != new:
         record.close()
-        raise LudusError(f"{dir} holds a run with other settings of {', '.join(differing)}; choose another directory")
+        raise LudusError(
+            f"{dir} holds a run with other settings ({differences(old, new)}); give the same, or choose another directory"
+        )
     return record
 
 
@@ -310,18 +343,31 @@ def eval(
 
     if episodes < 1:
         raise LudusError(f"--episodes {episodes} is below 1; 100 gives intervals of about ten points")
-    warmth = _numbers("--temperature", temperature)
-    if min(warmth, default=0) < 0:
-        raise LudusError(f"--temperature {min(warmth):g} is below 0; 0 is greedy, 1 samples from the policy")
+    warmth, steps = _numbers("--temperature", temperature), _listed(plan)
+    for value in warmth:
+        _check_temperature(value)
+    if plan and not steps:
+        raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
+    if json is not None:
+        _check_place(json)
     console = Console()
     with Record.open(dir or _latest(), write=False) as record:
         config = configs.override(record.config, overrides)
+        for changed in overrides:
+            if not changed.startswith(MEASURING):
+                raise LudusError(
+                    f"{changed} changes nothing of a measurement; leave it out, or give settings of world.*"
+                )
         with build.build(record, config) as parts:
             starts = _listed(start)
             starts = parts.world.spec.starts if starts == ("all",) else starts
             temperatures = warmth or (config.training.evaluation_temperature,)
-            measured = measurement.measure(
-                parts, _listed(skills), episodes, starts, temperatures, seed, console, _listed(plan), library_of, goals
+            measured = _interruptible(
+                console,
+                None,
+                lambda: measurement.measure(
+                    parts, _listed(skills), episodes, starts, temperatures, seed, console, steps, library_of, goals
+                ),
             )
             for m in measured:
                 title = f"start {m.start}, temperature {m.temperature:g}"
@@ -332,7 +378,8 @@ def eval(
                     console.print(measurement.table(f"{title}: families", pool(m.tallies, parts.library)))
             if json is not None:
                 what = {"run": str(record.directory), "seed": seed, "world": asdict(config.world)}
-                json.write_text(dumps(what | measurement.as_json(measured, parts.library), indent=1))
+                with _explained(json):
+                    json.write_text(dumps(what | measurement.as_json(measured, parts.library), indent=1))
 
 
 def exam(
@@ -393,7 +440,11 @@ def exam(
             truth=bank.load().truth,
         )
         wanted, shown = _listed(parts), folder if pictures else None
-        results = scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads)
+        results = _interruptible(
+            console,
+            "the same command" if asks_others(config.experimenter) else None,
+            lambda: scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads),
+        )
     title = " ".join((name, *overrides))
     console.print(scorecard.table(title, results))
     plot = plot or folder / "scorecard.png"
@@ -402,8 +453,9 @@ def exam(
         (json, dumps(scorecard.as_json(title, config.seed, limit, results), indent=1).encode()),
     ):
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            with _explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
             console.print(f"{path}", highlight=False)
 
 
@@ -418,7 +470,7 @@ def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> No
     from ludus.experiment.export import tensorboard
     from ludus.record.record import Record
 
-    with Record.open(run or _latest(), write=False) as record, build.build(record) as parts:
+    with Record.open(run or _latest(), write=False) as record, build.build(record) as parts, _explained(directory):
         n = tensorboard(record, parts.library, directory)
     Console().print(f"{n} points; look at them with: tensorboard --logdir {directory}", highlight=False)
 
@@ -442,6 +494,27 @@ def _numbers(flag: str, given: Sequence[Sequence[str]]) -> tuple[float, ...]:
         raise LudusError(f"{flag}: {error}; give numbers such as 0.5") from None
 
 
+def _check_temperature(value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise LudusError(f"--temperature {value:g} makes no sense; 0 is greedy, 1 samples from the policy")
+
+
+def _check_place(path: Path) -> None:
+    """Complain of a file that cannot be written before the work of hours, not after it."""
+    new = not path.exists()
+    with _explained(path), path.open("ab"):
+        if new:
+            path.unlink()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LudusError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
 def _noise(text: str) -> list[str]:
     """Overrides for '0.3' or '0.3-0.6'."""
     match = re.fullmatch(r"([0-9.]+)(?:-([0-9.]+))?", text)
@@ -458,6 +531,15 @@ def _latest() -> Path:
     return runs[-1].parent
 
 
+def _check_alone() -> None:
+    from ludus.pac import ranks
+
+    if ranks.started():
+        raise LudusError(
+            "torchrun starts several processes, which only `ludus train` shares its work between; leave it out"
+        )
+
+
 def main() -> None:
     """Entry point: one clear sentence for every mistake that a user can mend."""
     every = (run, resume, status, collect, train, eval, exam, export, doctor)
@@ -470,6 +552,8 @@ def main() -> None:
         commands[arguments[0]] = partial(command, overrides=settings)
         arguments = [a for a in arguments if not SETTING.match(a)]
     try:
+        if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
+            _check_alone()
         tyro.extras.subcommand_cli_from_dict(commands, prog="ludus", description=__doc__, args=arguments)
     except LudusError as error:
         Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)

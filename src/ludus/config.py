@@ -143,6 +143,10 @@ class PACConfig:
         _known("pac.size", self.size, tuple(SIZES))
         _known("pac.network", self.network, NETWORKS)
         _fitting(
+            *(
+                (f"pac.{x}", getattr(self, x), getattr(self, x) >= 0, "0 (as pac.size says) or more")
+                for x in Size._fields
+            ),
             ("pac.action_bins", self.action_bins, self.action_bins >= 2, "at least 2"),
             ("pac.value_atoms", self.value_atoms, self.value_atoms >= 2, "at least 2"),
             ("pac.alpha", self.alpha, 0 <= self.alpha <= 1, "0 to 1"),
@@ -427,7 +431,9 @@ def override(config: Config, assignments: Sequence[str]) -> Config:
 def _replace(node: Any, path: list[str], value: str, assignment: str) -> Any:
     hints = get_type_hints(type(node))
     if path[0] not in hints:
-        raise unknown(f"setting in {assignment!r}:", path[0], tuple(hints))
+        sections = {name: get_type_hints(hint) for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
+        inside = [f"{name}.{path[0]}" for name, section in sections.items() if path[0] in section]
+        raise unknown(f"setting in {assignment!r}:", path[0], inside or tuple(hints))
     old = getattr(node, path[0])
     if dataclasses.is_dataclass(old):
         if len(path) == 1:

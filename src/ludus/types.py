@@ -251,3 +251,23 @@ def unknown(what: str, name: str, known: Sequence[str]) -> LudusError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"nearest: {', '.join(map(repr, near))}" if near else f"known: {', '.join(map(repr, known))}"
     return LudusError(f"unknown {what} {name!r}; {hint}")
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], at: str = "here") -> str:
+    """Where two trees of settings differ, e.g. 'world.n_blocks=4 there, 3 here'; empty if nowhere."""
+    old, new = _leaves(there), _leaves(here)
+    differing = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return "; ".join(f"{k}={_said(old.get(k))} there, {_said(new.get(k))} {at}" for k in differing)
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= _leaves(value, f"{path}{name}.") if isinstance(value, Mapping) else {path + name: value}
+    return leaves
+
+
+def _said(value: Any) -> str:
+    if value is None or value in ((), []):
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -139,6 +139,15 @@ class Parts:
         self.grow([every[c] for c in captions if c not in self.library])
         return captions
 
+    def check_starts(self, starts: Sequence[str]) -> None:
+        """
+        Raises:
+            LudusError: the world has no start of this name.
+        """
+        for start in starts:
+            if start not in self.world.spec.starts:
+                raise unknown("start", start, self.world.spec.starts)
+
     def remember(self, step: str) -> None:
         """Write down the library's skills that the record lacks, as a step of this name."""
         known = {s["caption"] for s in self.record.skills()}

@@ -22,7 +22,7 @@ from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
 from ludus.lab.analysis import pool
 from ludus.record import Record
 from ludus.seeding import child
-from ludus.types import LudusError, Tally, unknown
+from ludus.types import LudusError, Tally, differences, unknown
 
 PLAY_SHARD = 40
 """Episodes of play per committed step."""
@@ -56,14 +56,20 @@ def collect(
     """
     if actor not in ACTORS:
         raise unknown("actor", actor, ACTORS)
-    if (actor == "policy") != (policy is not None):
-        raise LudusError("--actor policy needs --policy RUN, the run whose policy acts; other actors need none")
+    if actor == "policy" and policy is None:
+        raise LudusError("--actor policy needs --policy RUN, the run whose policy acts")
+    if actor != "policy" and policy is not None:
+        raise LudusError(f"--actor {actor} needs no --policy; leave it out, or give --actor policy")
     if actor.startswith("play") and (skills or start):
         raise LudusError(f"--actor {actor} chooses its own goals and starts; leave out --skills and --start")
     with (
         build(record, dataclasses.replace(record.config, world=config.world)) as parts,
         show_progress(console) as progress,
     ):
+        spec = parts.world.spec
+        if actor.startswith("play") and parts.kind.play is None:
+            raise LudusError(f"world {spec.name!r} has no play data of its own; use --actor teacher")
+        parts.check_starts([] if start is None else [start])
         captions = parts.choose(skills) or parts.library.captions
         loop = Loop(parts, progress)
         seed = child(config.seed, "collect", name)
@@ -77,7 +83,8 @@ def collect(
             how = {k: getattr(config.experiment, k) for k in ("temperature", "exploration")}
             acting = {"policy": policy.resolve().name, "updates": learner.updates} | how
         else:
-            who, acting = None, {}
+            who = SeedActor(parts.kind.teacher(spec)) if actor == "teacher" else RandomActor(spec)
+            acting = {}
         _claim(record, name, request | acting)
         loop.begin("collecting")
         parts.remember(f"collect/{name}/skills")
@@ -86,9 +93,6 @@ def collect(
         else:
             if actor != "teacher":
                 jobs = [dataclasses.replace(j, actor=None, info={"actor": actor, **acting}) for j in jobs]
-            if who is None:
-                spec = parts.world.spec
-                who = SeedActor(parts.kind.teacher(spec)) if actor == "teacher" else RandomActor(spec)
             loop.collect(f"collect/{name}", jobs, who)
         return pool(record.tallies(f"collect/{name}/"), parts.library)
 
@@ -105,11 +109,10 @@ def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
     step, request = f"collect/{name}/request", json.loads(json.dumps(request))
     if record.done(step):
         kept = record.result(step)
-        other = [k for k in request.keys() | kept.keys() if request.get(k) != kept.get(k)]
-        if other:
+        if request != kept:
             raise LudusError(
-                f"{record.directory} has episodes under the name {name!r} with other {', '.join(sorted(other))}; "
-                f"collect further ones with --name, e.g. --name {name}-2"
+                f"{record.directory} has episodes under the name {name!r} with other settings "
+                f"({differences(kept, request)}); collect further ones with --name, e.g. --name {name}-2"
             )
     elif not any(s.name.startswith(f"collect/{name}/") for s in record.steps()):
         with record.commit(step) as opened:
@@ -118,8 +121,7 @@ def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
 
 def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str, hindsight: bool) -> None:
     """Like `Loop.collect`, where the world itself makes the episodes."""
-    if parts.kind.play is None:
-        raise LudusError(f"world {parts.world.spec.name!r} has no play data of its own; use --actor teacher")
+    assert parts.kind.play is not None
     shards = [range(first, min(first + PLAY_SHARD, n)) for first in range(0, n, PLAY_SHARD)]
     left = [(k, s) for k, s in enumerate(shards) if not parts.record.done(f"collect/{name}/{k:03d}")]
     with loop.doing(f"collect {name}: {n} episodes", sum(len(s) for _, s in left)) as advance:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ludus.lab.analysis import pool
-from ludus.record import Record
+from ludus.record import Record, files
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, Tally
 
@@ -14,7 +14,7 @@ def tensorboard(record: Record, library: SkillLibrary, directory: Path) -> int:
     """Write all metrics, and the success of every skill and family over updates; returns the number of points.
 
     Raises:
-        LudusError: the package is not installed, or files are there already.
+        LudusError: the package is not installed, files are there already, or the run has nothing to show.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -29,6 +29,11 @@ def tensorboard(record: Record, library: SkillLibrary, directory: Path) -> int:
     for update, tallies in curves.items():
         points += [(f"skill/{t.caption}", update, t.successes / t.n) for t in tallies if t.n]
         points += [(f"success/{t.caption}", update, t.successes / t.n) for t in pool(tallies, library) if t.n]
+    if not points:
+        raise LudusError(f"{record.directory} has no metrics or curves to show; train first")
+    room = directory / "room.tmp"  # the writer's own thread would report a full disk by a traceback
+    files.write(room, bytes(100 * len(points)))
+    room.unlink()
     with SummaryWriter(str(directory)) as writer:
         for name, update, value in points:
             writer.add_scalar(name.replace(" ", "_"), value, update)

@@ -6,6 +6,7 @@ same as running it.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ludus.config import Config, ExperimentConfig
 from ludus.data.sampler import Sampler
+from ludus.data.store import EpisodeStore
 from ludus.experiment.build import Parts, build
 from ludus.experiment.report import price, write_report
 from ludus.experimenter.roles import Attempt, SkillCard
@@ -427,7 +429,12 @@ def print_status(record: Record, console: Console) -> None:
     if record.done("measure/after") or record.done("end"):
         console.print("finished")
     elif any(s.name.startswith("collect/") for s in steps):
-        console.print("collected episodes; the same `ludus collect` goes on, another --name collects more")
+        rows = EpisodeStore(record).rows()
+        for name in [m[1] for s in steps if (m := re.fullmatch("collect/(.+)/request", s.name))]:
+            made = len({row.seed for row in rows if row.step.startswith(f"collect/{name}/")})
+            asked = record.result(f"collect/{name}/request")["seed_data"]["episodes"]
+            console.print(f"collected {made} of {asked} episodes under the name {name!r}", highlight=False)
+        console.print("the same `ludus collect` goes on, another --name collects more")
     elif posts and posts[-1].message.kind == "diverged":
         what = (
             f"`ludus eval {record.directory}` and `ludus train NEW --init {record.directory}` take its last checkpoint"
@@ -439,4 +446,6 @@ def print_status(record: Record, console: Console) -> None:
 
 def show_progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+    # a log file has a line per finished task (`_Task`) instead
+    off = not console.is_terminal
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=off)

@@ -20,7 +20,7 @@ from ludus.lab.analysis import pool, wilson
 from ludus.lab.embodiment import Job
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError, Tally, unknown
+from ludus.types import LudusError, Tally
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def measure(
     Raises:
         LudusError: unknown skill or start; a plan longer than an episode; not that many objects; a world without goals.
     """
+    parts.check_starts(starts)
     with show_progress(console) as progress:
         loop = Loop(parts, progress)
         captions = parts.choose(skills) or parts.library.captions
@@ -74,8 +75,6 @@ def measure(
             _check_plan(parts, plan)
         learner, found = loop.learner, []
         for start in starts or parts.world.spec.starts[:1]:
-            if start not in parts.world.spec.starts:
-                raise unknown("start", start, parts.world.spec.starts)
             for temperature in temperatures:
                 policy, steps = learner.policy(temperature), []
                 what = f"start {start}, temperature {temperature:g}"

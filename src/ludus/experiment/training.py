@@ -26,7 +26,10 @@ from ludus.pac.learner import Learner
 from ludus.record import Record
 from ludus.seeding import child
 from ludus.skills.library import Skill
-from ludus.types import LudusError, Tally
+from ludus.types import LudusError, Tally, differences
+
+SHAPING = ("name", "n_blocks", "variant")
+"""Settings of a world that shape its data; the others say how much of it is simulated at once."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ def begin(record: Record, course: Course) -> None:
     if record.done("course"):
         kept = Course.of(record)
         if kept.resolved() != course.resolved():
-            raise LudusError(f"{record.directory} holds another training, {kept}; choose another directory")
+            other = differences(asdict(kept.resolved()), asdict(course.resolved()))
+            raise LudusError(f"{record.directory} holds another training ({other}); choose another directory")
         return
     if record.steps():
         raise LudusError(f"{record.directory} already holds a run of another kind; choose another directory")
@@ -165,14 +169,8 @@ def _start(learner: Learner, parts: Parts, course: Course) -> None:
 def _furnish(parts: Parts, course: Course) -> None:
     """Give the parts what the course says: data, their skills, what is held out."""
     parts.data = [EpisodeStore.open(directory, write=False) for directory in course.data]
-    spec = parts.world.spec
+    _check_worlds(parts)
     for store in parts.data:
-        worlds = {row.world for row in store.rows()}
-        if worlds - {spec.fingerprint}:
-            raise LudusError(
-                f"{store.record.directory} holds episodes of world {', '.join(worlds)}, this configuration makes "
-                f"{spec.name} {spec.fingerprint}; give the world settings of the data, e.g. world.n_blocks"
-            )
         kept = [Skill(**{f: s[f] for f in Skill.__dataclass_fields__}) for s in store.record.skills()]
         parts.grow([s for s in kept if s.caption not in parts.library])
     parts.choose(course.skills)
@@ -181,3 +179,21 @@ def _furnish(parts: Parts, course: Course) -> None:
         raise LudusError("every skill is held out; leave some to be taught")
     if course.weights:
         parts.shares = {f"{i}/" if len(parts.data) > 1 else "": w for i, w in enumerate(course.weights)}
+
+
+def _check_worlds(parts: Parts) -> None:
+    """Refuse data of several worlds, or of another than the configuration's."""
+    worlds = [(store, store.rows()[0].world) for store in parts.data if len(store)]
+    for store, world in worlds:
+        first = worlds[0][0].record
+        if world != worlds[0][1]:
+            other = _other_world(store, first.config, f"in {first.directory}")
+            raise LudusError(f"{other}; two worlds do not mix in one training: give runs of one of them")
+        if world != parts.world.spec.fingerprint:
+            raise LudusError(f"{_other_world(store, parts.config)}; give the world settings of the data")
+
+
+def _other_world(store: EpisodeStore, config: Config, at: str = "here") -> str:
+    made, here = ({k: getattr(c.world, k) for k in SHAPING} for c in (store.record.config, config))
+    what = differences({"world": made}, {"world": here}, at) or "by another version of ludus"
+    return f"{store.record.directory} holds episodes of another world ({what})"

@@ -25,7 +25,7 @@ from ludus.pac.policy import Policy
 from ludus.pac.shard import Inputs, Shard
 from ludus.pac.text import CaptionReader
 from ludus.seeding import child
-from ludus.types import Batch, LudusError, WorldSpec
+from ludus.types import Batch, LudusError, WorldSpec, differences
 
 FLOOR = 0.1
 """The cosine schedule ends at this share of the learning rate and stays there through the rounds."""
@@ -65,7 +65,7 @@ class Learner:
             but one process, such a learner is whole and cannot `fit`.
 
     Raises:
-        LudusError: no such device or precision here.
+        LudusError: no such device or precision here; memory ran out.
     """
 
     def __init__(
@@ -78,15 +78,23 @@ class Learner:
         self._features = Features(spec)
         self._reader = CaptionReader(spec.objects)
         sizes = self._features.task_size, self._features.object_size
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(child(seed, "pac", "weights"))
-            self.online = actor_critic(config, *sizes, len(spec.actions))
         self._sharded = self.training.sharded and ranks.joined()
         # Each network's weights: one row of all of them, or slices of each.
         self._online: list[nn.Parameter]
         self._target: list[Tensor]
         self._acting: list[Tensor]
-        (self._cut if self._sharded else self._flatten)()
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(child(seed, "pac", "weights"))
+                self.online = actor_critic(config, *sizes, len(spec.actions))
+            (self._cut if self._sharded else self._flatten)()
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "allocate" not in str(error):  # so says torch, of CPUs and GPUs
+                raise
+            raise LudusError(
+                f"not enough memory on {self._device} for networks of pac.width={config.shape.width}, "
+                f"pac.latents={config.shape.latents} and pac.blocks={config.shape.blocks}; choose a smaller pac.size"
+            ) from error
         self._optimiser = torch.optim.AdamW(
             self._online, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -135,9 +143,10 @@ class Learner:
         if other.n_parameters != self.n_parameters or [p.shape for p in other.acting.parameters()] != [
             p.shape for p in self.online.parameters()
         ]:
+            theirs, ours = ({"pac": _size(learner.config)} for learner in (other, self))
             raise LudusError(
-                f"checkpoint {path} has {other.n_parameters:,} parameters (pac: {asdict(other.config)}), this "
-                f"configuration makes {self.n_parameters:,}; give the same pac settings"
+                f"checkpoint {path} has {other.n_parameters:,} parameters, this configuration makes "
+                f"{self.n_parameters:,}; give the same pac settings ({differences(theirs, ours)})"
             )
         for name in NETWORKS:
             self._fill(name, other.acting.state_dict())
@@ -366,10 +375,12 @@ class Learner:
         try:
             mapped = training is not None and training.sharded and ranks.joined()  # a rank reads its slices only
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
-        except FileNotFoundError:
-            raise LudusError(f"no checkpoint {path}; train first") from None
         except Exception as error:
-            raise LudusError(f"checkpoint {path} cannot be read ({type(error).__name__}); delete it, resume") from error
+            why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
+            raise LudusError(
+                f"checkpoint {path} {why}; restore it from a copy, or begin the run anew in another directory (same seed, "
+                "configuration and data give the same weights)"
+            ) from error
         if state["world"] != spec.name:
             raise LudusError(f"checkpoint {path} is of world {state['world']!r}, not {spec.name!r}")
         learner = cls(PACConfig(**state["config"]), spec, state["total_updates"], state["seed"], training)
@@ -402,6 +413,12 @@ def device_of(training: TrainingConfig) -> torch.device:
         raise LudusError(
             f"training.device={training.device!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can"
         ) from None
+
+
+def _size(config: PACConfig) -> dict[str, Any]:
+    """The settings that a network's parameters depend on."""
+    rest = {k: getattr(config, k) for k in ("network", "action_bins", "value_atoms")}
+    return config.shape._asdict() | rest
 
 
 def _share(tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from ludus.pac.losses import bin_centres
 from ludus.pac.networks import ActorCritic
 from ludus.pac.text import CaptionReader
 from ludus.seeding import rng
-from ludus.types import Observations, WorldSpec
+from ludus.types import LudusError, Observations, WorldSpec
 
 
 class Policy:
@@ -22,9 +23,14 @@ class Policy:
     Args:
         temperature: 0 takes the likeliest bin of each dimension; t > 0 samples from the logits divided by t, with
             random numbers of the episode's own seed, so that an episode does not depend on its neighbours.
+
+    Raises:
+        LudusError: a temperature below 0 or that is no number.
     """
 
     def __init__(self, network: ActorCritic, spec: WorldSpec, temperature: float = 0.0, name: str = "policy"):
+        if not 0 <= temperature < math.inf:
+            raise LudusError(f"temperature {temperature:g} of a policy; give 0 (greedy) or more (1 samples from it)")
         self.name = name
         self.temperature = temperature
         self._network = network.eval()

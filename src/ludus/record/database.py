@@ -23,12 +23,24 @@ def connect(directory: Path, url: str | None) -> sa.Engine:
     if url is not None:
         return sa.create_engine(url, json_serializer=_json)
     path = directory / DATABASE
+
+    def parsed(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise _damaged(path, f"{error} in {text[:40]!r}") from error
+
     address = f"sqlite+pysqlite:///{path}"
     if path.exists() and not os.access(directory, os.W_OK):
         # WAL needs a file beside the database even for reading; without the right to make it, read the file as frozen.
         mode = "mode=ro" if path.with_name(DATABASE + "-wal").exists() else "immutable=1"
         address = f"sqlite+pysqlite:///file:{path}?{mode}&uri=true"
-    engine = sa.create_engine(address, json_serializer=_json, connect_args={"timeout": 30})
+    engine = sa.create_engine(address, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "handle_error")
+    def explain(context: sa.ExceptionContext) -> None:
+        if "malformed" in str(context.original_exception):
+            raise _damaged(path, str(context.original_exception)) from context.original_exception
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: Any) -> None:
@@ -66,6 +78,13 @@ def check_version(directory: Path, engine: sa.Engine) -> None:
         )
 
 
+def is_empty(connection: sa.Connection) -> bool:
+    """Whether nothing was made yet (`tables.MADE`)."""
+    there = sa.inspect(connection)
+    made = (t for t in tables.MADE if there.has_table(t.name))  # an old record may lack the newest tables
+    return all(connection.execute(sa.select(t.c.number).limit(1)).first() is None for t in made)
+
+
 def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
     """Insert the rows whose natural key is not there yet. INSERT .. SELECT .. WHERE NOT EXISTS is the one spelling
     that SQLite and PostgreSQL share."""
@@ -77,6 +96,10 @@ def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]
     query = sa.select(*values).where(~sa.exists(sa.select(table.c.number).where(same)))
     statement = sa.insert(table).from_select([c.name for c in columns], query)
     connection.execute(statement, [{f"new_{k}": v for k, v in row.items()} for row in rows])
+
+
+def _damaged(path: Path, how: str) -> LudusError:
+    return LudusError(f"database {path} is damaged: {how}; restore the run from a copy, or begin it anew elsewhere")
 
 
 def _json(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ludus.config import Config, from_dict
-from ludus.record import mapping, tables
+from ludus.record import database, mapping, tables
 from ludus.record.mapping import Evaluation, Posted, StepTime
 from ludus.types import LudusError, Message, Outcome, Plan, Tally, Verdict
 
@@ -47,6 +47,12 @@ class Reader:
     def created(self) -> float:
         """Seconds since 1970."""
         return self._run["created"]
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was made yet, no episode, no training, no call: it may give way to another request."""
+        with self._engine.connect() as connection:
+            return database.is_empty(connection)
 
     # --- steps -----------------------------------------------------------------------------------------------
 

@@ -71,7 +71,7 @@ class Record(Reader):
     def create(
         cls, directory: str | Path, config: Config, *, url: str | None = None, command: str | None = None
     ) -> Record:
-        """Begin a run in `directory`, which may exist but must not hold a run, and lock it.
+        """Begin a run in `directory`, which may exist but must not hold a run in which anything was made, and lock it.
 
         Args:
             url: SQLAlchemy URL of an empty database to use instead of `<directory>/ludus.db`.
@@ -81,6 +81,7 @@ class Record(Reader):
             LudusError: there is a run already, or no room or right to write.
         """
         directory = Path(directory)
+        new = not directory.exists()
         try:
             for part in ("", "shards", "checkpoints", "images"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
@@ -91,11 +92,14 @@ class Record(Reader):
         try:
             with engine.begin() as connection:
                 tables.metadata.create_all(connection)
-                if connection.execute(sa.select(tables.run.c.schema)).first() is not None:
+                found = connection.execute(sa.select(tables.run.c.schema)).scalar()
+                if found is not None and (found != tables.SCHEMA or not database.is_empty(connection)):
                     raise LudusError(
                         f"{directory} already holds a run; continue it with `ludus resume {directory}` "
                         f"or choose another directory"
                     )
+                for table in tables.metadata.sorted_tables:
+                    connection.execute(sa.delete(table))
                 connection.execute(
                     sa.insert(tables.run).values(
                         schema=tables.SCHEMA,
@@ -110,7 +114,12 @@ class Record(Reader):
         except BaseException as error:
             engine.dispose()
             lock.release()
-            if not isinstance(error, LudusError) and files.is_full(error, directory):
+            if isinstance(error, LudusError):
+                raise
+            full = files.is_full(error, directory)
+            if new:
+                files.remove(directory)
+            if full:
                 raise LudusError(f"the disk of {directory} is full; free some space and start again") from error
             raise
 
@@ -124,7 +133,10 @@ class Record(Reader):
         """
         directory = Path(directory)
         if not directory.is_dir() or (url is None and not (directory / database.DATABASE).is_file()):
-            raise LudusError(f"{directory} holds no run (no ludus.db in it); start one with `ludus run`")
+            why = f"holds no run (no {database.DATABASE} in it)" if directory.exists() else "does not exist"
+            raise LudusError(
+                f"{directory} {why}; name a run's directory, or make one with `ludus run`, `ludus collect` or `ludus train`"
+            )
         try:
             lock = DirectoryLock(directory) if write else None
         except OSError as error:
@@ -290,12 +302,14 @@ class Record(Reader):
         except Exception as error:
             if not files.is_full(error, self.directory):
                 raise
-            last = self.last_step()
-            safe = f"everything up to step {last!r} is safe" if last else "no step was done yet"
-            raise LudusError(
-                f"the disk of {self.directory} is full; {safe}: free some space and continue with "
-                f"`ludus resume {self.directory}`"
-            ) from error
+            alone = re.match("ludus (collect|exam) ", self.command)
+            again = f"the same `ludus {alone[1]}`" if alone else f"`ludus resume {self.directory}`"
+            what_now = (
+                "no step was done yet: free some space and start again"
+                if self.empty
+                else f"everything up to step {self.last_step()!r} is safe: free some space and continue with {again}"
+            )
+            raise LudusError(f"the disk of {self.directory} is full; {what_now}") from error
 
 
 def _versions() -> dict[str, str]:

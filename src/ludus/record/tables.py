@@ -187,6 +187,8 @@ calls = _table(
     _float("at"),
 )
 
+MADE = (shards, outcomes, metrics, evaluations, plans, verdicts, calls)
+"""What a run is for. One without a row in them holds requests and notes only: nothing is lost with it."""
 WALL_CLOCK = {
     "run": {"command", "versions", "created"},
     "steps": {"started", "seconds"},
