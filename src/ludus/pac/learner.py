@@ -89,7 +89,7 @@ class Learner:
                 self.online = actor_critic(config, *sizes, len(spec.actions))
             (self._cut if self._sharded else self._flatten)()
         except (MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "allocate" not in str(error):  # so says torch, of CPUs and GPUs
+            if not _of_memory(error):
                 raise
             raise LudusError(
                 f"not enough memory on {self._device} for networks of pac.width={config.shape.width}, "
@@ -167,7 +167,7 @@ class Learner:
             return self._fit(source, updates, progress or (lambda n: None))
         except (MemoryError, RuntimeError) as error:
             self._dismiss()
-            if isinstance(error, RuntimeError) and "allocate" not in str(error):  # so says torch, of CPUs and GPUs
+            if not _of_memory(error):
                 raise
             raise LudusError(
                 f"not enough memory on {self._device} for {self.n_parameters:,} parameters and batches of "
@@ -390,6 +390,10 @@ class Learner:
         kept = state["optimiser"]
         learner._optimiser.load_state_dict(slices.moments_of(learner._optimiser, kept) if learner._sharded else kept)
         return learner
+
+
+def _of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "allocate" in str(error)  # so says torch, of CPUs and GPUs
 
 
 def device_of(training: TrainingConfig) -> torch.device:
