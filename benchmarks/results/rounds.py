@@ -1,7 +1,7 @@
-"""Rounds as a picture: `python benchmarks/results/rounds.py OUT.png runs/results/zero0`.
+"""Rounds as a picture: `python benchmarks/results/rounds.py OUT.png runs/results/zero0 runs/results/high0`.
 
-How the commands of each collection of a store ended, in the order of collecting: success at the end per family, 95 %
-Wilson intervals.
+How the commands of each collection from the world's first kind of start ended, store after store, in the order of
+collecting: success at the end, or at any step with `--ever`, per family, with 95 % Wilson intervals.
 """
 
 from __future__ import annotations
@@ -20,22 +20,30 @@ from ludus.record import Record
 
 
 def main() -> None:
-    out, directory = Path(sys.argv[1]), Path(sys.argv[2])
+    ever = "--ever" in sys.argv
+    out, *directories = (Path(a) for a in sys.argv[1:] if a != "--ever")
     points: dict[str, list[tuple[int, float, float, float]]] = {}
-    with Record.open(directory, write=False) as record, build(record) as parts:
-        steps = [s.name.split("/")[1] for s in record.steps() if s.name.startswith("collect/")]
-        for k, name in enumerate(dict.fromkeys(steps)):
-            for tally in pool(record.tallies(f"collect/{name}/"), parts.library):
-                low, high = wilson(tally.successes, tally.n)
-                points.setdefault(tally.caption, []).append((k, tally.successes / tally.n, low, high))
+    n, families = 0, {}
+    for directory in directories:
+        with Record.open(directory, write=False) as record, build(record) as parts:
+            families |= dict.fromkeys(map(parts.library.family, parts.library.captions))
+            steps = [s.name.split("/")[1] for s in record.steps() if s.name.startswith("collect/")]
+            for name in dict.fromkeys(steps):
+                if record.result(f"collect/{name}/request")["start"] not in (None, parts.world.spec.starts[0]):
+                    continue
+                for tally in pool(record.tallies(f"collect/{name}/"), parts.library):
+                    successes = tally.ever if ever else tally.successes
+                    low, high = wilson(successes, tally.n)
+                    points.setdefault(tally.caption, []).append((n, successes / tally.n, low, high))
+                n += 1
     figure, axis = plt.subplots(figsize=(8, 4))
-    for family in dict.fromkeys(map(parts.library.family, parts.library.captions)):
+    for family in families:
         if family in points:
             k, rate, low, high = zip(*points[family], strict=True)
             (line,) = axis.plot(k, rate, marker="o", markersize=3, label=family)
             axis.fill_between(k, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axis.set_xlabel("round of own episodes")
-    axis.set_ylabel("success at the end, while collecting")
+    axis.set_ylabel(f"success at {'any step' if ever else 'the end'}, while collecting")
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
