@@ -10,6 +10,6 @@ for setting in pac.eta=2 pac.eta=0.5 pac.eta=1 pac.eta=4 pac.alpha=0 pac.alpha=0
   ludus train $run $often $(echo $setting | tr , ' ') --data poor0
   ludus eval $run --temperature 0 0.333 --episodes 32 --json $run.json
 done
-for same in pac.alpha=0.3 pac.n_step=8 sampling.own=0.6,sampling.achieved=0.3; do # the defaults, in every panel
+for same in pac.alpha=0.3 pac.n_step=8 sampling.own=0.6,sampling.achieved=0.3 sampling.balance_achieved=0; do # the defaults, in every panel
   cp sweep-pac.eta=2.json sweep-$same.json
 done
