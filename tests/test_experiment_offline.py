@@ -18,7 +18,8 @@ from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import measurement, training
 from ludus.experiment.build import build
-from ludus.experiment.loop import Loop, show_progress
+from ludus.experiment.loop import Loop
+from ludus.experiment.progress import show_progress
 from ludus.pac import learner
 from ludus.record import Record
 from ludus.types import LudusError

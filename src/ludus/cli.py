@@ -133,11 +133,11 @@ def status(dir: tyro.conf.Positional[Path | None] = None) -> None:
     Args:
         dir: The run directory; the latest under runs/ if not given.
     """
-    from ludus.experiment import loop
+    from ludus.experiment import progress
     from ludus.record.record import Record
 
     with Record.open(dir or _latest(), write=False) as record:
-        loop.print_status(record, Console())
+        progress.print_status(record, Console())
 
 
 def collect(
@@ -177,10 +177,8 @@ def collect(
 
     if noise is not None and actor != "teacher":
         raise LudusError(f"--noise is the teacher's; leave it out with --actor {actor}")
-    if temperature is not None:
-        if actor != "policy":
-            raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {actor}")
-        _check_temperature(temperature)
+    if temperature is not None and actor != "policy":
+        raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {actor}")
     more = [] if episodes is None else [f"seed_data.episodes={episodes}"]
     more += [] if temperature is None else [f"experiment.temperature={temperature}"]
     more += [] if noise is None else _noise(noise)
@@ -413,6 +411,7 @@ def exam(
     from ludus import config as configs
     from ludus.experiment import build, loop
     from ludus.experiment.exam import bank, draw, scorecard
+    from ludus.experiment.progress import show_progress
     from ludus.experimenter import asks_others, assemble
     from ludus.experimenter.ledger import Ledger, Nowhere
 
@@ -424,7 +423,7 @@ def exam(
     terminal = loop.Terminal(console)
     # only answers that cost something are kept
     kept = _opened(folder, config, {"budget"}) if asks_others(config.experimenter) else nullcontext(Nowhere())
-    with kept as calls, loop.show_progress(console) as progress:
+    with kept as calls, show_progress(console) as progress:
         terminal.progress = progress
 
         def begin(part: str, n: int):

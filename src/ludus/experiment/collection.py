@@ -17,7 +17,8 @@ from rich.console import Console
 from ludus.config import Config
 from ludus.data.relabel import outcomes
 from ludus.experiment.build import Parts, build
-from ludus.experiment.loop import Loop, behaviour_policy, show_progress
+from ludus.experiment.loop import Loop, behaviour_policy
+from ludus.experiment.progress import show_progress
 from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
 from ludus.lab.analysis import pool
 from ludus.record import Record

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ludus.experiment.build import Parts
-from ludus.experiment.loop import Loop, show_progress
+from ludus.experiment.loop import Loop
+from ludus.experiment.progress import show_progress
 from ludus.lab.actors import Switching
 from ludus.lab.analysis import pool, wilson
 from ludus.lab.embodiment import Job

@@ -19,7 +19,8 @@ from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment.build import Parts, build
-from ludus.experiment.loop import Loop, Terminal, show_progress
+from ludus.experiment.loop import Loop, Terminal
+from ludus.experiment.progress import show_progress
 from ludus.lab.analysis import pool
 from ludus.pac import ranks
 from ludus.pac.learner import Learner
