@@ -1,4 +1,4 @@
-"""Makes the questions of `ludus exam` that are not written by hand, into src/ludus/experiment/exam/questions.
+"""Makes the questions of `ludus exam` that are not written by hand, into src/ludus/exam/data.
 
     python benchmarks/exam_bank.py --scenes        # scenes, robots, tasks, pictures: from simulation; minutes
     python benchmarks/exam_bank.py RUN...          # curves: from the learning curves of trainings
@@ -21,22 +21,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ludus.experiment.exam import bank
-from ludus.experiment.exam.bank import Count, truth
-from ludus.experiment.exam.stage import Stage, Try, at_end
+from ludus.exam import questions
+from ludus.exam.questions import Count, truth
+from ludus.exam.simulator import Rollout, Simulator, at_end
 from ludus.experimenter.curves import HORIZON, MIN_POINTS
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import Scene
-from ludus.lab.analysis import pool
+from ludus.lab.analysis import aggregate
 from ludus.lab.curriculum import facts
 from ludus.record import Record
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError, Proposal, Tally
+from ludus.types import LudusError, Proposal, SuccessCount
 from ludus.worlds.blocks.skills import base_skills, extra_skills
 from ludus.worlds.blocks.world import BlocksWorld
 
-OUT = Path(bank.__file__).parent / "questions"
+OUT = Path(questions.__file__).parent / "data"
 BLOCKS = (2, 3, 4, 5)
 SCENES = 12
 """Per number of blocks, dealt out to the start distributions."""
@@ -92,57 +92,57 @@ def scenes(threads: int) -> None:
     data: dict[str, list[Any]] = {"scenes": [], "robots": [], "propose": [], "decompose": []}
     (OUT / "pictures").mkdir(parents=True, exist_ok=True)
     for n_blocks in BLOCKS:
-        stage = Stage(n_blocks, 32, threads)
-        starts = stage.world.spec.starts
+        simulator = Simulator(n_blocks, 32, threads)
+        starts = simulator.world.spec.starts
         places = [(starts[i % len(starts)], child(0, "exam", n_blocks, i)) for i in range(SCENES)]
-        seen = stage.look(places)
+        seen = simulator.look(places)
         items = []
-        for i, ((start, seed), true) in enumerate(zip(places, facts(stage.vocabulary, seen), strict=True)):
+        for i, ((start, seed), true) in enumerate(zip(places, facts(simulator.vocabulary, seen), strict=True)):
             items.append(
                 {"id": f"{n_blocks}-{i:02d}", "n_blocks": n_blocks, "start": start, "seed": seed, "facts": true}
             )
-        for item, frame in zip(items, stage.world.frames(seen, size=PICTURE), strict=True):
+        for item, frame in zip(items, simulator.world.frames(seen, size=PICTURE), strict=True):
             buffer = io.BytesIO()
             Image.fromarray(frame).save(buffer, "JPEG", quality=80, optimize=True)
             (OUT / "pictures" / f"{item['id']}.jpg").write_bytes(buffer.getvalue())
-        robots = [_robot(stage, name, noise) for name, noise in ROBOTS.items()]
+        robots = [_robot(simulator, name, noise) for name, noise in ROBOTS.items()]
         data["scenes"] += items
         data["robots"] += robots
-        data["decompose"] += _decompose(stage, items)
-        data["propose"] += _propose(stage, items, robots)
-        stage.close()
+        data["decompose"] += _decompose(simulator, items)
+        data["propose"] += _propose(simulator, items, robots)
+        simulator.close()
         print(n_blocks, "blocks:", {key: len(rows) for key, rows in data.items()}, flush=True)
     _write("scenes", data)
     print("tasks:", dict(Counter(row["kind"] for row in data["decompose"])))
 
 
-def _robot(stage: Stage, name: str, noise: float) -> dict[str, Any]:
+def _robot(simulator: Simulator, name: str, noise: float) -> dict[str, Any]:
     families: dict[str, list[str]] = defaultdict(list)
-    for caption in stage.library.captions:
-        families[stage.library.family(caption)].append(caption)
+    for caption in simulator.library.captions:
+        families[simulator.library.template(caption)].append(caption)
     tries = []
     for family, members in families.items():
-        draw = rng(0, "exam", "robot", name, stage.world.spec.name, len(stage.vocabulary.objects), family)
+        draw = rng(0, "exam", "robot", name, simulator.world.spec.name, len(simulator.vocabulary.objects), family)
         for i in range(TRIES):
             caption = members[int(draw.integers(len(members)))]
-            tries.append(Try((caption,), "scattered", child(0, "exam", "tries", caption, i), noise, i))
+            tries.append(Rollout((caption,), "scattered", child(0, "exam", "tries", caption, i), noise, i))
     results: dict[str, str] = defaultdict(str)
-    for t, episode in zip(tries, stage.run(tries), strict=True):
+    for t, episode in zip(tries, simulator.run(tries), strict=True):
         caption = t.captions[0]
-        goal = stage.condition(stage.library[caption].success)
+        goal = simulator.condition(simulator.library[caption].success)
         assert goal is not None
         results[caption] += "01"[at_end(goal, episode)]
-    return {"name": name, "n_blocks": len(stage.vocabulary.objects), "noise": noise, "tries": dict(results)}
+    return {"name": name, "n_blocks": len(simulator.vocabulary.objects), "noise": noise, "tries": dict(results)}
 
 
-def _decompose(stage: Stage, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _decompose(simulator: Simulator, items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Two tasks per scene whose reference the teacher carries out, without noise and twice with a little: then it is not
     the last bit of a processor's rounding that decides."""
-    objects, robots = stage.vocabulary.objects, cycle(ROBOTS)
+    objects, robots = simulator.vocabulary.objects, cycle(ROBOTS)
     fits = {kind: task for kind, task in TASKS.items() if task[0] <= len(objects)}
     # among many blocks, what few of them do not already ask
     kinds = [(kind, *task) for kind, task in fits.items() if len(objects) < 4 or len(task[-1]) > 1]
-    seen = stage.look([(item["start"], item["seed"]) for item in items])
+    seen = simulator.look([(item["start"], item["seed"]) for item in items])
     candidates: list[tuple[int, dict[str, Any]]] = []
     for i, item in enumerate(items):
         draw = rng(0, "exam", "decompose", item["id"])
@@ -150,23 +150,23 @@ def _decompose(stage: Stage, items: Sequence[dict[str, Any]]) -> list[dict[str, 
         turn = [(*TURN, {"b": upper, "a": lower}) for upper, lower in stacked[:1]]
         drawn = [(k, *t, dict(zip("abcd", draw.permutation(objects), strict=False))) for k, _, *t in kinds]
         for kind, library, words, goal, steps, blocks in turn + drawn:
-            wanted = stage.condition(goal.format(**blocks))
+            wanted = simulator.condition(goal.format(**blocks))
             assert wanted is not None
             if not wanted.evaluate({g: a[i] for g, a in seen.items()}):
                 row = {"scene": item["id"], "library": library, "kind": kind, "task": words.format(**blocks)}
                 row |= {"goal": goal.format(**blocks), "reference": [s.format(**blocks) for s in steps]}
                 candidates.append((i, row))
     tries = [
-        Try(tuple(row["reference"]), items[i]["start"], items[i]["seed"], 0.05 * (k > 0), k)
+        Rollout(tuple(row["reference"]), items[i]["start"], items[i]["seed"], 0.05 * (k > 0), k)
         for i, row in candidates
         for k in range(3)
     ]
-    ends = stage.run(tries)
+    ends = simulator.run(tries)
     rows, used = [], Counter()
     for i in range(len(items)):
         able = []
         for (at, row), episodes in zip(candidates, zip(*[iter(ends)] * 3, strict=True), strict=True):
-            goal = stage.condition(row["goal"])
+            goal = simulator.condition(row["goal"])
             if at == i and goal is not None and all(at_end(goal, e) for e in episodes):
                 able.append(row)
         for row in sorted(able, key=lambda row: used[row["kind"]])[:2]:
@@ -175,15 +175,17 @@ def _decompose(stage: Stage, items: Sequence[dict[str, Any]]) -> list[dict[str, 
     return rows
 
 
-def _propose(stage: Stage, items: Sequence[dict[str, Any]], robots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _propose(
+    simulator: Simulator, items: Sequence[dict[str, Any]], robots: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Two situations per scene: another robot, another library, and what this robot has tried before in other scenes."""
-    objects, drawn = stage.vocabulary.objects, []
+    objects, drawn = simulator.vocabulary.objects, []
     for i in range(2 * len(items)):
         draw = rng(0, "exam", "propose", i, len(objects))
-        tasks = Planner(stage.vocabulary, 0).tasks(bank.Robot(**robots[0]).cards("full"))
+        tasks = Planner(simulator.vocabulary, 0).tasks(questions.Robot(**robots[0]).stats("full"))
         chosen = draw.choice(len(tasks), min(len(tasks), (0, 4, 8)[i // 2 % 3]), replace=False)
         drawn += [(i, tasks[int(k)], child(0, "exam", "history", i, int(k)), int(draw.integers(1, 4))) for k in chosen]
-    true = facts(stage.vocabulary, stage.look([("scattered", seed) for _, _, seed, _ in drawn]))
+    true = facts(simulator.vocabulary, simulator.look([("scattered", seed) for _, _, seed, _ in drawn]))
     rows: list[dict[str, Any]] = []
     for i in range(2 * len(items)):
         robot, library = robots[i % len(robots)]["name"], ("base", "full")[(i // len(items) + i) % 2]
@@ -192,17 +194,17 @@ def _propose(stage: Stage, items: Sequence[dict[str, Any]], robots: Sequence[dic
         )
     tries, where = [], []
     for (i, task, seed, n), holding in zip(drawn, true, strict=True):
-        robot = bank.Robot(**robots[i % len(robots)])
+        robot = questions.Robot(**robots[i % len(robots)])
         proposal = Proposal(task.text, "", 0.5, task.goal)
-        plan = stage.plan(Scene(objects, holding), proposal, robot.cards(rows[i]["library"]))
-        if stage.fits(plan):
+        plan = simulator.plan(Scene(objects, holding), proposal, robot.stats(rows[i]["library"]))
+        if simulator.fits(plan):
             rows[i]["history"].append([task.text, task.goal, ""])
-            tries += [Try(plan.captions, "scattered", seed, robot.noise, m) for m in range(n)]
+            tries += [Rollout(plan.captions, "scattered", seed, robot.noise, m) for m in range(n)]
             where += [rows[i]["history"][-1]] * n
         elif plan.gaps:
             rows[i]["gaps"].append([task.text, task.goal])
-    for entry, episode in zip(where, stage.run(tries), strict=True):
-        goal = stage.condition(entry[1])
+    for entry, episode in zip(where, simulator.run(tries), strict=True):
+        goal = simulator.condition(entry[1])
         assert goal is not None
         entry[2] += "01"[at_end(goal, episode)]
     return rows
@@ -217,9 +219,9 @@ def curves(runs: Sequence[Path], most: int) -> None:
     sources, undecided = {}, 0
     for run in runs:
         with Record.open(run, write=False) as record:
-            points: dict[int, list[Tally]] = defaultdict(list)
+            points: dict[int, list[SuccessCount]] = defaultdict(list)
             for e in record.evaluations("curve"):
-                points[e.update].append(e.tally)
+                points[e.update].append(e.count)
             if record.config.world.name != "blocks" or not points:
                 raise LudusError(f"{run} has no learning curves of the blocks world")
             words = (Path(w).name if w.startswith("/") else w for w in record.command.split())
@@ -233,27 +235,27 @@ def curves(runs: Sequence[Path], most: int) -> None:
                 if judgement != "unclear":
                     found[judgement].append(row)
         print(run.name, {k: len(rows) for k, rows in found.items()}, "undecided:", undecided, flush=True)
-    questions = []
+    chosen = []
     for judgement, rows in sorted(found.items()):
         draw = rng(0, "exam", "curves", judgement)
         kept = sorted(draw.permutation(len(rows))[:most])
-        questions += [rows[i] for i in kept]
-    order = rng(0, "exam", "curves", "order").permutation(len(questions))
-    _write("curves", {"sources": sources, "undecided": undecided, "questions": [questions[i] for i in order]})
-    print(len(questions), "questions from", len(runs), "runs")
+        chosen += [rows[i] for i in kept]
+    order = rng(0, "exam", "curves", "order").permutation(len(chosen))
+    _write("curves", {"sources": sources, "undecided": undecided, "chosen": [questions[i] for i in order]})
+    print(len(chosen), "questions from", len(runs), "runs")
 
 
-def _recorded(points: dict[int, list[Tally]], objects: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
+def _recorded(points: dict[int, list[SuccessCount]], objects: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
     """`(updates, successes, episodes)` per family, and per block over all skills that move it. A skill alone has too few
     episodes for its truth to be clear, unless it was still learning: its name would give the answer away."""
     vocabulary = BlocksWorld(len(objects), 1, 1).vocabulary
     library = SkillLibrary(vocabulary, base_skills(objects) + extra_skills(objects))
     found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    for update, tallies in sorted(points.items()):
-        for t in pool(tallies, library):
+    for update, counts in sorted(points.items()):
+        for t in aggregate(counts, library):
             found[t.caption].append((update, t.successes, t.n))
         for block in objects:
-            about = [t for t in tallies if library.mentioned(t.caption)[:1] == (block,)]
+            about = [t for t in counts if library.mentioned(t.caption)[:1] == (block,)]
             row = update, sum(t.successes for t in about), sum(t.n for t in about)
             found[f"all {len(about)} skills that move {block}"].append(row)
     return found

@@ -24,12 +24,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ludus.config import PACConfig, TrainingConfig, override, preset
+from ludus.agents.backends.workers import Here
+from ludus.agents.trainer import SMALL, Trainer
+from ludus.config import AgentConfig, TrainingConfig, override, preset
 from ludus.data.sampler import Sampler
-from ludus.experiment.build import Parts, build
-from ludus.lab.actors import SeedActor, seed_jobs
-from ludus.pac.crew import Here
-from ludus.pac.learner import SMALL, Learner
+from ludus.experiment.compose import Experiment, build
+from ludus.lab.actors import SeedActor, seed_rollouts
 from ludus.record import Record
 
 BATCH = {"xs": 512, "s": 512, "base": 512, "m": 256, "l": 4096, "140m": 4096, "1b": 2048}
@@ -53,30 +53,30 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, _data(Path(folder)) as parts:
         for size in sizes:
             for network in options.networks:
-                config = PACConfig(size=size, network=network, batch_size=options.batch or BATCH[size])
+                config = AgentConfig(size=size, network=network, batch_size=options.batch or BATCH[size])
                 runs.append(_measure(parts, config, device, cores, options))
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     print(json.dumps({"device": name, "cores": cores, "torch": torch.__version__, "runs": runs}, indent=1))
 
 
-def _data(folder: Path) -> Parts:
+def _data(folder: Path) -> Experiment:
     config = override(preset("cpu"), ["world.n_envs=64", "seed_data.episodes=128"])
     parts = build(Record.create(folder / "run", config))
-    jobs = seed_jobs(parts.library, config.seed_data, 0)
+    rollouts = seed_rollouts(parts.library, config.seed_data, 0)
     actor = SeedActor(parts.kind.teacher(parts.world.spec))
-    for k, (episodes, _) in enumerate(parts.embodiment.rollouts(jobs, actor, "seed")):
+    for k, (episodes, _) in enumerate(parts.embodiment.run_batches(rollouts, actor, "seed")):
         parts.store.append(episodes, step=f"seed/{k}")
     return parts
 
 
-def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: Any) -> dict[str, Any]:
-    learner = Learner(config, parts.world.spec, 10**6, 0)
+def _measure(parts: Experiment, config: AgentConfig, device: str, cores: int, options: Any) -> dict[str, Any]:
+    learner = Trainer(config, parts.world.spec, 10**6, 0)
     small = learner.n_parameters < SMALL and device == "cpu"
     processes = options.processes or (cores if small else 1)
     precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
     threads = options.threads or max(1, cores // processes)
     training = TrainingConfig(
-        parts=max(processes, 4 if small else 1),
+        microbatches=max(processes, 4 if small else 1),
         processes=processes,
         threads=threads,
         device=device,
@@ -85,7 +85,7 @@ def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: 
     torch.set_num_threads(threads)
     sampler = Sampler(parts.data, parts.library, config, parts.config.sampling, 0)
     flops = _flops(config, parts, sampler)
-    learner = Learner(config, parts.world.spec, 10**6, 0, training)
+    learner = Trainer(config, parts.world.spec, 10**6, 0, training)
     peak = _peak(device, cores, precision)
     learner.fit(sampler, 3)
     updates = max(3, int(options.seconds * learner.fit(sampler, 5)["time/updates_per_s"]))
@@ -111,11 +111,11 @@ def _measure(parts: Parts, config: PACConfig, device: str, cores: int, options: 
     }
 
 
-def _flops(config: PACConfig, parts: Parts, sampler: Sampler) -> float:
+def _flops(config: AgentConfig, parts: Experiment, sampler: Sampler) -> float:
     """Of one update, from one of a 64th of the rows."""
     rows = max(4, config.batch_size // 64)
     some = dataclasses.replace(config, batch_size=rows)
-    learner = Learner(some, parts.world.spec, 1, 0, TrainingConfig(parts=1, processes=1))
+    learner = Trainer(some, parts.world.spec, 1, 0, TrainingConfig(microbatches=1, processes=1))
     source = Sampler(parts.data, parts.library, some, parts.config.sampling, 0)
     learner.fit(source, 1)
     crew = learner.crew

@@ -77,7 +77,9 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--latency", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--ahead", type=int, default=Config().experimenter.ahead, help="rounds, see experimenter.ahead")
+    parser.add_argument(
+        "--ahead", type=int, default=Config().experimenter.prefetch, help="rounds, see experimenter.prefetch"
+    )
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(unknown)}")
@@ -91,7 +93,7 @@ def _run(name: str, latency: float, rounds: int, ahead: int) -> dict:
     answer, settings = CASES[name]
     settings = [
         f"experiment.rounds={rounds}",
-        f"experimenter.ahead={ahead}",
+        f"experimenter.prefetch={ahead}",
         "seed_data.episodes=128",
         "training.updates=100",
         "training.evaluate_every=100",

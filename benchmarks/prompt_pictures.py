@@ -12,12 +12,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from ludus.experiment.figures import draw_curve
 from ludus.experimenter.prompts import FOLDER
-from ludus.lab.analysis import add_point, pool
+from ludus.lab.analysis import add_point, aggregate
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
 from ludus.types import Curve
+from ludus.lab.pictures import draw_curve
 from ludus.worlds.blocks.world import BlocksWorld
 
 EXAMPLES = FOLDER / "examples"
@@ -47,8 +47,8 @@ def _curve(run: Path, family: str, library: SkillLibrary) -> Curve:
         points = record.evaluations("curve")
     curve = None
     for update in sorted({p.update for p in points}):
-        tallies = {t.caption: t for t in pool([p.tally for p in points if p.update == update], library)}
-        curve = add_point(curve, update, tallies[family])
+        counts = {t.caption: t for t in aggregate([p.count for p in points if p.update == update], library)}
+        curve = add_point(curve, update, counts[family])
     assert curve is not None
     return curve
 

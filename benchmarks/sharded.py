@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ludus.config import PACConfig, TrainingConfig
-from ludus.pac.learner import Learner
+from ludus.agents.trainer import Trainer
+from ludus.config import AgentConfig, TrainingConfig
 from ludus.types import Batch, WorldSpec
 from ludus.worlds.blocks.world import BlocksWorld
 
@@ -51,17 +51,17 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             arguments = (Path(folder), options.size, options.ranks, sharded, world.spec)
             torch.multiprocessing.spawn(_rank, arguments, options.ranks)
-            ranks = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
-        found["sharded" if sharded else "whole"] = max(ranks, key=lambda kept: kept["all"])
+            distributed = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+        found["sharded" if sharded else "whole"] = max(distributed, key=lambda kept: kept["all"])
     world.close()
     print(json.dumps(found, indent=1))
 
 
-def _rank(rank: int, folder: Path, size: str, ranks: int, sharded: bool, spec: WorldSpec) -> None:
+def _rank(rank: int, folder: Path, size: str, distributed: int, sharded: bool, spec: WorldSpec) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=ranks)
-    config = PACConfig(size=size, batch_size=8)
-    learner = Learner(config, spec, 10, 0, TrainingConfig(parts=2 * ranks, sharded=sharded))
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=distributed)
+    config = AgentConfig(size=size, batch_size=8)
+    learner = Trainer(config, spec, 10, 0, TrainingConfig(microbatches=2 * distributed, sharded=sharded))
     learner.fit(Noise(spec, 8), 1)
     weights = [*learner._online, *learner._target, *learner._acting]
     moments = [m for s in learner._optimiser.state.values() for m in (s["exp_avg"], s["exp_avg_sq"])]

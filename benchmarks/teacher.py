@@ -24,7 +24,7 @@ LONG = {"beside": 160, "tower": 320, "pyramid": 320}
 """Control steps that the skills outside the base set may take; the others have the world's 80."""
 
 
-def measure(world: BlocksWorld, library: SkillLibrary, captions: list[str], seeds: list[int], **how) -> dict:
+def evaluate(world: BlocksWorld, library: SkillLibrary, captions: list[str], seeds: list[int], **how) -> dict:
     """One episode per simulation, the captions dealt out in turn."""
     captions = [captions[i % len(captions)] for i in range(world.n_envs)]
     teacher = Teacher(world.spec)
@@ -62,7 +62,7 @@ def main() -> None:
             continue  # too few blocks
         seeds = [child(0, "benchmark", verb, i) for i in range(options.episodes)]
         how = {"start": options.start, "noise": options.noise, "horizon": options.steps or LONG.get(verb, 80)}
-        print(json.dumps({"verb": verb, **how, **measure(world, library, captions, seeds, **how)}), flush=True)
+        print(json.dumps({"verb": verb, **how, **evaluate(world, library, captions, seeds, **how)}), flush=True)
 
 
 if __name__ == "__main__":

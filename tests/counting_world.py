@@ -112,8 +112,8 @@ class Walker:
         self.spec, self.noise = world.spec, noise
         self.told: list[tuple[str, ...]] = []
 
-    def begin(self, jobs) -> None:
-        self._rngs = [rng(job.seed, "walker") for job in jobs]
+    def begin(self, rollouts) -> None:
+        self._rngs = [rng(rollout.seed, "walker") for rollout in rollouts]
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         self.told.append(tuple(captions))

@@ -44,11 +44,13 @@ def test_every_command_of_the_pages_is_read_as_it_is_meant(read, line):
 def test_settings_may_stand_anywhere(read):
     assert len(WRITTEN) > 25
     ways = (
-        ["a", "pac.alpha=1", "seed=3", "--data", "x", "y"],
-        ["pac.alpha=1", "a", "--data", "x", "y", "seed=3"],
-        ["a", "--data", "x", "pac.alpha=1", "y", "seed=3"],
+        ["a", "agent.alpha=1", "seed=3", "--data", "x", "y"],
+        ["agent.alpha=1", "a", "--data", "x", "y", "seed=3"],
+        ["a", "--data", "x", "agent.alpha=1", "y", "seed=3"],
     )
     first, *others = [read("train", *words) for words in ways]
-    assert first["overrides"] == ("pac.alpha=1", "seed=3") and all(other == first for other in others)
+    assert first["overrides"] == ("agent.alpha=1", "seed=3") and all(other == first for other in others)
     assert read("resume", "budget.usd=5") == {"dir": None, "overrides": ("budget.usd=5",)}
-    assert read("train", "a", "alpha", "--data", "x", "pac.alpha=1")["overrides"] == ("alpha",)  # which is then refused
+    assert read("train", "a", "alpha", "--data", "x", "agent.alpha=1")["overrides"] == (
+        "alpha",
+    )  # which is then refused

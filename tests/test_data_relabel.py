@@ -38,12 +38,12 @@ def test_outcomes_are_those_of_each_span():
     e = episode(3, 10, [4, 8], a=[4, 6])
     first, second, third = outcomes(LIBRARY, [e])
     assert (second.episode, second.segment, second.caption, second.skill) == ("e3", 1, "mark a", MARK_A.hash)
-    assert (second.success, second.ever, second.reward) == (False, True, 0)
-    assert first.reward == pytest.approx(np.mean([1, 2, 3, 4]) / 1000) and not first.ever
+    assert (second.success_at_end, second.success_once, second.reward) == (False, True, 0)
+    assert first.reward == pytest.approx(np.mean([1, 2, 3, 4]) / 1000) and not first.success_once
     assert third.reward == pytest.approx(np.mean([9, 10]) / 1000)
-    assert outcomes(LIBRARY, [episode(3, 10, [4, 8], a=[8])])[1].success
+    assert outcomes(LIBRARY, [episode(3, 10, [4, 8], a=[8])])[1].success_at_end
     before = outcomes(LIBRARY, [episode(3, 10, [4, 8], a=[4, 9])])[1]  # marked before and after, not within
-    assert not before.success and not before.ever
+    assert not before.success_at_end and not before.success_once
     many = [episode(i, 5 + i, [2], a=[i]) for i in range(6)]
     assert outcomes(LIBRARY, many) == [o for e in many for o in outcomes(LIBRARY, [e])]
     with pytest.raises(LudusError, match="unknown skill 'count'"):
@@ -137,6 +137,6 @@ def test_online_success_is_relabelled_success(tmp_path):
             column = library.captions.index(captions[i])
             assert np.array_equal(np.stack([r[:, i] for r, _ in online], 1), reward[:, 31 * i : 31 * (i + 1)])
             assert np.array_equal(np.stack([s[:, i] for _, s in online], 1), success[:, 31 * i : 31 * (i + 1)])
-            assert outcome.success == online[-1][1][column, i]
-            assert outcome.ever == any(s[column, i] for _, s in online[1:])
+            assert outcome.success_at_end == online[-1][1][column, i]
+            assert outcome.success_once == any(s[column, i] for _, s in online[1:])
     assert success.any()

@@ -10,12 +10,12 @@ from counting_episodes import COUNT, LIBRARY, MARK_A, MARK_B, VOCABULARY, episod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ludus.config import PACConfig, SamplingConfig, preset
+from ludus.config import AgentConfig, SamplingConfig, preset
 from ludus.data import EpisodeStore, Sampler
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Batch, LudusError
 
-PAC = PACConfig(batch_size=64, n_step=4, gamma=0.9)
+PAC = AgentConfig(batch_size=64, n_step=4, gamma=0.9)
 
 
 def make(directory, *batches, name="collect") -> EpisodeStore:
@@ -33,24 +33,24 @@ def equal(one: Batch, other: Batch) -> bool:
     )
 
 
-def check(batch: Batch, episodes, library, sampling: SamplingConfig, pac: PACConfig = PAC) -> None:
+def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: AgentConfig = PAC) -> None:
     """Compare every row of a batch with the episode it says it is from."""
-    for i in range(pac.batch_size):
+    for i in range(agent.batch_size):
         number, t = (int(x) for x in batch.observations["counter"][i])
         e = episodes[number]
         segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
         assert batch.cloned[i] == (caption == segment.caption)
         stretch = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
-        n = min(pac.n_step, (end if batch.cloned[i] else stretch) - t)
+        n = min(agent.n_step, (end if batch.cloned[i] else stretch) - t)
         assert np.array_equal(batch.actions[i], [number, t, 0])
         for group in ("counter", "a", "b"):
             assert np.array_equal(batch.observations[group][i], e.observations[group][t])
             assert np.array_equal(batch.next_observations[group][i], e.observations[group][t + n])
         dense, success = library.rewards(caption, e.observations)
         reward = (1 - sampling.sparse) * dense + sampling.sparse * success
-        assert batch.returns[i] == pytest.approx(sum(pac.gamma**k * reward[t + 1 + k] for k in range(n)), abs=1e-6)
-        assert batch.discounts[i] == pytest.approx(pac.gamma**n) and batch.discounts[i] > 0
+        assert batch.returns[i] == pytest.approx(sum(agent.gamma**k * reward[t + 1 + k] for k in range(n)), abs=1e-6)
+        assert batch.discounts[i] == pytest.approx(agent.gamma**n) and batch.discounts[i] > 0
     assert batch.returns.dtype == batch.discounts.dtype == batch.actions.dtype == np.float32
     assert batch.skills.dtype == np.int64 and batch.cloned.dtype == bool
 
@@ -82,7 +82,7 @@ def test_every_row_is_what_it_says(tmp_path_factory, drawn, split, own, balance,
     ]
     batches = [b for b in (episodes[:split], episodes[split:]) if b]
     store = make(tmp_path_factory.mktemp("run"), *batches)
-    sampling = SamplingConfig(own, 1 - own, horizon=horizon, balance=balance, balance_achieved=balance)
+    sampling = SamplingConfig(own, 1 - own, horizon=horizon, balance=balance, balance_hindsight=balance)
     sampler = Sampler(store, LIBRARY, PAC, sampling, seed)
     assert sampler.captions == LIBRARY.captions and sampler.n_transitions == sum(e.n_steps for e in episodes)
     for _ in range(3):
@@ -114,14 +114,18 @@ def shares_of_labels(store, sampling, library=LIBRARY, where=lambda e, t: True) 
 def test_labels_have_their_shares(tmp_path):
     store = make(tmp_path / "run", [episode(0, 100, a=[50])])
     # Own: count. Achieved before step 50: only mark a, afterwards nothing, so the own command stands in.
-    early = shares_of_labels(store, SamplingConfig(own=0.6, achieved=0.3, horizon=50), where=lambda e, t: t < 50)
+    early = shares_of_labels(
+        store, SamplingConfig(commanded_ratio=0.6, hindsight_ratio=0.3, horizon=50), where=lambda e, t: t < 50
+    )
     assert early == pytest.approx({"count": 0.6 + 0.1 / 3, "mark a": 0.3 + 0.1 / 3, "mark b": 0.1 / 3}, abs=0.03)
-    late = shares_of_labels(store, SamplingConfig(own=0.6, achieved=0.3, horizon=50), where=lambda e, t: t >= 50)
+    late = shares_of_labels(
+        store, SamplingConfig(commanded_ratio=0.6, hindsight_ratio=0.3, horizon=50), where=lambda e, t: t >= 50
+    )
     assert late == pytest.approx({"count": 0.9 + 0.1 / 3, "mark a": 0.1 / 3, "mark b": 0.1 / 3}, abs=0.03)
 
 
 def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
-    hindsight = SamplingConfig(own=0, achieved=1, horizon=10)
+    hindsight = SamplingConfig(commanded_ratio=0, hindsight_ratio=1, horizon=10)
     store = make(tmp_path / "run", [episode(0, 60, a=[30]), episode(1, 60, b=[0, 5])])
     sampler = Sampler(store, LIBRARY, PAC, hindsight, 0)
     for _ in range(30):
@@ -134,14 +138,18 @@ def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
 
 def test_hindsight_credits_no_action_with_what_was_moved_from_outside(tmp_path):
     store = make(tmp_path / "run", [episode(0, 60, [25], ["count"], a=[30], resets=[25])])
-    found = shares_of_labels(store, SamplingConfig(own=0, achieved=1, horizon=10), where=lambda e, t: t < 25)
+    found = shares_of_labels(
+        store, SamplingConfig(commanded_ratio=0, hindsight_ratio=1, horizon=10), where=lambda e, t: t < 25
+    )
     assert found["mark a"] == 0
-    found = shares_of_labels(store, SamplingConfig(own=0, achieved=1, horizon=10), where=lambda e, t: 25 <= t < 30)
+    found = shares_of_labels(
+        store, SamplingConfig(commanded_ratio=0, hindsight_ratio=1, horizon=10), where=lambda e, t: 25 <= t < 30
+    )
     assert found["mark a"] == 1
 
 
 def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
-    hindsight = SamplingConfig(own=0, achieved=1, horizon=10)
+    hindsight = SamplingConfig(commanded_ratio=0, hindsight_ratio=1, horizon=10)
     store = make(tmp_path / "run", [episode(0, 20, a=[20], b=range(21))])
     assert shares_of_labels(store, hindsight, where=lambda e, t: t >= 10)["mark a"] == 1
     assert shares_of_labels(store, hindsight, where=lambda e, t: t < 10)["mark b"] == 1
@@ -157,7 +165,7 @@ def test_what_is_cloned(tmp_path):
     for e in episodes:
         object.__setattr__(e, "segments", (dataclasses.replace(e.segments[0], caption="mark a"),))
     store = make(tmp_path / "run", episodes)
-    sampling = SamplingConfig(own=0.5, achieved=0.5, horizon=10)
+    sampling = SamplingConfig(commanded_ratio=0.5, hindsight_ratio=0.5, horizon=10)
 
     def drawn(**settings):
         sampler = Sampler(store, counted, PAC, dataclasses.replace(sampling, **settings), 0)
@@ -166,19 +174,22 @@ def test_what_is_cloned(tmp_path):
             yield from zip(batch.observations["counter"].astype(int).tolist(), batch.cloned.tolist(), strict=True)
 
     assert all(cloned for _, cloned in drawn())
-    hindsight = {(number, t >= 30): cloned for (number, t), cloned in drawn(clone="achieved", own=0.0, achieved=1.0)}
+    hindsight = {
+        (number, t >= 30): cloned
+        for (number, t), cloned in drawn(bc_labels="hindsight", commanded_ratio=0.0, hindsight_ratio=1.0)
+    }
     assert hindsight == {(0, False): False, (0, True): False, (1, False): False, (1, True): True}
     assert {number for (number, _), _ in drawn(only_successes=True)} == {1}
-    with pytest.raises(LudusError, match=r"sampling\.clone"):
-        next(drawn(clone="all"))
+    with pytest.raises(LudusError, match=r"sampling\.bc_labels"):
+        next(drawn(bc_labels="all"))
 
 
 def test_commands_that_the_library_does_not_know_are_labelled_otherwise(tmp_path):
     library = SkillLibrary(VOCABULARY, [MARK_A, MARK_B])
     store = make(tmp_path / "run", [episode(0, 50)])  # told to count
-    found = shares_of_labels(store, SamplingConfig(own=1, achieved=0), library)
+    found = shares_of_labels(store, SamplingConfig(commanded_ratio=1, hindsight_ratio=0), library)
     assert found == pytest.approx({"mark a": 0.5, "mark b": 0.5}, abs=0.05)
-    batch = Sampler(store, library, PAC, SamplingConfig(own=1, achieved=0), 0).next()
+    batch = Sampler(store, library, PAC, SamplingConfig(commanded_ratio=1, hindsight_ratio=0), 0).next()
     assert not batch.cloned.any()
 
 
@@ -249,7 +260,7 @@ def test_balance_draws_rare_commands_as_often(tmp_path):
     store = make(tmp_path / "run", [episode(0, 100, [90])])  # 90 steps count, 10 steps mark a
 
     def rare(balance: float) -> float:
-        return shares_of_labels(store, SamplingConfig(own=1, achieved=0, balance=balance))["mark a"]
+        return shares_of_labels(store, SamplingConfig(commanded_ratio=1, hindsight_ratio=0, balance=balance))["mark a"]
 
     assert rare(0) == pytest.approx(0.1, abs=0.02)
     assert rare(1) == pytest.approx(0.5, abs=0.03)
@@ -261,7 +272,7 @@ def test_what_is_rarely_achieved_can_be_labelled_as_often(tmp_path):
     store = make(tmp_path / "run", [episode(0, 100, captions=["count"], a=range(91), b=[5])])
 
     def rare(balance: float) -> float:
-        sampling = SamplingConfig(own=0, achieved=1, horizon=5, balance_achieved=balance)
+        sampling = SamplingConfig(commanded_ratio=0, hindsight_ratio=1, horizon=5, balance_hindsight=balance)
         return shares_of_labels(store, sampling, where=lambda e, t: t < 90)["mark b"]
 
     assert rare(0) < 0.06
@@ -274,7 +285,7 @@ def test_sources_have_their_shares(tmp_path):
     store.append([episode(2, 10)], step="other/1")
 
     def drawn(shares, balance=0.0) -> Counter:
-        sampling = SamplingConfig(balance=balance, balance_achieved=balance)
+        sampling = SamplingConfig(balance=balance, balance_hindsight=balance)
         sampler = Sampler(store, LIBRARY, PAC, sampling, 0, shares=shares)
         return Counter(int(n) for _ in range(60) for n in sampler.next().observations["counter"][:, 0])
 
@@ -294,5 +305,13 @@ def test_bad_settings_are_explained(tmp_path):
     with pytest.raises(LudusError, match="holds no episodes to sample; collect some first"):
         Sampler(store, LIBRARY, PAC, SamplingConfig(), 0)
     for own, achieved in ((0.8, 0.3), (-0.1, 0.3)):
-        with pytest.raises(LudusError, match=f"sampling.own {own} and sampling.achieved {achieved} are shares"):
-            Sampler(store, LIBRARY, PAC, dataclasses.replace(SamplingConfig(), own=own, achieved=achieved), 0)
+        with pytest.raises(
+            LudusError, match=f"sampling.commanded_ratio {own} and sampling.hindsight_ratio {achieved} are shares"
+        ):
+            Sampler(
+                store,
+                LIBRARY,
+                PAC,
+                dataclasses.replace(SamplingConfig(), commanded_ratio=own, hindsight_ratio=achieved),
+                0,
+            )

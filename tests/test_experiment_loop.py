@@ -11,7 +11,7 @@ import torch
 
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
-from ludus.experiment.build import build
+from ludus.experiment.compose import build
 from ludus.record import Record
 
 SMALL = [
@@ -73,7 +73,7 @@ def test_online_success_is_relabelled_success(finished):
     assert len(again) == len(online) > 0
     for o in again:
         was = online[o.episode, o.segment]
-        assert (o.success, o.ever, o.skill) == (was.success, was.ever, was.skill)
+        assert (o.success_at_end, o.success_once, o.skill) == (was.success_at_end, was.success_once, was.skill)
 
 
 @pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.slow)])
@@ -115,13 +115,13 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         (["resume", "budget.calls=1"], "no run under runs/"),
         (["run", "training.updates=many"], "'many' is not of type int"),
         (["run", "world.n_blocks=9"], "must be 1 to 8"),
-        (["run", "pac.gamma=1"], "pac.gamma=1.0 makes no sense; give at least 0 and less than 1"),
-        (["run", "pac.eta=nan"], "pac.eta=nan makes no sense; give more than 0"),
+        (["run", "agent.gamma=1"], "agent.gamma=1.0 makes no sense; give at least 0 and less than 1"),
+        (["run", "agent.eta=nan"], "agent.eta=nan makes no sense; give more than 0"),
         (["run", "experimenter.propose=oracl"], "unknown experimenter 'oracl'"),
         (["resume", "nowhere"], "nowhere does not exist"),
-        (["run", "alpha=0.5"], "nearest: 'pac.alpha'"),
-        (["run", "pac.width=-5"], "pac.width=-5 makes no sense; give 0"),
-        (["eval", "RUN", "pac.width=32"], "pac.width=32 changes nothing of a measurement"),
+        (["run", "alpha=0.5"], "nearest: 'agent.alpha'"),
+        (["run", "agent.width=-5"], "agent.width=-5 makes no sense; give 0"),
+        (["eval", "RUN", "agent.width=32"], "agent.width=32 changes nothing of a measurement"),
         (["eval", "RUN", "--plan", ""], "--plan without a caption"),
         (["eval", "RUN", "--temperature", "nan"], "--temperature nan makes no sense"),
         (["eval", "RUN", "--json", "nowhere/five.json"], "cannot write nowhere/five.json: No such file"),

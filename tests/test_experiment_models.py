@@ -366,7 +366,7 @@ def test_how_slow_a_model_is_changes_nothing(finished, tmp_path):
 def test_asked_two_rounds_ahead_killed_and_replayed(tmp_path):
     """What is known when a round is asked for is the same however slow the model is and wherever the run was cut: the
     replay answers at once and is not cut."""
-    arguments = ["run", *SMALL, "experiment.rounds=4", "experimenter.ahead=2", "--preset", "tiny"]
+    arguments = ["run", *SMALL, "experiment.rounds=4", "experimenter.prefetch=2", "--preset", "tiny"]
     with ModelServer(answer, latency=0.3) as server:
         arguments += ["--experimenter", server.url]
         command = [sys.executable, "-m", "ludus.cli", *arguments, "--dir", str(tmp_path / "run")]

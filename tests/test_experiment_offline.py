@@ -14,15 +14,15 @@ import torch
 from command import ludus
 from rich.console import Console
 
+from ludus.agents import trainer
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
-from ludus.experiment import measurement, training
-from ludus.experiment.build import build
+from ludus.experiment import evaluation, offline
+from ludus.experiment.compose import build
 from ludus.experiment.loop import Loop
-from ludus.experiment.progress import show_progress
-from ludus.pac import learner
 from ludus.record import Record
 from ludus.types import LudusError
+from ludus.views.terminal import show_progress
 from ludus.worlds.blocks.world import BlocksWorld
 
 TINY = ("--preset", "tiny", "world.n_envs=4")
@@ -68,7 +68,7 @@ def test_more_can_be_collected_and_nothing_twice(data, trained, tmp_path):
     shares = ("--data", data, "--data", directory, "--weights", "0.25,0.75", "--hold-out", "reach _")
     ludus("train", both, *TRAIN, *shares)
     with Record.open(both, write=False) as record:
-        course = training.Course.of(record)
+        course = offline.OfflineSpec.of(record)
         assert course.data == (str(data), str(directory)) and course.weights == (0.25, 0.75)
 
 
@@ -111,7 +111,7 @@ def test_training_stops_when_its_time_is_over(data, tmp_path):
 def test_training_goes_on_with_the_episodes_it_began_with(data, tmp_path, monkeypatch):
     mine, directory = tmp_path / "data", tmp_path / "learner"
     ludus("collect", mine, *TINY, "--episodes", 4)
-    monkeypatch.setattr(training.Loop, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(offline.Loop, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert (
         f"ludus resume {directory}".split()[:2]
         == ludus("train", directory, *TRAIN, "--data", os.path.relpath(mine), code=130).split()[-3:-1]
@@ -159,8 +159,8 @@ def test_sharding_needs_ranks(data, tmp_path):
 
 @pytest.mark.parametrize(("rate", "cause"), [(1e30, "is not a number"), (1e3, "more than 1,000")])
 def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path, rate, cause):
-    output = ludus("train", tmp_path / "wild", *TRAIN, f"pac.learning_rate={rate}", "--data", data, code=2)
-    assert "diverged at update 4" in output and cause in output and "lower pac.learning_rate" in output
+    output = ludus("train", tmp_path / "wild", *TRAIN, f"agent.learning_rate={rate}", "--data", data, code=2)
+    assert "diverged at update 4" in output and cause in output and "lower agent.learning_rate" in output
     assert "diverged, and would again" in ludus("status", tmp_path / "wild")
     with Record.open(tmp_path / "wild", write=False) as record:
         assert [m.sender for m in record.messages("diverged")] == ["learner"]
@@ -170,20 +170,28 @@ def test_a_training_that_diverges_says_so_and_keeps_what_was_good(data, tmp_path
 def test_weights_to_start_from(data, trained, tmp_path):
     directory = tmp_path / "tuned"
     ludus(
-        "train", directory, *TRAIN, "pac.learning_rate=1e-30", "pac.weight_decay=0", "--data", data, "--init", trained
+        "train",
+        directory,
+        *TRAIN,
+        "agent.learning_rate=1e-30",
+        "agent.weight_decay=0",
+        "--data",
+        data,
+        "--init",
+        trained,
     )
     assert weights(directory).keys() == weights(trained).keys()
     before, after = (torch.load(sorted((d / "checkpoints").glob("*.pt"))[-1])["acting"] for d in (trained, directory))
     assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in before)
-    output = ludus("train", tmp_path / "big", *TRAIN, "pac.width=32", "--data", data, "--init", trained, code=2)
-    assert "the same pac settings (pac.width=16 there, 32 here)" in output
+    output = ludus("train", tmp_path / "big", *TRAIN, "agent.width=32", "--data", data, "--init", trained, code=2)
+    assert "the same agent settings (agent.width=16 there, 32 here)" in output
 
 
 def test_held_out_captions_are_never_a_label(data):
     with Record.open(data, write=False) as record, build(record) as parts:
         parts.held_out = frozenset({"reach red", "stack red on green"})
         config = parts.config
-        sampler = Sampler(parts.data, parts.taught, config.pac, config.sampling, 0)
+        sampler = Sampler(parts.data, parts.taught, config.agent, config.sampling, 0)
         drawn = {sampler.captions[i] for _ in range(50) for i in sampler.next().skills}
     assert drawn == set(parts.library.captions) - parts.held_out
 
@@ -244,7 +252,7 @@ def test_no_start_of_training_is_measured(data, trained):
     with Record.open(trained, write=False) as record, build(record) as parts:
         reset = parts.world.reset
         parts.world.reset = lambda seeds, start="scattered": seen.extend(seeds) or reset(seeds, start)
-        measurement.measure(parts, ["reach X"], 8, [], [0.0], 0, Console(quiet=True))
+        evaluation.evaluate(parts, ["reach X"], 8, [], [0.0], 0, Console(quiet=True))
     assert len(set(seen)) == 16 and trained_on.isdisjoint(seen)
 
 
@@ -285,7 +293,7 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "holds no episodes" in say("train", tmp_path / "c", *TRAIN, "--data", trained)
     assert "unknown skill" in say("train", tmp_path / "d", *TRAIN, "--data", data, "--skills", "reach purple")
     assert "give one for each" in say("train", tmp_path / "e", *TRAIN, "--data", data, "--weights", 1, 2)
-    assert "(pac.alpha=0.3 there, 0.9 here)" in say("train", trained, *TRAIN, "pac.alpha=0.9", "--data", data)
+    assert "(agent.alpha=0.3 there, 0.9 here)" in say("train", trained, *TRAIN, "agent.alpha=0.9", "--data", data)
     assert "(hold_out=none there, reach red here)" in say(
         "train", trained, *TRAIN, "--data", data, "--hold-out", "reach red"
     )
@@ -323,7 +331,7 @@ def test_what_was_refused_or_failed_gives_way_to_the_next_try(data, tmp_path, mo
     ludus("collect", three, *TINY, "-n", 2, "world.n_blocks=3")  # before there were episodes: another request
     output = ludus("train", directory, *TRAIN, "--data", data, three, code=2)
     assert f"(world.n_blocks=3 there, 2 in {data}); two worlds do not mix" in output
-    assert "diverged" in ludus("train", directory, *TRAIN, "pac.learning_rate=1e30", "--data", data, code=2)
+    assert "diverged" in ludus("train", directory, *TRAIN, "agent.learning_rate=1e30", "--data", data, code=2)
     ludus("train", directory, *TRAIN, "--data", data)
     (checkpoint,) = (directory / "checkpoints").glob("*.pt")
     checkpoint.write_bytes(b"half")
@@ -336,9 +344,9 @@ def test_a_network_too_large_for_memory_is_refused(data, tmp_path, monkeypatch):
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000 bytes.")
 
-    monkeypatch.setattr(learner, "actor_critic", full)
+    monkeypatch.setattr(trainer, "actor_critic", full)
     output = ludus("train", tmp_path / "large", *TRAIN, "--data", data, code=2)
-    assert "not enough memory on cpu for networks of pac.width=16" in output and not (tmp_path / "large").exists()
+    assert "not enough memory on cpu for networks of agent.width=16" in output and not (tmp_path / "large").exists()
 
 
 @pytest.mark.parametrize("command", ["collect", "run", "eval"])
@@ -348,7 +356,7 @@ def test_torchrun_is_for_training_only(tmp_path, monkeypatch, command):
 
 
 def test_an_interrupted_measurement_says_that_nothing_is_kept(trained, monkeypatch):
-    monkeypatch.setattr(measurement, "measure", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert "Interrupted; nothing of it is kept" in ludus("eval", trained, code=130)
 
 

@@ -17,7 +17,7 @@ from ludus.experimenter.roles import (
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
-    SkillCard,
+    SkillStats,
 )
 from ludus.skills.expression import parse
 from ludus.skills.library import SkillLibrary
@@ -56,15 +56,15 @@ def scene(*relations, objects=COLOURS):
     return Scene(objects, tuple(facts))
 
 
-def cards(library, rate=0.95, n=100, **by_verb):
+def stats(library, rate=0.95, n=100, **by_verb):
     rates = {c: by_verb.get(c.split()[0], rate) for c in library.captions}
-    return tuple(SkillCard(s.caption, s.success, n, round(n * rates[s.caption])) for s in library)
+    return tuple(SkillStats(s.caption, s.success, n, round(n * rates[s.caption])) for s in library)
 
 
 def steps(goal, library=BASE, at=None, max_steps=5, **rates):
     at = at or scene()
     facts = [a for f in at.facts for a in atoms(f, WORDS)]
-    return Chainer(WORDS, cards(library, **rates)).steps(atoms(goal, WORDS), facts, max_steps)
+    return Chainer(WORDS, stats(library, **rates)).steps(atoms(goal, WORDS), facts, max_steps)
 
 
 def texts(*args, **kwargs):
@@ -137,12 +137,12 @@ def test_what_stands_in_the_way_is_moved_first():
 
 def test_no_skill_for_a_pyramid_makes_steps_that_no_skill_fits():
     planner = Planner(WORDS, 0)
-    question = DecomposeQuestion("k", scene(), Proposal("pyramid", "", 0.5, PYRAMID), cards(BASE))
-    found = [planner.retrieve(RetrieveQuestion("k", s, scene(), cards(BASE))) for s in planner.decompose(question)]
+    question = DecomposeQuestion("k", scene(), Proposal("pyramid", "", 0.5, PYRAMID), stats(BASE))
+    found = [planner.retrieve(RetrieveQuestion("k", s, scene(), stats(BASE))) for s in planner.decompose(question)]
     assert [r.caption for r in found] == ["lift green", None, "lift red", None]
     assert "red stands on green and blue at once" in (found[3].missing or "")
     without = FULL.captions[: len(BASE) + 6]  # with 'put beside', still without the pyramid
-    known = tuple(c for c in cards(FULL) if c.caption in without)
+    known = tuple(c for c in stats(FULL) if c.caption in without)
     question = DecomposeQuestion("k", scene(), Proposal("pyramid", "", 0.5, PYRAMID), known)
     found = [planner.retrieve(RetrieveQuestion("k", s, scene(), known)) for s in planner.decompose(question)]
     assert [r.caption for r in found] == ["put green beside blue", "lift red", None]
@@ -152,7 +152,7 @@ def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
     planner = Planner(WORDS, 0)
     for goal in (None, "make(it, so)", "on(red, purple)"):
         proposal = Proposal("grasp red, then stack red on green", "", 0.5, goal)
-        assert planner.decompose(DecomposeQuestion("k", scene(), proposal, cards(BASE))) == (
+        assert planner.decompose(DecomposeQuestion("k", scene(), proposal, stats(BASE))) == (
             "grasp red",
             "stack red on green",
         )
@@ -168,13 +168,13 @@ def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
     ],
 )
 def test_a_text_is_cut_at_its_joints(task, parts):
-    assert Planner(WORDS, 0).decompose(DecomposeQuestion("k", scene(), Proposal(task, "", 0.5), cards(BASE))) == parts
+    assert Planner(WORDS, 0).decompose(DecomposeQuestion("k", scene(), Proposal(task, "", 0.5), stats(BASE))) == parts
 
 
 def test_every_task_over_every_scene_ends_and_its_skills_are_known():
     words = vocabulary((*COLOURS, "yellow"))
     library = SkillLibrary(words, base_skills(words.objects))
-    planner, known = Planner(words, 0), cards(library, stack=0.3)
+    planner, known = Planner(words, 0), stats(library, stack=0.3)
     chainer = Chainer(words, known)
     for relations in ((), (("red", "green"),), (("red", "green"), ("green", "blue")), (("yellow", "red"),)):
         facts = [a for f in scene(*relations, objects=words.objects).facts for a in atoms(f, words)]
@@ -193,7 +193,7 @@ def test_parts_and_stages_are_told_apart():
 def propose(n, library=BASE, planner=None, **kwargs):
     rates = {k: kwargs.pop(k) for k in list(kwargs) if k in ("rate", "stack", "hover", "reach")}
     planner = planner or Planner(WORDS, 0)
-    known = kwargs.pop("known", None) or cards(library, **rates)
+    known = kwargs.pop("known", None) or stats(library, **rates)
     return [planner.propose(ProposeQuestion(f"q{i}", scene(), known, **kwargs)) for i in range(n)]
 
 
@@ -217,7 +217,7 @@ def test_tasks_become_more_complex_with_competence():
 
 
 def test_what_was_often_tried_is_proposed_less():
-    tasks = [t.text for t in Planner(WORDS, 0).tasks(cards(BASE))]
+    tasks = [t.text for t in Planner(WORDS, 0).tasks(stats(BASE))]
     history = [Attempt(t, True) for t in tasks if t != "stack red on blue" for _ in range(20)]
     often = Counter(p.task for p in propose(60, history=tuple(history)))
     assert often["stack red on blue"] > 6  # one of 64 tasks
@@ -226,21 +226,21 @@ def test_what_was_often_tried_is_proposed_less():
 def test_learning_progress_attracts():
     improving = tuple([False] * 8 + [True] * 8)
     known = tuple(
-        SkillCard(c.caption, c.success, 100, 97, improving if c.caption == "reach blue" else (True,) * 16)
-        for c in cards(BASE)
+        SkillStats(c.caption, c.success, 100, 97, improving if c.caption == "reach blue" else (True,) * 16)
+        for c in stats(BASE)
     )
     history = tuple(Attempt(t.text, True) for t in Planner(WORDS, 0).tasks(known) for _ in range(9))
     with_progress = sum(
         "blue near" in p.task or p.task == "reach blue" for p in propose(100, known=known, history=history)
     )
-    flat = tuple(SkillCard(c.caption, c.success, 100, 97) for c in known)
+    flat = tuple(SkillStats(c.caption, c.success, 100, 97) for c in known)
     without = sum("blue near" in p.task or p.task == "reach blue" for p in propose(100, known=flat, history=history))
     assert with_progress > without + 5
 
 
 def test_known_gaps_are_not_proposed_again_until_a_skill_fills_them():
     planner = Planner(WORDS, 0)
-    gaps = tuple(t.text for t in planner.tasks(cards(BASE)) if "on both" in t.text or "beside" in t.text)
+    gaps = tuple(t.text for t in planner.tasks(stats(BASE)) if "on both" in t.text or "beside" in t.text)
     assert gaps
     assert not {p.task for p in propose(60, gaps=gaps)} & set(gaps)
     assert {p.task for p in propose(200, FULL, gaps=gaps)} & set(gaps)
@@ -254,7 +254,7 @@ def test_nothing_to_propose_says_so():
 def test_eight_blocks_are_not_too_many():
     words = vocabulary(("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white"))
     library = SkillLibrary(words, base_skills(words.objects))
-    known, planner = cards(library), Planner(words, 0)
+    known, planner = stats(library), Planner(words, 0)
     found = [planner.propose(ProposeQuestion(f"q{i}", scene(objects=words.objects), known)) for i in range(3)]
     assert len({p.task for p in found}) == 3
 
@@ -265,7 +265,7 @@ def test_eight_blocks_are_not_too_many():
 def test_the_planner_knows_no_blocks():
     world = CountingWorld()
     library = world.library()
-    planner, known = Planner(world.vocabulary, 0), cards(library, go=0.9, mark=0.1)
+    planner, known = Planner(world.vocabulary, 0), stats(library, go=0.9, mark=0.1)
     there = Scene(world.spec.objects, ())
     proposal = Proposal("mark both", "", 0.5, "marked(home) and marked(shop)")
     plan = planner.decompose(DecomposeQuestion("k", there, proposal, known))
@@ -277,7 +277,7 @@ def test_the_planner_knows_no_blocks():
 
 def test_each_role_is_chosen_separately():
     mixed = assemble(ExperimenterConfig(propose="random", analyse="random"), WORDS, 0)
-    known = cards(BASE)
+    known = stats(BASE)
     proposal = mixed.propose(ProposeQuestion("k", scene(), known))
     assert proposal.why == "drawn at random"
     assert all(s in BASE for s in mixed.decompose(DecomposeQuestion("k", scene(), proposal, known)))
@@ -288,7 +288,7 @@ def test_each_role_is_chosen_separately():
 
 def test_chance_answers_every_role_and_repeats_itself():
     chance = assemble(ExperimenterConfig(*["random"] * 4), WORDS, 0)
-    known = cards(BASE)
+    known = stats(BASE)
     answers = []
     for i in range(200):
         proposal = chance.propose(ProposeQuestion(f"k{i}", scene(), known))

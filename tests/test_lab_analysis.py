@@ -10,7 +10,7 @@ from ludus.lab.analysis import Analysis, add_point, stop, wilson
 from ludus.lab.room import Room
 from ludus.record.record import Record
 from ludus.skills.predicates import Vocabulary
-from ludus.types import Curve, LudusError, ObservationSpec, Tally, Verdict
+from ludus.types import Curve, LudusError, ObservationSpec, SuccessCount, Verdict
 
 NO_WORDS = Vocabulary(ObservationSpec(()), (), ())
 
@@ -31,10 +31,10 @@ def test_wilson_limits():
 
 
 def test_points_are_added_once():
-    curve = add_point(None, 100, Tally("lift red", "h", 8, 2, 3))
-    curve = add_point(curve, 200, Tally("lift red", "h", 8, 5, 6))
+    curve = add_point(None, 100, SuccessCount("lift red", "h", 8, 2, 3))
+    curve = add_point(curve, 200, SuccessCount("lift red", "h", 8, 5, 6))
     assert curve == Curve("lift red", (100, 200), (2, 5), (8, 8))
-    assert add_point(curve, 200, Tally("lift red", "h", 8, 7, 7)) is curve
+    assert add_point(curve, 200, SuccessCount("lift red", "h", 8, 7, 7)) is curve
 
 
 def test_stop_needs_every_skill_to_be_settled():

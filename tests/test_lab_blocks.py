@@ -5,11 +5,11 @@ import pytest
 from ludus.config import Config, ExperimenterConfig
 from ludus.experimenter import assemble
 from ludus.experimenter.roles import DecomposeQuestion, ProposeQuestion, RetrieveQuestion, Scene
-from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_cards
-from ludus.lab.embodiment import Embodiment, jobs_of
+from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_stats
+from ludus.lab.embodiment import Embodiment, rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
-from ludus.types import Plan, Proposal, Tally
+from ludus.types import Plan, Proposal, SuccessCount
 from ludus.worlds.blocks.skills import extra_skills
 from ludus.worlds.blocks.teacher import Teacher
 from ludus.worlds.blocks.world import BlocksWorld
@@ -23,7 +23,7 @@ class Clean:
     def __init__(self, world):
         self.teacher = Teacher(world.spec)
 
-    def begin(self, jobs): ...
+    def begin(self, rollouts): ...
 
     def act(self, observations, captions):
         return self.teacher.clean(observations, captions)
@@ -37,7 +37,7 @@ def world():
 
 
 def able(library):
-    return skill_cards(library, [Tally(c, "", 50, 49, 49) for c in library.captions])
+    return skill_stats(library, [SuccessCount(c, "", 50, 49, 49) for c in library.captions])
 
 
 def test_a_planned_tower_is_built(world):
@@ -49,7 +49,7 @@ def test_a_planned_tower_is_built(world):
     found = [ask.retrieve(RetrieveQuestion("k", s, scene, able(library))) for s in steps]
     plan = Plan("p", proposal, steps, tuple(found))
     assert plan.captions == ("stack green on blue", "stack red on green") and not plan.gaps
-    episodes, outcomes = body.collect(jobs_of([plan], [1, 2, 3, 4]), Clean(world), "e")
+    episodes, outcomes = body.collect(rollouts_of([plan], [1, 2, 3, 4]), Clean(world), "e")
     successes = [a.success for a in attempts_of([plan], episodes, outcomes, world.vocabulary, 1)["p"]]
     assert sum(successes) >= 3
     for episode in episodes:
@@ -59,7 +59,7 @@ def test_a_planned_tower_is_built(world):
             _, success = library.rewards(
                 outcome.caption, {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
             )
-            assert (outcome.success, outcome.ever) == (success[-1], success.any())
+            assert (outcome.success_at_end, outcome.success_once) == (success[-1], success.any())
 
 
 @pytest.mark.parametrize("start", ["scattered", "held", "stacked", "beside"])
@@ -71,7 +71,7 @@ def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
         curriculum = Curriculum(assemble(ExperimenterConfig(), world.vocabulary, 0), room, world.spec, 0)
         seeds = range(12)
         with record.commit("round/1/plan"):
-            plans = curriculum.plans(curriculum.brief(1, body.look(seeds, start), library.vocabulary, able(library)))
+            plans = curriculum.plans(curriculum.context(1, body.look(seeds, start), library.vocabulary, able(library)))
         runnable = [p for p in plans if not p.gaps]
         assert len(runnable) == 12 and all(len(p.captions) <= 5 for p in runnable)
         assert len({p.proposal.task for p in runnable}) >= 4

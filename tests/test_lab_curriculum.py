@@ -12,13 +12,13 @@ from counting_world import CountingWorld, Walker
 from ludus.config import Config, ExperimenterConfig
 from ludus.experimenter import assemble
 from ludus.experimenter.roles import Experimenter
-from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_cards
-from ludus.lab.embodiment import Embodiment, jobs_of
+from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_stats
+from ludus.lab.embodiment import Embodiment, rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.predicates import Vocabulary, word
-from ludus.types import LudusError, Outcome, Plan, Proposal, Retrieval, Tally, Verdict
+from ludus.types import LudusError, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
 
 
 @pytest.fixture
@@ -35,14 +35,14 @@ class Lab:
         self.room = Room(record)
         experimenter = experimenter or assemble(ExperimenterConfig(), self.world.vocabulary, 0)
         self.curriculum = Curriculum(experimenter, self.room, self.world.spec, 0, pictures)
-        self.cards = skill_cards(self.library, ())
+        self.stats = skill_stats(self.library, ())
 
-    def brief(self, round_=1, n=3, **kwargs):
-        return self.curriculum.brief(round_, self.body.look(range(n)), self.library.vocabulary, self.cards, **kwargs)
+    def context(self, round_=1, n=3, **kwargs):
+        return self.curriculum.context(round_, self.body.look(range(n)), self.library.vocabulary, self.stats, **kwargs)
 
     def plans(self, record, round_=1, n=3, **kwargs):
         with record.commit(f"round/{round_}/plan"):
-            return self.curriculum.plans(self.brief(round_, n, **kwargs))
+            return self.curriculum.plans(self.context(round_, n, **kwargs))
 
 
 def scripted(task="go", steps=("go to home",), captions=("go to home",), goal=None):
@@ -78,7 +78,7 @@ def test_every_question_and_answer_is_in_the_room(record):
 def test_plans_repeat_themselves_after_a_crash(record, tmp_path):
     lab = Lab(record)
     with suppress(KeyboardInterrupt), record.commit("round/1/plan"):
-        lab.curriculum.plans(lab.brief(n=2))
+        lab.curriculum.plans(lab.context(n=2))
         raise KeyboardInterrupt
     plans = lab.plans(record)
     with Record.create(tmp_path / "other", Config()) as other:
@@ -94,8 +94,8 @@ def test_another_round_asks_anew(record):
 
 def test_a_gap_is_announced_and_the_weakest_skill_practised(record):
     lab = Lab(record, scripted("fly home", ("go to home", "fly"), ("go to home", None)))
-    lab.cards = skill_cards(
-        lab.library, [Tally(c, "", 9, 0 if c == "mark shop" else 9, 0) for c in lab.library.captions]
+    lab.stats = skill_stats(
+        lab.library, [SuccessCount(c, "", 9, 0 if c == "mark shop" else 9, 0) for c in lab.library.captions]
     )
     plans = lab.plans(record, n=1)
     assert [bool(p.gaps) for p in plans] == [True, True, True, False]
@@ -103,7 +103,7 @@ def test_a_gap_is_announced_and_the_weakest_skill_practised(record):
     gap = lab.room.read("gap")[0]
     assert "a skill to fly" in gap.text and gap.addressee == "all"
     with pytest.raises(LudusError, match="no skill for 'fly'"):
-        jobs_of(plans, [0])
+        rollouts_of(plans, [0])
 
 
 def test_gaps_are_passed_on_to_the_next_question(record):
@@ -144,7 +144,7 @@ def test_steps_of_a_slow_experimenter_are_retrieved_at_the_same_time(record):
         together.wait(10)
         return answers.retrieve(question)
 
-    (plan,) = Lab(record, dataclasses.replace(answers, retrieve=retrieve, waits=True)).plans(record, n=1)
+    (plan,) = Lab(record, dataclasses.replace(answers, retrieve=retrieve, is_remote=True)).plans(record, n=1)
     assert plan.captions == ("go to home", "mark home")
 
 
@@ -155,13 +155,13 @@ def test_what_is_asked_ahead_is_what_is_asked(record):
         role: lambda q, role=role: asked.append(q) or getattr(answers, role)(q)
         for role in ("propose", "decompose", "retrieve")
     }
-    lab = Lab(record, dataclasses.replace(answers, waits=True, **listening), pictures=lambda name, o: (name,))
-    brief = lab.brief(gaps=("swim",))
-    lab.curriculum.ahead(brief).wait()
+    lab = Lab(record, dataclasses.replace(answers, is_remote=True, **listening), pictures=lambda name, o: (name,))
+    context = lab.context(gaps=("swim",))
+    lab.curriculum.prefetch(context).wait()
     before, said = sorted(asked, key=lambda q: q.key), lab.room.read()
     asked.clear()
     with record.commit("round/1/plan"):
-        lab.curriculum.plans(brief)
+        lab.curriculum.plans(context)
     assert sorted(asked, key=lambda q: q.key) == before and len(before) == 3 * 3 * 4
     assert said == [] and {q.scene.images for q in before} == {("r1-s0",), ("r1-s1",), ("r1-s2",)}
 
@@ -190,12 +190,16 @@ def test_facts_are_the_conditions_that_hold():
 
 def test_cards_count_tallies_and_remember_the_latest(record):
     library = CountingWorld().library()
-    tallies = [Tally("go to home", "", 8, 3, 5), Tally("go to home", "", 8, 4, 5), Tally("gone", "", 8, 8, 8)]
+    counts = [
+        SuccessCount("go to home", "", 8, 3, 5),
+        SuccessCount("go to home", "", 8, 4, 5),
+        SuccessCount("gone", "", 8, 8, 8),
+    ]
     outcomes = [Outcome(f"e{i}", 0, "mark shop", "", i % 2 == 0, True, 0.5) for i in range(9)]
-    cards = {c.caption: c for c in skill_cards(library, tallies, outcomes, recent=4)}
-    assert (cards["go to home"].n, cards["go to home"].successes) == (16, 7)
-    assert cards["mark shop"].recent == (False, True, False, True) and cards["mark shop"].competence == 0.5
-    assert tuple(cards) == library.captions
+    stats = {c.caption: c for c in skill_stats(library, counts, outcomes, recent=4)}
+    assert (stats["go to home"].n, stats["go to home"].successes) == (16, 7)
+    assert stats["mark shop"].recent == (False, True, False, True) and stats["mark shop"].competence == 0.5
+    assert tuple(stats) == library.captions
 
 
 def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
@@ -211,8 +215,8 @@ def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
         plan("odd", "marked(moon)", "go to home"),
         plan("real", "distance(home)", "go to home"),
     ]
-    jobs = jobs_of(plans, [5] * 10, "there", {"round": 4})
-    episodes, outcomes = lab.body.collect(jobs, Walker(lab.world), "e")
+    rollouts = rollouts_of(plans, [5] * 10, "there", {"round": 4})
+    episodes, outcomes = lab.body.collect(rollouts, Walker(lab.world), "e")
     attempts = attempts_of(plans, episodes, outcomes, lab.world.vocabulary, 4)
     assert {p: [a.success for a in tries] for p, tries in attempts.items()} == {
         "both": [
@@ -235,7 +239,7 @@ def test_chance_in_every_role_breaks_nothing(record):
     plans = lab.plans(record, n=30)
     runnable = [p for p in plans if not p.gaps]
     assert len(runnable) == 30
-    episodes, outcomes = lab.body.collect(jobs_of(runnable, range(30)), Walker(lab.world), "e")
+    episodes, outcomes = lab.body.collect(rollouts_of(runnable, range(30)), Walker(lab.world), "e")
     attempts = attempts_of(runnable, episodes, outcomes, lab.world.vocabulary, 1)
     assert sum(map(len, attempts.values())) == 30
 

@@ -5,17 +5,17 @@ import pytest
 from counting_world import CountingWorld, Walker
 
 from ludus.config import SeedDataConfig
-from ludus.lab.actors import Exploring, RandomActor, SeedActor, Switching, seed_jobs
-from ludus.lab.embodiment import Embodiment, Job, jobs_of
+from ludus.lab.actors import EpsilonZGreedy, GoalScheduler, RandomActor, SeedActor, seed_rollouts
+from ludus.lab.embodiment import Embodiment, RolloutSpec, rollouts_of
 from ludus.types import LudusError, Plan, Proposal, Retrieval
 
 JOBS = [
-    Job(("go to home",), 11),
-    Job(("go to home", "mark shop", "mark home"), 12, "there"),
-    Job(("mark shop", "mark shop"), 13, None, None, {"plan": "p"}),
-    Job(("go to shop", "go to home", "go to shop"), 14),
-    Job(("mark home",), 15),
-    Job(("go to shop", "mark shop", "go to home", "mark home"), 16),
+    RolloutSpec(("go to home",), 11),
+    RolloutSpec(("go to home", "mark shop", "mark home"), 12, "there"),
+    RolloutSpec(("mark shop", "mark shop"), 13, None, None, {"plan": "p"}),
+    RolloutSpec(("go to shop", "go to home", "go to shop"), 14),
+    RolloutSpec(("mark home",), 15),
+    RolloutSpec(("go to shop", "mark shop", "go to home", "mark home"), 16),
 ]
 
 
@@ -44,12 +44,12 @@ def test_every_step_is_recorded_once_and_in_order(body):
     spec = body.world.spec.observation
     episodes, _ = body.collect(JOBS, Walker(body.world, 0.3), "e")
     assert [e.id for e in episodes] == [f"e-{i:05d}" for i in range(len(JOBS))]
-    for episode, job in zip(episodes, JOBS, strict=True):
+    for episode, rollout in zip(episodes, JOBS, strict=True):
         clock = spec.get(episode.observations, "point", "clock")[:, 0]
         np.testing.assert_array_equal(clock, np.arange(episode.n_steps + 1))
         np.testing.assert_array_equal(spec.get(episode.observations, "point", "last")[1:], episode.actions)
-        assert episode.n_steps == body.steps(job.captions)
-        assert (episode.seed, episode.start) == (job.seed, job.start or "far")
+        assert episode.n_steps == body.steps(rollout.captions)
+        assert (episode.seed, episode.start) == (rollout.seed, rollout.start or "far")
         assert all(a.dtype == np.float32 for a in (*episode.observations.values(), episode.actions))
 
 
@@ -80,11 +80,11 @@ def test_an_episode_does_not_depend_on_its_batch():
 
 
 def test_waves_that_are_done_are_not_run_again(body):
-    waves = list(body.rollouts(JOBS, Walker(body.world, 0.3), "e"))
-    assert len(waves) == 2
-    ((episodes, outcomes),) = body.rollouts(JOBS, Walker(body.world, 0.3), "e", done=1)
-    assert outcomes == waves[1][1]
-    for a, b in zip(waves[1][0], episodes, strict=True):
+    batches = list(body.run_batches(JOBS, Walker(body.world, 0.3), "e"))
+    assert len(batches) == 2
+    ((episodes, outcomes),) = body.run_batches(JOBS, Walker(body.world, 0.3), "e", done=1)
+    assert outcomes == batches[1][1]
+    for a, b in zip(batches[1][0], episodes, strict=True):
         same(a, b)
 
 
@@ -107,8 +107,8 @@ def test_outcomes_equal_those_computed_from_the_episode(body):
             reward, success = body.library.rewards(segment.caption, span)
             mean = float(np.mean(reward, dtype=np.float64))
             expected.append((episode.id, k, segment.caption, bool(success[-1]), bool(success.any()), mean))
-    assert [(o.episode, o.segment, o.caption, o.success, o.ever, o.reward) for o in outcomes] == expected
-    assert any(o.success for o in outcomes) and not all(o.success for o in outcomes)
+    assert [(o.episode, o.segment, o.caption, o.success_at_end, o.success_once, o.reward) for o in outcomes] == expected
+    assert any(o.success_at_end for o in outcomes) and not all(o.success_at_end for o in outcomes)
 
 
 def test_look_shows_the_scenes_that_episodes_begin_in(body):
@@ -124,12 +124,12 @@ def test_look_shows_the_scenes_that_episodes_begin_in(body):
 
 def test_evaluate_counts_each_skill_and_repeats_itself(body):
     captions = ["go to shop", "mark home", "go to home"]
-    tallies = body.evaluate(Walker(body.world), captions, 5, seed=3)
-    assert [(t.caption, t.n) for t in tallies] == [(c, 5) for c in captions]
-    assert tallies[0].skill == body.library["go to shop"].hash
-    assert all(0 <= t.successes <= t.ever <= t.n for t in tallies)
-    assert sum(t.successes for t in tallies) > 8
-    assert tallies == body.evaluate(Walker(body.world), captions, 5, seed=3)
+    counts = body.evaluate(Walker(body.world), captions, 5, seed=3)
+    assert [(t.caption, t.n) for t in counts] == [(c, 5) for c in captions]
+    assert counts[0].skill == body.library["go to shop"].hash
+    assert all(0 <= t.successes <= t.successes_once <= t.n for t in counts)
+    assert sum(t.successes for t in counts) > 8
+    assert counts == body.evaluate(Walker(body.world), captions, 5, seed=3)
     drawn = {s for s, _ in body.world.resets}
     body.world.resets.clear()
     body.evaluate(Walker(body.world), captions, 5, seed=4)
@@ -144,9 +144,9 @@ def test_progress_counts_every_step(body):
 
 def test_a_job_needs_a_known_skill(body):
     with pytest.raises(LudusError, match="at least one skill"):
-        body.collect([Job((), 1)], Walker(body.world), "e")
+        body.collect([RolloutSpec((), 1)], Walker(body.world), "e")
     with pytest.raises(LudusError, match="unknown skill 'go to hom'; nearest: 'go to home'"):
-        body.collect([Job(("go to hom",), 1)], Walker(body.world), "e")
+        body.collect([RolloutSpec(("go to hom",), 1)], Walker(body.world), "e")
 
 
 def test_plans_are_dealt_out_in_turn():
@@ -154,29 +154,31 @@ def test_plans_are_dealt_out_in_turn():
         retrievals = tuple(Retrieval(c or "fly", c) for c in captions)
         return Plan(name, Proposal(name, "", 0.5), tuple(c or "fly" for c in captions), retrievals)
 
-    jobs = jobs_of([plan("a", "go to home"), plan("b", "mark home", "go to shop")], [7, 8, 9], "there", {"round": 2})
-    assert [(j.captions, j.seed, j.info["plan"]) for j in jobs] == [
+    rollouts = rollouts_of(
+        [plan("a", "go to home"), plan("b", "mark home", "go to shop")], [7, 8, 9], "there", {"round": 2}
+    )
+    assert [(j.captions, j.seed, j.info["plan"]) for j in rollouts] == [
         (("go to home",), 7, "a"),
         (("mark home", "go to shop"), 8, "b"),
         (("go to home",), 9, "a"),
     ]
-    assert jobs[0].start == "there" and jobs[0].info["round"] == 2
+    assert rollouts[0].start == "there" and rollouts[0].info["round"] == 2
     with pytest.raises(LudusError, match="cannot be executed: no skill for 'fly'"):
-        jobs_of([plan("c", "go to home", None)], [1])
+        rollouts_of([plan("c", "go to home", None)], [1])
     with pytest.raises(LudusError, match="no plan"):
-        jobs_of([], [1])
+        rollouts_of([], [1])
 
 
 def test_seed_jobs_have_the_asked_shares(body):
     config = SeedDataConfig(episodes=2000)
-    jobs = seed_jobs(body.library, config, seed=1)
-    assert jobs == seed_jobs(body.library, config, seed=1) != seed_jobs(body.library, config, seed=2)
-    assert all(len(j.captions) == 2 for j in jobs) and len({j.seed for j in jobs}) == 2000
-    noise = np.array([j.info["noise"] for j in jobs])
-    chance = np.array([j.actor == "random" for j in jobs])
+    rollouts = seed_rollouts(body.library, config, seed=1)
+    assert rollouts == seed_rollouts(body.library, config, seed=1) != seed_rollouts(body.library, config, seed=2)
+    assert all(len(j.captions) == 2 for j in rollouts) and len({j.seed for j in rollouts}) == 2000
+    noise = np.array([j.info["noise"] for j in rollouts])
+    chance = np.array([j.actor == "random" for j in rollouts])
     assert abs(chance.mean() - 0.08) < 0.02 and abs((noise[~chance] == 0).mean() - 0.10 / 0.92) < 0.02
     assert noise.max() <= 0.6 and abs(noise[noise > 0].mean() - 0.3) < 0.02
-    same_thing = np.mean([j.captions[0].split()[-1] == j.captions[1].split()[-1] for j in jobs])
+    same_thing = np.mean([j.captions[0].split()[-1] == j.captions[1].split()[-1] for j in rollouts])
     assert abs(same_thing - 0.75) < 0.04  # half stay, and of the rest half hit the same of two things
 
 
@@ -189,8 +191,11 @@ def test_seed_actor_hands_noise_and_chance_to_the_teacher(body):
             return np.zeros((len(captions), 3), np.float32)
 
     teacher = Teacher()
-    jobs = [Job(("go to home",), 5, None, "teacher", {"noise": 0.25}), Job(("go to home",), 6, None, "random")]
-    episodes, _ = body.collect(jobs, SeedActor(teacher), "e")
+    rollouts = [
+        RolloutSpec(("go to home",), 5, None, "teacher", {"noise": 0.25}),
+        RolloutSpec(("go to home",), 6, None, "random"),
+    ]
+    episodes, _ = body.collect(rollouts, SeedActor(teacher), "e")
     seeds, noise, mask = teacher.got
     assert [e.actor for e in episodes] == ["teacher", "random"] and episodes[0].info["noise"] == 0.25
     assert len(set(seeds[:2])) == 2 and list(noise[:2]) == [0.25, 0] and list(mask[:2]) == [False, True]
@@ -208,15 +213,15 @@ def test_exploring_makes_some_stretches_random_and_leaves_the_rest(body):
     class Still:
         name = "still"
 
-        def begin(self, jobs):
+        def begin(self, rollouts):
             pass
 
         def act(self, observations, captions):
             return np.full((len(captions), 3), 0.25, np.float32)
 
     def actions(share):
-        exploring = Exploring(Still(), share)
-        exploring.begin([Job(("go to home",), seed) for seed in range(200)])
+        exploring = EpsilonZGreedy(Still(), share)
+        exploring.begin([RolloutSpec(("go to home",), seed) for seed in range(200)])
         return np.stack([exploring.act({}, ["go to home"] * 200) for _ in range(60)])
 
     some = actions(0.3)
@@ -233,8 +238,8 @@ def test_switching_tells_what_does_not_hold_yet_and_gives_up_for_a_while(body):
     walker = Walker(body.world)
     skills = ("mark home", "mark shop", "go to home")
     first_home = lambda seen: np.tile([1.0, 0.0, 2.0], (4, 1))  # noqa: E731
-    switching = Switching(walker, body.library, skills, first_home, body.world.spec.control_hz)
-    episode = body.collect([Job(("go to home", "go to shop", "mark shop"), 3)], switching, "e")[0][0]
+    switching = GoalScheduler(walker, body.library, skills, first_home, body.world.spec.control_hz)
+    episode = body.collect([RolloutSpec(("go to home", "go to shop", "mark shop"), 3)], switching, "e")[0][0]
     told = [captions[0] for captions in walker.told]
     # the lowest first; one that holds for half a second gives way to the next that does not
     holds = {c: body.library.rewards(c, episode.observations)[1][:-1] for c in skills}

@@ -6,7 +6,7 @@ import pytest
 from ludus.config import preset
 from ludus.data import EpisodeStore, Relabeller
 from ludus.lab.actors import SeedActor
-from ludus.lab.embodiment import Embodiment, Job
+from ludus.lab.embodiment import Embodiment, RolloutSpec
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Outcome
@@ -28,8 +28,8 @@ def body() -> Embodiment:
 def lived(body: Embodiment) -> tuple[list[Episode], list[Outcome]]:
     """Two skills each, from every start, good and bad and random robots."""
     draw, starts = rng(0, "outcomes"), body.world.spec.starts
-    jobs = [
-        Job(
+    rollouts = [
+        RolloutSpec(
             tuple(draw.choice(body.library.captions, 2).tolist()),
             seed,
             starts[seed % len(starts)],
@@ -38,7 +38,7 @@ def lived(body: Embodiment) -> tuple[list[Episode], list[Outcome]]:
         )
         for seed in range(N)
     ]
-    return body.collect(jobs, SeedActor(Teacher(body.world.spec)), "seed")
+    return body.collect(rollouts, SeedActor(Teacher(body.world.spec)), "seed")
 
 
 def test_success_while_stepping_is_success_of_the_log(
@@ -74,14 +74,14 @@ def test_outcomes_of_the_room_are_those_of_the_stored_episodes(
     stored = [o for episode in store for o in relabeller.outcomes(episode)]
     assert sorted((o.episode, o.segment) for o in stored) == [(o.episode, o.segment) for o in online]
     for ours, theirs in zip(sorted(stored, key=lambda o: (o.episode, o.segment)), online, strict=True):
-        assert (ours.caption, ours.skill, ours.success, ours.ever) == (
+        assert (ours.caption, ours.skill, ours.success_at_end, ours.success_once) == (
             theirs.caption,
             theirs.skill,
-            theirs.success,
-            theirs.ever,
+            theirs.success_at_end,
+            theirs.success_once,
         )
         assert ours.reward == pytest.approx(theirs.reward, abs=1e-5)
-    assert 0 < sum(o.success for o in stored) < len(stored)  # neither all nor nothing: the test has teeth
+    assert 0 < sum(o.success_at_end for o in stored) < len(stored)  # neither all nor nothing: the test has teeth
 
 
 def test_relabelled_columns_are_the_success_of_each_observation(

@@ -21,7 +21,7 @@ from sqlalchemy.schema import CreateTable
 from ludus.config import preset
 from ludus.record import Record, files, tables
 from ludus.seeding import rng
-from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval, Tally, Verdict
+from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
 
 
 class Stop(BaseException):
@@ -229,14 +229,14 @@ def test_each_thread_has_a_step_of_its_own(record):
 
 
 def test_everything_reads_back_as_it_was_added(record):
-    tallies = [Tally("reach red", "h1", 8, 3, 5), Tally("grasp red", "h2", 8, 0, 1)]
+    counts = [SuccessCount("reach red", "h1", 8, 3, 5), SuccessCount("grasp red", "h2", 8, 0, 1)]
     verdict = Verdict("reach red", "converged", 0.9, "flat")
     for step in (None, "a"):  # outside of a step everything is written at once; keys make it idempotent
         if step:
             with record.commit(step):
-                add_all(record, tallies, verdict)
+                add_all(record, counts, verdict)
         else:
-            add_all(record, tallies, verdict)
+            add_all(record, counts, verdict)
     assert record.messages() == [message("m1"), message("m2")]
     assert record.messages("note") == record.messages() and record.messages("plan") == []
     assert record.skills()[0] == {
@@ -244,7 +244,7 @@ def test_everything_reads_back_as_it_was_added(record):
         "round": 3,
     }  # fmt: skip
     assert len(record.skills()) == 1
-    assert [(e.stage, e.update, e.tally) for e in record.evaluations()] == [("before", 7, t) for t in tallies]
+    assert [(e.stage, e.update, e.count) for e in record.evaluations()] == [("before", 7, t) for t in counts]
     assert record.evaluations("after") == []
     assert record.plans(1) == record.plans() == [(1, PLAN)] and record.plans(2) == []
     assert record.verdicts() == record.verdicts(1) == [(1, 800, verdict)]
@@ -254,10 +254,10 @@ def test_everything_reads_back_as_it_was_added(record):
     assert [m[0] for m in record.metrics("loss/")] == ["loss/critic", "loss/actor"]
 
 
-def add_all(record, tallies, verdict):
+def add_all(record, counts, verdict):
     record.add_messages([message("m1"), message("m2")])
     record.add_skills([Skill()], round=3)
-    record.add_evaluation("before", 7, tallies)
+    record.add_evaluation("before", 7, counts)
     record.add_plan(1, PLAN)
     record.add_verdict(1, 800, verdict)
     record.add_metrics([("loss/critic", 1, np.float32(0.5)), ("loss/actor", 1, math.nan), ("time/fit", 1, 1.5)])
@@ -269,11 +269,11 @@ def test_tallies_count_outcomes_by_step_and_skill(record):
         with record.commit(f"round/{n}"):
             outcomes = [outcome(f"e{n}", 0), outcome(f"e{n}", 1, False), outcome(f"e{n}", 2, True, "lift red")]
             record.add_outcomes(outcomes)
-    assert record.tallies() == [
-        Tally("reach red", "hash of reach red", 4, 2, 4), Tally("lift red", "hash of lift red", 2, 2, 2)
+    assert record.success_counts() == [
+        SuccessCount("reach red", "hash of reach red", 4, 2, 4), SuccessCount("lift red", "hash of lift red", 2, 2, 2)
     ]  # fmt: skip
-    assert [t.n for t in record.tallies("round/10")] == [2, 1]
-    assert record.tallies("seed") == [] and record.tallies(actor="teacher") == []  # no such episodes
+    assert [t.n for t in record.success_counts("round/10")] == [2, 1]
+    assert record.success_counts("seed") == [] and record.success_counts(actor="teacher") == []  # no such episodes
     assert [o.episode for o in record.outcomes("round/10")] == ["e10"] * 3
 
 
@@ -282,15 +282,19 @@ def test_tallies_count_outcomes_by_step_and_skill(record):
 
 def use_all(record):
     """Every kind of row, added and read."""
-    add_all(record, [Tally("reach red", "h1", 8, 3, 5)], Verdict("reach red", "converged", 0.9, "flat"))
+    add_all(record, [SuccessCount("reach red", "h1", 8, 3, 5)], Verdict("reach red", "converged", 0.9, "flat"))
     with record.commit("a"):
         record.post(message("live"))
         record.add_outcomes([outcome("e1"), outcome("e1", 1, False)])
         record.add_call({c.name: CALL.get(c.name, 0) for c in tables.calls.c if c.name != "number"})
     assert record.result("a") == {} and record.last_step() == "a" and len(record.posted(after=1)) == 2
-    assert record.tallies("a") == [Tally("reach red", "hash of reach red", 2, 1, 2)]
+    assert record.success_counts("a") == [SuccessCount("reach red", "hash of reach red", 2, 1, 2)]
     assert (
-        record.outcomes("b") == record.tallies(actor="teacher") == record.metrics("x") == record.evaluations("x") == []
+        record.outcomes("b")
+        == record.success_counts(actor="teacher")
+        == record.metrics("x")
+        == record.evaluations("x")
+        == []
     )
     assert record.plans(1) and record.verdicts(1) and record.skills() and len(record.calls()) == 1
     return record.content()

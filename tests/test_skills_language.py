@@ -92,7 +92,7 @@ def test_every_skill_is_a_number_in_range_and_a_condition():
 
 
 def test_skills_are_called_by_caption_or_family():
-    reds = tuple(c for c in LIBRARY.captions if LIBRARY.family(c) == "reach X")
+    reds = tuple(c for c in LIBRARY.captions if LIBRARY.template(c) == "reach X")
     assert LIBRARY.matching(["reach _"]) == LIBRARY.matching(["reach X", reds[0]]) == reds and len(reds) == 3
     stacks = LIBRARY.matching(["stack red on green", "stack _ on _"])
     assert stacks[0] == "stack red on green" and len(stacks) == len(set(stacks)) == 6
@@ -102,7 +102,7 @@ def test_skills_are_called_by_caption_or_family():
 
 
 def test_the_base_library_is_complete():
-    families = [LIBRARY.family(s.caption) for s in base_skills(SPEC.objects)]
+    families = [LIBRARY.template(s.caption) for s in base_skills(SPEC.objects)]
     assert {f: families.count(f) for f in families} == {
         "open the gripper": 1,
         "reach X": 3,

@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 def main() -> None:
-    cards = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
-    if not cards or len({(c["bank"], c["seed"], c["limit"]) for c in cards}) > 1:
+    stats = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
+    if not stats or len({(c["bank"], c["seed"], c["limit"]) for c in stats}) > 1:
         raise SystemExit("give scorecards of one bank, seed and limit")
-    print(f"Bank {cards[0]['bank']}, seed {cards[0]['seed']}.\n")
-    print("| part | score | " + " | ".join(c["examinee"].split()[0] for c in cards) + " |")
-    print("|---" * (len(cards) + 2) + "|")
-    for part, first in cards[0]["parts"].items():
+    print(f"Bank {stats[0]['bank']}, seed {stats[0]['seed']}.\n")
+    print("| part | score | " + " | ".join(c["examinee"].split()[0] for c in stats) + " |")
+    print("|---" * (len(stats) + 2) + "|")
+    for part, first in stats[0]["parts"].items():
         for kind in ("rates", "means"):
             for i, name in enumerate(first[kind]):
-                scores = [c["parts"][part][kind][name] for c in cards]
+                scores = [c["parts"][part][kind][name] for c in stats]
                 if any(s["n"] for s in scores) and not (name == "no answer" and not any(s["right"] for s in scores)):
                     label = f"**{name}**" if i == 0 and kind == "rates" else name
                     print(f"| {part} | {label} | " + " | ".join(map(_cell, scores)) + " |")

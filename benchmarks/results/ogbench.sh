@@ -11,7 +11,7 @@ often="training.evaluate_every=3000 training.evaluation_episodes=50 training.ear
 for seed in ${SEEDS:-0 1}; do
   data=og-$cubes-$labels$seed
   ludus collect $data $world --actor $labels --episodes 200 --seed $seed
-  ludus train $data-pac $world $often pac.alpha=0.7 pac.eta=$eta training.updates=${UPDATES:-9000} --data $data --seed $seed
+  ludus train $data-pac $world $often agent.alpha=0.7 agent.eta=$eta training.updates=${UPDATES:-9000} --data $data --seed $seed
   ludus train $data-bc $world $often training.updates=${UPDATES:-9000} --data $data --preset cpu,bc --seed $seed
   for learner in pac bc; do
     ludus eval $data-$learner world.n_envs=10 --goals --start task1 task2 task3 task4 task5 --temperature 0 0.333 1 --episodes 10 \

@@ -1,7 +1,7 @@
 """Rounds as a picture: `python benchmarks/results/rounds.py OUT.png runs/results/zero0 runs/results/high0`.
 
 How the commands of each collection from the world's first kind of start ended, store after store, in the order of
-collecting: success at the end, or at any step with `--ever`, per family, with 95 % Wilson intervals.
+collecting: success at the end, or at any step with `--once`, per family, with 95 % Wilson intervals.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from ludus.experiment.build import build
-from ludus.lab.analysis import pool, wilson
+from ludus.experiment.compose import build
+from ludus.lab.analysis import aggregate, wilson
 from ludus.record import Record
 
 
 def main() -> None:
-    ever = "--ever" in sys.argv
-    out, *directories = (Path(a) for a in sys.argv[1:] if a != "--ever")
+    once = "--once" in sys.argv
+    out, *directories = (Path(a) for a in sys.argv[1:] if a != "--once")
     points: dict[str, list[tuple[int, float, float, float]]] = {}
     n, families = 0, {}
     for directory in directories:
         with Record.open(directory, write=False) as record, build(record) as parts:
-            families |= dict.fromkeys(map(parts.library.family, parts.library.captions))
+            families |= dict.fromkeys(map(parts.library.template, parts.library.captions))
             steps = [s.name.split("/")[1] for s in record.steps() if s.name.startswith("collect/")]
             for name in dict.fromkeys(steps):
                 if record.result(f"collect/{name}/request")["start"] not in (None, parts.world.spec.starts[0]):
                     continue
-                for tally in pool(record.tallies(f"collect/{name}/"), parts.library):
-                    successes = tally.ever if ever else tally.successes
-                    low, high = wilson(successes, tally.n)
-                    points.setdefault(tally.caption, []).append((n, successes / tally.n, low, high))
+                for count in aggregate(record.success_counts(f"collect/{name}/"), parts.library):
+                    successes = count.successes_once if once else count.successes
+                    low, high = wilson(successes, count.n)
+                    points.setdefault(count.caption, []).append((n, successes / count.n, low, high))
                 n += 1
     figure, axis = plt.subplots(figsize=(8, 4))
     for family in families:
@@ -43,7 +43,7 @@ def main() -> None:
             (line,) = axis.plot(k, rate, marker="o", markersize=3, label=family)
             axis.fill_between(k, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     axis.set_xlabel("round of own episodes")
-    axis.set_ylabel(f"success at {'any step' if ever else 'the end'}, while collecting")
+    axis.set_ylabel(f"success at {'any step' if once else 'the end'}, while collecting")
     axis.set_ylim(-0.02, 1.02)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

@@ -14,7 +14,7 @@ if [ $kind = hard ]; then
   ludus collect $run seed_data.min_noise=0.3 seed_data.clean_share=0 --seed $seed
 elif [ $kind = zero ]; then
   rounds=${ROUNDS:-30} episodes=256 temperature=1 first=2000 updates=800
-  often="$often pac.alpha=0 pac.eta=0.2 pac.n_step=4 pac.acting_ema=0.005 sampling.own=0.3 sampling.achieved=0.3"
+  often="$often agent.alpha=0 agent.eta=0.2 agent.n_step=4 agent.acting_ema=0.005 sampling.commanded_ratio=0.3 sampling.hindsight_ratio=0.3"
   ludus collect $run --actor random --episodes 1024 --seed $seed
 fi
 if [ $kind = high ]; then
@@ -24,8 +24,8 @@ if [ $kind = high ]; then
       ludus collect $run --actor policy --policy $before --temperature 0.6 experiment.exploration=0.1 --name $start-$round --start $start \
         --skills "hover X above Y" "stack X on Y" seed_data.segments=1 --episodes 256 --seed $seed
     done
-    ludus train $run-round$round $often training.updates=800 pac.alpha=0.2 pac.eta=1 pac.acting_ema=0.005 sampling.clone=achieved \
-      sampling.own=0.3 sampling.achieved=0.4 sampling.balance_achieved=1 --data $zero $run --weights 0.3 0.7 --init $before --seed $seed
+    ludus train $run-round$round $often training.updates=800 agent.alpha=0.2 agent.eta=1 agent.acting_ema=0.005 sampling.bc_labels=hindsight \
+      sampling.commanded_ratio=0.3 sampling.hindsight_ratio=0.4 sampling.balance_hindsight=1 --data $zero $run --weights 0.3 0.7 --init $before --seed $seed
     before=$run-round$round
   done
   exec ludus eval $before --temperature 0 0.333 1 --episodes 100 --json $before.json

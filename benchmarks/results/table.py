@@ -18,8 +18,12 @@ def main() -> None:
             cells = {}
             for family in measured["families"]:
                 low, high = family["wilson"]
-                ever = f", ever {family['ever'] / family['n']:.2f}" if family["ever"] != family["successes"] else ""
-                cells[family["caption"]] = f"{family['rate']:.3f} [{low:.2f}, {high:.2f}], n {family['n']}{ever}"
+                once = (
+                    f", once {family['successes_once'] / family['n']:.2f}"
+                    if family["successes_once"] != family["successes"]
+                    else ""
+                )
+                cells[family["caption"]] = f"{family['rate']:.3f} [{low:.2f}, {high:.2f}], n {family['n']}{once}"
             families += [f for f in cells if f not in families]
             rows.append((f"{path.stem}, {measured['start']}, temperature {measured['temperature']:g}", cells))
     print("| run | " + " | ".join(families) + " |")

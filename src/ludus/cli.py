@@ -58,7 +58,7 @@ def run(
         dir: Where the run is kept; a new folder under runs/ if not given.
     """
     from ludus import config as configs
-    from ludus.experiment import build, loop
+    from ludus.experiment import compose, loop
     from ludus.record.record import Record
 
     if replay is not None:
@@ -69,8 +69,8 @@ def run(
         raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
     roles = [] if experimenter is None else [f"experimenter.{role}={experimenter}" for role in configs.ROLES]
     config = configs.override(configs.preset(preset), (*roles, *overrides, f"seed={seed}"))
-    build.world_kind(config.world.name)  # an unknown world makes no directory
-    build.check_experimenter(config, reach=replay is None)  # nor does an unknown model, or a wrong key
+    compose.world_kind(config.world.name)  # an unknown world makes no directory
+    compose.check_experimenter(config, reach=replay is None)  # nor does an unknown model, or a wrong key
     directory = dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{seed}"
     with _created(directory, config) as record:
         if replay is not None:
@@ -87,13 +87,13 @@ def resume(dir: tyro.conf.Positional[Path | None] = None, overrides: Overrides =
         overrides: Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner.
     """
     from ludus import config as configs
-    from ludus.experiment import collection, loop, training
+    from ludus.experiment import collection, loop, offline
     from ludus.record.record import Record
 
     with Record.open(dir or _latest()) as record:
         if collection.is_collection(record):
             raise LudusError(f"{record.directory} holds collected episodes only; give the same `ludus collect` again")
-        alone = training.is_training(record)
+        alone = offline.is_training(record)
         config = configs.override(record.config, overrides)
         for changed in overrides:
             if not changed.startswith(FREE_TO_CHANGE):
@@ -133,11 +133,11 @@ def status(dir: tyro.conf.Positional[Path | None] = None) -> None:
     Args:
         dir: The run directory; the latest under runs/ if not given.
     """
-    from ludus.experiment import progress
     from ludus.record.record import Record
+    from ludus.views import terminal
 
     with Record.open(dir or _latest(), write=False) as record:
-        progress.print_status(record, Console())
+        terminal.print_status(record, Console())
 
 
 def collect(
@@ -173,26 +173,28 @@ def collect(
         seed: The only source of randomness.
     """
     from ludus import config as configs
-    from ludus.experiment import build, collection, measurement
+    from ludus.experiment import collection, compose, evaluation
 
     if noise is not None and actor != "teacher":
         raise LudusError(f"--noise is the teacher's; leave it out with --actor {actor}")
-    if temperature is not None and actor != "policy":
-        raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {actor}")
+    if temperature is not None:
+        if actor != "policy":
+            raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {actor}")
+        _check_temperature(temperature)
     more = [] if episodes is None else [f"seed_data.episodes={episodes}"]
     more += [] if temperature is None else [f"experiment.temperature={temperature}"]
     more += [] if noise is None else _noise(noise)
     config = configs.override(configs.preset(preset), (*overrides, *more, f"seed={seed}"))
-    build.world_kind(config.world.name)
+    compose.world_kind(config.world.name)
     console = Console()
     with _opened(dir, config, {"seed_data", "experiment", "seed", "training"}) as record:
         label = name or actor
-        tallies = _interruptible(
+        counts = _interruptible(
             console,
             "the same command",
             lambda: collection.collect(record, config, actor, label, _listed(skills), start, policy, console),
         )
-        console.print(measurement.table(f"{dir}, {label}: what the data itself does", tallies))
+        console.print(evaluation.table(f"{dir}, {label}: what the data itself does", counts))
 
 
 def train(
@@ -212,7 +214,7 @@ def train(
 
     Args:
         dir: A new run directory for the learner, its curves and checkpoints.
-        overrides: Settings to change, e.g. training.updates=20000 training.minutes=15 pac.alpha=1.
+        overrides: Settings to change, e.g. training.updates=20000 training.minutes=15 agent.alpha=1.
         data: Run directories whose episodes to learn from.
         weights: Share of the draws from each; by their sizes if not given.
         skills: Captions or families to teach besides those of the data.
@@ -222,8 +224,8 @@ def train(
         seed: The only source of randomness.
     """
     from ludus import config as configs
-    from ludus.experiment import build, training
-    from ludus.pac import ranks
+    from ludus.agents.backends import distributed
+    from ludus.experiment import compose, offline
     from ludus.record.record import Record
 
     runs = [run for several in data for run in several]
@@ -232,30 +234,28 @@ def train(
     for run in [*runs, *([] if init is None else [init])]:
         Record.open(run, write=False).close()
     config = configs.override(configs.preset(preset), (*overrides, f"seed={seed}"))
-    build.world_kind(config.world.name)
+    compose.world_kind(config.world.name)
     console = Console()
     start_from = None if init is None else str(init)
-    course = training.Course(
+    course = offline.OfflineSpec(
         tuple(map(str, runs)), _numbers("--weights", weights), _listed(skills), _listed(hold_out), start_from
     ).resolved()
     try:
-        if ranks.started() and ranks.join(config.training.device) > 0:
-            training.follow(config, course)
+        if distributed.started() and distributed.join(config.training.device) > 0:
+            offline.follow(config, course)
             return
         with _opened(dir, config, set()) as record:
-            training.begin(record, course)
+            offline.begin(record, course)
             _train(record, console, config)
     finally:
-        ranks.leave()
+        distributed.leave()
 
 
 def _train(record, console: Console, config) -> None:
-    from ludus.experiment import measurement, training
+    from ludus.experiment import evaluation, offline
 
-    tallies = _interruptible(
-        console, f"ludus resume {record.directory}", lambda: training.train(record, console, config)
-    )
-    console.print(measurement.table(f"{record.directory}: the last point of the curves", tallies))
+    counts = _interruptible(console, f"ludus resume {record.directory}", lambda: offline.train(record, console, config))
+    console.print(evaluation.table(f"{record.directory}: the last point of the curves", counts))
 
 
 @contextmanager
@@ -335,8 +335,8 @@ def eval(
     from json import dumps
 
     from ludus import config as configs
-    from ludus.experiment import build, measurement
-    from ludus.lab.analysis import pool
+    from ludus.experiment import compose, evaluation
+    from ludus.lab.analysis import aggregate
     from ludus.record.record import Record
 
     if episodes < 1:
@@ -356,28 +356,28 @@ def eval(
                 raise LudusError(
                     f"{changed} changes nothing of a measurement; leave it out, or give settings of world.*"
                 )
-        with build.build(record, config) as parts:
+        with compose.build(record, config) as parts:
             starts = _listed(start)
             starts = parts.world.spec.starts if starts == ("all",) else starts
             temperatures = warmth or (config.training.evaluation_temperature,)
             measured = _interruptible(
                 console,
                 None,
-                lambda: measurement.measure(
+                lambda: evaluation.evaluate(
                     parts, _listed(skills), episodes, starts, temperatures, seed, console, steps, library_of, goals
                 ),
             )
             for m in measured:
                 title = f"start {m.start}, temperature {m.temperature:g}"
                 if plan:
-                    console.print(measurement.table(f"{title}: steps of the plan", m.steps))
-                console.print(measurement.table(title, m.tallies))
+                    console.print(evaluation.table(f"{title}: steps of the plan", m.steps))
+                console.print(evaluation.table(title, m.success_counts))
                 if not plan and not goals:
-                    console.print(measurement.table(f"{title}: families", pool(m.tallies, parts.library)))
+                    console.print(evaluation.table(f"{title}: families", aggregate(m.success_counts, parts.library)))
             if json is not None:
                 what = {"run": str(record.directory), "seed": seed, "world": asdict(config.world)}
                 with _explained(json):
-                    json.write_text(dumps(what | measurement.as_json(measured, parts.library), indent=1))
+                    json.write_text(dumps(what | evaluation.as_json(measured, parts.library), indent=1))
 
 
 def exam(
@@ -409,20 +409,20 @@ def exam(
     from json import dumps
 
     from ludus import config as configs
-    from ludus.experiment import build, loop
-    from ludus.experiment.exam import bank, draw, scorecard
-    from ludus.experiment.progress import show_progress
+    from ludus.exam import draw, questions, scorecard
+    from ludus.experiment import compose, loop
     from ludus.experimenter import asks_others, assemble
-    from ludus.experimenter.ledger import Ledger, Nowhere
+    from ludus.experimenter.ledger import Ledger, NullCalls
+    from ludus.views.terminal import show_progress
 
     roles = (f"experimenter.{role}={name}" for role in configs.ROLES)
     config = configs.override(configs.preset("cpu"), (*roles, *overrides, f"seed={seed}"))
-    build.check_experimenter(config)
+    compose.check_experimenter(config)
     folder = dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', name)}"
     console = Console()
     terminal = loop.Terminal(console)
     # only answers that cost something are kept
-    kept = _opened(folder, config, {"budget"}) if asks_others(config.experimenter) else nullcontext(Nowhere())
+    kept = _opened(folder, config, {"budget"}) if asks_others(config.experimenter) else nullcontext(NullCalls())
     with kept as calls, show_progress(console) as progress:
         terminal.progress = progress
 
@@ -433,16 +433,16 @@ def exam(
             assemble,
             config.experimenter,
             seed=config.seed,
-            ledger=Ledger(calls, config.budget, at_once=config.experimenter.at_once),
+            ledger=Ledger(calls, config.budget, max_concurrency=config.experimenter.max_concurrency),
             picture=lambda path: (folder / path).read_bytes(),
             person=terminal,
-            truth=bank.load().truth,
+            truth=questions.load().truth,
         )
         wanted, shown = _listed(parts), folder if pictures else None
         results = _interruptible(
             console,
             "the same command" if asks_others(config.experimenter) else None,
-            lambda: scorecard.sit(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads),
+            lambda: scorecard.evaluate(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads),
         )
     title = " ".join((name, *overrides))
     console.print(scorecard.table(title, results))
@@ -465,11 +465,11 @@ def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> No
         directory: Where to; new or empty.
         run: The run directory; the latest under runs/ if not given.
     """
-    from ludus.experiment import build
-    from ludus.experiment.export import tensorboard
+    from ludus.experiment import compose
     from ludus.record.record import Record
+    from ludus.views.tensorboard import tensorboard
 
-    with Record.open(run or _latest(), write=False) as record, build.build(record) as parts, _explained(directory):
+    with Record.open(run or _latest(), write=False) as record, compose.build(record) as parts, _explained(directory):
         n = tensorboard(record, parts.library, directory)
     Console().print(f"{n} points; look at them with: tensorboard --logdir {directory}", highlight=False)
 
@@ -531,9 +531,9 @@ def _latest() -> Path:
 
 
 def _check_alone() -> None:
-    from ludus.pac import ranks
+    from ludus.agents.backends import distributed
 
-    if ranks.started():
+    if distributed.started():
         raise LudusError(
             "torchrun starts several processes, which only `ludus train` shares its work between; leave it out"
         )

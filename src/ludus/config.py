@@ -88,12 +88,12 @@ SIZES = {
     "1b": Size(2048, 32, 26, 16),  # 1,009 M
 }
 NETWORKS = ("perceiver", "mlp")
-CLONES = ("own", "achieved")
+BC_LABELS = ("commanded", "hindsight")
 MEMORIES = ("ram", "mapped")
 
 
 @dataclass(frozen=True)
-class PACConfig:
+class AgentConfig:
     """Perceiver-Actor-Critic (arXiv 2402.05546). Where the defaults come from: docs/decisions.md and docs/log.md.
 
     Raises:
@@ -115,7 +115,7 @@ class PACConfig:
     value_atoms: int = 51
     """Of the distribution of Q, from 0 to 1."""
     alpha: float = 0.3
-    """Weight of behaviour cloning, a mean over the rows that are cloned (`sampling.clone`), against policy improvement, a
+    """Weight of behaviour cloning, a mean over the rows that are cloned (`sampling.bc_labels`), against policy improvement, a
     mean over all rows: the fewer are cloned, the more each weighs. 1 is BC."""
     beta: float = 1.0
     """Weight of the critic; 0 with alpha 1 is plain BC."""
@@ -140,27 +140,27 @@ class PACConfig:
     """Step of the averaged weights that act."""
 
     def __post_init__(self) -> None:
-        _known("pac.size", self.size, tuple(SIZES))
-        _known("pac.network", self.network, NETWORKS)
+        _known("agent.size", self.size, tuple(SIZES))
+        _known("agent.network", self.network, NETWORKS)
         _fitting(
             *(
-                (f"pac.{x}", getattr(self, x), getattr(self, x) >= 0, "0 (as pac.size says) or more")
+                (f"agent.{x}", getattr(self, x), getattr(self, x) >= 0, "0 (as agent.size says) or more")
                 for x in Size._fields
             ),
-            ("pac.action_bins", self.action_bins, self.action_bins >= 2, "at least 2"),
-            ("pac.value_atoms", self.value_atoms, self.value_atoms >= 2, "at least 2"),
-            ("pac.alpha", self.alpha, 0 <= self.alpha <= 1, "0 to 1"),
-            ("pac.beta", self.beta, 0 <= self.beta < math.inf, "0 or more"),
-            ("pac.eta", self.eta, 0 < self.eta < math.inf, "more than 0"),
-            ("pac.gamma", self.gamma, 0 <= self.gamma < 1, "at least 0 and less than 1"),
-            ("pac.n_step", self.n_step, self.n_step >= 1, "at least 1"),
-            ("pac.action_samples", self.action_samples, self.action_samples >= 1, "at least 1"),
-            ("pac.batch_size", self.batch_size, self.batch_size >= 1, "at least 1"),
-            ("pac.learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "more than 0"),
-            ("pac.weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more"),
-            ("pac.grad_clip", self.grad_clip, self.grad_clip > 0, "more than 0"),
-            ("pac.target_ema", self.target_ema, 0 < self.target_ema <= 1, "more than 0, at most 1"),
-            ("pac.acting_ema", self.acting_ema, 0 < self.acting_ema <= 1, "more than 0, at most 1"),
+            ("agent.action_bins", self.action_bins, self.action_bins >= 2, "at least 2"),
+            ("agent.value_atoms", self.value_atoms, self.value_atoms >= 2, "at least 2"),
+            ("agent.alpha", self.alpha, 0 <= self.alpha <= 1, "0 to 1"),
+            ("agent.beta", self.beta, 0 <= self.beta < math.inf, "0 or more"),
+            ("agent.eta", self.eta, 0 < self.eta < math.inf, "more than 0"),
+            ("agent.gamma", self.gamma, 0 <= self.gamma < 1, "at least 0 and less than 1"),
+            ("agent.n_step", self.n_step, self.n_step >= 1, "at least 1"),
+            ("agent.action_samples", self.action_samples, self.action_samples >= 1, "at least 1"),
+            ("agent.batch_size", self.batch_size, self.batch_size >= 1, "at least 1"),
+            ("agent.learning_rate", self.learning_rate, 0 < self.learning_rate < math.inf, "more than 0"),
+            ("agent.weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more"),
+            ("agent.grad_clip", self.grad_clip, self.grad_clip > 0, "more than 0"),
+            ("agent.target_ema", self.target_ema, 0 < self.target_ema <= 1, "more than 0, at most 1"),
+            ("agent.acting_ema", self.acting_ema, 0 < self.acting_ema <= 1, "more than 0, at most 1"),
         )
 
     @property
@@ -174,15 +174,15 @@ class PACConfig:
 class SamplingConfig:
     """Under which skills a batch's transitions are labelled, and how reward is made."""
 
-    own: float = 0.6
+    commanded_ratio: float = 0.6
     """Share labelled with the command under which they were collected."""
-    achieved: float = 0.3
+    hindsight_ratio: float = 0.3
     """Share labelled with a skill that succeeds later in the same episode (hindsight)."""
     sparse: float = 0.4
     """Reward = (1 - sparse) * dense staged reward + sparse * success."""
     horizon: int = 40
     """Hindsight looks this many steps ahead: half a skill's time."""
-    clone: str = "own"
+    bc_labels: str = "commanded"
     """Which rows behaviour cloning imitates: 'own', those under the command that the action was taken for, or
     'achieved', those under a skill achieved in hindsight."""
     only_successes: bool = False
@@ -192,18 +192,18 @@ class SamplingConfig:
     first: in the system's folder for temporary files), for stores larger than memory."""
     balance: float = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
-    balance_achieved: float = 0.0
+    balance_hindsight: float = 0.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
 
     def __post_init__(self) -> None:
-        _known("sampling.clone", self.clone, CLONES)
+        _known("sampling.bc_labels", self.bc_labels, BC_LABELS)
         _known("sampling.memory", self.memory, MEMORIES)
         _fitting(
             ("sampling.sparse", self.sparse, 0 <= self.sparse <= 1, "a share of the reward, 0 to 1"),
             ("sampling.horizon", self.horizon, self.horizon >= 1, "at least 1"),
             ("sampling.balance", self.balance, 0 <= self.balance <= 1, "0 to 1"),
-            ("sampling.balance_achieved", self.balance_achieved, 0 <= self.balance_achieved <= 1, "0 to 1"),
+            ("sampling.balance_hindsight", self.balance_hindsight, 0 <= self.balance_hindsight <= 1, "0 to 1"),
         )
 
 
@@ -227,7 +227,7 @@ class TrainingConfig:
     is none: of 384 stacks 15 failed greedily, 2 at 0.33 (docs/log.md)."""
     early_stop: bool = True
     """Whether training ends when analysis finds that every skill has converged or is stuck."""
-    parts: int = 4
+    microbatches: int = 4
     """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes."""
     processes: int = 0
     """Processes that share the parts; 0: as many as cores for small networks, 1 for large ones. The result does not
@@ -250,7 +250,7 @@ class TrainingConfig:
             ("training.evaluate_every", self.evaluate_every, self.evaluate_every >= 1, "at least 1"),
             ("training.evaluation_episodes", self.evaluation_episodes, self.evaluation_episodes >= 0, "0 or more"),
             _temperature("training.evaluation_temperature", self.evaluation_temperature),
-            ("training.parts", self.parts, self.parts >= 1, "at least 1"),
+            ("training.microbatches", self.microbatches, self.microbatches >= 1, "at least 1"),
             ("training.processes", self.processes, self.processes >= 0, "0 or more"),
             ("training.threads", self.threads, self.threads >= 1, "at least 1"),
         )
@@ -324,10 +324,10 @@ class ExperimenterConfig:
     price_in: float = -1
     """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
     price_out: float = -1
-    ahead: int = 1
+    prefetch: int = 1
     """Plans of a round are asked for while the robots of the round so many before it move, and know nothing of what came
     later: how stale they may be, in rounds. More hides a slower model; 0 asks when plans are needed."""
-    at_once: int = 16
+    max_concurrency: int = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
 
     def __post_init__(self) -> None:
@@ -352,7 +352,7 @@ class Config:
     seed: int = 0
     world: WorldConfig = field(default_factory=WorldConfig)
     seed_data: SeedDataConfig = field(default_factory=SeedDataConfig)
-    pac: PACConfig = field(default_factory=PACConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
@@ -367,9 +367,9 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "world.n_blocks=2",
         "world.n_envs=8",
         "seed_data.episodes=16",
-        "pac.width=16",
-        "pac.batch_size=32",
-        "pac.action_samples=4",
+        "agent.width=16",
+        "agent.batch_size=32",
+        "agent.action_samples=4",
         "training.updates=30",
         "training.processes=1",
         "training.round_updates=20",
@@ -381,17 +381,23 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "experiment.final_episodes=4",
     ),
     # Baselines: what they change of the method, to be put behind another preset. None undoes what another one changed.
-    "bc": ("pac.alpha=1", "pac.beta=0", "sampling.own=1", "sampling.achieved=0"),
+    "bc": ("agent.alpha=1", "agent.beta=0", "sampling.commanded_ratio=1", "sampling.hindsight_ratio=0"),
     "bc-filtered": (
-        "pac.alpha=1",
-        "pac.beta=0",
-        "sampling.own=1",
-        "sampling.achieved=0",
+        "agent.alpha=1",
+        "agent.beta=0",
+        "sampling.commanded_ratio=1",
+        "sampling.hindsight_ratio=0",
         "sampling.only_successes=true",
     ),
-    "bc-hindsight": ("pac.alpha=1", "pac.beta=0", "sampling.own=0", "sampling.achieved=1", "sampling.clone=achieved"),
-    "bc+q": ("pac.alpha=1",),
-    "mlp": ("pac.network=mlp",),
+    "bc-hindsight": (
+        "agent.alpha=1",
+        "agent.beta=0",
+        "sampling.commanded_ratio=0",
+        "sampling.hindsight_ratio=1",
+        "sampling.bc_labels=hindsight",
+    ),
+    "bc+q": ("agent.alpha=1",),
+    "mlp": ("agent.network=mlp",),
 }
 
 

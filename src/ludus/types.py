@@ -133,26 +133,26 @@ class Episode:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One segment, scored by its skill. Success at observations o[first+1 .. last] of its span."""
+    """One segment, scored by its skill. Success at observations o[first+1 .. last] of the segment."""
 
     episode: str
     segment: int
     caption: str
     skill: str
-    success: bool  # at the last observation of the span
-    ever: bool  # at any observation after an action of the span
-    reward: float  # mean over the span
+    success_at_end: bool  # at the last observation of the segment
+    success_once: bool  # at any observation after an action of the span
+    reward: float  # mean over the segment
 
 
 @dataclass(frozen=True)
-class Tally:
+class SuccessCount:
     """Successes of one skill over n episodes; see `ludus.lab.analysis.wilson` for its interval."""
 
     caption: str
     skill: str
     n: int
     successes: int  # at the end of the skill
-    ever: int
+    successes_once: int  # at any observation of it
 
 
 @dataclass(frozen=True)

@@ -46,8 +46,8 @@ def outcomes(library: SkillLibrary, episodes: Sequence[Episode]) -> list[Outcome
                 segment=j,
                 caption=caption,
                 skill=library[caption].hash,
-                success=bool(s[-1]),
-                ever=bool(s.any()),
+                success_at_end=bool(s[-1]),
+                success_once=bool(s.any()),
                 reward=float(r.mean(dtype=np.float64)),
             )
     return [found[key] for key in sorted(found)]

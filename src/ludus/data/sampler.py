@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ludus.config import PACConfig, SamplingConfig
+from ludus.config import AgentConfig, SamplingConfig
 from ludus.data.relabel import Relabeller
 from ludus.data.store import EpisodeStore, Shard
 from ludus.seeding import rng
@@ -71,23 +71,26 @@ class Sampler:
         self,
         stores: EpisodeStore | Sequence[EpisodeStore],
         library: SkillLibrary,
-        pac: PACConfig,
+        agent: AgentConfig,
         sampling: SamplingConfig,
         seed: int,
         *,
         shares: Mapping[str, float] | None = None,
         folder: Path | None = None,
     ):
-        if min(sampling.own, sampling.achieved) < 0 or sampling.own + sampling.achieved > 1 + 1e-9:
+        if (
+            min(sampling.commanded_ratio, sampling.hindsight_ratio) < 0
+            or sampling.commanded_ratio + sampling.hindsight_ratio > 1 + 1e-9
+        ):
             raise LudusError(
-                f"sampling.own {sampling.own} and sampling.achieved {sampling.achieved} are shares; "
-                f"each at least 0, together at most 1"
+                f"sampling.commanded_ratio {sampling.commanded_ratio} and sampling.hindsight_ratio "
+                f"{sampling.hindsight_ratio} are shares; each at least 0, together at most 1"
             )
-        self.batch_size = pac.batch_size
+        self.batch_size = agent.batch_size
         self._stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         self._library = library
-        self._gamma = np.float32(pac.gamma) ** np.arange(pac.n_step + 1, dtype=np.float32)
-        self._n_step = pac.n_step
+        self._gamma = np.float32(agent.gamma) ** np.arange(agent.n_step + 1, dtype=np.float32)
+        self._n_step = agent.n_step
         self._sampling = sampling
         self._seed = seed
         self._folder = folder or Path(tempfile.gettempdir())
@@ -150,7 +153,7 @@ class Sampler:
             returns=returns,
             discounts=self._gamma[n],
             skills=skill,
-            cloned=achieved if self._sampling.clone == "achieved" else is_own,
+            cloned=achieved if self._sampling.bc_labels == "hindsight" else is_own,
         )
 
     def _draw_skills(
@@ -165,9 +168,11 @@ class Sampler:
         candidates = np.where(fresh.any(1, keepdims=True), fresh, near)
         ranks = candidates.cumsum(1)
         chosen = np.argmax(ranks > (pick * ranks[:, -1])[:, None].astype(np.int64), axis=1)
-        hindsight = (kind >= self._sampling.own) & (kind < self._sampling.own + self._sampling.achieved)
+        hindsight = (kind >= self._sampling.commanded_ratio) & (
+            kind < self._sampling.commanded_ratio + self._sampling.hindsight_ratio
+        )
         achieved = hindsight & (ranks[:, -1] > 0)
-        told = (kind < self._sampling.own) | (hindsight & ~achieved)
+        told = (kind < self._sampling.commanded_ratio) | (hindsight & ~achieved)
         return np.where(achieved, chosen, np.where(told & (own >= 0), own, skill)), achieved
 
     # --- loading -----------------------------------------------------------------------------------------------
@@ -324,11 +329,11 @@ class Sampler:
         balance, commands = self._sampling.balance, self._rows.command[rows]
         self._strata = _Strata(rows, source, commands if balance else np.zeros_like(commands), balance, shares)
         self._achieved = None
-        if self._sampling.balance_achieved:
+        if self._sampling.balance_hindsight:
             soon = (self._rows.soon[rows] & FAR) <= self._sampling.horizon
             place, skill = np.nonzero(soon)
             if len(place):
-                self._achieved = _Strata(rows[place], source[place], skill, self._sampling.balance_achieved, shares)
+                self._achieved = _Strata(rows[place], source[place], skill, self._sampling.balance_hindsight, shares)
 
 
 class _Strata:

@@ -16,14 +16,14 @@ from rich.console import Console
 
 from ludus.config import Config
 from ludus.data.relabel import outcomes
-from ludus.experiment.build import Parts, build
+from ludus.experiment.compose import Experiment, build
 from ludus.experiment.loop import Loop, behaviour_policy
-from ludus.experiment.progress import show_progress
-from ludus.lab.actors import RandomActor, SeedActor, seed_jobs
-from ludus.lab.analysis import pool
+from ludus.lab.actors import RandomActor, SeedActor, seed_rollouts
+from ludus.lab.analysis import aggregate
 from ludus.record import Record
 from ludus.seeding import child
-from ludus.types import LudusError, Tally, differences, unknown
+from ludus.types import LudusError, SuccessCount, differences, unknown
+from ludus.views.terminal import show_progress
 
 PLAY_SHARD = 40
 """Episodes of play per committed step."""
@@ -39,7 +39,7 @@ def collect(
     start: str | None,
     policy: Path | None,
     console: Console,
-) -> list[Tally]:
+) -> list[SuccessCount]:
     """`config.seed_data.episodes` episodes in steps called `collect/<name>/000` ...; returns how the commands of all of
     them ended, per family. What was asked for stands in `collect/<name>/request`: asked for again, collecting goes on where
     it stopped.
@@ -74,7 +74,7 @@ def collect(
         captions = parts.choose(skills) or parts.library.captions
         loop = Loop(parts, progress)
         seed = child(config.seed, "collect", name)
-        jobs = seed_jobs(parts.library, config.seed_data, seed, start, captions)
+        rollouts = seed_rollouts(parts.library, config.seed_data, seed, start, captions)
         request = {"actor": actor, "captions": captions, "start": start, "seed": config.seed}
         request |= {"seed_data": asdict(config.seed_data)}
         if policy is not None:
@@ -93,9 +93,9 @@ def collect(
             _play(parts, loop, config.seed_data.episodes, seed, name, hindsight=actor == "play-hindsight")
         else:
             if actor != "teacher":
-                jobs = [dataclasses.replace(j, actor=None, info={"actor": actor, **acting}) for j in jobs]
-            loop.collect(f"collect/{name}", jobs, who)
-        return pool(record.tallies(f"collect/{name}/"), parts.library)
+                rollouts = [dataclasses.replace(j, actor=None, info={"actor": actor, **acting}) for j in rollouts]
+            loop.collect(f"collect/{name}", rollouts, who)
+        return aggregate(record.success_counts(f"collect/{name}/"), parts.library)
 
 
 def is_collection(record: Record) -> bool:
@@ -120,7 +120,7 @@ def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
             opened.result = request
 
 
-def _play(parts: Parts, loop: Loop, n: int, seed: int, name: str, hindsight: bool) -> None:
+def _play(parts: Experiment, loop: Loop, n: int, seed: int, name: str, hindsight: bool) -> None:
     """Like `Loop.collect`, where the world itself makes the episodes."""
     assert parts.kind.play is not None
     shards = [range(first, min(first + PLAY_SHARD, n)) for first in range(0, n, PLAY_SHARD)]

@@ -15,22 +15,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from ludus.agents.backends import distributed
+from ludus.agents.trainer import Diverged, Trainer
 from ludus.config import Config, ExperimentConfig
 from ludus.data.sampler import Sampler
-from ludus.experiment.build import Parts, build
-from ludus.experiment.progress import Task, show_progress
-from ludus.experiment.report import write_report
-from ludus.experimenter.roles import Attempt, SkillCard
-from ludus.lab.actors import Exploring, SeedActor, seed_jobs
-from ludus.lab.ahead import Ahead
-from ludus.lab.analysis import add_point, pool, stop
-from ludus.lab.curriculum import Brief, attempts_of, fill_gaps, skill_cards
-from ludus.lab.embodiment import Actor, Job, jobs_of
-from ludus.pac import ranks
-from ludus.pac.learner import Diverged, Learner
+from ludus.experiment.compose import Experiment, build
+from ludus.experimenter.roles import Attempt, SkillStats
+from ludus.lab.actors import EpsilonZGreedy, SeedActor, seed_rollouts
+from ludus.lab.analysis import add_point, aggregate, stop
+from ludus.lab.curriculum import PlanContext, attempts_of, fill_gaps, skill_stats
+from ludus.lab.embodiment import Actor, RolloutSpec, rollouts_of
+from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
 from ludus.seeding import child
-from ludus.types import Curve, LudusError, Plan, Tally
+from ludus.types import Curve, LudusError, Plan, SuccessCount
+from ludus.views.report import write_report
+from ludus.views.terminal import Task, show_progress
 
 
 def run(record: Record, console: Console, config: Config | None = None) -> Path:
@@ -43,18 +43,18 @@ def run(record: Record, console: Console, config: Config | None = None) -> Path:
         loop.begin(f"{loop.config.experiment.rounds} rounds")
         loop.seed_data()
         loop.train("pretrain", 0, loop.config.training.updates)
-        loop.measure("before")
+        loop.evaluate("before")
         for n in range(1, loop.config.experiment.rounds + 1):
             loop.round(n)
-        loop.measure("after")
+        loop.evaluate("after")
         with loop.doing("writing the report", 1):
             return write_report(record, parts.world, parts.library)
 
 
-def behaviour_policy(learner: Learner, config: ExperimentConfig) -> Actor:
+def behaviour_policy(learner: Trainer, config: ExperimentConfig) -> Actor:
     """The learner's policy as it collects."""
     policy = learner.policy(config.temperature)
-    return Exploring(policy, config.exploration) if config.exploration else policy
+    return EpsilonZGreedy(policy, config.exploration) if config.exploration else policy
 
 
 class Terminal:
@@ -81,19 +81,19 @@ class Terminal:
                 self.progress.start()
 
 
-PIECE_S = 5.0
+CHECK_INTERVAL_S = 5.0
 """A training with a time limit looks at the clock this often, s."""
 
 
 class Loop:
     """The stages; each one leaves everything it did in the record."""
 
-    def __init__(self, parts: Parts, progress: Progress):
+    def __init__(self, parts: Experiment, progress: Progress):
         self.parts, self.progress = parts, progress
         self.config, self.record, self.room = parts.config, parts.record, parts.room
-        self._learner: Learner | None = None
+        self._learner: Trainer | None = None
         self._sampler: Sampler | None = None
-        self._asked: dict[int, tuple[Brief, Ahead]] = {}
+        self._asked: dict[int, tuple[PlanContext, Prefetch]] = {}
         """Round -> what its plans are being asked for with."""
 
     def begin(self, intent: str) -> None:
@@ -111,17 +111,17 @@ class Loop:
 
     def seed_data(self) -> None:
         """Episodes of mixed quality by the teacher."""
-        jobs = seed_jobs(self.parts.library, self.config.seed_data, self.config.seed)
+        rollouts = seed_rollouts(self.parts.library, self.config.seed_data, self.config.seed)
         actor = SeedActor(self.parts.kind.teacher(self.parts.world.spec))
-        self.collect("seed-data", jobs, actor)
+        self.collect("seed-data", rollouts, actor)
 
     def round(self, n: int) -> None:
         """Propose, act, learn, judge, grow."""
         name = f"round/{n}"
         plans = self._plan(n)
-        self._ask(n + 1, n + self.config.experimenter.ahead)
-        jobs = jobs_of([p for p in plans if not p.gaps], self._starts(n), info={"round": n})
-        self.collect(f"{name}/collect", jobs, behaviour_policy(self.learner, self.config.experiment))
+        self._ask(n + 1, n + self.config.experimenter.prefetch)
+        rollouts = rollouts_of([p for p in plans if not p.gaps], self._starts(n), info={"round": n})
+        self.collect(f"{name}/collect", rollouts, behaviour_policy(self.learner, self.config.experiment))
         self._tell(n, plans)
         self.train(name, n, self.config.training.round_updates)
 
@@ -135,14 +135,14 @@ class Loop:
     def _plan(self, n: int) -> list[Plan]:
         step, parts = f"round/{n}/plan", self.parts
         if not self.record.done(step):
-            self._ask(n, n + max(1, self.config.experimenter.ahead) - 1)
-            brief, answers = self._asked.pop(n, None) or (self._brief(n), None)
+            self._ask(n, n + max(1, self.config.experimenter.prefetch) - 1)
+            context, answers = self._asked.pop(n, None) or (self._brief(n), None)
             with self.record.commit(step), self.doing(f"round {n}: planning", 1):
                 if answers is not None:
                     answers.wait()
                 if parts.curriculum.affordance:
                     parts.curriculum.values = self.learner.policy().values
-                plans = parts.curriculum.plans(brief)
+                plans = parts.curriculum.plans(context)
                 for plan in plans:
                     self.record.add_plan(n, plan)
                 candidates = parts.kind.extra_skills(parts.world.spec.objects)
@@ -159,7 +159,7 @@ class Loop:
         """Begin to ask for the plans of these rounds, which then know of nothing after this moment: how far a slow model
         gets beside the robots changes nothing."""
         curriculum = self.parts.curriculum
-        if not curriculum.experimenter.waits:
+        if not curriculum.experimenter.is_remote:
             return
         for n in range(first, min(last, self.config.experiment.rounds) + 1):
             if n in self._asked or self.record.done(f"round/{n}/plan"):
@@ -167,46 +167,46 @@ class Loop:
             step = f"round/{n}/ahead"
             if not self.record.done(step):
                 with self.record.commit(step) as opened:
-                    cards, history, gaps = self._now()
+                    stats, history, gaps = self._now()
                     opened.result = {
-                        "cards": [asdict(c) for c in cards],
+                        "cards": [asdict(c) for c in stats],
                         "history": [asdict(a) for a in history],
                         "gaps": gaps,
                     }
-            brief = self._brief(n)
-            self._asked[n] = brief, curriculum.ahead(brief)
+            context = self._brief(n)
+            self._asked[n] = context, curriculum.prefetch(context)
 
-    def _brief(self, n: int) -> Brief:
+    def _brief(self, n: int) -> PlanContext:
         """What round n's plans are based on: what was known when they were first asked for."""
         parts, step = self.parts, f"round/{n}/ahead"
         scenes = parts.embodiment.look(self._starts(n)[: self.config.experiment.plans_per_round])
         if self.record.done(step):
             kept = self.record.result(step)
-            cards = [SkillCard(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
+            stats = [SkillStats(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
             history, gaps = [Attempt(**a) for a in kept["history"]], kept["gaps"]
         else:
-            cards, history, gaps = self._now()
-        return parts.curriculum.brief(n, scenes, parts.library.vocabulary, cards, history, gaps)
+            stats, history, gaps = self._now()
+        return parts.curriculum.context(n, scenes, parts.library.vocabulary, stats, history, gaps)
 
-    def _now(self) -> tuple[Sequence[SkillCard], Sequence[Attempt], list[str]]:
+    def _now(self) -> tuple[Sequence[SkillStats], Sequence[Attempt], list[str]]:
         """`(skill cards, attempts, tasks with a gap)` as they stand."""
-        cards = skill_cards(self.parts.library, self.latest_tallies(), self.record.outcomes("round"))
-        return cards, self._history(), [p.proposal.task for _, p in self.record.plans() if p.gaps]
+        stats = skill_stats(self.parts.library, self.latest_tallies(), self.record.outcomes("round"))
+        return stats, self._history(), [p.proposal.task for _, p in self.record.plans() if p.gaps]
 
-    def collect(self, name: str, jobs: Sequence[Job], actor: Actor) -> None:
+    def collect(self, name: str, rollouts: Sequence[RolloutSpec], actor: Actor) -> None:
         """Run the jobs wave by wave; each wave is a step."""
         embodiment = self.parts.embodiment
-        waves = embodiment.waves(jobs)
-        steps = [f"{name}/{k:03d}" for k in range(len(waves))]
+        batches = embodiment.batches(rollouts)
+        steps = [f"{name}/{k:03d}" for k in range(len(batches))]
         done = sum(self.record.done(step) for step in steps)
-        total = sum(embodiment.steps(jobs[i].captions) for wave in waves[done:] for i in wave)
-        if done == len(waves):
+        total = sum(embodiment.steps(rollouts[i].captions) for batch in batches[done:] for i in batch)
+        if done == len(batches):
             return
-        with self.doing(f"{name.replace('/', ' ')}: {len(jobs)} episodes", total) as advance:
-            rollouts = embodiment.rollouts(jobs, actor, name.replace("/", "-"), done, advance)
+        with self.doing(f"{name.replace('/', ' ')}: {len(rollouts)} episodes", total) as advance:
+            results = embodiment.run_batches(rollouts, actor, name.replace("/", "-"), done, advance)
             for step in steps[done:]:
                 with self.record.commit(step):  # opened before the robots move: its time is theirs
-                    episodes, outcomes = next(rollouts)
+                    episodes, outcomes = next(results)
                     self.parts.store.append(episodes)
                     self.record.add_outcomes(outcomes)
 
@@ -228,15 +228,15 @@ class Loop:
     # --- learning ------------------------------------------------------------------------------------------------
 
     @property
-    def learner(self) -> Learner:
+    def learner(self) -> Trainer:
         """As the last committed training step left it, or a new one."""
         if self._learner is None:
             last = self._last_training()
             spec, config = self.parts.world.spec, self.config
             if last is None and self.record.writable:
-                self._learner = Learner(config.pac, spec, config.training.updates, config.seed, config.training)
+                self._learner = Trainer(config.agent, spec, config.training.updates, config.seed, config.training)
             else:
-                self._learner = Learner.load(self.checkpoint, spec, config.training)
+                self._learner = Trainer.load(self.checkpoint, spec, config.training)
         return self._learner
 
     @property
@@ -248,7 +248,7 @@ class Loop:
             self._sampler = Sampler(
                 parts.data,
                 parts.taught,
-                self.config.pac,
+                self.config.agent,
                 self.config.sampling,
                 seed,
                 shares=parts.shares,
@@ -287,13 +287,13 @@ class Loop:
                         raise
                     learner.save(self._checkpoint(step))
                     self.record.add_metrics((name, learner.updates, value) for name, value in metrics.items())
-                    tallies = self._evaluate(step, captions, self.config.training.evaluation_episodes, measured)
-                    self.record.add_evaluation("curve", learner.updates, tallies)
-                    verdicts = self.parts.analysis.judge(self._curves(learner.updates, tallies))
+                    counts = self._evaluate(step, captions, self.config.training.evaluation_episodes, measured)
+                    self.record.add_evaluation("curve", learner.updates, counts)
+                    verdicts = self.parts.analysis.judge(self._curves(learner.updates, counts))
                     for verdict in verdicts:
                         self.record.add_verdict(n, learner.updates, verdict)
                     late = minutes > 0 and self._trained_s() + metrics["time/training_s"] >= 60 * minutes
-                    measured_any = any(t.n for t in tallies)  # without episodes nothing is known to be stuck
+                    measured_any = any(t.n for t in counts)  # without episodes nothing is known to be stuck
                     enough = late or (self.config.training.early_stop and measured_any and stop(verdicts))
                     opened.result = {"stop": enough, "sampler": sampler.state(), "updates": learner.updates}
                 self._prune()
@@ -309,16 +309,16 @@ class Loop:
         while done < updates and not (done and minutes and before + spent >= 60 * minutes):
             if minutes:
                 rate = done / spent if done else 0.0  # updates/s
-                piece = min(updates - done, max(1, int(rate * min(PIECE_S, 60 * minutes - before - spent))))
+                piece = min(updates - done, max(1, int(rate * min(CHECK_INTERVAL_S, 60 * minutes - before - spent))))
                 share = max(learner.updates / self.config.training.updates, (before + spent) / (60 * minutes))
                 learner.total_updates = max(1, int(learner.updates / share)) if share else self.config.training.updates
             checkpoint = last and str(self._checkpoint(last))
-            ranks.tell(ranks.Work(piece, checkpoint, sampler.state(), learner.total_updates))
+            distributed.tell(distributed.Work(piece, checkpoint, sampler.state(), learner.total_updates))
             for name, value in learner.fit(sampler, piece, progress).items():
                 sums[name] = sums.get(name, 0.0) + value * piece
             done += piece
             spent = time.perf_counter() - started
-        ranks.tell(ranks.Gather())
+        distributed.tell(distributed.Gather())
         learner.gather()
         return {name: total / done for name, total in sums.items()} | {"time/training_s": spent}
 
@@ -326,7 +326,7 @@ class Loop:
         """Seconds of all committed training."""
         return sum(value for _, _, value in self.record.metrics("time/training_s"))
 
-    def measure(self, stage: str) -> None:
+    def evaluate(self, stage: str) -> None:
         """Success of every skill, with more episodes than the curves have, on starts of its own."""
         step, n = f"measure/{stage}", self.config.experiment.final_episodes
         if self.record.done(step):
@@ -336,28 +336,28 @@ class Loop:
         with self.record.commit(step), self.doing(f"measuring {stage}: {n} episodes per skill", total) as advance:
             self.record.add_evaluation(stage, self.learner.updates, self._evaluate("measure", captions, n, advance))
 
-    def _evaluate(self, name: str, captions: Sequence[str], n: int, progress) -> list[Tally]:
+    def _evaluate(self, name: str, captions: Sequence[str], n: int, progress) -> list[SuccessCount]:
         seed = child(self.config.seed, "evaluation", name)
         policy = self.learner.policy(self.config.training.evaluation_temperature)
         return self.parts.embodiment.evaluate(policy, captions, n, seed, progress=progress)
 
-    def _curves(self, updates: int, tallies: Sequence[Tally]) -> list[Curve]:
+    def _curves(self, updates: int, counts: Sequence[SuccessCount]) -> list[Curve]:
         """One curve per family of skills ('stack _ on _'): pooling its members makes the intervals worth reading."""
         library = self.parts.library
         curves: dict[str, Curve] = {}
-        points: dict[int, list[Tally]] = {}
+        points: dict[int, list[SuccessCount]] = {}
         for evaluation in self.record.evaluations("curve"):
-            points.setdefault(evaluation.update, []).append(evaluation.tally)
-        points[updates] = list(tallies)
+            points.setdefault(evaluation.update, []).append(evaluation.count)
+        points[updates] = list(counts)
         for update, members in points.items():
-            for tally in pool(members, library):
-                curves[tally.caption] = add_point(curves.get(tally.caption), update, tally)
+            for count in aggregate(members, library):
+                curves[count.caption] = add_point(curves.get(count.caption), update, count)
         return list(curves.values())
 
-    def latest_tallies(self) -> list[Tally]:
+    def latest_tallies(self) -> list[SuccessCount]:
         """The last point of every skill's learning curve."""
         evaluations = self.record.evaluations("curve")
-        return [e.tally for e in evaluations if e.update == evaluations[-1].update]
+        return [e.count for e in evaluations if e.update == evaluations[-1].update]
 
     def _last_training(self) -> str | None:
         done = [s.name for s in self.record.steps() if "/train/" in s.name]

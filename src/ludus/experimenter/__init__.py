@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ludus.config import ROLES, BudgetConfig, ExperimenterConfig
+from ludus.experimenter.context import MakeRoles, RoleContext, no_pictures, nobody
 from ludus.experimenter.human import Human
-from ludus.experimenter.ledger import Ledger, Nowhere
+from ludus.experimenter.ledger import Ledger, NullCalls
 from ludus.experimenter.oracle import Oracle
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.random import RandomRoles
 from ludus.experimenter.roles import Experimenter, Roles
-from ludus.experimenter.setting import MakeRoles, Setting, no_pictures, nobody
 from ludus.seeding import child
 from ludus.skills.predicates import Vocabulary
 from ludus.types import ObservationSpec, unknown
@@ -28,18 +28,18 @@ VARIANTS: dict[str, MakeRoles] = {
 MODEL = re.compile(r"https?://|[a-z][a-z0-9-]*:")
 
 
-def player(name: str, setting: Setting) -> Roles:
+def make_role(name: str, context: RoleContext) -> Roles:
     """The variant called `name`, or the model of that name.
 
     Raises:
         LudusError: a variant that does not exist, a model that cannot be used.
     """
     if name in VARIANTS:
-        return VARIANTS[name](replace(setting, seed=child(setting.seed, "experimenter", name)))
+        return VARIANTS[name](replace(context, seed=child(context.seed, "experimenter", name)))
     if MODEL.match(name):
         from ludus.experimenter.vlm import VLM
 
-        return VLM(setting, name)
+        return VLM(context, name)
     raise unknown("experimenter", name, (*VARIANTS, "provider:model", "http://host:port/v1#model"))
 
 
@@ -58,7 +58,7 @@ def check(name: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bo
         LudusError: see `player`.
     """
     if name not in VARIANTS:
-        player(name, Setting(Vocabulary(ObservationSpec(()), (), ()), 0, config, Ledger(Nowhere(), budget)))
+        make_role(name, RoleContext(Vocabulary(ObservationSpec(()), (), ()), 0, config, Ledger(NullCalls(), budget)))
         if reach:
             from ludus.experimenter.model import Model
 
@@ -72,7 +72,7 @@ def assemble(
     ledger: Ledger | None = None,
     picture: Callable[[str], bytes] = no_pictures,
     person: Callable[[str], str] | None = None,
-    heard: Callable[[str, str], None] = nobody,
+    on_answer: Callable[[str, str], None] = nobody,
     truth: Mapping[str, str | None] | None = None,
 ) -> Experimenter:
     """The experimenter that `config` describes, over the words of one world; the rest as in `Setting`.
@@ -80,13 +80,13 @@ def assemble(
     Raises:
         LudusError: see `player`.
     """
-    setting = Setting(vocabulary, seed, config, ledger, picture, person, heard, truth or {})
+    context = RoleContext(vocabulary, seed, config, ledger, picture, person, on_answer, truth or {})
     names = {role: getattr(config, role) for role in ROLES}
-    players = {name: player(name, setting) for name in sorted(set(names.values()))}
-    waits = {role for role, name in names.items() if MODEL.match(name)}
+    made = {name: make_role(name, context) for name in sorted(set(names.values()))}
+    is_remote = {role for role, name in names.items() if MODEL.match(name)}
     planners = [names[role] for role in ROLES if role != "analyse"]
     return Experimenter(
-        **{role: getattr(players[name], role) for role, name in names.items()},
-        waits=bool(waits - {"analyse"}) and "human" not in planners,  # a person answers one question at a time
-        analyst_waits="analyse" in waits,
+        **{role: getattr(made[name], role) for role, name in names.items()},
+        is_remote=bool(is_remote - {"analyse"}) and "human" not in planners,  # a person answers one question at a time
+        analyst_is_remote="analyse" in is_remote,
     )

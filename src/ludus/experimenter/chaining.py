@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ludus.experimenter.roles import SkillCard
+from ludus.experimenter.roles import SkillStats
 from ludus.skills.expression import parse, quote
 from ludus.skills.predicates import Atom, Vocabulary
 
@@ -24,11 +24,11 @@ GAP_COMPETENCE = 0.05
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One step: a skill, or what is to be brought about where no skill does it."""
 
     text: str
-    skill: SkillCard | None
+    skill: SkillStats | None
     prepares: bool = False
     """Only helps a later, weak skill, which might do without."""
 
@@ -37,7 +37,7 @@ class Step:
         return GAP_COMPETENCE if self.skill is None else self.skill.competence
 
 
-def feasibility(steps: Sequence[Step]) -> float:
+def feasibility(steps: Sequence[PlanStep]) -> float:
     """Estimated chance that a plan succeeds: the product of the competences of all steps that it cannot do without."""
     return math.prod(step.competence for step in steps if not step.prepares)
 
@@ -45,17 +45,17 @@ def feasibility(steps: Sequence[Step]) -> float:
 class Chainer:
     """Plans over one vocabulary and one set of skills."""
 
-    def __init__(self, vocabulary: Vocabulary, skills: Sequence[SkillCard]) -> None:
+    def __init__(self, vocabulary: Vocabulary, skills: Sequence[SkillStats]) -> None:
         self.vocabulary = vocabulary
         self.effects: Mapping[str, tuple[Atom, ...]] = {s.caption: atoms(s.success, vocabulary) for s in skills}
-        self.achievers: dict[Atom, list[SkillCard]] = {}
+        self.achievers: dict[Atom, list[SkillStats]] = {}
         for skill in skills:
             for atom in self.effects[skill.caption]:
                 self.achievers.setdefault(atom, []).append(skill)
-        self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[Step, ...]] = {}
+        self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[PlanStep, ...]] = {}
         self._achieved_words = {name for name, _ in self.achievers}
 
-    def steps(self, goal: Sequence[Atom], facts: Iterable[Atom], max_steps: int) -> tuple[Step, ...]:
+    def steps(self, goal: Sequence[Atom], facts: Iterable[Atom], max_steps: int) -> tuple[PlanStep, ...]:
         """Steps from `facts` to all atoms of `goal`; empty if they hold already.
 
         Weak skills are prepared by finer ones as deep as `max_steps` allows. May still be longer than `max_steps` if
@@ -115,10 +115,10 @@ class _Chain:
         self.facts = facts
         self.state = set(facts)
         self.depth = depth
-        self.plan: list[Step] = []
+        self.plan: list[PlanStep] = []
         self.settled: set[Atom] = set()
 
-    def run(self) -> tuple[Step, ...]:
+    def run(self) -> tuple[PlanStep, ...]:
         whole = self._whole()
         self._clear_all(whole is not None)
         if whole is not None:
@@ -136,7 +136,7 @@ class _Chain:
         for i, atom in enumerate(open_atoms):
             self._clear_way([atom], set() if at_once else {a[1][0] for a in open_atoms[:i] if a[1]})
 
-    def _whole(self) -> SkillCard | None:
+    def _whole(self) -> SkillStats | None:
         """A competent skill that alone does all that is missing."""
         missing = {a for a in self.goal if a not in self.state}
         if len({a[1] for a in missing if len(a[1]) > 1}) < 2:
@@ -156,7 +156,7 @@ class _Chain:
             return  # true unless something stands in the way, and then `_clear_way` says so
         # Nothing can be left out for a gap: its needs are all that is known of how to get there.
         if skill is None or (skill.competence < COMPETENT and depth > 0):
-            for need in self.c.order(self.c.vocabulary.needs(atom)):
+            for need in self.c.order(self.c.vocabulary.preconditions(atom)):
                 preparer = self._choose(need)
                 helps = skill is None or (preparer is not None and preparer.competence >= skill.competence)
                 if helps or self._lasting(need):
@@ -166,15 +166,15 @@ class _Chain:
                         self.plan[first:] = [replace(s, prepares=True) for s in self.plan[first:]]
         self._clear_way([atom])
         if skill is None:
-            self._add(Step(f"bring about that {self.c.describe(atom)}", None), [atom])
+            self._add(PlanStep(f"bring about that {self.c.describe(atom)}", None), [atom])
         else:
             self._apply(skill)
 
-    def _choose(self, atom: Atom) -> SkillCard | None:
+    def _choose(self, atom: Atom) -> SkillStats | None:
         """The skill for one atom: serves the open goal most, brings along least, succeeds most often."""
         wanted = {a for a in self.goal if a not in self.state or a[1][:1] == atom[1][:1]} | {atom}
 
-        def merit(skill: SkillCard) -> tuple[float, ...]:
+        def merit(skill: SkillStats) -> tuple[float, ...]:
             effects = set(self.c.effects[skill.caption])
             relations = {a for a in effects if len(a[1]) > 1}
             # A skill that does several relations at once is used only where it is competent (`_whole`).
@@ -183,29 +183,29 @@ class _Chain:
 
         return max(self.c.achievers.get(atom, ()), key=merit, default=None)
 
-    def _clear_way(self, goal: Sequence[Atom], movers: Set[str] = frozenset()) -> None:
+    def _clear_way(self, goal: Sequence[Atom], moved_later: Set[str] = frozenset()) -> None:
         """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
         itself needed it took it (on). `movers` go away by themselves."""
         for need in sorted({n for a in goal for n in self.c.on_the_way(a)}):
             if need in self.facts or not self._derived(need) or need in self.settled:
                 continue
-            taken = [a for a in sorted(self.state) if need in self.c.vocabulary.needs(a) and a not in self.goal]
-            for atom in (a for a in taken if a[1][0] not in movers):
+            taken = [a for a in sorted(self.state) if need in self.c.vocabulary.preconditions(a) and a not in self.goal]
+            for atom in (a for a in taken if a[1][0] not in moved_later):
                 self.settled.add(need)
                 self._move_aside(atom[1][0], need[1][0], {o for a in self.goal for o in a[1]})
 
     def _move_aside(self, upper: str, below: str, involved: set[str]) -> None:
         """By the best skill that puts `upper` somewhere without taking a place that the goal involves."""
-        options: list[SkillCard] = []
+        options: list[SkillStats] = []
         for atom, skills in self.c.achievers.items():
             if atom[1][:1] != (upper,) or not self._lasting(atom):
                 continue
-            places = {o for n in self.c.vocabulary.needs(atom) if self._derived(n) for o in n[1]} - {upper}
+            places = {o for n in self.c.vocabulary.preconditions(atom) if self._derived(n) for o in n[1]} - {upper}
             if not places & (involved | {below}):
                 options += [s for s in skills if len({a for a in self.c.effects[s.caption] if len(a[1]) > 1}) == 1]
         best = max(options, key=lambda s: (s.competence, -len(self.c.effects[s.caption])), default=None)
         if best is None:
-            self._add(Step(f"move {upper} off {below} and put it aside", None), [], moved=upper)
+            self._add(PlanStep(f"move {upper} off {below} and put it aside", None), [], moved=upper)
         else:
             self._apply(best)
 
@@ -217,18 +217,18 @@ class _Chain:
         """A relation that is a part of what is built, not a stage of moving something."""
         return len(atom[1]) > 1 and atom[0] in lasting_relations(self.c.vocabulary)
 
-    def _apply(self, skill: SkillCard) -> None:
-        self._add(Step(skill.caption, skill), self.c.effects[skill.caption])
+    def _apply(self, skill: SkillStats) -> None:
+        self._add(PlanStep(skill.caption, skill), self.c.effects[skill.caption])
 
-    def _add(self, step: Step, effects: Sequence[Atom], moved: str | None = None) -> None:
+    def _add(self, step: PlanStep, effects: Sequence[Atom], moved: str | None = None) -> None:
         self.plan.append(step)
-        figures = {a[1][0] for a in effects if a[1]} | ({moved} if moved else set())
+        moved_objects = {a[1][0] for a in effects if a[1]} | ({moved} if moved else set())
         passed = {name for a in effects for name, _ in self.c.on_the_way(a)} & self.c._achieved_words
         lasting = lasting_relations(self.c.vocabulary)
         self.state = {
             a
             for a in self.state
-            if (a[0] not in self.c._achieved_words or not figures & set(a[1]))
+            if (a[0] not in self.c._achieved_words or not moved_objects & set(a[1]))
             and (a[0] not in passed or a[0] in lasting)
         }
         self.state |= set(effects)
@@ -250,7 +250,7 @@ def atom_text(atom: Atom) -> str:
 
 @lru_cache(maxsize=64)
 def _relations(words: tuple[tuple[str, tuple[tuple[str, tuple[int, ...]], ...], int], ...]) -> frozenset[str]:
-    stages = {need for _, needs, _ in words for need, at in needs if at[:1] == (0,)}
+    stages = {need for _, preconditions, _ in words for need, at in preconditions if at[:1] == (0,)}
     return frozenset(name for name, _, n in words if n > 1 and name not in stages)
 
 
@@ -258,7 +258,7 @@ def lasting_relations(vocabulary: Vocabulary) -> frozenset[str]:
     """Relations worth building: conditions on two or more objects that no other word passes through while moving the
     same object (above, on the way to on, is such a stage; beside, under on_both, is a part)."""
     conditions = (w for w in vocabulary.words if w.result == "bool")
-    return _relations(tuple((w.name, w.needs, len(w.parameters)) for w in conditions))
+    return _relations(tuple((w.name, w.preconditions, len(w.parameters)) for w in conditions))
 
 
 def closure(vocabulary: Vocabulary, atom: Atom) -> frozenset[Atom]:
@@ -266,7 +266,7 @@ def closure(vocabulary: Vocabulary, atom: Atom) -> frozenset[Atom]:
     found: set[Atom] = set()
     open_atoms = [atom]
     while open_atoms:
-        for need in vocabulary.needs(open_atoms.pop()):
+        for need in vocabulary.preconditions(open_atoms.pop()):
             if need not in found:
                 found.add(need)
                 open_atoms.append(need)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 from ludus.experimenter.answers import NONE_FITS, clean
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import CannotAsk, Reply, Request
 from ludus.experimenter.roles import AnalyseQuestion, DecomposeQuestion, NoAnswer, ProposeQuestion, RetrieveQuestion
-from ludus.experimenter.setting import Setting
 from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
 
 HELP = "An empty line means: can't tell."
@@ -17,10 +17,10 @@ HELP = "An empty line means: can't tell."
 class Human:
     """All four roles, by whoever sits at the terminal. Answers are kept in the ledger: they can be replayed."""
 
-    def __init__(self, setting: Setting) -> None:
-        if setting.person is None:
+    def __init__(self, context: RoleContext) -> None:
+        if context.person is None:
             raise LudusError("experimenter 'human' needs a person at a terminal; run it in one, or name another")
-        self._person, self._heard, self._ledger = setting.person, setting.heard, setting.need_ledger()
+        self._person, self._heard, self._ledger = context.person, context.on_answer, context.need_ledger()
 
     def propose(self, question: ProposeQuestion) -> Proposal:
         """Raises: NoAnswer: can't tell."""

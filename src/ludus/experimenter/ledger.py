@@ -14,7 +14,7 @@ from ludus.config import BudgetConfig
 from ludus.experimenter.roles import NoAnswer
 from ludus.types import LudusError
 
-PATIENCE = 20
+MAX_FAILURES = 20
 """Questions in a row without a usable answer after which a run stops."""
 
 
@@ -58,7 +58,7 @@ class Calls(Protocol):
     def calls(self) -> list[dict[str, Any]]: ...
 
 
-class Nowhere:
+class NullCalls:
     """Keeps nothing."""
 
     def add_call(self, row: Mapping[str, Any]) -> None: ...
@@ -95,7 +95,7 @@ class Ledger:
         budget: BudgetConfig | None = None,
         recording: Sequence[Mapping[str, Any]] = (),
         strict: bool = False,
-        at_once: int = 16,
+        max_concurrency: int = 16,
     ) -> None:
         self._calls, self._budget, self._strict = calls, budget or BudgetConfig(), strict
         self._recorded = {_place(r): r for r in recording if r["attempt"] == 0}
@@ -107,7 +107,7 @@ class Ledger:
         self._silent = 0
         self._closed = False
         self._lock = threading.Lock()
-        self._free = threading.Semaphore(max(1, at_once))
+        self._free = threading.Semaphore(max(1, max_concurrency))
         self._answered = threading.Condition(self._lock)
         for row in calls.calls():
             self._count(row)
@@ -198,9 +198,9 @@ class Ledger:
         with self._lock:
             if self._closed:
                 raise CannotAsk(f"{request.key!r} comes too late, the run is ending")
-            if self._silent >= PATIENCE:
+            if self._silent >= MAX_FAILURES:
                 raise CannotAsk(
-                    f"{request.model} has given no usable answer {PATIENCE} times in a row; try another model or "
+                    f"{request.model} has given no usable answer {MAX_FAILURES} times in a row; try another model or "
                     "experimenter.structure, then `ludus resume`"
                 )
             ahead = {k: self._spent[k] + self._reserved.get(k, 0) for k in self._spent}

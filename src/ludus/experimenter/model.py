@@ -51,7 +51,7 @@ TOKENS_PER_IMAGE = 800
 
 
 @dataclass(frozen=True)
-class Asking:
+class ModelInput:
     """What is sent: instructions, then text and pictures (PNG or JPEG) in order."""
 
     instructions: str
@@ -84,13 +84,13 @@ class Model:
         threading.Thread(target=loop.run_forever, name=f"asks {self.name}", daemon=True).start()
         return loop
 
-    def ask(self, asking: Asking, answer: type[BaseModel]) -> Reply:
+    def ask(self, model_input: ModelInput, answer: type[BaseModel]) -> Reply:
         """The model's answer as JSON that fits `answer`, or none after `REPAIRS` attempts to mend it.
 
         Raises:
             Failed: what no retry helps, or retries are used up; with what to do.
         """
-        return self._wait(self._ask(asking, answer))
+        return self._wait(self._ask(model_input, answer))
 
     def _wait(self, work: Coroutine[Any, Any, Reply]) -> Reply:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -100,7 +100,7 @@ class Model:
             future.cancel()
             raise
 
-    async def _ask(self, asking: Asking, answer: type[BaseModel]) -> Reply:
+    async def _ask(self, model_input: ModelInput, answer: type[BaseModel]) -> Reply:
         from pydantic_ai import Agent, BinaryContent, UsageLimits
         from pydantic_ai.capabilities import Instrumentation
         from pydantic_ai.exceptions import AgentRunError, ModelAPIError, UnexpectedModelBehavior
@@ -109,11 +109,13 @@ class Model:
         agent: Any = Agent(
             self._model,
             output_type=_structured(answer, self._config.structure),
-            instructions=asking.instructions,
+            instructions=model_input.instructions,
             retries=REPAIRS,
             capabilities=[Instrumentation()] if self._config.spans else (),
         )
-        content = [BinaryContent(p, media_type=_media_type(p)) if isinstance(p, bytes) else p for p in asking.parts]
+        content = [
+            BinaryContent(p, media_type=_media_type(p)) if isinstance(p, bytes) else p for p in model_input.parts
+        ]
         settings = {
             "temperature": self._config.temperature,
             "max_tokens": self._config.max_tokens,
@@ -140,7 +142,9 @@ class Model:
             except (ModelAPIError, UnexpectedModelBehavior) as error:
                 if not _passes(error):
                     if isinstance(error, ModelAPIError):
-                        raise Failed(self._advice(error, asking), reply(None, _short(error), 1, refused=True)) from None
+                        raise Failed(
+                            self._advice(error, model_input), reply(None, _short(error), 1, refused=True)
+                        ) from None
                     return reply(None, _short(error))
                 if retries >= self._config.retries:
                     raise Failed(self._tired(error, retries), reply(None, _short(error), 1)) from None
@@ -206,7 +210,7 @@ class Model:
             f"see that the server is up, or raise experimenter.timeout_s; {GO_ON}"
         )
 
-    def _advice(self, error: Exception, asking: Asking) -> str:
+    def _advice(self, error: Exception, model_input: ModelInput) -> str:
         from pydantic_ai import exceptions as e
 
         if isinstance(error, e.ModelAuthenticationError):
@@ -219,7 +223,7 @@ class Model:
             advice = "the account's quota or credit is used up; top it up"
         else:
             advice = _known(error) or "change what it complains of"
-            advice = advice.format(pictures=sum(isinstance(p, bytes) for p in asking.parts))
+            advice = advice.format(pictures=sum(isinstance(p, bytes) for p in model_input.parts))
         return f"{self.name} refused: {_short(error)}; {advice}; {GO_ON}"
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import AnalyseQuestion, RetrieveQuestion
-from ludus.experimenter.setting import Setting
 from ludus.types import Retrieval, Verdict
 
 
@@ -14,9 +14,9 @@ class Oracle(Planner):
     """Proposes and decomposes by the logic of the words, which is exact. Retrieves and judges by the truth where the asker
     has it (`Setting.truth`), otherwise as the planner does."""
 
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting.vocabulary, setting.seed)
-        self._truth = setting.truth
+    def __init__(self, context: RoleContext) -> None:
+        super().__init__(context.vocabulary, context.seed)
+        self._truth = context.truth
 
     def retrieve(self, question: RetrieveQuestion) -> Retrieval:
         if question.key not in self._truth:

@@ -12,7 +12,7 @@ from itertools import pairwise, permutations
 import numpy as np
 
 from ludus.experimenter import curves
-from ludus.experimenter.chaining import Chainer, Step, atom_text, atoms, closure, feasibility, lasting_relations
+from ludus.experimenter.chaining import Chainer, PlanStep, atom_text, atoms, closure, feasibility, lasting_relations
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.roles import (
     AnalyseQuestion,
@@ -20,7 +20,7 @@ from ludus.experimenter.roles import (
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
-    SkillCard,
+    SkillStats,
 )
 from ludus.seeding import rng
 from ludus.skills.predicates import Atom, Vocabulary
@@ -103,7 +103,7 @@ class Planner:
         chance = min(max(chances[i], 0.01), 0.99)
         return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
 
-    def _score(self, task: Task, steps: Sequence[Step], question: ProposeQuestion) -> tuple[float, str]:
+    def _score(self, task: Task, steps: Sequence[PlanStep], question: ProposeQuestion) -> tuple[float, str]:
         w, tried = self.weights, [a.success for a in question.history if a.task == task.text]
         chance, n_parts = feasibility(steps), sum(not s.prepares for s in steps)
         change = max([abs(_change(tried)), *(abs(_change(s.skill.recent)) for s in steps if s.skill)])
@@ -124,7 +124,7 @@ class Planner:
             why += f"; no skill does this yet: {missing[0]}"
         return score, why
 
-    def tasks(self, skills: tuple[SkillCard, ...]) -> list[Task]:
+    def tasks(self, skills: tuple[SkillStats, ...]) -> list[Task]:
         """Every task considered: the skills themselves first, then compositions of lasting relations."""
         return list(self._tasks(tuple((s.caption, s.success) for s in skills)))
 
@@ -137,7 +137,7 @@ class Planner:
         for name, n in arity.items():
             # A relation on top of the relations it needs: side by side and then on both is a pyramid.
             each = ((name, o) for o in permutations(objects, n))
-            built += [(*(a for a in vocabulary.needs(atom) if a[0] in arity), atom) for atom in each]
+            built += [(*(a for a in vocabulary.preconditions(atom) if a[0] in arity), atom) for atom in each]
         single = [g for g in built if len(g) == 1]
         for name in (name for name, n in arity.items() if n == 2):
             for n in (3, 4):  # towers and rows; of more they are long for an episode and many to look through
@@ -188,7 +188,7 @@ class Planner:
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
-    def _make_chainer(self, skills: tuple[SkillCard, ...]) -> Chainer:
+    def _make_chainer(self, skills: tuple[SkillStats, ...]) -> Chainer:
         return Chainer(self.vocabulary, skills)
 
     def _facts(self, scene: Scene) -> frozenset[Atom]:

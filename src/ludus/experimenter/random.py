@@ -7,7 +7,7 @@ from typing import get_args
 
 import numpy as np
 
-from ludus.experimenter.roles import AnalyseQuestion, DecomposeQuestion, ProposeQuestion, RetrieveQuestion, SkillCard
+from ludus.experimenter.roles import AnalyseQuestion, DecomposeQuestion, ProposeQuestion, RetrieveQuestion, SkillStats
 from ludus.seeding import rng
 from ludus.skills.predicates import Vocabulary
 from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
@@ -44,7 +44,7 @@ class RandomRoles:
         return Verdict(question.curve.caption, judgements[draw.integers(len(judgements))], 0.25, "drawn at random")
 
 
-def _pick(skills: Sequence[SkillCard], draw: np.random.Generator) -> SkillCard:
+def _pick(skills: Sequence[SkillStats], draw: np.random.Generator) -> SkillStats:
     if not skills:
         raise LudusError("nothing to choose from: the library has no skill")
     return skills[int(draw.integers(len(skills)))]

@@ -15,7 +15,7 @@ from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 
 @dataclass(frozen=True)
-class SkillCard:
+class SkillStats:
     """What an experimenter may know of one skill: how it is called, what it achieves, how well it goes."""
 
     caption: str
@@ -59,7 +59,7 @@ class ProposeQuestion:
 
     key: str
     scene: Scene
-    skills: tuple[SkillCard, ...]
+    skills: tuple[SkillStats, ...]
     history: tuple[Attempt, ...] = ()
     gaps: tuple[str, ...] = ()
     """Tasks proposed before of which a step fitted no skill of this library."""
@@ -74,7 +74,7 @@ class DecomposeQuestion:
     key: str
     scene: Scene
     proposal: Proposal
-    skills: tuple[SkillCard, ...]
+    skills: tuple[SkillStats, ...]
     max_steps: int = 5
 
 
@@ -85,7 +85,7 @@ class RetrieveQuestion:
     key: str
     step: str
     scene: Scene
-    skills: tuple[SkillCard, ...]
+    skills: tuple[SkillStats, ...]
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,9 @@ class Experimenter:
     decompose: Callable[[DecomposeQuestion], tuple[str, ...]]
     retrieve: Callable[[RetrieveQuestion], Retrieval]
     analyse: Callable[[AnalyseQuestion], Verdict]
-    waits: bool = False
+    is_remote: bool = False
     """Whether plans come over a wire: then questions are better asked at the same time, and ahead."""
-    analyst_waits: bool = False
+    analyst_is_remote: bool = False
     """Whether verdicts do."""
 
 

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from ludus.experimenter import answers, prompts
 from ludus.experimenter.answers import NONE_FITS, clean
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import Request
-from ludus.experimenter.model import Asking, Model, parts_of
+from ludus.experimenter.model import Model, ModelInput, parts_of
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,
@@ -24,9 +25,8 @@ from ludus.experimenter.roles import (
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
-    SkillCard,
+    SkillStats,
 )
-from ludus.experimenter.setting import Setting
 from ludus.skills.expression import condition
 from ludus.types import Judgement, Proposal, Retrieval, Verdict
 
@@ -41,9 +41,9 @@ class VLM:
         LudusError: a model that cannot be used; a limit on money for a model without a known price.
     """
 
-    def __init__(self, setting: Setting, name: str) -> None:
-        self._setting, self._config, self._ledger = setting, setting.config, setting.need_ledger()
-        self._model = Model(name, setting.config)
+    def __init__(self, context: RoleContext, name: str) -> None:
+        self._setting, self._config, self._ledger = context, context.config, context.need_ledger()
+        self._model = Model(name, context.config)
         self._ledger.check_price(name, self._model.cost(1000, 100) is not None)
         self._at_once: dict[str, Mapping[str, Any]] = {}
         """Key of a plan -> its one answer, where one answers all."""
@@ -152,12 +152,12 @@ class VLM:
         instructions, parts = prompt.fill(variables, pictures, c.exemplars)
         if not c.images:
             parts = tuple(p for p in parts if isinstance(p, str))
-        asking = Asking(instructions, parts_of(parts))
+        model_input = ModelInput(instructions, parts_of(parts))
         shape = json.dumps(kind.model_json_schema(), sort_keys=True)
-        texts = [p if isinstance(p, str) else "<picture>" for p in asking.parts]
+        texts = [p if isinstance(p, str) else "<picture>" for p in model_input.parts]
         sent = [
             prompt.title,
-            asking.instructions,
+            model_input.instructions,
             *texts,
             shape,
             c.temperature,
@@ -167,12 +167,12 @@ class VLM:
         ]
         request = Request(
             key, 0, role, prompt.title, _hash(json.dumps(sent).encode()), tuple(map(_hash, pictures)), self._model.name,
-            asking.tokens + c.max_tokens, self._model.cost(asking.tokens, c.max_tokens) or 0.0,
+            model_input.tokens + c.max_tokens, self._model.cost(model_input.tokens, c.max_tokens) or 0.0,
         )  # fmt: skip
         given, failure = [], None
         for sample in range(max(1, c.samples)):
             try:
-                answer = self._ledger.ask(replace(request, sample=sample), lambda: self._model.ask(asking, kind))
+                answer = self._ledger.ask(replace(request, sample=sample), lambda: self._model.ask(model_input, kind))
                 given.append(kind.model_validate(answer).model_dump(mode="json"))
             except NoAnswer as error:
                 failure = error
@@ -201,8 +201,8 @@ def _retrieval(step: str, said: Mapping[str, Any]) -> Retrieval:
     return Retrieval(step, said["caption"])
 
 
-def _skills(cards: Sequence[SkillCard]) -> str:
-    return ", ".join(f"{_quote(c.caption)} ({c.successes} of {c.n})" for c in cards) or "none"
+def _skills(stats: Sequence[SkillStats]) -> str:
+    return ", ".join(f"{_quote(c.caption)} ({c.successes} of {c.n})" for c in stats) or "none"
 
 
 def _history(history: Sequence[Attempt]) -> str:

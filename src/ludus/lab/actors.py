@@ -1,4 +1,4 @@
-"""Who moves the robots besides a policy (`ludus.pac.policy.Policy` is an actor itself): the teacher and chance."""
+"""Who moves the robots besides a policy (`ludus.agents.policy.Policy` is an actor itself): the teacher and chance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ludus.config import SeedDataConfig
-from ludus.lab.embodiment import Actor, Job
+from ludus.lab.embodiment import Actor, RolloutSpec
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, Observations, WorldSpec
@@ -23,8 +23,8 @@ class RandomActor:
         self.n_actions = len(spec.actions)
         self.hold = hold
 
-    def begin(self, jobs: Sequence[Job]) -> None:
-        self._rngs = [rng(job.seed, "random-actor") for job in jobs]
+    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
+        self._rngs = [rng(rollout.seed, "random-actor") for rollout in rollouts]
         self._t = 0
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
@@ -34,7 +34,7 @@ class RandomActor:
         return self._actions
 
 
-class Exploring:
+class EpsilonZGreedy:
     """Another actor, that now and then does something at random for `hold` control steps: such stretches are `share` of all
     steps, and in each about every second dimension of the action is random, so that what is held is not always dropped.
     (εz-greedy, Dabney et al. 2021, arXiv 2006.01782, there for one discrete action.)
@@ -45,11 +45,11 @@ class Exploring:
         self._actor, self._hold = actor, hold
         self._chance = share / (share + hold * (1 - share))
 
-    def begin(self, jobs: Sequence[Job]) -> None:
-        self._actor.begin(jobs)
-        self._rngs = [rng(job.seed, "exploring") for job in jobs]
-        self._left = [0] * len(jobs)
-        self._random: list[np.ndarray] = [np.zeros(0)] * len(jobs)
+    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
+        self._actor.begin(rollouts)
+        self._rngs = [rng(rollout.seed, "exploring") for rollout in rollouts]
+        self._left = [0] * len(rollouts)
+        self._random: list[np.ndarray] = [np.zeros(0)] * len(rollouts)
         """NaN where the actor decides."""
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
@@ -73,11 +73,11 @@ class SeedActor:
     def __init__(self, teacher: Any) -> None:
         self.teacher = teacher
 
-    def begin(self, jobs: Sequence[Job]) -> None:
+    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
         self.teacher.begin(
-            [child(job.seed, "teacher") for job in jobs],
-            np.array([float(job.info.get("noise", 0.0)) for job in jobs], np.float32),
-            np.array([job.actor == "random" for job in jobs]),
+            [child(rollout.seed, "teacher") for rollout in rollouts],
+            np.array([float(rollout.info.get("noise", 0.0)) for rollout in rollouts], np.float32),
+            np.array([rollout.actor == "random" for rollout in rollouts]),
         )
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
@@ -88,7 +88,7 @@ Order = Callable[[Observations], np.ndarray]
 """`[E, n]` numbers for n skills in E scenes: what to do first has the lowest."""
 
 
-class Switching:
+class GoalScheduler:
     """Tells an actor what is next as the scene stands, whatever its job says: of some skills one that does not hold, the
     one that `order` puts first. It is told until it has held for half a second or had its time; it then waits while
     there is another. (A teleo-reactive program, Nilsson 1994, with that much inertia.)
@@ -100,11 +100,11 @@ class Switching:
         self._patience = max(1, round(hz / 2))
         self._times = np.array([library[c].steps for c in skills])
 
-    def begin(self, jobs: Sequence[Job]) -> None:
-        self._now = np.full(len(jobs), -1)
-        self._left = np.zeros(len(jobs), int)
-        self._held = np.zeros(len(jobs), int)
-        self._actor.begin(jobs)
+    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
+        self._now = np.full(len(rollouts), -1)
+        self._left = np.zeros(len(rollouts), int)
+        self._held = np.zeros(len(rollouts), int)
+        self._actor.begin(rollouts)
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         holds = np.stack([self._library.rewards(c, observations)[1] for c in self._skills], 1)
@@ -118,13 +118,13 @@ class Switching:
         return self._actor.act(observations, [self._skills[k] for k in self._now])
 
 
-def seed_jobs(
+def seed_rollouts(
     library: SkillLibrary,
     config: SeedDataConfig,
     seed: int,
     start: str | None = None,
     captions: Sequence[str] | None = None,
-) -> list[Job]:
+) -> list[RolloutSpec]:
     """The teacher's episodes of mixed quality: random sequences of `config.segments` of the captions, by default of all
     in the library.
 
@@ -144,7 +144,7 @@ def seed_jobs(
         )
     captions = library.captions if captions is None else captions
     about = {c: next(iter(library.mentioned(c)), None) for c in captions}
-    jobs = []
+    rollouts = []
     for i in range(config.episodes):
         draw = rng(seed, "seed-data", i)
         sequence = [captions[int(draw.integers(len(captions)))]]
@@ -158,5 +158,5 @@ def seed_jobs(
         if actor == "random" or kind < config.random_share + config.clean_share:
             noise = 0.0
         seed_of_start = child(seed, "seed-data", i, "start")
-        jobs.append(Job(tuple(sequence), seed_of_start, start, actor, {"noise": float(noise)}))
-    return jobs
+        rollouts.append(RolloutSpec(tuple(sequence), seed_of_start, start, actor, {"noise": float(noise)}))
+    return rollouts

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ludus.experimenter.roles import AnalyseQuestion, Experimenter, NoAnswer
-from ludus.lab.ahead import at_once
+from ludus.lab.prefetch import concurrently
 from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
-from ludus.types import Curve, LudusError, Tally, Verdict
+from ludus.types import Curve, LudusError, SuccessCount, Verdict
 
 Plot = Callable[[str, Curve], str | None]
 """`(name, curve) -> path of the plot relative to the run directory`, None where none was made."""
@@ -33,23 +33,23 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return (0.0 if successes == 0 else max(0.0, centre - half)), (1.0 if successes == n else min(1.0, centre + half))
 
 
-def add_point(curve: Curve | None, updates: int, tally: Tally) -> Curve:
+def add_point(curve: Curve | None, updates: int, count: SuccessCount) -> Curve:
     """The curve with one more evaluation; a point at or before the last one's updates is already there and ignored."""
     if curve is None:
-        return Curve(tally.caption, (updates,), (tally.successes,), (tally.n,))
+        return Curve(count.caption, (updates,), (count.successes,), (count.n,))
     if curve.updates and updates <= curve.updates[-1]:
         return curve
-    return Curve(curve.caption, (*curve.updates, updates), (*curve.successes, tally.successes), (*curve.n, tally.n))
+    return Curve(curve.caption, (*curve.updates, updates), (*curve.successes, count.successes), (*curve.n, count.n))
 
 
-def pool(tallies: Sequence[Tally], library: SkillLibrary) -> list[Tally]:
+def aggregate(counts: Sequence[SuccessCount], library: SkillLibrary) -> list[SuccessCount]:
     """Tallies added up per family: captions that differ only in the objects they mention."""
-    pooled: dict[str, list[Tally]] = {}
-    for tally in tallies:
-        pooled.setdefault(library.family(tally.caption), []).append(tally)
+    groups: dict[str, list[SuccessCount]] = {}
+    for count in counts:
+        groups.setdefault(library.template(count.caption), []).append(count)
     return [
-        Tally(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.ever for t in ts))
-        for f, ts in pooled.items()
+        SuccessCount(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.successes_once for t in ts))
+        for f, ts in groups.items()
     ]
 
 
@@ -77,8 +77,8 @@ class Analysis:
             path = self.plot(f"{step.replace('/', '-')}-curve-{i}", curve) if self.plot else None
             questions.append(AnalyseQuestion(f"{step}/analyse/{i}", curve, (path,) if path else ()))
         verdicts = (
-            at_once(self._verdict, questions)
-            if self.experimenter.analyst_waits
+            concurrently(self._verdict, questions)
+            if self.experimenter.analyst_is_remote
             else [self._verdict(q) for q in questions]
         )
         for question, verdict in zip(questions, verdicts, strict=True):

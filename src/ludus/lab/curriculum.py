@@ -18,11 +18,11 @@ from ludus.experimenter.roles import (
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
-    SkillCard,
+    SkillStats,
     check_proposal,
 )
-from ludus.lab.ahead import Ahead, at_once
-from ludus.lab.room import Room, Silence
+from ludus.lab.prefetch import Prefetch, concurrently
+from ludus.lab.room import NullRoom, Room
 from ludus.seeding import rng
 from ludus.skills.expression import condition, quote
 from ludus.skills.library import Skill, SkillLibrary
@@ -35,7 +35,7 @@ from ludus.types import (
     Plan,
     Proposal,
     Retrieval,
-    Tally,
+    SuccessCount,
     WorldSpec,
     unknown,
 )
@@ -48,7 +48,7 @@ Values = Callable[[Observations, Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Place:
+class SceneContext:
     """One scene to plan for."""
 
     name: str
@@ -61,11 +61,11 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Brief:
+class PlanContext:
     """All that the plans of a round are based on."""
 
-    places: tuple[Place, ...]
-    cards: tuple[SkillCard, ...]
+    places: tuple[SceneContext, ...]
+    stats: tuple[SkillStats, ...]
     """What is known of each skill, see `skill_cards`."""
     history: tuple[Attempt, ...] = ()
     """Tasks tried so far."""
@@ -79,7 +79,7 @@ class Curriculum:
     def __init__(
         self,
         experimenter: Experimenter,
-        room: Room | Silence,
+        room: Room | NullRoom,
         spec: WorldSpec,
         seed: int,
         pictures: Pictures | None = None,
@@ -100,15 +100,15 @@ class Curriculum:
         self.affordance = affordance
         self.values: Values | None = None
 
-    def brief(
+    def context(
         self,
         round_: int,
         observations: Observations,
         vocabulary: Vocabulary,
-        cards: Sequence[SkillCard],
+        stats: Sequence[SkillStats],
         history: Sequence[Attempt] = (),
         gaps: Sequence[str] = (),
-    ) -> Brief:
+    ) -> PlanContext:
         """What to plan from: the round's scenes, `[n, size]` per group (see `Embodiment.look`), with a picture where one
         can be made, and what is known now."""
         places = []
@@ -119,51 +119,51 @@ class Curriculum:
                 images = self.pictures(name, here) if self.pictures else ()
             except LudusError as error:
                 remark = f" (no picture: {error})"
-            places.append(Place(name, Scene(self.spec.objects, facts_, images), here, remark))
-        return Brief(tuple(places), tuple(cards), tuple(history), tuple(gaps))
+            places.append(SceneContext(name, Scene(self.spec.objects, facts_, images), here, remark))
+        return PlanContext(tuple(places), tuple(stats), tuple(history), tuple(gaps))
 
-    def plans(self, brief: Brief) -> list[Plan]:
+    def plans(self, context: PlanContext) -> list[Plan]:
         """One executable plan per scene, in order; before it, those of its proposals that had a gap.
 
         Call it inside a step of the record: messages are keyed by it.
         """
         plans: list[Plan] = []
         # answers that were waited for are all there: nobody could read along
-        with self.room.at_once() if self.experimenter.waits else nullcontext():
-            for place in brief.places:
+        with self.room.batched() if self.experimenter.is_remote else nullcontext():
+            for place in context.places:
                 scene = place.scene
                 text = (
                     f"The scene: {', '.join(scene.objects)}. True now: {', '.join(scene.facts) or 'nothing of note'}."
                     f"{place.remark}"
                 )
                 self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
-                plans += self._plans_of_scene(place, brief)
+                plans += self._plans_of_scene(place, context)
         return plans
 
-    def ahead(self, brief: Brief) -> Ahead:
+    def prefetch(self, context: PlanContext) -> Prefetch:
         """Asks in the background what `plans` of the same brief will ask, all scenes at the same time, and says nothing
         in the room. Only of use where answers are kept, see `Ledger`."""
-        silent = Curriculum(self.experimenter, Silence(), self.spec, self.seed, None, self.attempts)
-        return Ahead(lambda place: silent._plans_of_scene(place, brief), brief.places)
+        silent = Curriculum(self.experimenter, NullRoom(), self.spec, self.seed, None, self.attempts)
+        return Prefetch(lambda place: silent._plans_of_scene(place, context), context.places)
 
-    def _plans_of_scene(self, place: Place, brief: Brief) -> list[Plan]:
+    def _plans_of_scene(self, place: SceneContext, context: PlanContext) -> list[Plan]:
         plans: list[Plan] = []
         for attempt in range(self.attempts):
             try:
-                plan = self._plan(f"{place.name}-a{attempt}", place, brief)
+                plan = self._plan(f"{place.name}-a{attempt}", place, context)
             except NoAnswer as error:
                 self.room.post("curriculum", "all", "note", f"{error}.")
                 continue
             plans.append(plan)
             if not plan.gaps:
                 return plans
-            brief = dataclasses.replace(brief, gaps=(*brief.gaps, plan.proposal.task))
-        return [*plans, self._practise(f"{place.name}-practise", brief.cards)]
+            context = dataclasses.replace(context, gaps=(*context.gaps, plan.proposal.task))
+        return [*plans, self._practise(f"{place.name}-practise", context.stats)]
 
-    def _plan(self, name: str, place: Place, brief: Brief) -> Plan:
-        ask, scene, skills, max_steps = self.experimenter, place.scene, brief.cards, self.max_steps
+    def _plan(self, name: str, place: SceneContext, context: PlanContext) -> Plan:
+        ask, scene, skills, max_steps = self.experimenter, place.scene, context.stats, self.max_steps
         proposal = check_proposal(
-            ask.propose(ProposeQuestion(f"{name}/propose", scene, skills, brief.history, brief.gaps, max_steps))
+            ask.propose(ProposeQuestion(f"{name}/propose", scene, skills, context.history, context.gaps, max_steps))
         )
         self.room.post(
             "experimenter",
@@ -180,7 +180,9 @@ class Curriculum:
         text = "; ".join(f"{k + 1}. {step}" for k, step in enumerate(steps))
         self.room.post("experimenter", "curriculum", "steps", text, payload={"plan": name, "steps": list(steps)})
         questions = [RetrieveQuestion(f"{name}/retrieve/{k}", step, scene, skills) for k, step in enumerate(steps)]
-        retrievals = at_once(self._retrieve, questions) if ask.waits else [self._retrieve(q) for q in questions]
+        retrievals = (
+            concurrently(self._retrieve, questions) if ask.is_remote else [self._retrieve(q) for q in questions]
+        )
         retrievals[0] = self._grounded(retrievals[0], place, name)
         retrievals = tuple(dataclasses.replace(r, options=()) for r in retrievals)
         plan = Plan(name, proposal, tuple(steps), retrievals)
@@ -195,12 +197,12 @@ class Curriculum:
             self.room.post("curriculum", "embodiment", "plan", text, payload=asdict(plan))
         return plan
 
-    def _practise(self, name: str, cards: Sequence[SkillCard]) -> Plan:
+    def _practise(self, name: str, stats: Sequence[SkillStats]) -> Plan:
         """When nothing that was proposed can be done, robots do not stand idle."""
-        if not cards:
+        if not stats:
             raise LudusError("no skill to practise: the library is empty")
         draw = rng(self.seed, "practise", name)
-        skill = min(cards, key=lambda c: (c.competence, draw.random()))
+        skill = min(stats, key=lambda c: (c.competence, draw.random()))
         proposal = Proposal(skill.caption, "no proposal could be executed", round(skill.competence, 3), skill.success)
         plan = Plan(name, proposal, (skill.caption,), (Retrieval(skill.caption, skill.caption),))
         text = (
@@ -219,7 +221,7 @@ class Curriculum:
             raise unknown("skill retrieved", retrieval.caption, known)
         return dataclasses.replace(retrieval, options=tuple((c, p) for c, p in options if c in known))
 
-    def _grounded(self, retrieval: Retrieval, place: Place, name: str) -> Retrieval:
+    def _grounded(self, retrieval: Retrieval, place: SceneContext, name: str) -> Retrieval:
         """Of the skills considered for a first step, the one that is both likely meant and possible now."""
         options = retrieval.options
         if not (self.affordance and self.values and retrieval.caption and len(options) > 1):
@@ -276,21 +278,21 @@ def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str,
     return [tuple(t) for t in true]
 
 
-def skill_cards(
-    library: SkillLibrary, tallies: Iterable[Tally], outcomes: Iterable[Outcome] = (), recent: int = 32
-) -> tuple[SkillCard, ...]:
+def skill_stats(
+    library: SkillLibrary, counts: Iterable[SuccessCount], outcomes: Iterable[Outcome] = (), recent: int = 32
+) -> tuple[SkillStats, ...]:
     """What is known of each skill of the library: counts of the tallies added up, the latest outcomes in order."""
     n = dict.fromkeys(library.captions, 0)
     successes, latest = dict(n), {c: [] for c in n}
-    for tally in tallies:
-        if tally.caption in n:
-            n[tally.caption] += tally.n
-            successes[tally.caption] += tally.successes
+    for count in counts:
+        if count.caption in n:
+            n[count.caption] += count.n
+            successes[count.caption] += count.successes
     for outcome in outcomes:
         if outcome.caption in n:
-            latest[outcome.caption].append(outcome.success)
+            latest[outcome.caption].append(outcome.success_at_end)
     return tuple(
-        SkillCard(s.caption, s.success, n[s.caption], successes[s.caption], tuple(latest[s.caption][-recent:]))
+        SkillStats(s.caption, s.success, n[s.caption], successes[s.caption], tuple(latest[s.caption][-recent:]))
         for s in library
     )
 
@@ -309,7 +311,7 @@ def attempts_of(
             continue
         success = _reached(plan, episode, vocabulary)
         if success is None:
-            success = last[episode.id].success
+            success = last[episode.id].success_at_end
         attempts.setdefault(plan.id, []).append(Attempt(plan.proposal.task, success, round_))
     return attempts
 

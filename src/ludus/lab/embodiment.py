@@ -15,7 +15,7 @@ import numpy as np
 
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
-from ludus.types import Episode, LudusError, Observations, Outcome, Plan, Segment, Tally
+from ludus.types import Episode, LudusError, Observations, Outcome, Plan, Segment, SuccessCount
 from ludus.worlds.base import World
 
 Progress = Callable[[int], None]
@@ -23,7 +23,7 @@ Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
-class Job:
+class RolloutSpec:
     """One episode to run: which skills from which start."""
 
     captions: tuple[str, ...]
@@ -41,7 +41,7 @@ class Actor(Protocol):
 
     name: str
 
-    def begin(self, jobs: Sequence[Job]) -> None:
+    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
         """E new episodes begin; random numbers are drawn from the jobs' seeds."""
         ...
 
@@ -73,34 +73,34 @@ class Embodiment:
 
     # --- acting ---------------------------------------------------------------------------------------------------
 
-    def waves(self, jobs: Sequence[Job]) -> list[list[int]]:
+    def batches(self, rollouts: Sequence[RolloutSpec]) -> list[list[int]]:
         """Which jobs run together, as indices: sorted by length, so that short plans do not wait for long ones."""
-        order = sorted(range(len(jobs)), key=lambda i: self.steps(jobs[i].captions))
+        order = sorted(range(len(rollouts)), key=lambda i: self.steps(rollouts[i].captions))
         return [order[first : first + self.world.n_envs] for first in range(0, len(order), self.world.n_envs)]
 
     def steps(self, captions: Sequence[str]) -> int:
         """Control steps of an episode that runs these skills; at most the world's episode."""
         return min(sum(self.library[c].steps for c in captions), self.world.spec.episode_steps)
 
-    def rollouts(
-        self, jobs: Sequence[Job], actor: Actor, name: str, done: int = 0, progress: Progress | None = None
+    def run_batches(
+        self, rollouts: Sequence[RolloutSpec], actor: Actor, name: str, done: int = 0, progress: Progress | None = None
     ) -> Iterator[tuple[list[Episode], list[Outcome]]]:
         """Run all jobs, one wave after the other, without the first `done` waves. Episode ids are `<name>-<index>`.
 
         Raises:
             LudusError: a job without captions, an unknown caption or start.
         """
-        for wave in self.waves(jobs)[done:]:
-            ids = [f"{name}-{i:05d}" for i in wave]
-            yield self._wave(ids, [jobs[i] for i in wave], actor, progress)
+        for batch in self.batches(rollouts)[done:]:
+            ids = [f"{name}-{i:05d}" for i in batch]
+            yield self._batch(ids, [rollouts[i] for i in batch], actor, progress)
 
     def collect(
-        self, jobs: Sequence[Job], actor: Actor, name: str, progress: Progress | None = None
+        self, rollouts: Sequence[RolloutSpec], actor: Actor, name: str, progress: Progress | None = None
     ) -> tuple[list[Episode], list[Outcome]]:
         """Run all jobs; episodes and outcomes in the jobs' order."""
         episodes: list[Episode] = []
         outcomes: list[Outcome] = []
-        for wave_episodes, wave_outcomes in self.rollouts(jobs, actor, name, progress=progress):
+        for wave_episodes, wave_outcomes in self.run_batches(rollouts, actor, name, progress=progress):
             episodes += wave_episodes
             outcomes += wave_outcomes
         episodes.sort(key=lambda e: e.id)
@@ -115,29 +115,29 @@ class Embodiment:
         seed: int,
         start: str | None = None,
         progress: Progress | None = None,
-    ) -> list[Tally]:
+    ) -> list[SuccessCount]:
         """Try each skill n times from fresh starts; one tally per caption, in order. Nothing is stored.
 
         `seed` should be a named child seed of its own, so that evaluation never sees a start of the training data.
         """
-        jobs = [Job((c,), child(seed, "evaluate", c, i), start) for c in captions for i in range(n)]
+        rollouts = [RolloutSpec((c,), child(seed, "evaluate", c, i), start) for c in captions for i in range(n)]
         counts = {c: [0, 0, 0] for c in captions}
-        for _, outcomes in self.rollouts(jobs, actor, "evaluation", progress=progress):
+        for _, outcomes in self.run_batches(rollouts, actor, "evaluation", progress=progress):
             for outcome in outcomes:
                 count = counts[outcome.caption]
                 count[0] += 1
-                count[1] += outcome.success
-                count[2] += outcome.ever
-        return [Tally(c, self.library[c].hash, *counts[c]) for c in captions]
+                count[1] += outcome.success_at_end
+                count[2] += outcome.success_once
+        return [SuccessCount(c, self.library[c].hash, *counts[c]) for c in captions]
 
-    def _wave(
-        self, ids: list[str], jobs: list[Job], actor: Actor, progress: Progress | None
+    def _batch(
+        self, ids: list[str], rollouts: list[RolloutSpec], actor: Actor, progress: Progress | None
     ) -> tuple[list[Episode], list[Outcome]]:
-        world, n_envs, n_jobs = self.world, self.world.n_envs, len(jobs)
-        schedules = [self._schedule(job.captions) for job in jobs]
-        lengths = [self.steps(job.captions) for job in jobs]
+        world, n_envs, n_jobs = self.world, self.world.n_envs, len(rollouts)
+        schedules = [self._schedule(rollout.captions) for rollout in rollouts]
+        lengths = [self.steps(rollout.captions) for rollout in rollouts]
         # simulations without a job repeat the last one's; nobody looks at them
-        padded = _pad(jobs, n_envs)
+        padded = _pad(rollouts, n_envs)
         observations = world.reset([j.seed for j in padded], [self._start(j.start) for j in padded])
         snapshots = world.snapshot()
         n_steps = max(lengths)
@@ -155,7 +155,7 @@ class Embodiment:
         alive = np.array([sum(length > t for length in lengths) for t in range(n_steps)])
 
         scores: dict[tuple[int, int], tuple[bool, bool, float]] = {}
-        captions = [job.captions[0] for job in padded]
+        captions = [rollout.captions[0] for rollout in padded]
         actor.begin(padded)
         for t in range(n_steps):
             for i, caption in starting.get(t, ()):
@@ -179,7 +179,7 @@ class Embodiment:
                 progress(int(alive[t]))
 
         episodes, outcomes = [], []
-        for i, (job, schedule, length) in enumerate(zip(jobs, schedules, lengths, strict=True)):
+        for i, (rollout, schedule, length) in enumerate(zip(rollouts, schedules, lengths, strict=True)):
             segments = tuple(Segment(first, c, self.library[c].hash) for first, _, c in schedule)
             episodes.append(
                 Episode(
@@ -187,12 +187,12 @@ class Embodiment:
                     observations={g: a[i, : length + 1] for g, a in seen.items()},
                     actions=done[i, :length],
                     segments=segments,
-                    actor=job.actor or actor.name,
+                    actor=rollout.actor or actor.name,
                     world=world.spec.fingerprint,
-                    seed=job.seed,
-                    start=self._start(job.start),
+                    seed=rollout.seed,
+                    start=self._start(rollout.start),
                     snapshot=snapshots[i].copy(),
-                    info=dict(job.info),
+                    info=dict(rollout.info),
                 )
             )
             for k, segment in enumerate(segments):
@@ -215,9 +215,9 @@ class Embodiment:
         return self.world.spec.starts[0] if start is None else start
 
 
-def jobs_of(
+def rollouts_of(
     plans: Sequence[Plan], seeds: Sequence[int], start: str | None = None, info: Mapping[str, Any] | None = None
-) -> list[Job]:
+) -> list[RolloutSpec]:
     """One job per seed, the plans dealt out in turn: seed i runs plan i modulo the number of plans.
 
     Raises:
@@ -230,7 +230,7 @@ def jobs_of(
             missing = ", ".join(repr(r.step) for r in plan.gaps) or "every step"
             raise LudusError(f"plan {plan.id!r} cannot be executed: no skill for {missing}")
     return [
-        Job(plans[i % len(plans)].captions, s, start, None, {**(info or {}), "plan": plans[i % len(plans)].id})
+        RolloutSpec(plans[i % len(plans)].captions, s, start, None, {**(info or {}), "plan": plans[i % len(plans)].id})
         for i, s in enumerate(seeds)
     ]
 

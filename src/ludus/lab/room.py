@@ -60,7 +60,7 @@ class Room:
         return message
 
     @contextmanager
-    def at_once(self) -> Iterator[None]:
+    def batched(self) -> Iterator[None]:
         """What is said inside is stored at the end, in one transaction: a disk takes milliseconds for each."""
         self._held = []
         try:
@@ -74,10 +74,10 @@ class Room:
         return self.record.messages(kind)
 
 
-class Silence:
+class NullRoom:
     """A room in which nothing is kept."""
 
     def post(self, *said: Any, **more: Any) -> None:
         """Nobody hears it."""
 
-    at_once = nullcontext
+    batched = nullcontext

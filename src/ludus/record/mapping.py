@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import RowMapping
 
-from ludus.types import Message, Outcome, Plan, Proposal, Retrieval, Tally, Verdict
+from ludus.types import Message, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
 
 WORDS = ("key", "sender", "addressee", "kind", "text")
 SKILL = ("hash", "caption", "reward", "success", "steps", "base")
@@ -48,7 +48,7 @@ class Evaluation:
 
     stage: str  # 'before', 'after', 'round/1', ...
     update: int
-    tally: Tally
+    count: SuccessCount
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,13 @@ def metric(row: RowMapping) -> tuple[str, int, float]:
     return row["name"], row["update"], math.nan if row["value"] is None else row["value"]
 
 
-def of_evaluation(stage: str, update: int, tally: Tally) -> dict[str, Any]:
-    return {"stage": stage, "update": update} | asdict(tally)
+def of_evaluation(stage: str, update: int, count: SuccessCount) -> dict[str, Any]:
+    return {"stage": stage, "update": update} | asdict(count)
 
 
 def evaluation(row: RowMapping) -> Evaluation:
-    tally = Tally(row["caption"], row["skill"], row["n"], row["successes"], row["ever"])
-    return Evaluation(row["stage"], row["update"], tally)
+    count = SuccessCount(row["caption"], row["skill"], row["n"], row["successes"], row["successes_once"])
+    return Evaluation(row["stage"], row["update"], count)
 
 
 def of_plan(round: int, plan: Plan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ludus.config import Config, from_dict
 from ludus.record import database, mapping, tables
 from ludus.record.mapping import Evaluation, Posted, StepTime
-from ludus.types import LudusError, Message, Outcome, Plan, Tally, Verdict
+from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict
 
 
 class Reader:
@@ -105,7 +105,7 @@ class Reader:
         """Outcomes of steps whose name starts with `step`."""
         return [mapping.outcome(r) for r in self._rows(tables.outcomes, _of(tables.outcomes, step))]
 
-    def tallies(self, step: str = "", actor: str | None = None) -> list[Tally]:
+    def success_counts(self, step: str = "", actor: str | None = None) -> list[SuccessCount]:
         """Outcomes counted per skill, in the order of their first outcome; of steps whose name starts with `step` and,
         if given, of episodes by `actor`."""
         o, e = tables.outcomes.c, tables.episodes.c
@@ -113,14 +113,14 @@ class Reader:
             o.caption,
             o.skill,
             sa.func.count().label("n"),
-            sa.func.sum(sa.cast(o.success, sa.Integer)).label("successes"),
-            sa.func.sum(sa.cast(o.ever, sa.Integer)).label("ever"),
+            sa.func.sum(sa.cast(o.success_at_end, sa.Integer)).label("successes"),
+            sa.func.sum(sa.cast(o.success_once, sa.Integer)).label("successes_once"),
         ).where(_of(tables.outcomes, step))
         if actor is not None:
             query = query.join(tables.episodes, e.id == o.episode).where(e.actor == actor)
         query = query.group_by(o.caption, o.skill).order_by(sa.func.min(o.number))
         with self._engine.connect() as connection:
-            return [Tally(**r) for r in connection.execute(query).mappings()]
+            return [SuccessCount(**r) for r in connection.execute(query).mappings()]
 
     def metrics(self, name: str = "") -> list[tuple[str, int, float]]:
         """`(name, update, value)` of metrics whose name starts with `name`."""

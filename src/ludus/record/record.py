@@ -33,7 +33,7 @@ from ludus.record import database, files, mapping, tables
 from ludus.record.lock import DirectoryLock
 from ludus.record.mapping import SkillLike
 from ludus.record.reader import Reader
-from ludus.types import LudusError, Message, Outcome, Plan, Tally, Verdict
+from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict
 
 STEP_NAME = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
 PACKAGES = ("ludus", "mujoco", "numpy", "torch", "safetensors", "sqlalchemy", "gymnasium")
@@ -259,9 +259,9 @@ class Record(Reader):
         """`(name, update, value)`. Names that start with 'time/' are wall-clock: `content` leaves them out."""
         self._add(tables.metrics, [mapping.of_metric(*m) for m in metrics])
 
-    def add_evaluation(self, stage: str, update: int, tallies: Iterable[Tally]) -> None:
+    def add_evaluation(self, stage: str, update: int, counts: Iterable[SuccessCount]) -> None:
         """One point per skill of the curve `stage` after `update` updates."""
-        self._add(tables.evaluations, [mapping.of_evaluation(stage, update, t) for t in tallies])
+        self._add(tables.evaluations, [mapping.of_evaluation(stage, update, t) for t in counts])
 
     def add_plan(self, round: int, plan: Plan) -> None:
         self._add(tables.plans, [mapping.of_plan(round, plan)])

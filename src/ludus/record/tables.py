@@ -122,8 +122,8 @@ outcomes = _table(
     _key("skill"),
     _step(),
     _text("caption"),
-    _bool("success"),
-    _bool("ever"),
+    _bool("success_at_end"),
+    _bool("success_once"),
     _float("reward"),
 )
 metrics = _table("metrics", ("name", "update"), _key("name"), _integer("update"), _step(), _float("value"))
@@ -137,7 +137,7 @@ evaluations = _table(
     _text("skill"),
     _integer("n"),
     _integer("successes"),
-    _integer("ever"),
+    _integer("successes_once"),
 )
 plans = _table(
     "plans",

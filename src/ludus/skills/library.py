@@ -143,7 +143,7 @@ class SkillLibrary:
         """The objects that a text names, in order of first mention."""
         return tuple(dict.fromkeys(self._names[m.lower()] for m in self._pattern.findall(caption)))
 
-    def family(self, caption: str) -> str:
+    def template(self, caption: str) -> str:
         """The caption with the objects it names replaced by X, Y, Z in order of mention: 'stack X on Y'."""
         names = self.mentioned(caption)
         return self._pattern.sub(lambda m: "XYZUVW"[names.index(self._names[m.group().lower()]) % 6], caption)
@@ -154,16 +154,16 @@ class SkillLibrary:
         Raises:
             LudusError: not in the library.
         """
-        families: dict[str, list[str]] = {}
+        templates: dict[str, list[str]] = {}
         for caption in self.captions:
-            families.setdefault(self.family(caption), []).append(caption)
+            templates.setdefault(self.template(caption), []).append(caption)
         captions: dict[str, None] = {}
         for name in names:
             letters = iter("XYZUVW")
-            family = re.sub(r"(?<!\w)_(?!\w)", lambda m, letters=letters: next(letters, "_"), name)
-            if name not in self and family not in families:
-                raise unknown("skill", name, (*families, *self.captions))
-            captions |= dict.fromkeys(families.get(family, [name]))
+            template = re.sub(r"(?<!\w)_(?!\w)", lambda m, letters=letters: next(letters, "_"), name)
+            if name not in self and template not in templates:
+                raise unknown("skill", name, (*templates, *self.captions))
+            captions |= dict.fromkeys(templates.get(template, [name]))
         return tuple(captions)
 
     @cached_property

@@ -28,7 +28,7 @@ class Predicate:
     result: Literal["bool", "real"]
     function: Callable[..., np.ndarray]
     meaning: str
-    needs: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    preconditions: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """What must hold some time before it on the way, as (predicate, positions of this predicate's arguments):
     on(X, Y) needs `('above', (0, 1))`. `Vocabulary.needs` fills in the objects."""
 
@@ -41,14 +41,16 @@ class Predicate:
 
 
 def word(
-    result: Literal["bool", "real"], *needs: tuple[str, tuple[int, ...]]
+    result: Literal["bool", "real"], *preconditions: tuple[str, tuple[int, ...]]
 ) -> Callable[[Callable[..., np.ndarray]], Predicate]:
     """Turn `def name(spec, observations, x, y)` into a `Predicate`; its docstring is the meaning."""
 
     def make(function: Callable[..., np.ndarray]) -> Predicate:
         n_objects = len(inspect.signature(function).parameters) - 2
         meaning = " ".join((function.__doc__ or "").split())
-        return Predicate(function.__name__.rstrip("_"), ("object",) * n_objects, result, function, meaning, needs)
+        return Predicate(
+            function.__name__.rstrip("_"), ("object",) * n_objects, result, function, meaning, preconditions
+        )
 
     return make
 
@@ -72,10 +74,10 @@ class Vocabulary:
     def predicates(self) -> dict[str, Predicate]:
         return {w.name: w for w in self.words}
 
-    def needs(self, atom: Atom) -> tuple[Atom, ...]:
+    def preconditions(self, atom: Atom) -> tuple[Atom, ...]:
         """What must hold on the way to `atom`: needs(('on', ('a', 'b'))) = (('above', ('a', 'b')), ...)."""
         name, objects = atom
-        return tuple((n, tuple(objects[i] for i in at)) for n, at in self.predicates[name].needs)
+        return tuple((n, tuple(objects[i] for i in at)) for n, at in self.predicates[name].preconditions)
 
     def holds(self, atom: Atom, observations: Observations) -> np.ndarray:
         """`[...]` value of one atom."""

@@ -1,5 +1,5 @@
 """What a world is: E simulated robots stepped together. Adding one is a file with this interface and a line in
-`ludus.experiment.build.WORLDS`."""
+`ludus.experiment.compose.WORLDS`."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ COLLISION = (
 PAD = (0.0085, 0.004, 0.0085)  # half extents; its inner face lies in the finger frame's y = 0 plane
 
 
-def add_panda(spec: Any, looks: bool = False) -> None:
+def add_panda(spec: Any, visuals: bool = False) -> None:
     """Add the arm at the world's origin, standing on z = 0 and looking along +x.
 
     Names: joints `joint1..7`, `finger_left`, `finger_right`; actuators the same and `gripper`; geoms `pad_left`,
@@ -113,10 +113,10 @@ def add_panda(spec: Any, looks: bool = False) -> None:
     for link, start, end, radius in COLLISION:
         _solid(bodies[link].add_geom(type=mj.mjtGeom.mjGEOM_CAPSULE, fromto=[*start, *end], size=[radius, 0, 0]))
     _add_hand(spec, body)
-    if looks:
-        from ludus.worlds.blocks.looks import dress
+    if visuals:
+        from ludus.worlds.blocks.visuals import add_arm_visuals
 
-        dress(spec, bodies)
+        add_arm_visuals(spec, bodies)
 
 
 def _add_hand(spec: Any, flange: Any) -> None:

@@ -67,7 +67,7 @@ class Domain:
         return rng.uniform(low, high, (n_blocks, 3))
 
 
-def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -> Any:
+def build(n_blocks: int, timestep: float, domain: Domain, visuals: bool = False) -> Any:
     """Robot, table and blocks.
 
     Args:
@@ -85,7 +85,7 @@ def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -
     option.cone = mj.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10
     spec.memory = 4 << 20
-    panda.add_panda(spec, looks)
+    panda.add_panda(spec, visuals)
     table = spec.worldbody.add_geom(name="table", type=mj.mjtGeom.mjGEOM_PLANE, size=[0, 0, 1])
     table.group, table.solref = 3, SOLREF
     mass, friction, size = np.mean([domain.mass_kg, domain.friction, domain.size_m], axis=1)
@@ -95,13 +95,13 @@ def build(n_blocks: int, timestep: float, domain: Domain, looks: bool = False) -
         geom = block.add_geom(name=colour, type=mj.mjtGeom.mjGEOM_BOX, size=[size / 2] * 3, rgba=[*rgb, 1])
         geom.mass, geom.friction, geom.solref, geom.condim = mass, [friction, 0.005, 1e-4], SOLREF, 3
         geom.priority = 1  # a contact takes the block's friction, whatever it touches
-        if not looks:
+        if not visuals:
             for other in ("pad_left", "pad_right", "table"):
                 _touch_sensor(spec, f"{colour}/{other}", colour, other)
-    if looks:
-        from ludus.worlds.blocks.looks import furnish
+    if visuals:
+        from ludus.worlds.blocks.visuals import add_scene_visuals
 
-        furnish(spec)
+        add_scene_visuals(spec)
     return spec
 
 

@@ -15,7 +15,18 @@ import numpy as np
 
 from ludus.types import LudusError, Observations, WorldSpec, unknown
 from ludus.worlds.blocks.noise import Noise
-from ludus.worlds.blocks.sight import BESIDE_GAP, UP, Scene, beside, is_at, of, on_table, stacked, top_of, wrap
+from ludus.worlds.blocks.perception import (
+    BESIDE_GAP,
+    UP,
+    BlockState,
+    beside,
+    is_at,
+    of,
+    on_table,
+    stacked,
+    top_of,
+    wrap,
+)
 
 # What a caption asks for, with '#' for each block it names.
 VERBS = {
@@ -91,7 +102,7 @@ class Teacher:
         programs = [self._parse(c) for c in captions]
         verb = np.array([p[0] for p in programs])
         blocks = np.array([p[1] for p in programs])
-        scene = Scene.see(self.spec, observations)
+        scene = BlockState.from_observation(self.spec, observations)
         return _move(scene, _assign(scene, verb, blocks))
 
     def _read(self, caption: str) -> tuple[str, tuple[int, int, int]]:
@@ -122,7 +133,7 @@ class _Job:
     placed: np.ndarray  # [E] bool: it is there
 
 
-def _assign(scene: Scene, verb: np.ndarray, blocks: np.ndarray) -> _Job:
+def _assign(scene: BlockState, verb: np.ndarray, blocks: np.ndarray) -> _Job:
     x, y, z = blocks.T
     want, base, second = x.copy(), y.copy(), np.full_like(x, -1)
 
@@ -157,7 +168,7 @@ def _assign(scene: Scene, verb: np.ndarray, blocks: np.ndarray) -> _Job:
     return _Job(verb, want, pick, np.stack([want, base, second], -1), goal, heading, placed)
 
 
-def _best_side(scene: Scene, block: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_side(scene: BlockState, block: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of the four places beside `base` the nearest that is free and within reach: `[E, 3]`, heading `[E]`."""
     at, size = of(scene.block, base), of(scene.size, block)
     pitch = (size + of(scene.size, base)) / 2 + BESIDE_GAP
@@ -181,7 +192,7 @@ def _best_side(scene: Scene, block: np.ndarray, base: np.ndarray) -> tuple[np.nd
 # --- how to move -------------------------------------------------------------------------------------------------
 
 
-def _move(scene: Scene, job: _Job) -> np.ndarray:
+def _move(scene: BlockState, job: _Job) -> np.ndarray:
     """Velocity, yaw rate and gripper `[E, 5]` for the next step of each job."""
     n_envs, n = scene.size.shape
     holding = np.asarray(scene.held.any(-1))
@@ -254,7 +265,7 @@ def _move(scene: Scene, job: _Job) -> np.ndarray:
     return action
 
 
-def _resting(scene: Scene, job: _Job, block: np.ndarray) -> np.ndarray:
+def _resting(scene: BlockState, job: _Job, block: np.ndarray) -> np.ndarray:
     """The held `block` stands where it may stay: on the table, or on a block that the job does not need free."""
     offset = of(scene.block, block)[:, None] - scene.block
     pitch = (of(scene.size, block)[:, None] + scene.size) / 2
@@ -263,7 +274,7 @@ def _resting(scene: Scene, job: _Job, block: np.ndarray) -> np.ndarray:
     return of(scene.touches_table, block) | (under & ~needed).any(-1)
 
 
-def _aside(scene: Scene, block: np.ndarray, point: np.ndarray, want: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _aside(scene: BlockState, block: np.ndarray, point: np.ndarray, want: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """A free spot on the table for the centre of `block`, on a short way from `point` to `want`: `[len(rows), 3]`.
 
     The way to the best spot never makes another one better, so the choice stands while the block travels.
@@ -280,7 +291,7 @@ def _aside(scene: Scene, block: np.ndarray, point: np.ndarray, want: np.ndarray,
 
 
 def _best_yaw(
-    scene: Scene, edge: np.ndarray, at: np.ndarray, block: np.ndarray, half_turn: np.ndarray
+    scene: BlockState, edge: np.ndarray, at: np.ndarray, block: np.ndarray, half_turn: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Of the gripper yaws along `edge`, the near one whose fingers and palm stay off other blocks at `at`: `[E]`."""
     turns = np.array([0, 2, 1, 3])[None] * np.pi / 2
@@ -305,7 +316,7 @@ def _best_yaw(
 
 
 def _clearance(
-    scene: Scene, point: np.ndarray, goal: np.ndarray, rest: np.ndarray, ignore: np.ndarray
+    scene: BlockState, point: np.ndarray, goal: np.ndarray, rest: np.ndarray, ignore: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Height `[E]` for `point` to pass over the blocks on its way, and a speed factor `[E]` that lets it rise first."""
     way = (goal - point)[:, None, :2]

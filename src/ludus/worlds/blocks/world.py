@@ -285,7 +285,7 @@ class BlocksWorld:
     def _renderer(self):
         from ludus.worlds.render import Renderer
 
-        return Renderer(scene.build(self.n_blocks, self._timestep, self.domain, looks=True).compile())
+        return Renderer(scene.build(self.n_blocks, self._timestep, self.domain, visuals=True).compile())
 
     @property
     def vocabulary(self) -> Vocabulary:

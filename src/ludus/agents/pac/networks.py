@@ -1,0 +1,178 @@
+"""The networks: tokens -> latents z -> policy logits; (z, action) -> value logits (arXiv 2402.05546).
+
+The action enters late, as the query of the Q decoder, so z is computed once and many actions are scored on it. The
+Perceiver is the method's; the multi-layer perceptron is there to compare it with.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ludus.agents.captions import BUCKETS
+from ludus.config import AgentConfig
+from ludus.types import LudusError
+
+
+class ActorCritic(nn.Module):
+    """What the learner and the policy ask of a network."""
+
+    action_bins: int
+
+    @abstractmethod
+    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z, caption)` from task rows `[B, T]`, object rows `[B, N, O]` and word codes `[B, W]`."""
+
+    @abstractmethod
+    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+        """Action logits `[B, A, bins]`."""
+
+    @abstractmethod
+    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+        """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
+
+
+def actor_critic(config: AgentConfig, task_size: int, object_size: int, n_actions: int) -> ActorCritic:
+    """The network that the configuration names.
+
+    Args:
+        task_size, object_size: numbers per row and per object, see `ludus.worlds.blocks.encoder`.
+        n_actions: action dimensions A.
+
+    Raises:
+        LudusError: a width that the heads do not divide.
+    """
+    width, _, _, heads = config.shape
+    if width % heads:
+        raise LudusError(f"agent.width={width} is not a multiple of agent.heads={heads}; change one of them")
+    kind = Perceiver if config.network == "perceiver" else MLP
+    return kind(config, task_size, object_size, n_actions)
+
+
+class Attention(nn.Module):
+    """Pre-norm multi-head attention of queries on keys, then a feed-forward layer, both residual."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm_q, self.norm_kv, self.norm_f = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
+        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+
+    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """`[B, Q, D]` queries on `[B, N, D]` tokens -> `[B, Q, D]`."""
+        k, v = map(self._split, self.kv(self.norm_kv(tokens)).chunk(2, dim=-1))
+        q = self._split(self.q(self.norm_q(queries)))
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        queries = queries + self.out(mixed)
+        return queries + self.feed(self.norm_f(queries))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class Perceiver(ActorCritic):
+    """Encoder and both decoders; arguments as those of `actor_critic`."""
+
+    def __init__(self, config: AgentConfig, task_size: int, object_size: int, n_actions: int):
+        super().__init__()
+        size = config.shape
+        width, heads = size.width, size.heads
+        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
+        self.caption = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self.task_in = nn.Sequential(nn.Linear(task_size + width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.object_in = nn.Sequential(nn.Linear(object_size, width), nn.ReLU(), nn.Linear(width, width))
+        self.latents = nn.Parameter(torch.randn(size.latents, width) * 0.5)
+        self.read = Attention(width, heads)
+        self.blocks = nn.ModuleList(Attention(width, heads) for _ in range(size.blocks))
+        self.action_queries = nn.Parameter(torch.randn(n_actions, width) * 0.5)
+        self.policy_read = Attention(width, heads)
+        self.action_bins = config.action_bins
+        self.policy_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.action_bins))
+        self.action_in = nn.Sequential(nn.Linear(3 * n_actions, width), nn.ReLU(), nn.Linear(width, width))
+        self.value_read = Attention(width, heads)
+        self.value_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.value_atoms))
+        if size.blocks > 1:  # deep: what each block adds starts small, so that their sum stays of one size
+            with torch.no_grad():
+                for block in self.blocks:
+                    assert isinstance(block, Attention)
+                    for layer in (block.out, block.feed[-1]):
+                        assert isinstance(layer, nn.Linear)
+                        layer.weight /= math.sqrt(2 * size.blocks)
+
+    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, L, D], caption [B, 1, D])` from task rows, object rows and word codes `[B, W]`."""
+        caption = self.caption(_mean_word(self.words, words))
+        # The verb goes into every token, latent and query: without it hover stayed at 3 % (METHOD).
+        about = caption.unsqueeze(1)
+        task_token = self.task_in(torch.cat([task, caption], dim=-1)).unsqueeze(1)
+        tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(about)], dim=1) + about
+        z = self.read(self.latents + about + task_token, tokens)
+        for block in self.blocks:
+            z = block(z, z)
+        return z, about
+
+    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+        """Action logits `[B, A, bins]`."""
+        return self.policy_out(self.policy_read(self.action_queries + about, z))
+
+    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+        """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
+        query = self.action_in(_multiscale(actions))
+        return self.value_out(self.value_read(query + about, z))
+
+
+class MLP(ActorCritic):
+    """A multi-layer perceptron with as many parameters as the Perceiver of the same configuration, to within 2 %.
+
+    It sees the task row, which holds what the caption mentions, the mean of all object rows, and the caption.
+    """
+
+    def __init__(self, config: AgentConfig, task_size: int, object_size: int, n_actions: int):
+        super().__init__()
+        with torch.device("meta"):
+            goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions).parameters())
+        width = config.shape.width
+        self.action_bins, self.n_actions = config.action_bins, n_actions
+        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
+        rest = goal - BUCKETS * width
+        n_in, n_act, n_policy = task_size + object_size + width, 3 * n_actions, n_actions * config.action_bins
+        # 4 h^2 + h (all that goes in and out) = rest
+        fringe = n_in + n_act + width + n_policy + config.value_atoms + 4
+        hidden = int((math.sqrt(fringe**2 + 16 * rest) - fringe) / 8)
+        self.trunk = nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+        self.policy_out = nn.Sequential(
+            nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, n_policy)
+        )
+        self.state_in, self.action_in = nn.Linear(hidden + width, hidden), nn.Linear(n_act, hidden, bias=False)
+        self.value_out = nn.Sequential(
+            nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.value_atoms)
+        )
+
+    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, 1, H], caption [B, 1, D])`."""
+        caption = _mean_word(self.words, words)
+        z = self.trunk(torch.cat([task, objects.mean(1), caption], dim=-1))
+        return z.unsqueeze(1), caption.unsqueeze(1)
+
+    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+        """Action logits `[B, A, bins]`."""
+        return self.policy_out(z[:, 0]).unflatten(-1, (self.n_actions, self.action_bins))
+
+    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+        """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
+        return self.value_out(self.state_in(torch.cat([z, about], dim=-1)) + self.action_in(_multiscale(actions)))
+
+
+def _mean_word(embedding: nn.Embedding, words: Tensor) -> Tensor:
+    """`[B, D]` from codes `[B, W]`, 0 = padding."""
+    known = (words > 0).unsqueeze(-1)
+    return (embedding(words) * known).sum(1) / known.sum(1).clamp(min=1)
+
+
+def _multiscale(actions: Tensor) -> Tensor:
+    return torch.cat([actions, torch.tanh(4 * actions), torch.tanh(12 * actions)], dim=-1)

@@ -1,0 +1,130 @@
+"""What an exam comes to: rates with intervals, scores of stated probabilities, and the answers themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ludus.experimenter.ledger import CannotAsk
+from ludus.experimenter.roles import NoAnswer
+from ludus.lab.analysis import wilson
+from ludus.types import LudusError
+
+MOST_FAILURES = 5
+"""So many answers in a row that are errors end the exam: the examinee is broken, not wrong."""
+NO_ANSWER = "no answer"
+BINS = 10
+"""Of the reliability diagram."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of questions (or of executions), with its 95 % Wilson interval."""
+
+    name: str
+    right: int
+    n: int
+
+    @classmethod
+    def of(cls, name: str, results: Sequence[bool]) -> Rate:
+        return cls(name, sum(map(bool, results)), len(results))
+
+    @property
+    def value(self) -> float | None:
+        return self.right / self.n if self.n else None
+
+    @property
+    def worth_showing(self) -> bool:
+        """There was something to count; nobody needs to read that every question was answered."""
+        return self.n > 0 and (self.right > 0 or self.name != NO_ANSWER)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return wilson(self.right, self.n)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A score that is no share: Brier, calibration error. None without a question to score."""
+
+    name: str
+    value: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts `[row][column]`: what was right against what was answered."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[str], columns: Sequence[str], pairs: Sequence[tuple[str, str]]) -> Confusion:
+        return cls(tuple(rows), tuple(columns), tuple(tuple(pairs.count((r, c)) for c in columns) for r in rows))
+
+
+@dataclass(frozen=True)
+class Result:
+    """One part of the exam. The first rate is the part's score."""
+
+    part: str
+    rates: tuple[Rate, ...]
+    means: tuple[Mean, ...] = ()
+    confusion: Confusion | None = None
+    stated: tuple[tuple[float, bool], ...] = ()
+    """Probabilities that were stated, and whether it was so."""
+    answers: tuple[Mapping[str, Any], ...] = ()
+    """JSON: one object per question, in order."""
+
+
+class Examiner:
+    """Puts the questions of one part. An answer that is a `LudusError` counts as none."""
+
+    def __init__(self, progress: Callable[[], None]) -> None:
+        self._progress, self._failures = progress, 0
+
+    def __call__(self, role: Callable[[Any], Any], question: Any) -> tuple[Any, str | None]:
+        """`(answer, None)`, or `(None, what went wrong)`.
+
+        Raises:
+            LudusError: `MOST_FAILURES` times in a row there was no answer, or nobody can be asked.
+        """
+        self._progress()
+        try:
+            answer = role(question)
+        except CannotAsk:
+            raise
+        except NoAnswer as error:  # it can't tell, which is an answer
+            return None, str(error)
+        except LudusError as error:
+            self._failures += 1
+            if self._failures >= MOST_FAILURES:
+                raise LudusError(f"{MOST_FAILURES} questions in a row got no answer; the last: {error}") from error
+            return None, str(error)
+        self._failures = 0
+        return answer, None
+
+
+def brier(stated: Sequence[tuple[float, bool]]) -> float | None:
+    """Mean squared difference of probability and outcome (Brier 1950, binary): 0 at best, 0.25 for always 1/2."""
+    return float(np.mean([(p - right) ** 2 for p, right in stated])) if stated else None
+
+
+def bins(stated: Sequence[tuple[float, bool]]) -> list[tuple[float, float, int]]:
+    """`(mean stated probability, share that was so, n)` of each of `BINS` equal bins that is not empty."""
+    which = [min(int(p * BINS), BINS - 1) for p, _ in stated]
+    return [
+        (float(np.mean([p for p, _ in inside])), float(np.mean([right for _, right in inside])), len(inside))
+        for b in range(BINS)
+        if (inside := [s for s, w in zip(stated, which, strict=True) if w == b])
+    ]
+
+
+def calibration_error(stated: Sequence[tuple[float, bool]]) -> float | None:
+    """Expected calibration error: mean distance of stated and true share over the bins, weighted by their sizes."""
+    return sum(n * abs(p - q) for p, q, n in bins(stated)) / len(stated) if stated else None

@@ -1,0 +1,117 @@
+"""Sits the exam and writes the scorecard: a table, JSON, a picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from ludus.exam.metrics import Rate, Result
+from ludus.exam.parts import PARTS
+from ludus.exam.questions import FOLDER, QuestionSet, load
+from ludus.exam.session import Session
+from ludus.exam.simulator import Simulators
+from ludus.experimenter.roles import Experimenter
+from ludus.skills.predicates import Vocabulary
+from ludus.types import LudusError, unknown
+
+Begin = Callable[[str, int], Callable[[], None]]
+
+
+def evaluate(
+    make: Callable[[Vocabulary], Experimenter],
+    parts: Sequence[str] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    begin: Begin | None = None,
+    question_set: QuestionSet | None = None,
+    threads: int = 0,
+) -> list[Result]:
+    """Put the questions of the bank to an examinee.
+
+    Args:
+        make: the examinee over the words of one world; called once per number of blocks that questions are about. Each of
+            the four roles may be someone else.
+        parts: of `PARTS`; all that the bank has questions for if empty.
+        limit: questions per part, drawn by `seed` alone, so that every examinee gets the same.
+        seed: of the draw and of the noise with which proposals are executed.
+        folder: pictures are written to `images/` below it, and named relative to it in the questions; None: no pictures.
+        begin: told a part and its number of questions, returns what is called before each question.
+        bank: the shipped one by default.
+        threads: of physics; 0 takes every core. The results do not depend on it.
+
+    Raises:
+        LudusError: an unknown part, a limit below 1, or an examinee that only fails.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise unknown("part of the exam", part, tuple(PARTS))
+    if limit is not None and limit < 1:
+        raise LudusError(f"limit {limit} is below 1; give the number of questions per part, or none for all")
+    simulators = Simulators(threads=threads)
+    try:
+        question_set = question_set or load()
+        session = Session(question_set, make, simulators, seed, limit, folder)
+        if begin is not None:
+            session.begin = begin
+        asked = [part for part in PARTS if getattr(question_set, part)]
+        return [work(session) for part, work in PARTS.items() if part in (parts or asked)]
+    finally:
+        simulators.close()
+
+
+def fingerprint() -> str:
+    """Twelve hex digits that name the bank: scores of different banks do not compare."""
+    digest = hashlib.blake2b(digest_size=6)
+    for name in ("scenes", "retrieve", "curves"):
+        digest.update((FOLDER / f"{name}.json").read_bytes())
+    return digest.hexdigest()
+
+
+def table(name: str, results: Sequence[Result]) -> Table:
+    """Every score, for the terminal."""
+    shown = Table(title=f"ludus exam: {name}", title_justify="left")
+    shown.add_column("part")
+    shown.add_column("score")
+    for column in ("value", "95 % Wilson", "n"):
+        shown.add_column(column, justify="right")
+    for result in results:
+        part = result.part
+        for rate in (r for r in result.rates if r.worth_showing):
+            low, high = rate.interval
+            style = "bold" if rate is result.rates[0] else ""
+            shown.add_row(part, rate.name, f"{rate.value:.3f}", f"[{low:.2f}, {high:.2f}]", str(rate.n), style=style)
+            part = ""
+        for mean in (m for m in result.means if m.value is not None):
+            shown.add_row("", mean.name, f"{mean.value:.3f}", "", str(mean.n))
+        shown.add_section()
+    return shown
+
+
+def as_json(name: str, seed: int, limit: int | None, results: Sequence[Result]) -> dict[str, Any]:
+    """All numbers and answers."""
+    return {
+        "examinee": name,
+        "bank": fingerprint(),
+        "seed": seed,
+        "limit": limit,
+        "parts": {
+            r.part: {
+                "rates": {rate.name: _rate(rate) for rate in r.rates},
+                "means": {m.name: {"value": m.value, "n": m.n} for m in r.means},
+                "confusion": None
+                if r.confusion is None
+                else {"rows": r.confusion.rows, "columns": r.confusion.columns, "counts": r.confusion.counts},
+                "answers": r.answers,
+            }
+            for r in results
+        },
+    }
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"right": rate.right, "n": rate.n, "rate": rate.value, "wilson": rate.interval}

@@ -1,0 +1,122 @@
+"""Where answers are carried out: the real blocks world and its scripted teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ludus.experimenter.planner import Planner
+from ludus.experimenter.roles import DecomposeQuestion, RetrieveQuestion, Scene, SkillStats
+from ludus.lab.embodiment import Embodiment, RolloutSpec
+from ludus.seeding import child
+from ludus.skills.expression import Expression, condition
+from ludus.types import Episode, Observations, Plan, Proposal
+from ludus.worlds.blocks.skills import extra_skills
+from ludus.worlds.blocks.teacher import Teacher
+from ludus.worlds.blocks.world import BlocksWorld
+
+N_ENVS = 16
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One execution: these skills from the scene of this start and seed, by a teacher with this noise."""
+
+    captions: tuple[str, ...]
+    start: str
+    seed: int
+    noise: float = 0.0
+    number: int = 0
+    """Another number draws other noise."""
+
+
+class Simulator:
+    """A table with `n_blocks` blocks, and every skill that the teacher knows. Threads: 0 takes every core."""
+
+    def __init__(self, n_blocks: int, n_envs: int = N_ENVS, threads: int = 0) -> None:
+        self.world = BlocksWorld(n_blocks, n_envs, threads)
+        self.library = self.world.library().add(*extra_skills(self.world.spec.objects))
+        self.vocabulary = self.world.vocabulary
+        self.max_steps = self.world.spec.episode_steps // self.world.spec.skill_steps
+        self._embodiment = Embodiment(self.world, self.library)
+        self._planner = Planner(self.vocabulary, 0)
+
+    def look(self, scenes: Sequence[tuple[str, int]]) -> Observations:
+        """The scenes of `(start, seed)`: `[n, size]` per group."""
+        return self._embodiment.look([seed for _, seed in scenes], [start for start, _ in scenes])
+
+    def run(self, tries: Sequence[Rollout]) -> list[Episode]:
+        """The episodes, in order. Skills that do not fit into an episode are left out.
+
+        Raises:
+            LudusError: a try without captions, or with an unknown one.
+        """
+        rollouts = [
+            RolloutSpec(t.captions, t.seed, t.start, None, {"noise": t.noise, "number": t.number}) for t in tries
+        ]
+        return self._embodiment.collect(rollouts, _Robot(Teacher(self.world.spec)), "exam")[0] if rollouts else []
+
+    def plan(
+        self, scene: Scene, proposal: Proposal, stats: tuple[SkillStats, ...], steps: Sequence[str] | None = None
+    ) -> Plan:
+        """The built-in planner's steps, or the given ones, and their skills by the built-in matcher."""
+        if steps is None:
+            steps = self._planner.decompose(DecomposeQuestion("exam", scene, proposal, stats, self.max_steps))
+        found = tuple(self._planner.retrieve(RetrieveQuestion("exam", step, scene, stats)) for step in steps)
+        return Plan("exam", proposal, tuple(steps), found)
+
+    def fits(self, plan: Plan) -> bool:
+        """Every step is a skill, and all of them fit into one episode."""
+        if plan.gaps or not plan.captions:
+            return False
+        return sum(self.library[c].steps for c in plan.captions) <= self.world.spec.episode_steps
+
+    def condition(self, text: str | None) -> Expression | None:
+        """The expression, where it is a condition of the language."""
+        return condition(text, self.vocabulary)
+
+    def close(self) -> None:
+        """Free the simulators."""
+        self.world.close()
+
+
+class Simulators:
+    """One stage per number of blocks, made when first needed."""
+
+    def __init__(self, n_envs: int = N_ENVS, threads: int = 0) -> None:
+        self._n_envs, self._threads = n_envs, threads
+        self._stages: dict[int, Simulator] = {}
+
+    def __getitem__(self, n_blocks: int) -> Simulator:
+        if n_blocks not in self._stages:
+            self._stages[n_blocks] = Simulator(n_blocks, self._n_envs, self._threads)
+        return self._stages[n_blocks]
+
+    def close(self) -> None:
+        """Free the simulators."""
+        for simulator in self._stages.values():
+            simulator.close()
+        self._stages.clear()
+
+
+def at_end(goal: Expression, episode: Episode) -> bool:
+    """Whether the goal holds at the last observation."""
+    return bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))
+
+
+class _Robot:
+    """The teacher, with the noise that a job's `info` says."""
+
+    name = "teacher"
+
+    def __init__(self, teacher: Teacher) -> None:
+        self._teacher = teacher
+
+    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
+        seeds = [child(j.seed, "exam", j.info["number"]) for j in rollouts]
+        self._teacher.begin(seeds, np.array([j.info["noise"] for j in rollouts]))
+
+    def act(self, observations: Mapping[str, np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        return self._teacher.act(dict(observations), captions)

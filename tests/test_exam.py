@@ -1,0 +1,295 @@
+"""The exam: its truth follows the stated rules, its scores mean what they say."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ludus import cli
+from ludus.config import ExperimenterConfig
+from ludus.exam import draw, questions, scorecard
+from ludus.exam.metrics import Examiner, bins, brier, calibration_error
+from ludus.exam.parts import three_way_brier
+from ludus.exam.questions import CurveItem, truth
+from ludus.exam.simulator import Rollout, Simulator, at_end
+from ludus.experimenter import assemble
+from ludus.experimenter.curves import USEFUL, WORTHWHILE
+from ludus.experimenter.roles import Experimenter
+from ludus.lab.analysis import wilson
+from ludus.lab.curriculum import facts
+from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
+
+BANK = questions.load()
+MADE_UP = tuple(  # of the marks, not of learning: the shipped curves are recorded ones
+    CurveItem("test", Curve("x", (1, 2, 3), s, (16, 16, 16)), now, later)
+    for s, now, later in [
+        ((1, 2, 3), (3, 48), (40, 48)),
+        ((2, 6, 8), (24, 48), (46, 48)),
+        ((14, 16, 16), (48, 48), (48, 48)),
+        ((15, 16, 15), (94, 96), (95, 96)),
+        ((0, 0, 0), (0, 48), (0, 48)),
+    ]
+)
+SMALL = replace(
+    BANK,
+    propose=tuple(p for p in BANK.propose if p.scene.n_blocks == 2)[:4],
+    decompose=tuple(d for d in BANK.decompose if d.scene.n_blocks == 2)[:6],
+    retrieve=tuple(r for r in BANK.retrieve if r.n_blocks == 3)[::4],
+    analyse=MADE_UP,
+)
+
+
+def evaluate(make, *parts, **kwargs):
+    kwargs = {"question_set": SMALL, "threads": 1} | kwargs
+    return {r.part: r for r in scorecard.evaluate(make, parts, **kwargs)}
+
+
+def variant(name):
+    return lambda vocabulary: assemble(ExperimenterConfig(name, name, name, name), vocabulary, 0)
+
+
+def rate(result, name):
+    return next(r for r in result.rates if r.name == name)
+
+
+def number(question):
+    return int(question.key.rsplit("/", 1)[1])
+
+
+def knows(the_bank):
+    """Answers every question from the bank."""
+
+    def propose(question):
+        card = next(c for c in question.skills if c.caption.startswith("hover"))
+        return Proposal(card.caption, "", 0.9, card.success)
+
+    def retrieve(question):
+        captions = the_bank.retrieve[number(question)].captions
+        return Retrieval(question.step, captions[0] if captions else None, None if captions else "nothing")
+
+    def analyse(question):
+        return Verdict("x", the_bank.analyse[number(question)].truth, 1.0, "")
+
+    return Experimenter(propose, lambda q: the_bank.decompose[number(q)].reference, retrieve, analyse)
+
+
+def says(judgement, probability=0.8):
+    return lambda _: replace(knows(SMALL), analyse=lambda q: Verdict("x", judgement, probability, ""))
+
+
+# --- scores ------------------------------------------------------------------------------------------------------
+
+
+def test_who_knows_everything_gets_everything():
+    results = evaluate(lambda _: knows(SMALL))
+    for part in ("decompose", "retrieve", "analyse"):
+        assert results[part].rates[0].value == 1, results[part].answers
+    assert rate(results["propose"], "sound").value == 1
+    assert {m.name: m.value for m in results["analyse"].means} == {
+        "Brier score of three judgements": 0,
+        "expected calibration error": 0,
+    }
+
+
+def test_who_always_says_converged_stops_too_early():
+    result = evaluate(says("converged"), "analyse")["analyse"]
+    assert rate(result, "premature stops, of those still learning").value == 1
+    assert rate(result, "late stops, of those converged or stuck").right == 0
+    assert rate(result, "right").right == 2
+
+
+def test_who_always_says_learning_stops_too_late():
+    result = evaluate(says("learning"), "analyse")["analyse"]
+    assert rate(result, "premature stops, of those still learning").right == 0
+    assert rate(result, "late stops, of those converged or stuck").value == 1
+
+
+def test_unclear_is_neither_right_nor_a_stop_and_costs_what_ignorance_costs():
+    result = evaluate(says("unclear"), "analyse")["analyse"]
+    assert rate(result, "right").right == 0 and rate(result, "right, of those judged").n == 0
+    assert rate(result, "premature stops, of those still learning").right == 0
+    assert result.means[0].value == pytest.approx(1 / 3) == pytest.approx(three_way_brier(1 / 3, True))
+    assert three_way_brier(1, True) == 0 and three_way_brier(1, False) == 1
+
+
+def test_a_wrong_skill_is_told_from_the_right_one_about_other_objects():
+    other = {"stack red on green": "stack green on red"}
+    item = questions.RetrieveItem("exact", 3, "base", "stack red on green", ("stack red on green",))
+
+    def answers(caption):
+        roles = replace(knows(SMALL), retrieve=lambda q: Retrieval(q.step, caption))
+        result = evaluate(lambda _: roles, "retrieve", question_set=replace(SMALL, retrieve=(item,)))["retrieve"]
+        return result.answers[0]["match"]
+
+    assert answers("stack red on green") == "right"
+    assert answers(other["stack red on green"]) == "other objects"
+    assert answers("lift red") == answers("no such skill") == "other skill"
+    assert answers(None) == "none fits"
+
+
+def test_what_holds_already_or_cannot_be_done_is_no_sound_proposal():
+    item = next(p for p in BANK.propose if p.scene.n_blocks == 2 and p.scene.start == "stacked")
+    upper = next(f for f in item.scene.facts if f.startswith("on("))
+
+    def judged(task, goal):
+        roles = replace(knows(SMALL), propose=lambda q: Proposal(task, "", 0.5, goal))
+        return evaluate(lambda _: roles, "propose", question_set=replace(SMALL, propose=(item,)))["propose"].answers[0]
+
+    assert not judged("keep it so", upper)["open"]
+    assert not judged("fly to the moon", None)["executable"]
+    assert not judged("fly to the moon", "moon(red)")["open"] and not judged("be", "1 < 2")["open"]
+    lift = judged("lift red", None)
+    assert lift["executable"] and lift["open"] and len(lift["outcomes"]) == 4
+
+
+def test_what_was_tried_before_is_not_new():
+    item = next(p for p in BANK.propose if p.history and p.scene.n_blocks == 2)
+    text, goal, _ = item.history[0]
+    for task, g in ((text.upper(), None), ("in other words", goal)):
+        roles = replace(knows(SMALL), propose=lambda q, task=task, g=g: Proposal(task, "", 0.5, g))
+        assert not evaluate(lambda _, r=roles: r, "propose", question_set=replace(SMALL, propose=(item,)))[
+            "propose"
+        ].answers[0]["new"]
+
+
+def test_the_same_scorecard_twice():
+    stats = [list(evaluate(variant("random"), limit=2, seed=3).values()) for _ in range(2)]
+    assert stats[0] == stats[1]
+    assert json.loads(json.dumps(scorecard.as_json("random", 3, 2, stats[0])))["bank"] == scorecard.fingerprint()
+
+
+def test_stated_probabilities_are_scored():
+    sure = [(0.9, True)] * 9 + [(0.9, False)]
+    assert calibration_error(sure) == pytest.approx(0) and brier(sure) == pytest.approx(0.09)
+    assert calibration_error([(1.0, False), (0.0, True)]) == 1 and calibration_error([]) is None
+    assert bins([(1.0, True), (0.95, False)]) == [(0.975, 0.5, 2)]
+
+
+# --- who cannot answer -------------------------------------------------------------------------------------------
+
+
+def test_an_error_is_a_wrong_answer_and_many_in_a_row_are_the_end():
+    def fails(question):
+        raise LudusError("out of words")
+
+    asks = Examiner(lambda: None)
+    assert asks(fails, "?") == (None, "out of words") and asks(str, 1) == ("1", None)
+    with pytest.raises(LudusError, match="in a row got no answer; the last: out of words"):
+        [asks(fails, "?") for _ in range(5)]
+
+
+def test_a_malformed_verdict_is_no_answer():
+    calls = iter([Verdict("x", "perhaps", 0.5, ""), Verdict("x", "stuck", 7, ""), *[Verdict("x", "stuck", 1, "")] * 3])
+    roles = replace(knows(SMALL), analyse=lambda q: next(calls))
+    result = evaluate(lambda _: roles, "analyse")["analyse"]
+    assert rate(result, "no answer").right == 2 and rate(result, "right").right == 1
+
+
+def test_an_unknown_examinee_is_named():
+    with pytest.raises(LudusError, match="unknown experimenter 'plannner'; nearest: 'planner'"):
+        cli.exam("plannner", parts=(("retrieve",),), pictures=False)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [({"limit": 0}, "limit 0 is below 1"), ({"parts": ["read"]}, "unknown part of the exam 'read'")],
+)
+def test_bad_input(kwargs, message):
+    with pytest.raises(LudusError, match=message):
+        scorecard.evaluate(variant("planner"), **kwargs)
+
+
+# --- the bank ----------------------------------------------------------------------------------------------------
+
+
+def test_truth_is_what_came_later():
+    assert truth((3, 48), (40, 48)) == "learning"
+    assert truth((48, 48), (48, 48)) == "converged"
+    assert truth((0, 48), (0, 48)) == "stuck"
+    assert truth((24, 48), (28, 48)) == truth((2, 4), (4, 4)) == "unclear"
+    assert truth((9, 48), (9, 480)) == "unclear"  # no rise, but is it useful?
+    low, high = questions.rise((24, 48), (46, 48))
+    assert WORTHWHILE < low < 22 / 48 < high
+
+
+def test_every_curve_of_the_bank_has_a_truth_by_the_rule():
+    for item in BANK.analyse:
+        least, most = questions.rise(item.now, item.later)
+        low, high = wilson(*item.now, z=1.645)
+        expected = "learning" if least >= WORTHWHILE else "converged" if low >= USEFUL else "stuck"
+        assert item.truth == expected and (expected == "learning" or most < WORTHWHILE)
+        assert expected != "stuck" or high < USEFUL
+        assert len(item.curve.updates) >= 3 and all(
+            s <= n for s, n in zip(item.curve.successes, item.curve.n, strict=True)
+        )
+        assert item.curve.successes[-1] <= item.now[0] and item.curve.n[-1] <= item.now[1]
+
+
+def test_the_bank_asks_enough():
+    assert len(BANK.retrieve) >= 120 and len(BANK.propose) >= 80 and len(BANK.decompose) >= 80
+    assert {s.n_blocks for s in BANK.scenes} == {2, 3, 4, 5} and {s.start for s in BANK.scenes} >= {"held", "stacked"}
+    for item in BANK.retrieve:
+        known = {s.caption for s in questions.skills(item.n_blocks, item.library)}
+        assert set(item.captions) <= known and bool(item.captions) == (item.kind != "none")
+    folder = questions.FOLDER
+    size = sum(len(p.read_bytes()) for f in (folder, folder / "pictures") for p in f.iterdir() if p.is_file())
+    assert size < 1_000_000
+
+
+def test_the_bank_is_of_the_world_as_it_is():
+    """Facts and references were recorded; a world that has changed needs a new bank."""
+    simulator = Simulator(3, n_envs=4, threads=1)
+    items = [d for d in BANK.decompose if d.scene.n_blocks == 3][::6][:4]
+    seen = simulator.look([(d.scene.start, d.scene.seed) for d in items])
+    assert [tuple(f) for f in facts(simulator.vocabulary, seen)] == [d.scene.facts for d in items]
+    ends = simulator.run([Rollout(d.reference, d.scene.start, d.scene.seed) for d in items])
+    assert all(at_end(simulator.condition(d.goal), e) for d, e in zip(items, ends, strict=True))
+    simulator.close()
+
+
+# --- what is written ---------------------------------------------------------------------------------------------
+
+
+def test_questions_name_pictures_that_are_there(tmp_path):
+    named = []
+
+    def notes(question):
+        images = question.images if hasattr(question, "images") else question.scene.images
+        named.extend(images)
+        return question
+
+    knowing = knows(SMALL)
+    roles = Experimenter(
+        *(lambda q, f=f: f(notes(q)) for f in (knowing.propose, knowing.decompose, knowing.retrieve, knowing.analyse))
+    )
+    results = list(evaluate(lambda _: roles, folder=tmp_path, limit=2).values())
+    assert len(named) == 8 and all((tmp_path / name).stat().st_size > 1000 for name in named)
+    assert draw.scorecard_picture("x", results).startswith(b"\x89PNG")
+    assert scorecard.table("x", results).row_count > 20
+
+
+def test_curve_questions_are_first_thirds_of_recorded_curves():
+    path = Path(__file__).parent.parent / "benchmarks" / "exam_bank.py"
+    spec = importlib.util.spec_from_file_location("exam_bank", path)
+    builder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(builder)
+    recorded = [(100 * k, 5 * k, 96) for k in range(1, 16)]
+    rows = list(builder._questions("run", "stack X on Y", recorded))
+    assert {row["updates"][-1] for row in rows} == {300, 400, 500} and {max(row["n"]) for row in rows} == {4, 8, 16, 96}
+    for row in rows:
+        end = row["updates"][-1] // 100
+        around = [k for k in range(1, 16) if abs(k - 3 * end) <= 3 * end / 8]
+        assert row["now"] == [5 * end, 96] and row["later"] == [5 * sum(around), 96 * len(around)]
+        for u, s, n in zip(row["updates"], row["successes"], row["n"], strict=True):
+            assert s <= 5 * u // 100 and n - s <= 96 - 5 * u // 100 and (n < 96 or s == 5 * u // 100)
+    assert rows == list(builder._questions("run", "stack X on Y", recorded))
+    assert not list(builder._questions("run", "stack X on Y", recorded[:8]))  # nothing is known of three times 300
+
+
+def test_the_command_writes_what_was_asked_for(tmp_path, capsys):
+    cli.exam("planner", parts=(("retrieve",),), limit=3, dir=tmp_path, json=tmp_path / "x.json", pictures=False)
+    assert "ludus exam: planner" in capsys.readouterr().out
+    assert json.loads((tmp_path / "x.json").read_text())["parts"]["retrieve"]["rates"]["right"]["n"] == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["scorecard.png", "x.json"]
