@@ -241,7 +241,7 @@ def curves(runs: Sequence[Path], most: int) -> None:
         kept = sorted(draw.permutation(len(rows))[:most])
         chosen += [rows[i] for i in kept]
     order = rng(0, "exam", "curves", "order").permutation(len(chosen))
-    _write("curves", {"sources": sources, "undecided": undecided, "chosen": [questions[i] for i in order]})
+    _write("curves", {"sources": sources, "undecided": undecided, "questions": [chosen[i] for i in order]})
     print(len(chosen), "questions from", len(runs), "runs")
 
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from ludus.experimenter.prompts import FOLDER
 from ludus.lab.analysis import add_point, aggregate
+from ludus.lab.pictures import draw_curve
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
 from ludus.types import Curve
-from ludus.lab.pictures import draw_curve
 from ludus.worlds.blocks.world import BlocksWorld
 
 EXAMPLES = FOLDER / "examples"
