@@ -1,6 +1,5 @@
 """What the command line reads out of its words."""
 
-import functools
 import re
 import shlex
 from pathlib import Path
@@ -26,9 +25,8 @@ WRITTEN = [
 def read(monkeypatch):
     """`read(*words)`: what the command is called with, instead of calling it."""
     called = []
-    for name in ("run", "resume", "status", "collect", "train", "eval", "exam", "export", "doctor"):
-        command = getattr(cli, name)
-        monkeypatch.setattr(cli, name, functools.wraps(command)(lambda **given: called.append(given)))
+    for command in cli.COMMANDS.values():
+        monkeypatch.setattr(command, "__call__", lambda self: called.append(dict(vars(self))))
     return lambda *words: ludus(*words) or called.pop()
 
 
@@ -51,6 +49,5 @@ def test_settings_may_stand_anywhere(read):
     first, *others = [read("train", *words) for words in ways]
     assert first["overrides"] == ("agent.alpha=1", "seed=3") and all(other == first for other in others)
     assert read("resume", "budget.usd=5") == {"dir": None, "overrides": ("budget.usd=5",)}
-    assert read("train", "a", "alpha", "--data", "x", "agent.alpha=1")["overrides"] == (
-        "alpha",
-    )  # which is then refused
+    # 'alpha' is no setting and is then refused
+    assert read("train", "a", "alpha", "--data", "x", "agent.alpha=1")["overrides"] == ("alpha", "agent.alpha=1")

@@ -11,8 +11,9 @@ import torch
 
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
-from ludus.experiment.compose import build
+from ludus.experiment.compose import recorded_library
 from ludus.record import Record
+from ludus.worlds.registry import make_world
 
 SMALL = [
     *("run", "--preset", "tiny", "--seed", "7", "world.n_envs=4", "seed_data.episodes=8", "training.updates=8"),
@@ -42,7 +43,6 @@ def result(directory):
     """All that two equal runs share: rows, episode files, the last checkpoint."""
     with Record.open(directory, write=False) as record:
         content = record.content()
-        content["run"] = [{k: v for k, v in r.items() if k != "command"} for r in content["run"]]
     shards = {p.name: p.read_bytes() for p in sorted((directory / "shards").glob("*.safetensors"))}
     checkpoints = sorted((directory / "checkpoints").glob("*.pt"))
     state = torch.load(checkpoints[-1], weights_only=True)
@@ -67,9 +67,9 @@ def test_a_run_ends_with_a_report(finished):
 
 def test_online_success_is_relabelled_success(finished):
     directory, _ = finished
-    with Record.open(directory, write=False) as record, build(record) as parts:
+    with Record.open(directory, write=False) as record:
         online = {(o.episode, o.segment): o for o in record.outcomes()}
-        again = outcomes(parts.library, list(EpisodeStore(record)))
+        again = outcomes(recorded_library(record, make_world(record.config.world)), list(EpisodeStore(record)))
     assert len(again) == len(online) > 0
     for o in again:
         was = online[o.episode, o.segment]

@@ -12,17 +12,16 @@ import numpy as np
 import pytest
 import torch
 from command import ludus
-from rich.console import Console
 
-from ludus.agents import trainer
+from ludus.agents import Trainer, trainer
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
-from ludus.experiment import evaluation, offline
-from ludus.experiment.compose import build
-from ludus.experiment.loop import Loop
+from ludus.experiment import checkpoints, evaluation, offline
+from ludus.experiment.collection import Driver
+from ludus.experiment.compose import recorded_library
+from ludus.experiment.learning import Learning, TrainingData
 from ludus.record import Record
 from ludus.types import LudusError
-from ludus.views.terminal import show_progress
 from ludus.worlds.blocks.world import BlocksWorld
 
 TINY = ("--preset", "tiny", "world.n_envs=4")
@@ -111,7 +110,7 @@ def test_training_stops_when_its_time_is_over(data, tmp_path):
 def test_training_goes_on_with_the_episodes_it_began_with(data, tmp_path, monkeypatch):
     mine, directory = tmp_path / "data", tmp_path / "learner"
     ludus("collect", mine, *TINY, "--episodes", 4)
-    monkeypatch.setattr(offline.Loop, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Learning, "train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert (
         f"ludus resume {directory}".split()[:2]
         == ludus("train", directory, *TRAIN, "--data", os.path.relpath(mine), code=130).split()[-3:-1]
@@ -188,12 +187,14 @@ def test_weights_to_start_from(data, trained, tmp_path):
 
 
 def test_held_out_captions_are_never_a_label(data):
-    with Record.open(data, write=False) as record, build(record) as parts:
-        parts.held_out = frozenset({"reach red", "stack red on green"})
-        config = parts.config
-        sampler = Sampler(parts.data, parts.taught, config.agent, config.sampling, 0)
+    held_out = frozenset({"reach red", "stack red on green"})
+    with Record.open(data, write=False) as record:
+        config, store = record.config, EpisodeStore(record)
+        library = recorded_library(record, BlocksWorld(2, 1, 1))
+        labels = TrainingData((store,), held_out=held_out).labels(library)
+        sampler = Sampler(store, labels, config.agent, config.sampling, 0)
         drawn = {sampler.captions[i] for _ in range(50) for i in sampler.next().skills}
-    assert drawn == set(parts.library.captions) - parts.held_out
+    assert drawn == set(library.captions) - held_out
 
 
 def test_measuring_writes_what_it_shows(trained, tmp_path):
@@ -202,7 +203,7 @@ def test_measuring_writes_what_it_shows(trained, tmp_path):
     found = json.loads((tmp_path / "out.json").read_text())["measured"]
     assert [(m["start"], m["temperature"]) for m in found] == [(s, t) for s in ("scattered", "stacked") for t in (0, 1)]
     assert {s["caption"] for s in found[0]["skills"]} == {"reach red", "reach green"}
-    assert found[0]["families"][0]["n"] == 4 and "reach X" in output
+    assert found[0]["templates"][0]["n"] == 4 and "reach X" in output
     plan = ("--plan", "grasp red", "stack red on green", "--skills", "stack red on green", "--episodes", 2)
     assert "stack red on green" in ludus("eval", trained, *plan)
     assert "reach blue" in ludus("eval", trained, "world.n_blocks=3", "--skills", "reach X", "--episodes", 1)
@@ -245,14 +246,14 @@ def test_curves_can_be_read_by_tensorboard(trained, tmp_path):
     assert "not empty" in ludus("export", tmp_path / "events", "--run", trained, code=2)
 
 
-def test_no_start_of_training_is_measured(data, trained):
+def test_no_start_of_training_is_measured(data, trained, monkeypatch):
     with Record.open(data, write=False) as record:
         trained_on = {r.seed for r in EpisodeStore(record).rows()}
-    seen = []
-    with Record.open(trained, write=False) as record, build(record) as parts:
-        reset = parts.world.reset
-        parts.world.reset = lambda seeds, start="scattered": seen.extend(seeds) or reset(seeds, start)
-        evaluation.evaluate(parts, ["reach X"], 8, [], [0.0], 0, Console(quiet=True))
+    seen, reset = [], BlocksWorld.reset
+    monkeypatch.setattr(BlocksWorld, "reset", lambda self, seeds, *a: seen.extend(seeds) or reset(self, seeds, *a))
+    with Record.open(trained, write=False) as record:
+        spec = evaluation.EvalSpec(("reach X",), episodes=8, temperatures=(0.0,), seed=0)
+        evaluation.evaluate(record, record.config, spec)
     assert len(set(seen)) == 16 and trained_on.isdisjoint(seen)
 
 
@@ -324,7 +325,7 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
 
 def test_what_was_refused_or_failed_gives_way_to_the_next_try(data, tmp_path, monkeypatch):
     three, directory = tmp_path / "three", tmp_path / "learner"
-    monkeypatch.setattr(Loop, "collect", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Driver, "collect", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     ludus("collect", three, *TINY, "-n", 4, code=130)
     assert "collected 0 of 4 episodes" in ludus("status", three)
     monkeypatch.undo()
@@ -362,5 +363,7 @@ def test_an_interrupted_measurement_says_that_nothing_is_kept(trained, monkeypat
 
 @pytest.mark.parametrize("temperature", [-1, np.nan, np.inf])
 def test_a_policy_has_a_temperature_that_makes_sense(trained, temperature):
-    with Record.open(trained, write=False) as record, build(record) as parts, pytest.raises(LudusError, match="temp"):
-        Loop(parts, show_progress(Console(quiet=True))).learner.policy(temperature)
+    with Record.open(trained, write=False) as record:
+        trainer = Trainer.load(checkpoints.latest(record), BlocksWorld(2, 1, 1).spec)
+    with pytest.raises(LudusError, match="temp"):
+        trainer.policy(temperature)

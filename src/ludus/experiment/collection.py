@@ -1,6 +1,6 @@
-"""Collecting episodes on its own: by the teacher, a learned policy, chance, or the world's own way of making data.
+"""Collecting episodes: by a teacher, a learned policy, chance, or the world's own way of making data.
 
-As in the loop, everything is a sequence of named steps: the same request given again goes on where it stopped.
+Everything is a sequence of named steps: the same request given again goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -8,94 +8,142 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from ludus.config import Config
+from ludus.agents import checkpoint_updates
+from ludus.config import Config, WorldConfig
 from ludus.data.relabel import outcomes
-from ludus.experiment.compose import Experiment, build
-from ludus.experiment.loop import Loop, behaviour_policy
-from ludus.lab.actors import RandomActor, SeedActor, seed_rollouts
+from ludus.data.store import EpisodeStore
+from ludus.experiment import checkpoints
+from ludus.experiment.compose import begin, check_starts, choose, record_skills, recorded_library
+from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.analysis import aggregate
+from ludus.lab.collector import Collector, LocalCollector, collect_tasks
+from ludus.lab.rollout import RolloutSpec
 from ludus.record import Record
+from ludus.record.progress import Progress, Show, ignore
 from ludus.seeding import child
+from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount, differences, unknown
-from ludus.views.terminal import show_progress
+from ludus.worlds.base import World
+from ludus.worlds.registry import WorldKind, world_kind
 
-PLAY_SHARD = 40
+PLAY_EPISODES = 40
 """Episodes of play per committed step."""
 ACTORS = ("teacher", "random", "policy", "play", "play-hindsight")
 
 
-def collect(
-    record: Record,
-    config: Config,
-    actor: str,
-    name: str,
-    skills: Sequence[str],
-    start: str | None,
-    policy: Path | None,
-    console: Console,
-) -> list[SuccessCount]:
+# --- the driver: collectors make episodes, only this commits them ------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Commits what a collector returns: each batch of rollouts is a step."""
+
+    record: Record
+    config: WorldConfig
+    world: World
+    collector: Collector
+    progress: Progress
+
+    def collect(self, name: str, rollouts: Sequence[RolloutSpec], actor: ActorSpec, library: SkillLibrary) -> None:
+        """Run the rollouts in steps called `<name>/000` ...; committed ones are skipped."""
+        tasks = collect_tasks(name, rollouts, actor, library, self.config, self.world.spec)
+        left = [t for t in tasks if not self.record.done(t.step)]
+        if not left:
+            return
+        store = EpisodeStore(self.record)
+        total = sum(t.n_steps(self.world.spec) for t in left)
+        title = f"{name.replace('/', ' ')}: {len(rollouts)} episodes"
+        with self.progress.stage(title, total) as advance:
+            results = self.collector.map(left, advance)
+            for task in left:
+                with self.record.commit(task.step):  # opened before the robots move: its time is theirs
+                    result = next(results)
+                    store.append(result.episodes)
+                    self.record.add_outcomes(result.outcomes)
+
+
+# --- collecting on its own ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CollectSpec:
+    """What `ludus collect` is asked for, besides the configuration's `seed_data` and `experiment.temperature`."""
+
+    actor: str
+    """'teacher' (noisy as `seed_data` says), 'random', 'policy' (the latest of the run in `policy`), 'play' (the world's
+    own way of making data) or 'play-hindsight' (the same, with the commands forgotten and others found in what happened)."""
+    name: str
+    """Names the collection within its record."""
+    skills: tuple[str, ...] = ()
+    """Captions or templates; the base library if empty."""
+    start: str | None = None
+    policy: Path | None = None
+
+    def check(self) -> None:
+        """
+        Raises:
+            LudusError: unknown actor, or options that contradict it.
+        """
+        if self.actor not in ACTORS:
+            raise unknown("actor", self.actor, ACTORS)
+        if self.actor == "policy" and self.policy is None:
+            raise LudusError("--actor policy needs --policy RUN, the run whose policy acts")
+        if self.actor != "policy" and self.policy is not None:
+            raise LudusError(f"--actor {self.actor} needs no --policy; leave it out, or give --actor policy")
+        if self.plays and (self.skills or self.start):
+            raise LudusError(f"--actor {self.actor} chooses its own goals and starts; leave out --skills and --start")
+
+    @property
+    def plays(self) -> bool:
+        return self.actor.startswith("play")
+
+
+def collect(record: Record, config: Config, spec: CollectSpec, show: Show = ignore) -> list[SuccessCount]:
     """`config.seed_data.episodes` episodes in steps called `collect/<name>/000` ...; returns how the commands of all of
-    them ended, per family. What was asked for stands in `collect/<name>/request`: asked for again, collecting goes on where
-    it stopped.
+    them ended, per template. The step `collect/<name>/request` keeps what was asked for: asked for again, collecting goes
+    on where it stopped.
 
     Args:
         config: the record's own but for `seed_data`, `experiment.temperature` and how many threads work.
-        actor: 'teacher' (noisy as `config.seed_data` says), 'random', 'policy', the latest of the run in `policy`, or
-            'play', the world's own way of making data (ogbench), or 'play-hindsight', the same with the commands forgotten
-            and others found in what happened.
-        skills: captions or families; the base library if empty.
 
     Raises:
         LudusError: unknown actor, skill or start; a policy of no run; noise levels or shares out of range; a name under
             which something else was asked for; a record that is not one of collected episodes.
     """
-    if actor not in ACTORS:
-        raise unknown("actor", actor, ACTORS)
-    if actor == "policy" and policy is None:
-        raise LudusError("--actor policy needs --policy RUN, the run whose policy acts")
-    if actor != "policy" and policy is not None:
-        raise LudusError(f"--actor {actor} needs no --policy; leave it out, or give --actor policy")
-    if actor.startswith("play") and (skills or start):
-        raise LudusError(f"--actor {actor} chooses its own goals and starts; leave out --skills and --start")
-    with (
-        build(record, dataclasses.replace(record.config, world=config.world)) as parts,
-        show_progress(console) as progress,
-    ):
-        spec = parts.world.spec
-        if actor.startswith("play") and parts.kind.play is None:
-            raise LudusError(f"world {spec.name!r} has no play data of its own; use --actor teacher")
-        parts.check_starts([] if start is None else [start])
-        captions = parts.choose(skills) or parts.library.captions
-        loop = Loop(parts, progress)
-        seed = child(config.seed, "collect", name)
-        rollouts = seed_rollouts(parts.library, config.seed_data, seed, start, captions)
-        request = {"actor": actor, "captions": captions, "start": start, "seed": config.seed}
-        request |= {"seed_data": asdict(config.seed_data)}
-        if policy is not None:
-            with Record.open(policy, write=False) as other:
-                learner = Loop(dataclasses.replace(parts, record=other), progress).learner
-            who: Any = behaviour_policy(learner, config.experiment)
-            how = {k: getattr(config.experiment, k) for k in ("temperature", "exploration")}
-            acting = {"policy": policy.resolve().name, "updates": learner.updates} | how
+    spec.check()
+    kind = world_kind(config.world.name)
+    world = kind.make(config.world)
+    try:
+        if spec.plays and kind.play is None:
+            raise LudusError(f"world {world.spec.name!r} has no play data of its own; use --actor teacher")
+        check_starts(world.spec, [] if spec.start is None else [spec.start])
+        library, captions = choose(recorded_library(record, world), kind, spec.skills)
+        captions = captions or library.captions
+        seed = child(config.seed, "collect", spec.name)
+        rollouts = seed_rollouts(library, config.seed_data, seed, spec.start, captions)
+        actor, acting = _actor(spec, config)
+        if actor.kind == "teacher":
+            kind.teacher(world.spec)  # a world without one says so before anything is written
+        request = {"actor": spec.actor, "captions": captions, "start": spec.start, "seed": config.seed}
+        _claim(record, spec.name, request | {"seed_data": asdict(config.seed_data)} | acting)
+        begin(record, world, library, "collecting")
+        record_skills(record, library, f"collect/{spec.name}/skills")
+        progress = Progress(record, show)
+        if spec.plays:
+            _play(record, config, spec, kind, library, progress)
         else:
-            who = SeedActor(parts.kind.teacher(spec)) if actor == "teacher" else RandomActor(spec)
-            acting = {}
-        _claim(record, name, request | acting)
-        loop.begin("collecting")
-        parts.remember(f"collect/{name}/skills")
-        if actor.startswith("play"):
-            _play(parts, loop, config.seed_data.episodes, seed, name, hindsight=actor == "play-hindsight")
-        else:
-            if actor != "teacher":
-                rollouts = [dataclasses.replace(j, actor=None, info={"actor": actor, **acting}) for j in rollouts]
-            loop.collect(f"collect/{name}", rollouts, who)
-        return aggregate(record.success_counts(f"collect/{name}/"), parts.library)
+            if spec.actor != "teacher":
+                info = {"actor": spec.actor, **acting}
+                rollouts = [dataclasses.replace(r, actor=None, info=info) for r in rollouts]
+            driver = Driver(record, config.world, world, LocalCollector(world), progress)
+            driver.collect(f"collect/{spec.name}", rollouts, actor, library)
+        return aggregate(record.success_counts(f"collect/{spec.name}/"), library)
+    finally:
+        world.close()
 
 
 def is_collection(record: Record) -> bool:
@@ -103,8 +151,19 @@ def is_collection(record: Record) -> bool:
     return any(s.name.startswith("collect/") for s in record.steps())
 
 
+def _actor(spec: CollectSpec, config: Config) -> tuple[ActorSpec, dict[str, Any]]:
+    """Who acts, and what the request and the episodes say about a policy."""
+    if spec.policy is None:
+        return ActorSpec("teacher" if spec.actor == "teacher" else "random"), {}
+    with Record.open(spec.policy, write=False) as other:
+        path = checkpoints.latest(other)
+    how = {k: getattr(config.experiment, k) for k in ("temperature", "exploration")}
+    about = {"policy": spec.policy.resolve().name, "updates": checkpoint_updates(path)}
+    return ActorSpec("policy", str(path), **how), about | how
+
+
 def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
-    """Write down what is asked for under `name`, which never changes: the waves of two requests would mix unseen."""
+    """Write down what is asked for under `name`, which never changes: the episodes of two requests would mix unseen."""
     if record.steps() and not is_collection(record):
         raise LudusError(f"{record.directory} holds a run of another kind; collect into another directory")
     step, request = f"collect/{name}/request", json.loads(json.dumps(request))
@@ -120,19 +179,23 @@ def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
             opened.result = request
 
 
-def _play(parts: Experiment, loop: Loop, n: int, seed: int, name: str, hindsight: bool) -> None:
-    """Like `Loop.collect`, where the world itself makes the episodes."""
-    assert parts.kind.play is not None
-    shards = [range(first, min(first + PLAY_SHARD, n)) for first in range(0, n, PLAY_SHARD)]
-    left = [(k, s) for k, s in enumerate(shards) if not parts.record.done(f"collect/{name}/{k:03d}")]
-    with loop.doing(f"collect {name}: {n} episodes", sum(len(s) for _, s in left)) as advance:
-        for k, shard in left:
-            with parts.record.commit(f"collect/{name}/{k:03d}"):
-                seeds = [child(seed, "play", i) for i in shard]
+def _play(
+    record: Record, config: Config, spec: CollectSpec, kind: WorldKind, library: SkillLibrary, progress: Progress
+) -> None:
+    """As `Driver.collect`, where the world itself makes the episodes."""
+    assert kind.play is not None
+    name, n, seed = spec.name, config.seed_data.episodes, child(config.seed, "collect", spec.name)
+    parts = [range(first, min(first + PLAY_EPISODES, n)) for first in range(0, n, PLAY_EPISODES)]
+    left = [(k, p) for k, p in enumerate(parts) if not record.done(f"collect/{name}/{k:03d}")]
+    store = EpisodeStore(record)
+    with progress.stage(f"collect {name}: {n} episodes", sum(len(p) for _, p in left)) as advance:
+        for k, part in left:
+            with record.commit(f"collect/{name}/{k:03d}"):
+                seeds = [child(seed, "play", i) for i in part]
                 label, made, episodes = f"collect-{name}-{k:03d}", set(), []
-                for episode in parts.kind.play(parts.config.world, parts.library, seeds, label, hindsight):
+                for episode in kind.play(config.world, library, seeds, label, spec.actor == "play-hindsight"):
                     episodes.append(episode)
                     advance(int(episode.seed not in made))
                     made.add(episode.seed)
-                parts.store.append(episodes)
-                parts.record.add_outcomes(outcomes(parts.library, episodes))
+                store.append(episodes)
+                record.add_outcomes(outcomes(library, episodes))

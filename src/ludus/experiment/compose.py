@@ -1,229 +1,183 @@
-"""The only composition root: from a record to the parts of its experiment."""
+"""The only composition root: from a record to the parts of its experiment. Nothing is added to them later."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
 
-import numpy as np
 import torch
 
 from ludus.agents.backends import distributed
 from ludus.agents.trainer import device_of
-from ludus.config import ROLES, Config, ExperimenterConfig, WorldConfig
-from ludus.data.store import EpisodeStore
-from ludus.experimenter import assemble, check
+from ludus.config import ROLES, Config, ExperimenterConfig
+from ludus.experimenter import assemble, check_model
 from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
+from ludus.lab.collector import LocalCollector
 from ludus.lab.curriculum import Curriculum
-from ludus.lab.embodiment import Embodiment
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room
 from ludus.record import Record
+from ludus.record.progress import Progress, Show, ignore
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.types import Episode, LudusError, Observations, WorldSpec, unknown
+from ludus.types import LudusError, WorldSpec, unknown
 from ludus.worlds.base import World
+from ludus.worlds.registry import WorldKind, world_kind
 
 
 @dataclass(frozen=True)
-class WorldKind:
-    """What a world brings along."""
-
-    make: Callable[[WorldConfig], World]
-    teacher: Callable[[WorldSpec], Any]
-    extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
-    """Skills beyond the base library that capability gaps may ask for."""
-    play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
-    """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids; the last
-    argument asks for commands found in hindsight instead of those that they were made under."""
-    goals: Callable[[WorldSpec, Observations], np.ndarray] | None = None
-    """Of a world whose task is that all of its library's skills hold at once: `[E, n]`, the lowest is to be done first."""
-
-
-def _blocks() -> WorldKind:
-    from ludus.worlds.blocks.skills import extra_skills
-    from ludus.worlds.blocks.teacher import Teacher
-    from ludus.worlds.blocks.world import BlocksWorld
-
-    return WorldKind(lambda c: BlocksWorld(c.n_blocks, c.n_envs, c.threads), Teacher, extra_skills)
-
-
-def _ogbench() -> WorldKind:
-    from ludus.worlds.ogbench.play import play
-    from ludus.worlds.ogbench.skills import extra_skills, first_things_first
-    from ludus.worlds.ogbench.world import CubesWorld
-
-    def no_teacher(spec: WorldSpec) -> Any:
-        raise LudusError("world ogbench has no teacher that acts on command; collect with --actor play")
-
-    return WorldKind(
-        lambda c: CubesWorld(c.variant, c.n_envs, c.threads),
-        no_teacher,
-        extra_skills,
-        lambda c, library, seeds, name, hindsight: play(c.variant, library, seeds, name, hindsight, c.threads),
-        first_things_first,
-    )
-
-
-WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks, "ogbench": _ogbench}
-"""Add your own world with a line here, see docs/add-a-world.md."""
-
-
-def world_kind(name: str) -> WorldKind:
-    """The world called `name`.
-
-    Raises:
-        LudusError: unknown world.
-    """
-    if name not in WORLDS:
-        raise unknown("world", name, tuple(WORLDS))
-    return WORLDS[name]()
-
-
-def check_experimenter(config: Config, reach: bool = False) -> None:
-    """Find out before a run begins whether its models can be used at all, and, with `reach`, whether their servers are there.
-
-    Raises:
-        LudusError: they can't, with what is missing.
-    """
-    for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
-        check(name, config.experimenter, config.budget, reach)
-
-
-@dataclass
 class Experiment:
-    """An experiment, composed. A context manager, since the world holds simulators and an OpenGL context, and questions to
-    models may be under way."""
+    """An experiment, composed. A context manager: the world holds simulators and an OpenGL context, and questions to
+    models may be under way. What grows during a run (library, policy) is passed along, not kept here."""
 
     config: Config
     record: Record
-    world: World
     kind: WorldKind
-    library: SkillLibrary
-    store: EpisodeStore
-    embodiment: Embodiment
-    room: Room
+    world: World
+    collector: LocalCollector
     curriculum: Curriculum
     analysis: Analysis
     ledger: Ledger
-    data: list[EpisodeStore]
-    """What training draws from: the record's own store, or those of other runs."""
-    shares: dict[str, float] | None = None
-    """See `Sampler`."""
-    held_out: frozenset[str] = field(default_factory=frozenset)
-    """Captions that are never a label in training."""
-
-    @property
-    def taught(self) -> SkillLibrary:
-        """The skills that training may use as labels."""
-        if not self.held_out:
-            return self.library
-        return SkillLibrary(self.library.vocabulary, [s for s in self.library if s.caption not in self.held_out])
-
-    def grow(self, skills: Sequence[Skill]) -> None:
-        """Let the library have more skills."""
-        self.library = self.library.add(*skills)
-        self.embodiment.library = self.library
-
-    def choose(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Captions of the skills and families of skills called `names`; the library grows by those it lacks.
-
-        Raises:
-            LudusError: neither the library nor what the world has besides knows a name.
-        """
-        extra = self.kind.extra_skills(self.world.spec.objects)
-        every = self.library.add(*[s for s in extra if s.caption not in self.library])
-        captions = every.matching(names)
-        self.grow([every[c] for c in captions if c not in self.library])
-        return captions
-
-    def check_starts(self, starts: Sequence[str]) -> None:
-        """
-        Raises:
-            LudusError: the world has no start of this name.
-        """
-        for start in starts:
-            if start not in self.world.spec.starts:
-                raise unknown("start", start, self.world.spec.starts)
-
-    def remember(self, step: str) -> None:
-        """Write down the library's skills that the record lacks, as a step of this name."""
-        known = {s["caption"] for s in self.record.skills()}
-        new = [s for s in self.library if s.caption not in known]
-        if new and not self.record.done(step):
-            with self.record.commit(step):
-                self.record.add_skills(new)
+    progress: Progress
 
     def __enter__(self) -> Experiment:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        # whoever presses Ctrl-C does not want to wait
+        # On Ctrl-C nobody waits for answers under way.
         self.ledger.close(0 if isinstance(error, KeyboardInterrupt) else self.config.experimenter.timeout_s)
         self.world.close()
 
 
-def build(record: Record, config: Config | None = None, person: Callable[[str], str] | None = None) -> Experiment:
-    """The parts of the record's experiment, the library as it stands there. `config` replaces the record's own, for a
-    look at its policy in another world; `person` puts a text before somebody and gives their answer."""
+def compose(
+    record: Record,
+    config: Config | None = None,
+    person: Callable[[str], str] | None = None,
+    show: Show = ignore,
+) -> Experiment:
+    """The parts of the record's experiment.
+
+    Args:
+        config: replaces the record's own, with another budget, say.
+        person: puts a text before somebody and returns the answer, for the experimenter 'human'.
+        show: is told of every stage's progress.
+
+    Raises:
+        LudusError: unknown world or experimenter; no such device; sharding without `torchrun`.
+    """
     config = config or record.config
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
     distributed.check(config.training.sharded and record.writable)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
-    library = world.library()
-    fields = ("caption", "reward", "success", "steps", "base")
-    kept = [Skill(**{f: s[f] for f in fields}) for s in record.skills()]
-    kept = [s for s in kept if s.caption not in library]
-    if config.world != record.config.world:  # a look into a world that may lack what some skills are about
-        kept = [s for s in kept if _fits(s, library)]
-    library = library.add(*kept)
-    store = EpisodeStore(record)
-    room = Room(record)
-    ledger = _ledger(record, config)
+    room, pictures, ledger = Room(record), Pictures(record, world), _ledger(record, config)
     experimenter = assemble(
-        config.experimenter if record.writable else ExperimenterConfig(),  # who only looks on asks nobody
+        # A read-only record makes no calls.
+        config.experimenter if record.writable else ExperimenterConfig(),
         world.vocabulary,
         config.seed,
         ledger,
         lambda path: record.path(path).read_bytes(),
         person,
-        _heard(room),
+        _post_answers(room),
     )
-    pictures = Pictures(record, world)
     return Experiment(
         config=config,
         record=record,
-        world=world,
         kind=kind,
-        library=library,
-        store=store,
-        embodiment=Embodiment(world, library),
-        room=room,
+        world=world,
+        collector=LocalCollector(world),
         curriculum=Curriculum(
             experimenter, room, world.spec, config.seed, pictures.scene, affordance=config.experimenter.affordance
         ),
         analysis=Analysis(experimenter, room, pictures.curve),
         ledger=ledger,
-        data=[store],
+        progress=Progress(record, show),
     )
+
+
+def check(config: Config, reach: bool = False) -> None:
+    """Find out before a run begins whether its world exists and its models can be used; with `reach`, also whether their
+    servers answer.
+
+    Raises:
+        LudusError: they cannot, with what is missing.
+    """
+    world_kind(config.world.name)
+    for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
+        check_model(name, config.experimenter, config.budget, reach)
+
+
+# --- skills --------------------------------------------------------------------------------------------------------
+
+
+def recorded_library(record: Record, world: World) -> SkillLibrary:
+    """The world's base skills and those that joined the record's library. Skills about objects that this world lacks are
+    left out."""
+    library = world.library()
+    joined = [Skill.from_row(row) for row in record.skills()]
+    return library.add(*[s for s in joined if s.caption not in library and _fits(s, library)])
+
+
+def choose(library: SkillLibrary, kind: WorldKind, names: Sequence[str]) -> tuple[SkillLibrary, tuple[str, ...]]:
+    """Captions of the skills and templates called `names`, and the library with those that it lacked.
+
+    Raises:
+        LudusError: neither the library nor the world's extra skills have a name.
+    """
+    extra = kind.extra_skills(library.vocabulary.objects)
+    every = library.add(*[s for s in extra if s.caption not in library])
+    captions = every.matching(names)
+    return library.add(*[every[c] for c in captions if c not in library]), captions
+
+
+def check_starts(spec: WorldSpec, starts: Sequence[str]) -> None:
+    """
+    Raises:
+        LudusError: the world has no start of this name.
+    """
+    for start in starts:
+        if start not in spec.starts:
+            raise unknown("start", start, spec.starts)
+
+
+def record_skills(record: Record, library: SkillLibrary, step: str) -> None:
+    """Add the library's skills that the record lacks, as a step of this name."""
+    known = {s["caption"] for s in record.skills()}
+    new = [s for s in library if s.caption not in known]
+    if new and not record.done(step):
+        with record.commit(step):
+            record.add_skills(new)
+
+
+def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> None:
+    """The record's first step: the skills that there are, and a note of what is to be done."""
+    if record.done("begin"):
+        return
+    with record.commit("begin"):
+        record.add_skills(library)
+        spec = world.spec
+        text = f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."
+        Room(record).post("loop", "all", "note", text)
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
 
 
 def _ledger(record: Record, config: Config) -> Ledger:
     """The run's own calls, and those of the run that it replays."""
     replay = record.result("replay") if record.done("replay") else None
-    max_concurrency = config.experimenter.max_concurrency
+    limit = config.experimenter.max_concurrency
     if replay is None:
-        return Ledger(record, config.budget, max_concurrency=max_concurrency)
+        return Ledger(record, config.budget, max_concurrency=limit)
     with Record.open(replay["run"], write=False) as other:
-        return Ledger(record, config.budget, other.calls(), replay["strict"], max_concurrency)
+        return Ledger(record, config.budget, other.calls(), replay["strict"], limit)
 
 
-def _heard(room: Room) -> Callable[[str, str], None]:
-    """What a person is asked and says stands in the room too."""
+def _post_answers(room: Room) -> Callable[[str, str], None]:
+    """What a person is asked and answers is posted to the room."""
 
     def post(question: str, answer: str) -> None:
         room.post("experimenter", "human", "question", question)

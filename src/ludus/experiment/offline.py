@@ -1,6 +1,6 @@
 """Training on its own, on the episodes of other runs.
 
-As in the loop, everything is a sequence of named steps: the same training given again goes on where it stopped.
+Everything is a sequence of named steps: the same training given again goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -8,28 +8,32 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+import torch
 
+from ludus.agents import Trainer
 from ludus.agents.backends import distributed
-from ludus.agents.trainer import Trainer
 from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
-from ludus.experiment.compose import Experiment, build
-from ludus.experiment.loop import Loop, Terminal
-from ludus.lab.analysis import aggregate
+from ludus.experiment import checkpoints
+from ludus.experiment.compose import begin as begin_record
+from ludus.experiment.compose import choose, compose, record_skills, recorded_library
+from ludus.experiment.learning import Learning, TrainingData
+from ludus.lab.analysis import aggregate, latest_counts
 from ludus.record import Record
+from ludus.record.progress import Show, ignore
 from ludus.seeding import child
-from ludus.skills.library import Skill
+from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import LudusError, SuccessCount, differences
-from ludus.views.terminal import show_progress
+from ludus.worlds.base import World
+from ludus.worlds.registry import WorldKind, world_kind
 
-SHAPING = ("name", "n_blocks", "variant")
+WORLD_SETTINGS = ("name", "n_blocks", "variant")
 """Settings of a world that shape its data; the others say how much of it is simulated at once."""
 
 
@@ -39,8 +43,8 @@ class OfflineSpec:
 
     data: tuple[str, ...]  # run directories
     weights: tuple[float, ...] = ()  # share of the draws from each; by size if empty
-    skills: tuple[str, ...] = ()  # captions or families to be taught besides those of the data's runs
-    hold_out: tuple[str, ...] = ()  # captions or families that are never a label
+    skills: tuple[str, ...] = ()  # captions or templates to be taught besides those of the data's runs
+    hold_out: tuple[str, ...] = ()  # captions or templates that are never a label
     init: str | None = None  # run whose weights training starts from
 
     @classmethod
@@ -61,76 +65,135 @@ def is_training(record: Record) -> bool:
     return record.done("course")
 
 
-def begin(record: Record, course: OfflineSpec) -> None:
+def begin(record: Record, spec: OfflineSpec) -> None:
     """Write down what is to be done; a second time only to the same end.
 
     Raises:
         LudusError: the record is of another training, or of something else; weights that are not one per run, or not
             positive.
     """
-    if course.weights and len(course.weights) != len(course.data):
-        raise LudusError(f"{len(course.weights)} weights for {len(course.data)} runs of data; give one for each")
-    for weight in course.weights:
+    if spec.weights and len(spec.weights) != len(spec.data):
+        raise LudusError(f"{len(spec.weights)} weights for {len(spec.data)} runs of data; give one for each")
+    for weight in spec.weights:
         if not 0 < weight < math.inf:
             raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
     if record.done("course"):
         kept = OfflineSpec.of(record)
-        if kept.resolved() != course.resolved():
-            other = differences(asdict(kept.resolved()), asdict(course.resolved()))
+        if kept.resolved() != spec.resolved():
+            other = differences(asdict(kept.resolved()), asdict(spec.resolved()))
             raise LudusError(f"{record.directory} holds another training ({other}); choose another directory")
         return
     if record.steps():
         raise LudusError(f"{record.directory} already holds a run of another kind; choose another directory")
     with record.commit("course") as opened:
-        opened.result = asdict(course)
+        opened.result = asdict(spec)
 
 
-def train(record: Record, console: Console, config: Config | None = None) -> list[SuccessCount]:
-    """Carry out or continue an offline training; returns the last point of its curves, per family. `config` replaces the
-    record's own: with another analyst, say.
+def train(
+    record: Record,
+    config: Config | None = None,
+    person: Callable[[str], str] | None = None,
+    show: Show = ignore,
+) -> list[SuccessCount]:
+    """Carry out or continue an offline training; returns the last point of its curves, per template.
+
+    Args:
+        config: replaces the record's own, with another analyst, say.
 
     Raises:
         LudusError: data that is missing, empty, of another world than the configuration's, broken, or not what it was
             when the training began.
     """
-    course, terminal = OfflineSpec.of(record), Terminal(console)
-    with build(record, config, terminal) as parts, show_progress(console) as progress:
-        terminal.progress = progress
-        loop = Loop(parts, progress)
+    spec = OfflineSpec.of(record)
+    with compose(record, config, person, show) as experiment:
+        world = experiment.world
+        library = recorded_library(record, world)
         if not record.done("end"):
-            _furnish(parts, course)
-            loop.begin("training offline")
-            _pin(record, parts.data)
-            parts.remember("skills")
-            if not any("/train/" in s.name for s in record.steps()):
-                _start(loop.learner, parts, course)
-            loop.train("offline", 0, loop.config.training.updates)
+            library, data = attach_data(spec, experiment.config, library, experiment.kind, world)
+            learning = Learning(
+                record, experiment.config, world, experiment.analysis, experiment.progress, data
+            )
+            begin_record(record, world, library, "training offline")
+            check_unchanged(record, data.stores)
+            record_skills(record, library, "skills")
+            if not checkpoints.training_steps(record):
+                start_from(learning.trainer, spec)
+            learning.train("offline", 0, experiment.config.training.updates, library)
             with record.commit("end"):
                 pass
-        distributed.tell(None)
-        return aggregate(loop.latest_tallies(), parts.library)
+        distributed.broadcast(None)
+        return aggregate(latest_counts(record.evaluations("curve")), library)
 
 
-def _pin(record: Record, data: Sequence[EpisodeStore]) -> None:
-    """Remember the episodes that training began with: going on with others would be another training."""
-    for store in data:
+def run_worker(config: Config, spec: OfflineSpec) -> None:
+    """Do the same training as another process, which leads and keeps the record, until it says that there is no more."""
+    torch.set_num_threads(config.training.threads)
+    distributed.check(config.training.sharded)
+    kind = world_kind(config.world.name)
+    world = kind.make(config.world)
+    try:
+        with Record.open(spec.data[0], write=False) as record:
+            library = recorded_library(record, world)
+        library, data = attach_data(spec, config, library, kind, world)
+        seed = child(config.seed, "sampler")
+        sampler = Sampler(data.stores, data.labels(library), config.agent, config.sampling, seed, shares=data.shares)
+        trainer = None
+        while (command := distributed.receive()) is not None:
+            if isinstance(command, distributed.Gather):
+                assert trainer is not None
+                trainer.gather()
+                continue
+            if trainer is None and command.checkpoint is not None:
+                trainer = Trainer.load(Path(command.checkpoint), world.spec, config.training)
+            elif trainer is None:
+                trainer = Trainer(config.agent, world.spec, config.training.updates, config.seed, config.training)
+                start_from(trainer, spec)
+            sampler.restore(command.sampler)
+            trainer.total_updates = command.schedule
+            trainer.fit(sampler, command.updates)
+    finally:
+        world.close()
+
+
+def start_from(trainer: Trainer, spec: OfflineSpec) -> None:
+    """Begin with the weights that `spec.init` names, if any."""
+    if spec.init is not None:
+        with Record.open(spec.init, write=False) as other:
+            trainer.start_from(checkpoints.latest(other))
+
+
+# --- the data ------------------------------------------------------------------------------------------------------
+
+
+def attach_data(
+    spec: OfflineSpec, config: Config, library: SkillLibrary, kind: WorldKind, world: World
+) -> tuple[SkillLibrary, TrainingData]:
+    """The stores of the data's runs, and the library with their skills and those of `spec.skills`."""
+    stores = tuple(EpisodeStore.open(directory, write=False) for directory in spec.data)
+    _check_worlds(stores, config, world)
+    for store in stores:
+        joined = [Skill.from_row(row) for row in store.record.skills()]
+        library = library.add(*[s for s in joined if s.caption not in library])
+    library, _ = choose(library, kind, spec.skills)
+    held_out = frozenset(library.matching(spec.hold_out))
+    if not set(library.captions) - held_out:
+        raise LudusError("every skill is held out; leave some to be taught")
+    shares = {f"{i}/" if len(stores) > 1 else "": w for i, w in enumerate(spec.weights)}
+    return library, TrainingData(stores, shares or None, held_out)
+
+
+def check_unchanged(record: Record, stores: Sequence[EpisodeStore]) -> None:
+    """Remember the episodes that training begins with; refuse to go on with others, which would be another training."""
+    for store in stores:
         if not len(store):
             raise LudusError(f"{store.record.directory} holds no episodes to learn from; collect some first")
         store.verify()
-    found = [
-        {
-            "episodes": len(store),
-            "checksum": hashlib.blake2b(
-                "".join(s.checksum for s in store.shards()).encode(), digest_size=16
-            ).hexdigest(),
-        }
-        for store in data
-    ]
+    found = [{"episodes": len(store), "checksum": fingerprint(store)} for store in stores]
     if not record.done("data"):
         with record.commit("data") as opened:
             opened.result = {"data": found}
         return
-    for store, now, then in zip(data, found, record.result("data")["data"], strict=True):
+    for store, now, then in zip(stores, found, record.result("data")["data"], strict=True):
         if now != then:
             raise LudusError(
                 f"{store.record.directory} holds {now['episodes']} episodes, other than the {then['episodes']} that "
@@ -138,63 +201,25 @@ def _pin(record: Record, data: Sequence[EpisodeStore]) -> None:
             )
 
 
-def follow(config: Config, course: OfflineSpec) -> None:
-    """Do the same training as another process, which leads and keeps the record (`ludus.agents.backends.distributed`)."""
-    with Record.open(course.data[0], write=False) as record, build(record, config) as parts:
-        _furnish(parts, course)
-        seed, spec = child(config.seed, "sampler"), parts.world.spec
-        sampler = Sampler(parts.data, parts.taught, config.agent, config.sampling, seed, shares=parts.shares)
-        learner = None
-        while (work := distributed.listen()) is not None:
-            if isinstance(work, distributed.Gather):
-                assert learner is not None
-                learner.gather()
-                continue
-            if learner is None and work.checkpoint is not None:
-                learner = Trainer.load(Path(work.checkpoint), spec, config.training)
-            elif learner is None:
-                learner = Trainer(config.agent, spec, config.training.updates, config.seed, config.training)
-                _start(learner, parts, course)
-            sampler.restore(work.sampler)
-            learner.total_updates = work.schedule
-            learner.fit(sampler, work.updates)
+def fingerprint(store: EpisodeStore) -> str:
+    """Of all shards of a store, in order."""
+    checksums = "".join(s.checksum for s in store.shards())
+    return hashlib.blake2b(checksums.encode(), digest_size=16).hexdigest()
 
 
-def _start(learner: Trainer, parts: Experiment, course: OfflineSpec) -> None:
-    """Begin with the weights that the course says, if any."""
-    if course.init is not None:
-        with Record.open(course.init, write=False) as other, show_progress(Console(quiet=True)) as hidden:
-            learner.start_from(Loop(dataclasses.replace(parts, record=other), hidden).checkpoint)
-
-
-def _furnish(parts: Experiment, course: OfflineSpec) -> None:
-    """Give the parts what the course says: data, their skills, what is held out."""
-    parts.data = [EpisodeStore.open(directory, write=False) for directory in course.data]
-    _check_worlds(parts)
-    for store in parts.data:
-        kept = [Skill(**{f: s[f] for f in Skill.__dataclass_fields__}) for s in store.record.skills()]
-        parts.grow([s for s in kept if s.caption not in parts.library])
-    parts.choose(course.skills)
-    parts.held_out = frozenset(parts.library.matching(course.hold_out))
-    if not set(parts.library.captions) - parts.held_out:
-        raise LudusError("every skill is held out; leave some to be taught")
-    if course.weights:
-        parts.shares = {f"{i}/" if len(parts.data) > 1 else "": w for i, w in enumerate(course.weights)}
-
-
-def _check_worlds(parts: Experiment) -> None:
+def _check_worlds(stores: Sequence[EpisodeStore], config: Config, world: World) -> None:
     """Refuse data of several worlds, or of another than the configuration's."""
-    worlds = [(store, store.rows()[0].world) for store in parts.data if len(store)]
-    for store, world in worlds:
+    worlds = [(store, store.rows()[0].world) for store in stores if len(store)]
+    for store, made_in in worlds:
         first = worlds[0][0].record
-        if world != worlds[0][1]:
+        if made_in != worlds[0][1]:
             other = _other_world(store, first.config, f"in {first.directory}")
             raise LudusError(f"{other}; two worlds do not mix in one training: give runs of one of them")
-        if world != parts.world.spec.fingerprint:
-            raise LudusError(f"{_other_world(store, parts.config)}; give the world settings of the data")
+        if made_in != world.spec.fingerprint:
+            raise LudusError(f"{_other_world(store, config)}; give the world settings of the data")
 
 
 def _other_world(store: EpisodeStore, config: Config, at: str = "here") -> str:
-    made, here = ({k: getattr(c.world, k) for k in SHAPING} for c in (store.record.config, config))
+    made, here = ({k: getattr(c.world, k) for k in WORLD_SETTINGS} for c in (store.record.config, config))
     what = differences({"world": made}, {"world": here}, at) or "by another version of ludus"
     return f"{store.record.directory} holds episodes of another world ({what})"

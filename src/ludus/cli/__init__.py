@@ -1,0 +1,68 @@
+"""The command line: parse, call, print. One file per command; `ludus COMMAND --help` explains each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+
+import tyro
+from rich.console import Console
+
+from ludus.cli.collect import Collect
+from ludus.cli.common import SETTING
+from ludus.cli.convert import Convert
+from ludus.cli.doctor import Doctor
+from ludus.cli.eval import Eval
+from ludus.cli.exam import Exam
+from ludus.cli.export import Export
+from ludus.cli.resume import Resume
+from ludus.cli.run import Run
+from ludus.cli.status import Status
+from ludus.cli.train import Train
+from ludus.types import LudusError
+
+COMMANDS = {
+    "run": Run,
+    "resume": Resume,
+    "status": Status,
+    "collect": Collect,
+    "train": Train,
+    "eval": Eval,
+    "exam": Exam,
+    "export": Export,
+    "convert": Convert,
+    "doctor": Doctor,
+}
+"""Name -> a dataclass whose fields are the options; calling an instance carries the command out."""
+
+
+def main() -> None:
+    """Entry point. Every mistake that a user can mend ends in one sentence and exit status 2."""
+    arguments = sys.argv[1:]
+    settings: tuple[str, ...] = ()
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    if command is not None and "overrides" in {field.name for field in dataclasses.fields(command)}:
+        # Settings may stand anywhere: behind `--data RUN` they would be read as runs.
+        settings = tuple(a for a in arguments if SETTING.match(a))
+        arguments = [a for a in arguments if not SETTING.match(a)]
+    try:
+        if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
+            _refuse_torchrun()
+        chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
+        if settings:
+            chosen = dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings))
+        chosen()
+    except LudusError as error:
+        Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
+        raise SystemExit(2) from None
+    except BrokenPipeError:  # `ludus status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _refuse_torchrun() -> None:
+    from ludus.agents.backends import distributed
+
+    if distributed.started():
+        raise LudusError("torchrun starts several processes; only `ludus train` shares its work between them")

@@ -1,0 +1,172 @@
+"""What several commands share: how options are written, where runs lie, what an interruption means."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+from rich.console import Console
+
+from ludus.types import LudusError, differences
+
+if TYPE_CHECKING:
+    from ludus.config import Config
+    from ludus.record import Record
+
+RUNS = Path("runs")
+COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
+"""Settings of how something is computed. The result does not depend on them."""
+SETTING = re.compile(r"[a-z0-9_.]+=")
+"""How a setting begins on the command line. No option takes such a value."""
+
+Overrides = tyro.conf.Positional[tuple[str, ...]]
+Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
+"""Values behind one option or several of the same name, see `listed`."""
+
+
+# --- reading options ---------------------------------------------------------------------------------------------
+
+
+def listed(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """All values of an option, which may be repeated, followed by several values, or by a list with commas or semicolons."""
+    return tuple(x.strip() for several in given for text in several for x in re.split("[,;]", text) if x.strip())
+
+
+def numbers(option: str, given: Sequence[Sequence[str]]) -> tuple[float, ...]:
+    """As `listed`, but numbers.
+
+    Raises:
+        LudusError: one is none.
+    """
+    try:
+        return tuple(float(x) for x in listed(given))
+    except ValueError as error:
+        raise LudusError(f"{option}: {error}; give numbers such as 0.5") from None
+
+
+def check_temperature(value: float) -> None:
+    """
+    Raises:
+        LudusError: negative, infinite or not a number.
+    """
+    if not 0 <= value < math.inf:
+        raise LudusError(f"--temperature {value:g} makes no sense; 0 is greedy, 1 samples from the policy")
+
+
+def latest() -> Path:
+    """The run under runs/ that was written to last.
+
+    Raises:
+        LudusError: there is none.
+    """
+    runs = sorted(RUNS.glob("*/ludus.db"), key=lambda p: p.stat().st_mtime) if RUNS.is_dir() else []
+    if not runs:
+        raise LudusError(f"no run under {RUNS}/; start one with `ludus run`, or name its directory")
+    return runs[-1].parent
+
+
+# --- writing files -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An OSError inside becomes a sentence that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise LudusError(f"cannot write {path}: {error.strerror}; choose another place") from error
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written before the work of hours, not after it."""
+    new = not path.exists()
+    with writing(path), path.open("ab"):
+        if new:
+            path.unlink()
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """What a command shows and asks while it works."""
+
+    console: Console
+    show: Callable[[Any], None]
+    """Is told of every stage's progress, see `ludus.record.progress.Progress`."""
+    person: Callable[[str], str]
+    """Puts a text before the person at the terminal and returns the answer."""
+
+
+@contextmanager
+def terminal(console: Console, go_on: str | None) -> Iterator[Terminal]:
+    """Progress is shown inside. Ctrl-C or SIGTERM end the process with exit status 130 and a sentence on how to go on;
+    with None, that nothing of it is kept. Nothing is kept outside committed steps, so a second signal during the
+    clean-up loses nothing either."""
+    from ludus.views.terminal import TerminalPerson, TerminalProgress
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with TerminalProgress(console) as display:
+            yield Terminal(console, display.show, TerminalPerson(console, display))
+    except KeyboardInterrupt:
+        kept = f"all finished steps are kept. Continue with: {go_on}" if go_on else "nothing of it is kept."
+        console.print(f"\nInterrupted; {kept}")
+        raise SystemExit(130) from None
+
+
+@contextmanager
+def created(directory: Path, config: Config, database: str | None = None) -> Iterator[Record]:
+    """A new run in `directory`. A directory that was made for a request which is then refused is removed again."""
+    from ludus.record import Record, files
+
+    new = not directory.exists()
+    command = " ".join(["ludus", *sys.argv[1:]])
+    with Record.create(directory, config, url=database, command=command) as record:
+        try:
+            yield record
+        except LudusError:
+            tried = any(m.sender == "learner" for m in record.messages())  # how a training failed is a finding
+            if new and record.empty and not tried:
+                files.remove(directory)
+            raise
+
+
+def opened(directory: Path, config: Config, free: set[str]) -> Any:
+    """A context manager: the run in `directory`, made if there is none or nothing was made in it yet.
+
+    Args:
+        free: sections of the configuration that may differ from the run's own.
+
+    Raises:
+        LudusError: a run with other settings than those of `free` and `COMPUTING`.
+    """
+    from ludus.record import Record
+
+    if not Record.exists(directory):
+        return created(directory, config)
+    record = Record.open(directory)
+    if record.empty:
+        record.close()
+        return created(directory, config)
+    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
+    for setting in COMPUTING:
+        section, name = setting.split(".")
+        if section in new:
+            old[section][name] = new[section][name]
+    if old != new:
+        record.close()
+        raise LudusError(
+            f"{directory} holds a run with other settings ({differences(old, new)}); give the same, or choose another "
+            "directory"
+        )
+    return record

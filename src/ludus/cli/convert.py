@@ -1,0 +1,23 @@
+"""`ludus convert`: a run that an older ludus made becomes readable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert a run directory of an older record version in place; a copy of its database stays beside it."""
+
+    dir: tyro.conf.Positional[Path]
+    """The run directory."""
+
+    def __call__(self) -> None:
+        from ludus.record.convert import convert
+
+        convert(self.dir)
+        Console().print(f"{self.dir} is converted; `ludus status {self.dir}` shows it", highlight=False)

@@ -1,0 +1,17 @@
+"""`ludus doctor`: what this machine can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Check this machine: versions, cores, memory, disk, OpenGL; say what to install."""
+
+    def __call__(self) -> None:
+        from ludus.views.doctor import diagnose
+
+        raise SystemExit(diagnose(Console()))

@@ -1,0 +1,113 @@
+"""`ludus eval`: success of a policy."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from ludus.cli.common import (
+    Many,
+    Overrides,
+    check_temperature,
+    check_writable,
+    latest,
+    listed,
+    numbers,
+    terminal,
+    writing,
+)
+from ludus.types import LudusError
+
+MEASURING = ("world.", "training.evaluation_temperature=", "training.device=", "training.threads=")
+"""Settings that a measurement depends on, or how it is computed."""
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Measure a run's latest policy: success per template and per skill with 95 % Wilson intervals."""
+
+    dir: tyro.conf.Positional[Path | None] = None
+    """The run directory; the latest under runs/ if not given."""
+    overrides: Overrides = ()
+    """Settings to change for the measurement, e.g. world.n_blocks=5."""
+    skills: Many = ()
+    """Captions or templates to measure; all skills of the run if not given."""
+    episodes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
+    """Episodes per skill, start and temperature."""
+    start: Many = ()
+    """Start distributions: scattered, held, stacked, beside, or all; scattered if not given."""
+    temperature: Many = ()
+    """0 acts greedily, 1 samples from the policy; several may be given. The run's own, 0.33, if none is."""
+    plan: Many = ()
+    """Captions to carry out in sequence in each episode, e.g. "stack green on red; stack blue on green"; --skills then
+    names what the last state is judged by, the plan's last skill if not given."""
+    library_of: int | None = None
+    """Only skills about the first so many objects, e.g. those of a policy's training among more blocks."""
+    goals: bool = False
+    """Measure the world's own task, that all of its skills hold at once (ogbench): the policy is told whichever is next
+    until an episode's end."""
+    seed: int = 1
+    """Seed of the starts; never one of the training's, which have other names."""
+    json: Path | None = None
+    """File to write all numbers to."""
+
+    def __call__(self) -> None:
+        from ludus import config as configs
+        from ludus.experiment import evaluation
+        from ludus.record import Record
+
+        spec = self._spec()
+        if self.json is not None:
+            check_writable(self.json)
+        console = Console()
+        with Record.open(self.dir or latest(), write=False) as record:
+            config = configs.override(record.config, self.overrides)
+            for changed in self.overrides:
+                if not changed.startswith(MEASURING):
+                    raise LudusError(
+                        f"{changed} changes nothing of a measurement; leave it out, or give settings of world.*"
+                    )
+            with terminal(console, None) as shown:
+                results = evaluation.evaluate(record, config, spec, shown.show)
+            if self.json is not None:
+                what = {"run": str(record.directory), "seed": self.seed, "world": asdict(config.world)}
+                with writing(self.json):
+                    self.json.write_text(dumps(what | {"measured": evaluation.as_json(results)}, indent=1))
+            self._print(console, results)
+
+    def _spec(self):
+        from ludus.experiment.evaluation import EvalSpec
+
+        if self.episodes < 1:
+            raise LudusError(f"--episodes {self.episodes} is below 1; 100 gives intervals of about ten points")
+        temperatures, plan = numbers("--temperature", self.temperature), listed(self.plan)
+        for value in temperatures:
+            check_temperature(value)
+        if self.plan and not plan:
+            raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
+        return EvalSpec(
+            skills=listed(self.skills),
+            episodes=self.episodes,
+            starts=listed(self.start),
+            temperatures=temperatures,
+            seed=self.seed,
+            plan=plan,
+            library_of=self.library_of,
+            goals=self.goals,
+        )
+
+    def _print(self, console: Console, results) -> None:
+        from ludus.views.terminal import success_table
+
+        for result in results:
+            title = f"start {result.start}, temperature {result.temperature:g}"
+            if self.plan:
+                console.print(success_table(f"{title}: steps of the plan", result.steps))
+            console.print(success_table(title, result.skills))
+            if not self.plan and not self.goals:
+                console.print(success_table(f"{title}: templates", result.templates))

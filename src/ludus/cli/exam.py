@@ -1,0 +1,62 @@
+"""`ludus exam`: does an experimenter do its job well?"""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from dataclasses import dataclass
+from json import dumps
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from ludus.cli.common import RUNS, Many, Overrides, interruptible, listed, opened, writing
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Examine an experimenter: does it propose, decompose, retrieve and analyse well? See docs/exam.md."""
+
+    name: tyro.conf.Positional[str]
+    """Who plays all roles: planner, random, oracle, human or a model, as in `ludus run --experimenter`."""
+    overrides: Overrides = ()
+    """Settings of the experimenter to change, e.g. experimenter.analyse=random."""
+    parts: Many = ()
+    """Of propose, decompose, retrieve and analyse; all if not given."""
+    limit: int | None = None
+    """Questions per part, the same for every examinee; all if not given."""
+    json: Path | None = None
+    """File to write all numbers and answers to."""
+    plot: Path | None = None
+    """File for the picture; scorecard.png in the directory if not given."""
+    dir: Path | None = None
+    """Where pictures and a model's answers go; runs/exam-NAME if not given. The same exam there again asks the model only
+    what it has not answered yet."""
+    pictures: bool = True
+    """Draw the scenes and curves that the questions refer to."""
+    seed: int = 0
+    """Of the choice of questions, of the examinee and of the robots' noise."""
+
+    def __call__(self) -> None:
+        from ludus import config as configs
+        from ludus.exam import draw, scorecard
+        from ludus.experiment import compose
+
+        roles = configs.play_all_roles(self.name)
+        config = configs.override(configs.preset("cpu"), (*roles, *self.overrides, f"seed={self.seed}"))
+        compose.check(config)
+        folder = self.dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.name)}"
+        console = Console()
+        results = self._evaluate(config, folder, console)
+        title = " ".join((self.name, *self.overrides))
+        for path, content in (
+            (self.plot or folder / "scorecard.png", draw.scorecard_picture(title, results)),
+            (self.json, dumps(scorecard.as_json(title, config.seed, self.limit, results), indent=1).encode()),
+        ):
+            if path is not None:
+                with writing(path):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                console.print(f"{path}", highlight=False)
+        console.print(scorecard.table(title, results))

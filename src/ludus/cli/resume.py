@@ -1,0 +1,54 @@
+"""`ludus resume`: an interrupted run goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from ludus.cli.common import COMPUTING, Overrides, latest, terminal
+from ludus.types import LudusError
+
+FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in COMPUTING))
+"""Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Continue an interrupted run where it stopped; the result is the same as without the interruption."""
+
+    dir: tyro.conf.Positional[Path | None] = None
+    """The run directory; the latest under runs/ if not given."""
+    overrides: Overrides = ()
+    """Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner."""
+
+    def __call__(self) -> None:
+        from ludus import config as configs
+        from ludus.cli.run import carry_out
+        from ludus.experiment import collection, offline
+        from ludus.record import Record
+        from ludus.views.terminal import success_table
+
+        with Record.open(self.dir or latest()) as record:
+            if collection.is_collection(record):
+                raise LudusError(
+                    f"{record.directory} holds collected episodes only; give the same `ludus collect` again"
+                )
+            alone = offline.is_training(record)
+            config = configs.override(record.config, self.overrides)
+            for changed in self.overrides:
+                if not changed.startswith(FREE_TO_CHANGE):
+                    more = f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`"
+                    raise LudusError(
+                        f"{changed} would make another run of it; only budget.*, experimenter.* and "
+                        f"{', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
+                    )
+            if not alone:
+                carry_out(record, config)
+                return
+            console = Console()
+            with terminal(console, f"ludus resume {record.directory}") as shown:
+                counts = offline.train(record, config, shown.person, shown.show)
+            console.print(success_table(f"{record.directory}: the last point of the curves", counts))

@@ -1,0 +1,79 @@
+"""`ludus run`: an experiment, from seed data to report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from ludus.cli.common import RUNS, Overrides, created, terminal
+from ludus.types import LudusError
+
+if TYPE_CHECKING:
+    from ludus.config import Config
+    from ludus.record import Record
+
+
+@dataclass(frozen=True)
+class Run:
+    """Start an experiment, from seed data to report."""
+
+    overrides: Overrides = ()
+    """Settings to change, e.g. experiment.rounds=5 world.n_blocks=4 (see src/ludus/config.py)."""
+    experimenter: str | None = None
+    """Who plays all roles: planner, random, oracle, human, a model such as openai:..., google:..., anthropic:... or
+    ollama:..., or the address of an OpenAI-compatible server, http://host:port/v1#model. One role:
+    experimenter.analyse=... ."""
+    replay: Path | None = None
+    """A run whose recorded answers stand in for the model, where they fit."""
+    strict: bool = False
+    """With --replay: never ask the model; a question without a fitting recording is an error."""
+    preset: str = "cpu"
+    """cpu (about ten minutes on four cores) or tiny (under a minute, learns little)."""
+    seed: int = 0
+    """The only source of randomness."""
+    dir: Path | None = None
+    """Where the run is kept; a new folder under runs/ if not given."""
+    database: str | None = None
+    """SQLAlchemy URL of a database that keeps the rows of many runs; <dir>/ludus.db if not given."""
+
+    def __call__(self) -> None:
+        from ludus import config as configs
+        from ludus.experiment import compose
+        from ludus.record import Record
+
+        if self.replay is not None:
+            with Record.open(self.replay, write=False) as recorded:
+                if not recorded.calls():
+                    raise LudusError(f"{self.replay} holds no calls to replay; it was run without a model")
+        elif self.strict:
+            raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
+        roles = [] if self.experimenter is None else configs.play_all_roles(self.experimenter)
+        config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
+        compose.check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
+        directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"
+        with created(directory, config, self.database) as record:
+            if self.replay is not None:
+                with record.commit("replay") as opened:
+                    opened.result = {"run": str(self.replay.resolve()), "strict": self.strict}
+            carry_out(record)
+
+
+def carry_out(record: Record, config: Config | None = None) -> None:
+    """Run or continue the record's experiment and write its report."""
+    from ludus.experiment import loop
+    from ludus.experiment.compose import compose
+    from ludus.views.report import write_report
+
+    console = Console()
+    with (
+        terminal(console, f"ludus resume {record.directory}") as shown,
+        compose(record, config, shown.person, shown.show) as experiment,
+    ):
+        library = loop.run(experiment)
+        with experiment.progress.stage("writing the report", 1):
+            report = write_report(record, experiment.world, library)
+    console.print(f"Report: {report}")

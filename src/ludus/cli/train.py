@@ -1,0 +1,72 @@
+"""`ludus train`: learning from the episodes of other runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from ludus.cli.common import Many, Overrides, listed, numbers, opened, terminal
+from ludus.types import LudusError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train offline on the episodes of other runs. The same command, or `ludus resume`, goes on where it stopped.
+    `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four processes, on a GPU each or on
+    CPUs; with training.sharded=true each of them holds a fourth of the networks and of the optimiser."""
+
+    dir: tyro.conf.Positional[Path]
+    """A new run directory for the trainer, its curves and checkpoints."""
+    overrides: Overrides = ()
+    """Settings to change, e.g. training.updates=20000 training.minutes=15 agent.alpha=1."""
+    data: tyro.conf.UseAppendAction[tuple[tuple[Path, ...], ...]] = ()
+    """Run directories whose episodes to learn from."""
+    weights: Many = ()
+    """Share of the draws from each; by their sizes if not given."""
+    skills: Many = ()
+    """Captions or templates to teach besides those of the data."""
+    hold_out: Many = ()
+    """Captions or templates that are never used as a label."""
+    init: Path | None = None
+    """Run whose weights to start from (the number of objects may differ)."""
+    preset: str = "cpu"
+    """Where the configuration starts from; several are joined by commas, e.g. cpu,bc."""
+    seed: int = 0
+    """The only source of randomness."""
+
+    def __call__(self) -> None:
+        from ludus import config as configs
+        from ludus.agents.backends import distributed
+        from ludus.experiment import compose, offline
+        from ludus.record import Record
+        from ludus.views.terminal import success_table
+
+        runs = [run for several in self.data for run in several]
+        if not runs:
+            raise LudusError("nothing to learn from; give --data RUN, a run directory with episodes")
+        for run in [*runs, *([] if self.init is None else [self.init])]:
+            Record.open(run, write=False).close()
+        config = configs.override(configs.preset(self.preset), (*self.overrides, f"seed={self.seed}"))
+        compose.check(config)
+        spec = offline.OfflineSpec(
+            tuple(map(str, runs)),
+            numbers("--weights", self.weights),
+            listed(self.skills),
+            listed(self.hold_out),
+            None if self.init is None else str(self.init),
+        ).resolved()
+        try:
+            if distributed.started() and distributed.init(config.training.device) > 0:
+                offline.run_worker(config, spec)
+                return
+            with opened(self.dir, config, set()) as record:
+                offline.begin(record, spec)
+                console = Console()
+                with terminal(console, f"ludus resume {record.directory}") as shown:
+                    counts = offline.train(record, config, shown.person, shown.show)
+                console.print(success_table(f"{record.directory}: the last point of the curves", counts))
+        finally:
+            distributed.shutdown()
