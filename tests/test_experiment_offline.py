@@ -14,7 +14,7 @@ import torch
 from command import ludus
 from rich.console import Console
 
-from ludus.agents import trainer
+from ludus.agents import actor_critic
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import evaluation, offline
@@ -344,7 +344,7 @@ def test_a_network_too_large_for_memory_is_refused(data, tmp_path, monkeypatch):
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000 bytes.")
 
-    monkeypatch.setattr(trainer, "actor_critic", full)
+    monkeypatch.setattr(actor_critic, "actor_critic", full)
     output = ludus("train", tmp_path / "large", *TRAIN, "--data", data, code=2)
     assert "not enough memory on cpu for networks of agent.width=16" in output and not (tmp_path / "large").exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ludus.agents.backends import distributed
+from ludus.agents.backends import process_group
 from ludus.agents.trainer import device_of
 from ludus.config import ROLES, Config, ExperimenterConfig, WorldConfig
 from ludus.data.store import EpisodeStore
@@ -171,7 +171,7 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
     config = config or record.config
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
-    distributed.check(config.training.sharded and record.writable)
+    process_group.check(config.training.sharded and record.writable)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     library = world.library()

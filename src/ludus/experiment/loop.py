@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from ludus.agents.backends import distributed
+from ludus.agents.backends import process_group
 from ludus.agents.trainer import Diverged, Trainer
 from ludus.config import Config, ExperimentConfig
 from ludus.data.sampler import Sampler
@@ -313,12 +313,12 @@ class Loop:
                 share = max(learner.updates / self.config.training.updates, (before + spent) / (60 * minutes))
                 learner.total_updates = max(1, int(learner.updates / share)) if share else self.config.training.updates
             checkpoint = last and str(self._checkpoint(last))
-            distributed.tell(distributed.Work(piece, checkpoint, sampler.state(), learner.total_updates))
+            process_group.broadcast(process_group.Fit(piece, checkpoint, sampler.state(), learner.total_updates))
             for name, value in learner.fit(sampler, piece, progress).items():
                 sums[name] = sums.get(name, 0.0) + value * piece
             done += piece
             spent = time.perf_counter() - started
-        distributed.tell(distributed.Gather())
+        process_group.broadcast(process_group.Gather())
         learner.gather()
         return {name: total / done for name, total in sums.items()} | {"time/training_s": spent}
 

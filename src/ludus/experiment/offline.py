@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ludus.agents.backends import distributed
+from ludus.agents.backends import process_group
 from ludus.agents.trainer import Trainer
 from ludus.config import Config
 from ludus.data.sampler import Sampler
@@ -107,7 +107,7 @@ def train(record: Record, console: Console, config: Config | None = None) -> lis
             loop.train("offline", 0, loop.config.training.updates)
             with record.commit("end"):
                 pass
-        distributed.tell(None)
+        process_group.broadcast(None)
         return aggregate(loop.latest_tallies(), parts.library)
 
 
@@ -139,14 +139,14 @@ def _pin(record: Record, data: Sequence[EpisodeStore]) -> None:
 
 
 def follow(config: Config, course: OfflineSpec) -> None:
-    """Do the same training as another process, which leads and keeps the record (`ludus.agents.backends.distributed`)."""
+    """Do the same training as another process, which leads and keeps the record (`ludus.agents.backends.process_group`)."""
     with Record.open(course.data[0], write=False) as record, build(record, config) as parts:
         _furnish(parts, course)
         seed, spec = child(config.seed, "sampler"), parts.world.spec
         sampler = Sampler(parts.data, parts.taught, config.agent, config.sampling, seed, shares=parts.shares)
         learner = None
-        while (work := distributed.listen()) is not None:
-            if isinstance(work, distributed.Gather):
+        while (work := process_group.receive()) is not None:
+            if isinstance(work, process_group.Gather):
                 assert learner is not None
                 learner.gather()
                 continue
@@ -156,7 +156,7 @@ def follow(config: Config, course: OfflineSpec) -> None:
                 learner = Trainer(config.agent, spec, config.training.updates, config.seed, config.training)
                 _start(learner, parts, course)
             sampler.restore(work.sampler)
-            learner.total_updates = work.schedule
+            learner.total_updates = work.total_updates
             learner.fit(sampler, work.updates)
 
 
