@@ -57,8 +57,8 @@ def test_the_order_of_objects_does_not_matter(network):
     actions = torch.rand(6, 3, N_ACTIONS) * 2 - 1
 
     def outputs(objects):
-        z, about = net.encode(task, objects, words)
-        return net.policy(z, about), net.value(z, about, actions)
+        z, condition = net.encode(task, objects, words)
+        return net.policy(z, condition), net.value(z, condition, actions)
 
     policy, value = outputs(objects)
     assert policy.shape == (6, N_ACTIONS, 31) and value.shape == (6, 3, 51)

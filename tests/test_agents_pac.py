@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 from toy_world import GROUPS, SMALL, SPEC
 
+from ludus.agents.batches import TensorBatch
 from ludus.agents.pac import losses
-from ludus.agents.pac.agent import Inputs, Shard
+from ludus.agents.pac.agent import PAC
 from ludus.agents.pac.networks import ActorCritic
 from ludus.agents.trainer import Trainer
 from ludus.config import TrainingConfig
@@ -102,14 +103,14 @@ class Table(ActorCritic):
         self.logits, self.values = (nn.Parameter(torch.tensor(p).log()) for p in (policy, value))
         self.action_bins = self.logits.shape[-1]
 
-    def encode(self, task, objects, words):
+    def encode(self, task, objects, token_ids):
         x = task[:, 0]
         return (x > x.min()).long(), task
 
-    def policy(self, z, about):
+    def policy(self, z, condition):
         return self.logits[z][:, None]
 
-    def value(self, z, about, actions):
+    def value(self, z, condition, actions):
         return self.values[z[:, None], losses.to_bins(actions[..., 0], self.action_bins)]
 
 
@@ -123,7 +124,7 @@ CLONED = {(0, 0): 0, (1, 0): 1, (0, 1): 2, (1, 1): 1.5}
 
 @settings(deadline=None)
 @given(st.floats(0, 1), st.floats(0, 3), st.sampled_from(list(CLONED)))
-def test_a_batchs_loss_by_hand(alpha, beta, cloned):
+def test_a_batchs_loss_by_hand(alpha, beta, mask):
     """Two rows begin at place 0, with actions 0 and 1, and end at place 1. By the target network, the policy's actions
     are 2 and then 1, with values 1/2 and then 1/2; the rows' own have values 1 and 0."""
     online = Table(policy=[A, B], value=[[B, C, A], [A, A, A]])
@@ -134,19 +135,20 @@ def test_a_batchs_loss_by_hand(alpha, beta, cloned):
         SMALL, alpha=alpha, beta=beta, eta=eta, gamma=0.5, action_bins=3, value_atoms=3, action_samples=1
     )
     begun, ended = (CubeEncoder(LINE).pack(places(at)) for at in ([0, 0], [1, 1]))
-    batch = Inputs(
+    batch = TensorBatch(
         begun, ended, torch.zeros(2, 12, dtype=torch.int64), torch.tensor([[0, -1, -1]] * 2),
-        actions=torch.tensor([[-1.0], [0.0]]), cloned=torch.tensor(cloned).float(),
+        actions=torch.tensor([[-1.0], [0.0]]), bc_mask=torch.tensor(mask).float(),
         returns=torch.tensor([0.5, 1.0]), discounts=torch.tensor([0.5, 0.25]),
     )  # fmt: skip
-    shard = Shard(config, LINE, 0, online, target, "float32")
-    shard.prepare(batch, update=0, part=0, parts=1)
-    loss, _ = shard.loss(0)
+    agent = PAC(config, LINE, online, target)
+    with torch.no_grad():
+        prepared = agent.prepare(batch, torch.Generator().manual_seed(0))
+    loss, _ = agent.loss(prepared)
     # targets (1 - gamma) return + discount / 2: .5 is atom 1; .625 is three quarters atom 1, a quarter atom 2
     critic = (1 + (0.75 * 2 + 0.25 * 1)) / 2
     # own action and the policy's: -log A is 1 and 2 in the first row, 2 and 2 in the second
     improvement = ((0.75 * 1 + 0.25 * 2) + 2) / 2
-    expected = alpha * CLONED[cloned] + beta * critic + (1 - alpha) * improvement
+    expected = alpha * CLONED[mask] + beta * critic + (1 - alpha) * improvement
     assert loss.item() == pytest.approx(math.log(2) * expected, rel=1e-4, abs=1e-6)
 
 
@@ -224,20 +226,20 @@ def test_the_learning_rate_warms_up_and_falls_to_a_tenth(updates, share):
     """AdamW's first step has the length of its learning rate, in every direction with a gradient."""
     learner = Trainer(CLONING, LINE, 100_000, 0, ALONE)
     learner.updates = updates
-    before = row(learner.online)
+    before = row(learner.backend.online)
     learner.fit(Chain(), 1)
-    assert float((row(learner.online) - before).abs().max()) == pytest.approx(0.01 * share, rel=0.01)
+    assert float((row(learner.backend.online) - before).abs().max()) == pytest.approx(0.01 * share, rel=0.01)
 
 
 def test_target_and_acting_weights_follow_the_online_ones():
     learner = Trainer(dataclasses.replace(CLONING, acting_ema=0.6), LINE, 100, 0, ALONE)
-    target = acting = row(learner.online)
+    target = acting = row(learner.backend.online)
     for rate in (9 / 11, 9 / 12, 9 / 13, 9 / 14, 0.6, 0.6, 0.6):  # never below acting_ema
         learner.fit(Chain(), 1)
-        online = row(learner.online)
+        online = row(learner.backend.online)
         target, acting = target + 0.3 * (online - target), acting + rate * (online - acting)
-        assert torch.allclose(row(learner.target), target, rtol=0, atol=1e-6)
-        assert torch.allclose(row(learner.acting), acting, rtol=0, atol=1e-6)
+        assert torch.allclose(row(learner.backend.target), target, rtol=0, atol=1e-6)
+        assert torch.allclose(row(learner.backend.acting), acting, rtol=0, atol=1e-6)
 
 
 def test_long_gradients_are_cut_to_length_and_short_ones_left_alone():

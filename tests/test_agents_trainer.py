@@ -9,7 +9,8 @@ import torch
 import torch.distributed as dist
 from toy_world import OBJECTS, SMALL, SPEC, observe
 
-from ludus.agents.backends.workers import Here
+from ludus.agents.backends.local import LocalBackend
+from ludus.agents.batches import BatchReader
 from ludus.agents.captions import CaptionEncoder
 from ludus.agents.trainer import Trainer
 from ludus.config import TrainingConfig
@@ -71,7 +72,7 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
     half.save(tmp_path / "half.pt")
     resumed = Trainer.load(tmp_path / "half.pt", SPEC)
     resumed.fit(source, 5)
-    for a, b in zip(whole.online.parameters(), resumed.online.parameters(), strict=True):
+    for a, b in zip(whole.backend.online.parameters(), resumed.backend.online.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -82,8 +83,8 @@ def trained(training, updates=3):
 
 
 def test_the_number_of_processes_does_not_show():
-    alone, crew = trained(TrainingConfig(processes=1)), trained(TrainingConfig(processes=2))
-    for a, b in zip(alone.acting.parameters(), crew.acting.parameters(), strict=True):
+    alone, workers = trained(TrainingConfig(processes=1)), trained(TrainingConfig(processes=2))
+    for a, b in zip(alone.backend.acting.parameters(), workers.backend.acting.parameters(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -144,7 +145,7 @@ def _slices(folder):
         learner = Trainer.load(folder / f"{kind}.pt", SPEC, training)
         source = Targets(config)
         learner.fit(source, 2)
-        held = sum(p.to_local().numel() for p in learner.online.parameters())
+        held = sum(p.to_local().numel() for p in learner.backend.online.parameters())
         assert held < 0.6 * learner.n_parameters
         with pytest.raises(RuntimeError, match="gather"):
             learner.policy()
@@ -162,7 +163,7 @@ def _slices(folder):
 
 def everything(learner):
     moments = learner._optimiser.state_dict()["state"][0]
-    found = {name: getattr(learner, name).state_dict() for name in ("online", "target", "acting")}
+    found = {name: getattr(learner.backend, name).state_dict() for name in ("online", "target", "acting")}
     return found | {name: {"all": moments[name]} for name in ("exp_avg", "exp_avg_sq")}
 
 
@@ -228,15 +229,17 @@ def test_mixed_precision_rounds_the_networks_and_not_the_losses():
     """What the improvement weighs are small differences between values: in bfloat16 many would be none."""
     learner = trained(TrainingConfig(microbatches=1, processes=1, precision="bfloat16"))
     assert learner.updates == 3
-    assert isinstance(learner.crew, Here)
-    shard = learner.crew._worker.shard
-    shard.prepare(learner._inputs[0], 4, 0, 1)
-    weights, goal = shard._prepared[0].weights, shard._prepared[0].goal
-    assert weights.dtype == goal.dtype == torch.float32
-    assert len(weights.unique()) > 0.8 * len({tuple(t) for row in shard._prepared[0].tried.tolist() for t in row})
-    gradient, metrics = shard.gradient(0)
+    assert isinstance(learner.backend, LocalBackend)
+    agent = learner.backend._microbatches.agent
+    with torch.no_grad():
+        prepared = agent.prepare(BatchReader(Targets(SMALL), SPEC).next(), torch.Generator().manual_seed(0))
+    weights = prepared.weights
+    assert weights.dtype == prepared.gamma_target.dtype == torch.float32
+    assert len(weights.unique()) > 0.8 * len({tuple(t) for row in prepared.candidates.tolist() for t in row})
+    loss, info = agent.loss(prepared)
+    gradient = torch.autograd.grad(loss, list(learner.backend.online.parameters()))
     assert all(g.dtype == torch.float32 and g.isfinite().all() for g in gradient)
-    assert all(v.dtype == torch.float32 and v.isfinite() for v in metrics.values())
+    assert all(v.dtype == torch.float32 and v.isfinite() for v in info.values())
 
 
 @pytest.mark.parametrize(
@@ -251,9 +254,9 @@ def test_what_cannot_compute_is_refused(training, words):
 def test_plain_cloning_leaves_the_critic_alone():
     config = dataclasses.replace(SMALL, alpha=1.0, beta=0.0, weight_decay=0.0)
     learner = Trainer(config, SPEC, 10, 0)
-    before = {n: p.detach().clone() for n, p in learner.online.named_parameters()}
+    before = {n: p.detach().clone() for n, p in learner.backend.online.named_parameters()}
     learner.fit(Targets(config), 3)
-    moved = {n.split(".")[0] for n, p in learner.online.named_parameters() if not torch.equal(p, before[n])}
+    moved = {n.split(".")[0] for n, p in learner.backend.online.named_parameters() if not torch.equal(p, before[n])}
     assert {"value_read", "value_out", "action_in"}.isdisjoint(moved)
     assert {"policy_read", "policy_out", "task_in", "object_in", "words", "latents"} <= moved
 

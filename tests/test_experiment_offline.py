@@ -13,7 +13,8 @@ import pytest
 import torch
 from command import ludus
 
-from ludus.agents import Trainer, trainer
+from ludus.agents.trainer import Trainer
+from ludus.agents import actor_critic
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints, evaluation, offline
@@ -345,7 +346,7 @@ def test_a_network_too_large_for_memory_is_refused(data, tmp_path, monkeypatch):
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000 bytes.")
 
-    monkeypatch.setattr(trainer, "actor_critic", full)
+    monkeypatch.setattr(actor_critic, "actor_critic", full)
     output = ludus("train", tmp_path / "large", *TRAIN, "--data", data, code=2)
     assert "not enough memory on cpu for networks of agent.width=16" in output and not (tmp_path / "large").exists()
 

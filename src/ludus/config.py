@@ -100,6 +100,10 @@ class AgentConfig:
         LudusError: unknown size or network; a number outside of its range.
     """
 
+    name: str = "pac"
+    """The algorithm: 'pac', 'iql', ...; see `ludus.agents.AGENTS`."""
+    options: dict[str, str] = field(default_factory=dict)
+    """Settings of that algorithm only, such as agent.options.expectile=0.9."""
     network: str = "perceiver"
     """'perceiver', or 'mlp' of as many parameters."""
     size: str = "xs"
@@ -445,6 +449,8 @@ def _replace(node: Any, path: list[str], value: str, assignment: str) -> Any:
         if len(path) == 1:
             raise LudusError(f"override {assignment!r} names a section; add one of {sorted(get_type_hints(type(old)))}")
         return dataclasses.replace(node, **{path[0]: _replace(old, path[1:], value, assignment)})
+    if isinstance(old, dict) and len(path) == 2:
+        return dataclasses.replace(node, **{path[0]: old | {path[1]: value}})
     if len(path) > 1:
         raise LudusError(f"override {assignment!r}: {path[0]!r} is a value, not a section")
     return dataclasses.replace(node, **{path[0]: _parse(value, hints[path[0]], assignment)})

@@ -165,9 +165,7 @@ class Batch:
     returns: np.ndarray  # [B] float32, sum_k gamma^k r_k over those steps
     discounts: np.ndarray  # [B] float32, gamma^(number of steps); never 0: no step here is terminal
     skills: np.ndarray  # [B] int64, index into the captions the sampler was built with
-    cloned: (
-        np.ndarray
-    )  # [B] bool: imitate this action under this label (by default where it is the command it was taken under)
+    bc_mask: np.ndarray  # [B] bool: imitate this action under this label (by default where it is its command)
 
 
 # --- what the experimenter says ----------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _refuse_torchrun() -> None:
-    from ludus.agents.backends import distributed
+    from ludus.agents.backends import process_group
 
-    if distributed.started():
+    if process_group.launched():
         raise LudusError("torchrun starts several processes; only `ludus train` shares its work between them")

@@ -224,7 +224,7 @@ def train(
         seed: The only source of randomness.
     """
     from ludus import config as configs
-    from ludus.agents.backends import distributed
+    from ludus.agents.backends import process_group
     from ludus.experiment import compose, offline
     from ludus.record.record import Record
 
@@ -241,14 +241,14 @@ def train(
         tuple(map(str, runs)), _numbers("--weights", weights), _listed(skills), _listed(hold_out), start_from
     ).resolved()
     try:
-        if distributed.started() and distributed.join(config.training.device) > 0:
+        if process_group.launched() and process_group.init(config.training.device) > 0:
             offline.follow(config, course)
             return
         with _opened(dir, config, set()) as record:
             offline.begin(record, course)
             _train(record, console, config)
     finally:
-        distributed.leave()
+        process_group.shutdown()
 
 
 def _train(record, console: Console, config) -> None:
@@ -531,9 +531,9 @@ def _latest() -> Path:
 
 
 def _check_alone() -> None:
-    from ludus.agents.backends import distributed
+    from ludus.agents.backends import process_group
 
-    if distributed.started():
+    if process_group.launched():
         raise LudusError(
             "torchrun starts several processes, which only `ludus train` shares its work between; leave it out"
         )

@@ -39,7 +39,7 @@ class Train:
 
     def __call__(self) -> None:
         from ludus import config as configs
-        from ludus.agents.backends import distributed
+        from ludus.agents.backends import process_group
         from ludus.experiment import compose, offline
         from ludus.record import Record
         from ludus.views.terminal import success_table
@@ -59,7 +59,7 @@ class Train:
             None if self.init is None else str(self.init),
         ).resolved()
         try:
-            if distributed.started() and distributed.init(config.training.device) > 0:
+            if process_group.launched() and process_group.init(config.training.device) > 0:
                 offline.run_worker(config, spec)
                 return
             with opened(self.dir, config, set()) as record:
@@ -69,4 +69,4 @@ class Train:
                     counts = offline.train(record, config, shown.person, shown.show)
                 console.print(success_table(f"{record.directory}: the last point of the curves", counts))
         finally:
-            distributed.shutdown()
+            process_group.shutdown()

@@ -153,7 +153,7 @@ class Sampler:
             returns=returns,
             discounts=self._gamma[n],
             skills=skill,
-            cloned=achieved if self._sampling.bc_labels == "hindsight" else is_own,
+            bc_mask=achieved if self._sampling.bc_labels == "hindsight" else is_own,
         )
 
     def _draw_skills(

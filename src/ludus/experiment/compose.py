@@ -8,7 +8,7 @@ from types import TracebackType
 
 import torch
 
-from ludus.agents.backends import distributed
+from ludus.agents.backends import process_group
 from ludus.agents.trainer import device_of
 from ludus.config import ROLES, Config, ExperimenterConfig
 from ludus.experimenter import assemble, check_model
@@ -69,7 +69,7 @@ def compose(
     config = config or record.config
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
-    distributed.check(config.training.sharded and record.writable)
+    process_group.check(config.training.sharded and record.writable)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     room, pictures, ledger = Room(record), Pictures(record, world), _ledger(record, config)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ludus.agents import Policy, Trainer
+from ludus.agents.policy import Policy
+from ludus.agents.trainer import Trainer
 from ludus.config import Config
 from ludus.experiment import checkpoints
 from ludus.experiment.compose import check_starts, choose, recorded_library

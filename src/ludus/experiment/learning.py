@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ludus.agents import Diverged, Policy, Trainer
-from ludus.agents.backends import distributed
+from ludus.agents.policy import Policy
+from ludus.agents.trainer import Diverged, Trainer
+from ludus.agents.backends import process_group
 from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
@@ -165,8 +166,8 @@ class Learning:
                     share = max(trainer.updates / total, (before + spent) / (60 * minutes))
                     trainer.total_updates = max(1, int(trainer.updates / share)) if share else total
                 checkpoint = str(checkpoints.path_of(self.record, steps[-1])) if steps else None
-                distributed.broadcast(
-                    distributed.Command(piece, checkpoint, sampler.state(), trainer.total_updates)
+                process_group.broadcast(
+                    process_group.Fit(piece, checkpoint, sampler.state(), trainer.total_updates)
                 )
                 for name, value in trainer.fit(sampler, piece, advance).items():
                     sums[name] = sums.get(name, 0.0) + value * piece
@@ -176,7 +177,7 @@ class Learning:
             kind = "diverged" if isinstance(error, Diverged) else "failed"
             Room(self.record).post("learner", "all", kind, str(error))
             raise
-        distributed.broadcast(distributed.Gather())
+        process_group.broadcast(process_group.Gather())
         trainer.gather()
         return {name: value / done for name, value in sums.items()} | {"time/training_s": spent}
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from ludus.agents import Trainer
-from ludus.agents.backends import distributed
+from ludus.agents.trainer import Trainer
+from ludus.agents.backends import process_group
 from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
@@ -121,14 +121,14 @@ def train(
             learning.train("offline", 0, experiment.config.training.updates, library)
             with record.commit("end"):
                 pass
-        distributed.broadcast(None)
+        process_group.broadcast(None)
         return aggregate(latest_counts(record.evaluations("curve")), library)
 
 
 def run_worker(config: Config, spec: OfflineSpec) -> None:
     """Do the same training as another process, which leads and keeps the record, until it says that there is no more."""
     torch.set_num_threads(config.training.threads)
-    distributed.check(config.training.sharded)
+    process_group.check(config.training.sharded)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     try:
@@ -138,8 +138,8 @@ def run_worker(config: Config, spec: OfflineSpec) -> None:
         seed = child(config.seed, "sampler")
         sampler = Sampler(data.stores, data.labels(library), config.agent, config.sampling, seed, shares=data.shares)
         trainer = None
-        while (command := distributed.receive()) is not None:
-            if isinstance(command, distributed.Gather):
+        while (command := process_group.receive()) is not None:
+            if isinstance(command, process_group.Gather):
                 assert trainer is not None
                 trainer.gather()
                 continue
@@ -149,7 +149,7 @@ def run_worker(config: Config, spec: OfflineSpec) -> None:
                 trainer = Trainer(config.agent, world.spec, config.training.updates, config.seed, config.training)
                 start_from(trainer, spec)
             sampler.restore(command.sampler)
-            trainer.total_updates = command.schedule
+            trainer.total_updates = command.total_updates
             trainer.fit(sampler, command.updates)
     finally:
         world.close()

@@ -1,13 +1,13 @@
-"""Who computes the gradients: this process, or several that share the networks' memory.
+"""Gradients in several processes of one machine that share the networks' memory.
 
-Python's lock keeps threads of one process from more than about 2.4 cores on networks this small; processes use all of
-them. A batch is always split into the same number of parts and their gradients are added in the same order, so that the
-result does not depend on how many processes there are.
+Python's lock keeps the threads of one process from more than about 2.4 cores on networks as small as these; processes use
+all of them.
 """
 
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -15,127 +15,118 @@ from typing import Any
 
 import torch
 import torch.multiprocessing as mp
-from torch import Tensor
+from torch import Tensor, nn
 
-from ludus.agents.pac.agent import Inputs, Shard
-from ludus.agents.pac.networks import ActorCritic, actor_critic
-from ludus.config import AgentConfig
-from ludus.types import LudusError, WorldSpec
+from ludus.agents.backends.base import Info, Microbatches
+from ludus.agents.backends.local import LocalBackend, flatten, write_gradients
+from ludus.agents.base import AgentSpec
+from ludus.agents.batches import TensorBatch
+from ludus.types import LudusError
+
+JOIN_TIMEOUT_S = 1.0
+"""How long a worker gets to end by itself."""
 
 
 @dataclass
-class Job:
-    """All that a process needs to compute its parts; tensors lie in memory that all share."""
+class WorkerTask:
+    """What a worker process is given; tensors lie in memory that all processes share."""
 
-    config: AgentConfig
-    spec: WorldSpec
+    spec: AgentSpec
     seed: int
-    precision: str
-    threads: int  # of torch, in each of several processes
-    online: Tensor  # [n_parameters], what the networks' parameters are views of
-    target: Tensor
-    gradients: Tensor  # [parts, n_parameters]
-    inputs: tuple[Inputs, Inputs]  # this batch and the next
-    sizes: tuple[int, int]  # of task and object rows
+    threads: int  # of torch
+    online: Tensor  # [n_parameters], which the networks' parameters are views of
+    target: Tensor  # [n_parameters]
+    gradients: Tensor  # [microbatches, n_parameters]
+    batches: tuple[TensorBatch, TensorBatch]  # this update's and the next one's, in turns
 
 
-class Worker:
-    """Computes some parts of every batch.
-
-    Commands come in pairs, in order: `prepare` a batch, then its `gradient`; the next batch may be prepared between.
-    """
-
-    def __init__(self, job: Job, parts: Sequence[int]):
-        self.job, self.parts = job, list(parts)
-        networks = [actor_critic(job.config, *job.sizes, len(job.spec.actions)) for _ in range(2)]
-        online, target = (flatten(n, flat) for n, flat in zip(networks, (job.online, job.target), strict=True))
-        self.shard = Shard(job.config, job.spec, job.seed, online, target.requires_grad_(False), job.precision)
-
-    def prepare(self, slot: int, update: int) -> None:
-        for part in self.parts:
-            self.shard.prepare(self.job.inputs[slot], update, part, len(self.job.gradients))
-
-    def gradient(self) -> list[dict[str, float]]:
-        found = []
-        for part in self.parts:
-            gradient, metrics = self.shard.gradient(part)
-            torch.cat([g.flatten() for g in gradient], out=self.job.gradients[part])
-            found.append({k: float(v) for k, v in metrics.items()})
-        return found
-
-
-class Here:
-    """The crew of one: this process."""
-
-    def __init__(self, job: Job, parts: Sequence[int]):
-        self._worker = Worker(job, parts)
-        self._metrics: list[dict[str, float]] = []
-
-    def prepare(self, slot: int, update: int) -> None:
-        self._worker.prepare(slot, update)
-
-    def prepared(self) -> None: ...
-
-    def gradient(self) -> None:
-        self._metrics = self._worker.gradient()
-
-    def gradients(self) -> tuple[list[dict[str, float]], float]:
-        return self._metrics, 0.0
-
-    def close(self) -> None: ...
-
-
-class Crew:
-    """Several processes; the parts are dealt out to them evenly. Same commands as `Here`, which return at once; the
-    past participles wait.
+class WorkersBackend(LocalBackend):
+    """Worker processes compute the microbatches, dealt out evenly. Commands return at once.
 
     Raises:
-        LudusError: a process failed or died.
+        LudusError: a worker failed or died.
     """
 
-    def __init__(self, job: Job, processes: int):
+    def __init__(
+        self,
+        spec: AgentSpec,
+        seed: int,
+        network: nn.Module,
+        device: torch.device,
+        microbatches: int,
+        processes: int,
+        threads: int,
+    ):
+        super().__init__(spec, seed, network, device, microbatches)
+        self._n_processes, self._threads = processes, threads
+        self._batches: tuple[TensorBatch, TensorBatch] | None = None
+        self._slot = 0
+        self._pool: WorkerPool | None = None
+
+    def _row(self, row: Tensor) -> Tensor:
+        return row.share_memory_() if row.device.type == "cpu" else row  # GPUs' memory is shared as it is
+
+    def start_prepare(self, batch: TensorBatch, update: int) -> None:
+        if self._batches is None or self._batches[0].obs.shape != batch.obs.shape:
+            self.close()
+            self._batches = batch.shared(), batch.shared()
+        self._slot = 1 - self._slot
+        self._batches[self._slot].copy_(batch)
+        self._workers().send("prepare", self._slot, update)
+
+    def _workers(self) -> WorkerPool:
+        if self._pool is None:
+            assert self._batches is not None
+            online, target = self.parameters[0].data, self.target_weights[0]
+            task = WorkerTask(self._spec, self._seed, self._threads, online, target, self._rows(), self._batches)
+            self._pool = WorkerPool(task, self._n_processes)
+            weakref.finalize(self, self._pool.close)
+        return self._pool
+
+    def finish_prepare(self) -> None:
+        self._workers().receive()
+
+    def start_gradient(self) -> None:
+        self._workers().send("gradient")
+
+    def finish_gradient(self) -> tuple[list[Info], float]:
+        replies = self._workers().receive()
+        self._average()
+        return [info for infos, _ in replies for info in infos], min(at for _, at in replies)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+class WorkerPool:
+    """The processes, and a pipe to each. Every command gets one reply, in order."""
+
+    def __init__(self, task: WorkerTask, processes: int):
         context = mp.get_context("spawn")
-        n = len(job.gradients)
+        n = len(task.gradients)
         self._links: list[Connection] = []
         self._processes = []
         for i in range(processes):
             ours, theirs = context.Pipe()
-            parts = range(i * n // processes, (i + 1) * n // processes)
-            process = context.Process(target=_serve, args=(theirs, job, parts), daemon=True, name=f"learner-{i}")
+            indices = range(i * n // processes, (i + 1) * n // processes)
+            process = context.Process(target=_serve, args=(theirs, task, indices), daemon=True, name=f"learner-{i}")
             process.start()
             theirs.close()
             self._links.append(ours)
             self._processes.append(process)
 
-    def prepare(self, slot: int, update: int) -> None:
-        self._tell(("prepare", slot, update))
-
-    def prepared(self) -> None:
-        self._replies()
-
-    def gradient(self) -> None:
-        self._tell(("gradient",))
-
-    def gradients(self) -> tuple[list[dict[str, float]], float]:
-        """Metrics of the parts, and when (`perf_counter`) the first process had nothing left to do."""
-        replies = self._replies()
-        return [m for metrics, _ in replies for m in metrics], min(at for _, at in replies)
-
-    def close(self) -> None:
-        for link in self._links:
-            link.close()
-        for process in self._processes:
-            process.join(1)
-            process.kill()
-
-    def _tell(self, command: tuple[Any, ...]) -> None:
+    def send(self, *command: Any) -> None:
+        """A method of `_Worker` and its arguments, to all."""
         for link in self._links:
             try:
                 link.send(command)
             except OSError:
                 raise self._died() from None
 
-    def _replies(self) -> list[tuple[Any, float]]:
+    def receive(self) -> list[tuple[Any, float]]:
+        """Each worker's `(reply, when)` to the oldest command without one."""
         replies = []
         for link in self._links:
             try:
@@ -147,6 +138,14 @@ class Crew:
             replies.append((reply, at))
         return replies
 
+    def close(self) -> None:
+        """End all."""
+        for link in self._links:
+            link.close()
+        for process in self._processes:
+            process.join(JOIN_TIMEOUT_S)
+            process.kill()
+
     def _died(self) -> LudusError:
         return LudusError(
             f"one of {len(self._processes)} learning processes died, for want of memory or because a script of your own "
@@ -155,24 +154,31 @@ class Crew:
         )
 
 
-def _serve(link: Connection, job: Job, parts: Sequence[int]) -> None:
-    torch.set_num_threads(job.threads)
+class _Worker:
+    """A worker's end: its methods are the commands."""
+
+    def __init__(self, task: WorkerTask, indices: Sequence[int]):
+        self._task = task
+        online, target = (flatten(task.spec.network(), row) for row in (task.online, task.target))
+        agent = task.spec.agent(online, target.requires_grad_(False))
+        self._microbatches = Microbatches(agent, task.seed, indices, len(task.gradients))
+
+    def prepare(self, slot: int, update: int) -> None:
+        self._microbatches.prepare(self._task.batches[slot], update)
+
+    def gradient(self) -> list[Info]:
+        return write_gradients(self._microbatches, self._task.gradients)
+
+
+def _serve(link: Connection, task: WorkerTask, indices: Sequence[int]) -> None:
+    torch.set_num_threads(task.threads)
     try:
-        worker = Worker(job, parts)
+        worker = _Worker(task, indices)
         while True:
             command, *arguments = link.recv()
             reply = getattr(worker, command)(*arguments)
             link.send((reply, time.perf_counter()))
     except (EOFError, OSError, KeyboardInterrupt):
-        return  # the learner is gone, or going
+        return  # the trainer is gone, or going
     except Exception as error:
         link.send((error, 0.0))
-
-
-def flatten(network: ActorCritic, flat: Tensor) -> ActorCritic:
-    """Make the network's parameters views of `flat` `[n_parameters]`, in their order; they take its values."""
-    start = 0
-    for parameter in network.parameters():
-        parameter.data = flat[start : start + parameter.numel()].view_as(parameter)
-        start += parameter.numel()
-    return network

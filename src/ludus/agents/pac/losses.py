@@ -1,7 +1,15 @@
-"""The losses of Perceiver-Actor-Critic (arXiv 2402.05546): behaviour cloning, policy improvement, critic.
+"""The losses of Perceiver-Actor-Critic (arXiv 2402.05546, there one equation):
 
-L = (1 - alpha) KL[pi_imp || pi] + alpha KL[b || pi] + beta KL[Gamma || p], up to constants. Each function returns a
-scalar; sampling and projection avoid dense kernels (METHOD, "Costs").
+    L = (1 - alpha) KL[pi_imp || pi] + alpha KL[b || pi] + beta KL[Gamma || p]      up to constants
+
+| here | paper | |
+|---|---|---|
+| `behaviour_cloning` | KL[b || pi] | -log pi(a), a from the data |
+| `improvement_weights`, `improvement` | KL[pi_imp || pi] | -sum_a' w(a') log pi(a'), w = softmax(Q / eta) over actions a' |
+| `bellman_target`, `critic` | KL[Gamma || p] | cross-entropy of p, the distribution of Q, against Gamma |
+
+Each loss is a scalar. Sampling and projection avoid dense kernels (docs/method.md, section 5). B: rows of a batch; K: actions
+per row; A: action dimensions.
 """
 
 from __future__ import annotations
@@ -32,6 +40,12 @@ def log_prob(logits: Tensor, bins: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, bins.transpose(1, 2)).sum(1)
 
 
+def behaviour_cloning(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """-log pi(a) `[B]` of the data's actions, averaged over the rows where the mask `[B]` is 1: by default those whose action was
+    meant for their caption (docs/method.md, section 5)."""
+    return -(log_probs * mask).sum() / mask.sum().clamp(min=1)
+
+
 def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
     """Weights w(a') = softmax_a'(Q / eta') of `[B, K]` values, K actions of each row (PAC's policy improvement, arXiv
     2402.05546, there with Q of the online network); their KL from uniform (nats); and the mean standard deviation of Q over
@@ -44,6 +58,11 @@ def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
     weights = (q / (eta * spread.clamp(min=1e-5))).softmax(-1)
     kl = (weights * (weights * weights.shape[-1]).clamp(min=1e-9).log()).sum(-1).mean()
     return weights, kl, spread
+
+
+def improvement(weights: Tensor, log_probs: Tensor) -> Tensor:
+    """-sum_k w_k log pi(a_k), averaged over rows; both `[B, K]`."""
+    return -(weights * log_probs).sum(-1).mean()
 
 
 def bellman_target(probabilities: Tensor, returns: Tensor, discounts: Tensor, support: Tensor) -> Tensor:
@@ -63,6 +82,13 @@ def bellman_target(probabilities: Tensor, returns: Tensor, discounts: Tensor, su
     target.scatter_add_(1, lower, probabilities * (1 - share))
     target.scatter_add_(1, lower + 1, probabilities * share)
     return target
+
+
+def two_hot(values: Tensor, support: Tensor) -> Tensor:
+    """Distributions `[B, atoms]` whose mean is `values` `[B]`, on the two nearest atoms."""
+    certain = torch.zeros(len(values), len(support), device=values.device)
+    certain[:, 0] = 1
+    return bellman_target(certain, values, torch.zeros_like(values), support)
 
 
 def critic(logits: Tensor, target: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,20 +20,24 @@ from ludus.types import LudusError
 
 
 class ActorCritic(nn.Module):
-    """What the learner and the policy ask of a network."""
+    """What losses and acting ask of a network."""
 
+    forward_methods: ClassVar = ("encode", "policy", "value")
     action_bins: int
+    z_size: int
+    """Size of the last dimension of z."""
 
     @abstractmethod
-    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """`(z, caption)` from task rows `[B, T]`, object rows `[B, N, O]` and word codes `[B, W]`."""
+    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, L, Z], condition [B, 1, D])` from task rows `[B, T]`, object rows `[B, N, O]` and token ids `[B, W]`; the
+        condition embeds the caption."""
 
     @abstractmethod
-    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+    def policy(self, z: Tensor, condition: Tensor) -> Tensor:
         """Action logits `[B, A, bins]`."""
 
     @abstractmethod
-    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+    def value(self, z: Tensor, condition: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
 
 
@@ -82,6 +87,7 @@ class Perceiver(ActorCritic):
         super().__init__()
         size = config.shape
         width, heads = size.width, size.heads
+        self.z_size = width
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
         self.caption = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self.task_in = nn.Sequential(nn.Linear(task_size + width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
@@ -104,26 +110,26 @@ class Perceiver(ActorCritic):
                         assert isinstance(layer, nn.Linear)
                         layer.weight /= math.sqrt(2 * size.blocks)
 
-    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """`(z [B, L, D], caption [B, 1, D])` from task rows, object rows and word codes `[B, W]`."""
-        caption = self.caption(_mean_word(self.words, words))
-        # The verb goes into every token, latent and query: without it hover stayed at 3 % (METHOD).
-        about = caption.unsqueeze(1)
+    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, L, D], condition [B, 1, D])` from task rows, object rows and token ids `[B, W]`."""
+        caption = self.caption(_mean_embedding(self.words, token_ids))
+        # The verb goes into every token, latent and query: without it hover stayed at 3 % (docs/method.md, section 5).
+        condition = caption.unsqueeze(1)
         task_token = self.task_in(torch.cat([task, caption], dim=-1)).unsqueeze(1)
-        tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(about)], dim=1) + about
-        z = self.read(self.latents + about + task_token, tokens)
+        tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(condition)], dim=1) + condition
+        z = self.read(self.latents + condition + task_token, tokens)
         for block in self.blocks:
             z = block(z, z)
-        return z, about
+        return z, condition
 
-    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+    def policy(self, z: Tensor, condition: Tensor) -> Tensor:
         """Action logits `[B, A, bins]`."""
-        return self.policy_out(self.policy_read(self.action_queries + about, z))
+        return self.policy_out(self.policy_read(self.action_queries + condition, z))
 
-    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+    def value(self, z: Tensor, condition: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
         query = self.action_in(_multiscale(actions))
-        return self.value_out(self.value_read(query + about, z))
+        return self.value_out(self.value_read(query + condition, z))
 
 
 class MLP(ActorCritic):
@@ -144,6 +150,7 @@ class MLP(ActorCritic):
         # 4 h^2 + h (all that goes in and out) = rest
         fringe = n_in + n_act + width + n_policy + config.value_atoms + 4
         hidden = int((math.sqrt(fringe**2 + 16 * rest) - fringe) / 8)
+        self.z_size = hidden
         self.trunk = nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
         self.policy_out = nn.Sequential(
             nn.LayerNorm(hidden), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, n_policy)
@@ -153,25 +160,25 @@ class MLP(ActorCritic):
             nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.value_atoms)
         )
 
-    def encode(self, task: Tensor, objects: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        """`(z [B, 1, H], caption [B, 1, D])`."""
-        caption = _mean_word(self.words, words)
+    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, 1, H], condition [B, 1, D])`."""
+        caption = _mean_embedding(self.words, token_ids)
         z = self.trunk(torch.cat([task, objects.mean(1), caption], dim=-1))
         return z.unsqueeze(1), caption.unsqueeze(1)
 
-    def policy(self, z: Tensor, about: Tensor) -> Tensor:
+    def policy(self, z: Tensor, condition: Tensor) -> Tensor:
         """Action logits `[B, A, bins]`."""
         return self.policy_out(z[:, 0]).unflatten(-1, (self.n_actions, self.action_bins))
 
-    def value(self, z: Tensor, about: Tensor, actions: Tensor) -> Tensor:
+    def value(self, z: Tensor, condition: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
-        return self.value_out(self.state_in(torch.cat([z, about], dim=-1)) + self.action_in(_multiscale(actions)))
+        return self.value_out(self.state_in(torch.cat([z, condition], dim=-1)) + self.action_in(_multiscale(actions)))
 
 
-def _mean_word(embedding: nn.Embedding, words: Tensor) -> Tensor:
-    """`[B, D]` from codes `[B, W]`, 0 = padding."""
-    known = (words > 0).unsqueeze(-1)
-    return (embedding(words) * known).sum(1) / known.sum(1).clamp(min=1)
+def _mean_embedding(embedding: nn.Embedding, token_ids: Tensor) -> Tensor:
+    """`[B, D]` from token ids `[B, W]`, 0 = padding."""
+    known = (token_ids > 0).unsqueeze(-1)
+    return (embedding(token_ids) * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 def _multiscale(actions: Tensor) -> Tensor:

@@ -1,0 +1,49 @@
+"""Checkpoints: one file with everything that the next update depends on, the same whatever backend trained.
+
+Keys: `config` (settings of the agent), `world` (name), `seed`, `total_updates`, `updates`, `online`, `target`, `acting`
+(weights by name) and `optimiser`. The optimiser's state is that of one parameter which holds all weights in a row, in
+the order of `online`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ludus.types import LudusError, WorldSpec
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def read_checkpoint(path: Path, spec: WorldSpec, mmap: bool = False) -> dict[str, Any]:
+    """What `write_checkpoint` wrote, for the same kind of world (the number of objects is free).
+
+    Args:
+        mmap: read a tensor only where it is used.
+
+    Raises:
+        LudusError: no checkpoint there, a broken one, or one of another world.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
+    except Exception as error:
+        why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({type(error).__name__})"
+        raise LudusError(
+            f"checkpoint {path} {why}; restore it from a copy, or begin the run anew in another directory (same seed, "
+            "configuration and data give the same weights)"
+        ) from error
+    if state["world"] != spec.name:
+        raise LudusError(f"checkpoint {path} is of world {state['world']!r}, not {spec.name!r}")
+    return state
