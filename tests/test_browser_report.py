@@ -26,8 +26,13 @@ def test_the_report_stands_on_its_own(tmp_path):
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         widths = page.evaluate("[...document.images].map(i => i.naturalWidth)")
         headings = page.locator("h2").all_inner_texts()
+        first = page.locator("main > h1 + .banner").inner_text()
+        page.set_viewport_size({"width": 390, "height": 800})
+        overhang = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         browser.close()
     assert len(widths) >= 6 and min(widths) > 0
     assert {"Success per skill, before and after", "The chat", "Time spent"} <= set(headings)
+    assert first.startswith("Finished.")
+    assert overhang == 0  # a phone scrolls tables, not the page
     assert complaints == []
     assert requests == []

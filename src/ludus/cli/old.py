@@ -476,7 +476,7 @@ def export(directory: tyro.conf.Positional[Path], run: Path | None = None) -> No
 
 def doctor() -> None:
     """Check this machine: versions, cores, memory, disk, OpenGL; say what to install."""
-    from ludus.experiment.doctor import diagnose
+    from ludus.views.doctor import diagnose
 
     raise SystemExit(diagnose(Console()))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 
 from ludus.experimenter.roles import AnalyseQuestion, Experimenter, NoAnswer
 from ludus.lab.prefetch import concurrently
 from ludus.lab.room import Room
+from ludus.record import Evaluation
 from ludus.skills.library import SkillLibrary
 from ludus.types import Curve, LudusError, SuccessCount, Verdict
 
@@ -51,6 +52,23 @@ def aggregate(counts: Sequence[SuccessCount], library: SkillLibrary) -> list[Suc
         SuccessCount(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.successes_once for t in ts))
         for f, ts in groups.items()
     ]
+
+
+def curves_of(evaluations: Iterable[Evaluation], library: SkillLibrary) -> list[Curve]:
+    """One learning curve per template ('stack X on Y'), in the order of the templates' first point: the counts of the
+    skills of a template are added up at each update.
+
+    Args:
+        evaluations: points of skills; those of one update together, updates ascending.
+    """
+    counts: dict[int, list[SuccessCount]] = {}
+    for evaluation in evaluations:
+        counts.setdefault(evaluation.update, []).append(evaluation.count)
+    curves: dict[str, Curve] = {}
+    for update, members in counts.items():
+        for count in aggregate(members, library):
+            curves[count.caption] = add_point(curves.get(count.caption), update, count)
+    return list(curves.values())
 
 
 def stop(verdicts: Sequence[Verdict]) -> bool:

@@ -1,15 +1,250 @@
-"""What a user sees of a run at work: lines of progress, and how far it has come."""
+"""What a user sees of a run at a terminal or in a log file: progress, questions, status, tables."""
 
 from __future__ import annotations
 
-import re
+import errno
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
 
-from ludus.data.store import EpisodeStore
-from ludus.record import Record
-from ludus.views.report import price
+from ludus.lab.analysis import wilson
+from ludus.record.reader import Reader
+from ludus.types import LudusError, SuccessCount
+from ludus.views import queries, text
+
+logger = logging.getLogger(__name__)
+
+
+class StageState(Protocol):
+    """A piece of work with a countable end (`ludus.record.progress.StageState`). Times are seconds since 1970."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def done(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def updated(self) -> float: ...
+    @property
+    def finished(self) -> Any: ...
+
+
+# --- progress ----------------------------------------------------------------------------------------------------
+
+
+class TerminalProgress:
+    """Bars of the stages under way; a stage that is finished leaves a line. A log file gets the lines only.
+
+    Use it as a context manager, and give `show` to whoever reports progress. A terminal, pipe or disk that goes away stops no
+    run: what cannot be written is dropped, and the log says so once.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+        times = (TimeElapsedColumn(), TimeRemainingColumn())
+        self._bars = Progress(*columns, *times, console=console, disable=not console.is_terminal)
+        self._tasks: dict[tuple[str, float], Any] = {}
+        self._stream: Any = None
+
+    def __enter__(self) -> TerminalProgress:
+        self._stream = self.console.file
+        self.console.file = cast(Any, _LossyStream(self._stream))
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+        self.console.file = self._stream
+
+    def show(self, stage: StageState) -> None:
+        """Draw the stage as it stands now."""
+        key, name = (stage.name, stage.started), text.clean(stage.name)
+        if stage.finished:
+            if key in self._tasks:
+                self._bars.remove_task(self._tasks.pop(key))
+            seconds = stage.updated - stage.started
+            self.console.print(f"{name} ({seconds:.0f} s)", highlight=False, markup=False)
+        elif key in self._tasks:
+            self._bars.update(self._tasks[key], completed=stage.done, total=stage.total)
+        else:
+            self._tasks[key] = self._bars.add_task(name, completed=stage.done, total=stage.total)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Without bars, as long as someone types."""
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
+
+
+class _LossyStream:
+    """A text stream that drops what it cannot write, after one complaint to the log."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._complained = stream, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, said: str) -> int:
+        def attempt() -> None:
+            try:
+                self._stream.write(said)
+            except UnicodeEncodeError:
+                encoding = self._stream.encoding or "ascii"
+                self._stream.write(said.encode(encoding, "replace").decode(encoding))
+
+        self._try(attempt)
+        return len(said)
+
+    def flush(self) -> None:
+        self._try(lambda: self._stream.flush())
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except (OSError, ValueError) as error:  # ValueError: the stream was closed, or another encoding error
+            if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO):
+                self._discard()
+            if not self._complained:
+                self._complained = True
+                logger.warning("progress cannot be shown any more (%s); the run goes on", error)
+
+    def _discard(self) -> None:
+        """Nobody reads any more: what Python still holds for the stream goes nowhere, instead of failing at exit."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+class TerminalPerson:
+    """Asks a person at the terminal; bars of progress are out of the way meanwhile."""
+
+    def __init__(self, console: Console, progress: TerminalProgress | None = None) -> None:
+        self.console, self.progress = console, progress
+        with suppress(ImportError):  # not on every system
+            import readline  # noqa: F401  arrow keys and history while typing
+
+    def __call__(self, question: str) -> str:
+        """The answer to a question.
+
+        Raises:
+            LudusError: nobody is there to answer.
+        """
+        if self.progress is None:
+            return self._ask(question)
+        with self.progress.paused():
+            return self._ask(question)
+
+    def _ask(self, question: str) -> str:
+        self.console.print(text.clean(question), markup=False, highlight=False)
+        try:
+            return self.console.input("> ")
+        except EOFError:
+            raise LudusError(
+                "nobody answers at the terminal; `ludus resume` in one, or name another experimenter"
+            ) from None
+
+
+# --- status ------------------------------------------------------------------------------------------------------
+
+
+def print_status(record: Reader, console: Console) -> None:
+    """What a run has done so far, what is running now, and how to go on."""
+    header, status = queries.run_header(record), queries.run_status(record)
+
+    def say(line: str) -> None:
+        console.print(text.clean(line), markup=False, highlight=False)
+
+    say(f"{header.directory}: seed {header.seed}, {status.steps} steps done")
+    for phase in queries.phase_times(record):
+        say(f"  {phase.name:24} {phase.steps:4} steps {phase.seconds:8.1f} s")
+    if calls := queries.model_calls(record):
+        total = calls.total
+        tokens = total.tokens_in + total.tokens_out
+        say(f"  {total.calls} calls to models, {tokens:,} tokens; USD: {text.price(total)}")
+    for posting in _latest(queries.chat(record), 5):
+        say(f"  {posting.sender}: {posting.text[:200]}")
+    for line in _outlook(header, status):
+        say(line)
+
+
+def _latest(chat: queries.Chat, n: int) -> Sequence[queries.Posting]:
+    postings = sorted((p for topic in chat.topics for p in topic.postings), key=lambda p: p.number)
+    return postings[-n:]
+
+
+def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[str]:
+    """What is running, or what to do next."""
+    for c in status.collections:
+        yield f"collected {c.made} of {c.asked} episodes under the name {c.name!r}"
+    if status.state == "running":
+        stages = ", ".join(f"{stage.name}, {stage.done:,} of {stage.total:,}" for stage in status.stages)
+        yield f"running{': ' if stages else ''}{stages}"
+    elif header.kind == "collection":
+        yield "the same `ludus collect` goes on, another --name collects more"
+    elif header.kind == "exam":
+        yield "the same `ludus exam` asks only what was not answered yet"
+    elif status.state == "done":
+        yield "finished"
+    elif status.diverged:
+        what = (
+            f"`ludus eval {header.directory}` and `ludus train NEW --init {header.directory}` take its last checkpoint"
+        )
+        yield f"diverged, and would again; {what}, if it came to one"
+    else:
+        yield f"not finished; continue with: ludus resume {header.directory}"
+
+
+def print_runs(summaries: Iterable[queries.RunSummary], console: Console) -> None:
+    """A line per run."""
+    table = Table("run", "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
+    for s in summaries:
+        if s.header is None or s.status is None:
+            cells = [s.name, *["–"] * 6, s.error or "cannot be read"]
+        else:
+            h = s.header
+            numbers = (str(h.seed), f"{h.episodes:,}", f"{h.updates:,}")
+            cells = [s.name, text.when(h.created), h.kind, h.world, *numbers, s.status.state]
+        table.add_row(*(_plain(cell) for cell in cells))
+    console.print(table)
+
+
+# --- tables ------------------------------------------------------------------------------------------------------
+
+
+def success_table(title: str, counts: Iterable[SuccessCount]) -> Table:
+    """Success rates with 95 % Wilson intervals."""
+    table = Table("skill", "at the end", "95 % interval", "once", "95 % interval", "n", title=_plain(title))
+    for count in counts:
+        cells = []
+        for successes in (count.successes, count.successes_once):
+            low, high = wilson(successes, count.n)
+            cells += [f"{successes / count.n:.3f}" if count.n else "–", f"{low:.2f}–{high:.2f}"]
+        table.add_row(_plain(count.caption), *cells, str(count.n))
+    return table
+
+
+def _plain(cell: str) -> Text:
+    """Text that rich shows as it stands, brackets included."""
+    return Text(text.clean(cell))
+
+
+# --- the loop's, until it reports stages -------------------------------------------------------------------------
 
 
 class Task:
@@ -28,41 +263,6 @@ class Task:
             if not self.progress.console.is_terminal:  # a log file gets a line per finished task
                 task = self.progress.tasks[self.task]
                 self.progress.console.print(f"{task.description} ({task.elapsed or 0:.0f} s)", highlight=False)
-
-
-def print_status(record: Record, console: Console) -> None:
-    """What a run has done so far."""
-    steps = record.steps()
-    parts: dict[str, tuple[int, float]] = {}
-    for step in steps:
-        part = step.name.rsplit("/", 1)[0]
-        n, seconds = parts.get(part, (0, 0.0))
-        parts[part] = n + 1, seconds + step.seconds
-    console.print(f"{record.directory}: seed {record.seed}, {len(steps)} steps done")
-    for part, (n, seconds) in parts.items():
-        console.print(f"  {part:24} {n:4} steps {seconds:8.1f} s", highlight=False)
-    if calls := record.calls():
-        tokens = sum(c["tokens_in"] + c["tokens_out"] for c in calls)
-        console.print(f"  {len(calls)} calls to models, {tokens:,} tokens; USD: {price(calls)}", highlight=False)
-    posts = record.posted()
-    for posted in posts[-5:]:
-        console.print(f"  {posted.message.sender}: {posted.message.text[:200]}", markup=False, highlight=False)
-    if record.done("measure/after") or record.done("end"):
-        console.print("finished")
-    elif any(s.name.startswith("collect/") for s in steps):
-        rows = EpisodeStore(record).rows()
-        for name in [m[1] for s in steps if (m := re.fullmatch("collect/(.+)/request", s.name))]:
-            made = len({row.seed for row in rows if row.step.startswith(f"collect/{name}/")})
-            asked = record.result(f"collect/{name}/request")["seed_data"]["episodes"]
-            console.print(f"collected {made} of {asked} episodes under the name {name!r}", highlight=False)
-        console.print("the same `ludus collect` goes on, another --name collects more")
-    elif posts and posts[-1].message.kind == "diverged":
-        what = (
-            f"`ludus eval {record.directory}` and `ludus train NEW --init {record.directory}` take its last checkpoint"
-        )
-        console.print(f"diverged, and would again; {what}, if it came to one", highlight=False)
-    else:
-        console.print(f"not finished; continue with: ludus resume {record.directory}")
 
 
 def show_progress(console: Console) -> Progress:

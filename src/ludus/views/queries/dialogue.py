@@ -1,0 +1,141 @@
+"""What was said: plans and their outcomes, the chat by step, and what calls to models used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ludus.config import ROLES
+from ludus.record.reader import Reader
+
+
+@dataclass(frozen=True)
+class PlanEntry:
+    """A proposed task, the skills that carry it out, and what came of it."""
+
+    round: int
+    id: str
+    task: str
+    why: str
+    success_probability: float  # as the proposer stated it
+    goal: str | None
+    captions: tuple[str, ...]  # skills in order
+    gaps: tuple[str, ...]  # steps that no skill of the library can do; such a plan is not executed
+    outcome: str | None  # None: not executed, or not yet
+
+
+def plans(record: Reader) -> tuple[PlanEntry, ...]:
+    """All plans in the order they were made."""
+    outcomes = {m.payload.get("plan"): m.text for m in record.messages("outcome")}
+    return tuple(
+        PlanEntry(
+            round_,
+            plan.id,
+            plan.proposal.task,
+            plan.proposal.why,
+            plan.proposal.success_probability,
+            plan.proposal.goal,
+            plan.captions,
+            tuple(gap.missing or gap.step for gap in plan.gaps),
+            None if plan.id not in outcomes else outcomes[plan.id].removeprefix(f"{plan.proposal.task}: "),
+        )
+        for round_, plan in record.plans()
+    )
+
+
+# --- the chat ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Posting:
+    """A message of the chat."""
+
+    number: int  # grows with time
+    at: float  # seconds since 1970
+    step: str | None
+    sender: str
+    addressee: str
+    kind: str
+    text: str
+    images: tuple[str, ...]  # paths relative to the run directory
+
+
+@dataclass(frozen=True)
+class Topic:
+    """What was said in steps that belong together: 'round/1', 'pretrain/train', 'notes' outside of steps."""
+
+    name: str
+    postings: tuple[Posting, ...]
+
+
+@dataclass(frozen=True)
+class Chat:
+    topics: tuple[Topic, ...]
+    last: int  # the highest number; ask for what is `after` it next time
+
+
+def chat(record: Reader, after: int = 0) -> Chat:
+    """Messages with a number above `after`, grouped by the first two parts of their step's name."""
+    topics: dict[str, list[Posting]] = {}
+    last = after
+    for posted in record.posted(after):
+        m, last = posted.message, posted.number
+        posting = Posting(posted.number, posted.at, posted.step, m.sender, m.addressee, m.kind, m.text, m.images)
+        topics.setdefault("/".join((posted.step or "notes").split("/")[:2]), []).append(posting)
+    return Chat(tuple(Topic(name, tuple(said)) for name, said in topics.items()), last)
+
+
+# --- calls to models ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RoleCalls:
+    """What one role asked of models and people. An unknown price is not zero: such calls are counted in `unpriced`."""
+
+    role: str  # 'all' for the sum
+    calls: int
+    replayed: int  # answered from a recording; they cost nothing
+    unanswered: int
+    repairs: int  # further turns after an answer that did not fit
+    retries: int  # of transient errors
+    tokens_in: int
+    tokens_out: int
+    usd: float  # of the calls whose price is known
+    unpriced: int  # calls of unknown price
+    seconds: float  # added up over calls, of which several may have been under way at once
+
+
+@dataclass(frozen=True)
+class ModelCalls:
+    models: tuple[str, ...]
+    roles: tuple[RoleCalls, ...]  # of those that asked anything
+    total: RoleCalls
+
+
+def model_calls(record: Reader) -> ModelCalls | None:
+    """Calls per role; None where none was made."""
+    rows = record.calls()
+    if not rows:
+        return None
+    asked = list(dict.fromkeys((*ROLES, *(r["role"] for r in rows))))
+    of = {role: [r for r in rows if r["role"] == role] for role in asked}
+    roles = tuple(_role_calls(role, found) for role, found in of.items() if found)
+    return ModelCalls(tuple(sorted({r["model"] for r in rows})), roles, _role_calls("all", rows))
+
+
+def _role_calls(role: str, rows: Sequence[Mapping[str, Any]]) -> RoleCalls:
+    asked = [r for r in rows if not r["replayed"]]
+    return RoleCalls(
+        role,
+        len(rows),
+        len(rows) - len(asked),
+        sum(r["answer"] is None for r in rows),
+        sum(max(0, r["turns"] - 1) for r in rows),
+        sum(r["retries"] for r in rows),
+        sum(r["tokens_in"] for r in rows),
+        sum(r["tokens_out"] for r in rows),
+        sum((r["usd"] for r in asked if r["usd"] is not None), 0.0),
+        sum(r["usd"] is None for r in asked),
+        sum(r["seconds"] for r in rows),
+    )

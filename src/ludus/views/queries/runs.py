@@ -1,0 +1,248 @@
+"""What a run is, how far it has come, what is running now, and which runs there are."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ludus.config import ROLES
+from ludus.record import Record, tables
+from ludus.record.reader import Reader
+from ludus.types import LudusError, Outcome
+
+LIVE_S = 60.0
+"""An unfinished stage that made progress within so many seconds is taken to be running."""
+
+Kind = Literal["experiment", "training", "collection", "exam"]
+State = Literal["done", "running", "stopped", "failed"]
+
+
+# --- what the run is ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunHeader:
+    """What was asked for, and how much there is."""
+
+    name: str
+    directory: str
+    kind: Kind
+    world: str
+    seed: int
+    experimenter: Mapping[str, str]  # role -> who plays it
+    command: str
+    versions: Mapping[str, str]  # package -> version
+    threads: int  # of torch
+    created: float  # seconds since 1970
+    seconds: float  # of all steps
+    rounds: int  # finished
+    rounds_planned: int
+    episodes: int
+    updates: int
+    skills: int
+    plans: int
+    calls: int
+
+
+def run_header(record: Reader) -> RunHeader:
+    """Configuration in short, versions and counts."""
+    config, steps = record.config, record.steps()
+    return RunHeader(
+        name=record.directory.resolve().name,
+        directory=str(record.directory),
+        kind=_kind(record, [s.name for s in steps]),
+        world=config.world.name,
+        seed=record.seed,
+        experimenter={role: getattr(config.experimenter, role) for role in ROLES},
+        command=record.command,
+        versions=dict(record.versions),
+        threads=config.training.threads,
+        created=record.created,
+        seconds=sum(s.seconds for s in steps),
+        rounds=_finished_rounds([s.name for s in steps]),
+        rounds_planned=config.experiment.rounds,
+        episodes=_episodes(record),
+        updates=max((e.update for e in record.evaluations()), default=0),
+        skills=len(record.skills()),
+        plans=len(record.plans()),
+        calls=len(record.calls()),
+    )
+
+
+def _kind(record: Reader, steps: list[str]) -> Kind:
+    if any(s.startswith("collect/") for s in steps):
+        return "collection"
+    if "course" in steps:
+        return "training"
+    return "exam" if record.command.startswith("ludus exam ") else "experiment"
+
+
+def _finished_rounds(steps: list[str]) -> int:
+    """Rounds that were followed by something else: a later round, or the evaluation after all of them."""
+    begun = {int(m[1]) for step in steps if (m := re.match(r"round/(\d+)/", step))}
+    last = max(begun, default=0)
+    return last if "measure/after" in steps else max(0, last - 1)
+
+
+def _episodes(record: Reader) -> int:
+    return sum(shard["episodes"] for shard in record.rows(tables.shards))
+
+
+# --- how far it has come -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A piece of work with a countable end, as `ludus.record.progress` keeps it."""
+
+    name: str
+    done: int
+    total: int
+    started: float  # seconds since 1970
+    updated: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was asked for under one name of `ludus collect`, and how much of it there is."""
+
+    name: str
+    made: int  # episodes
+    asked: int
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run has come and what is running now."""
+
+    state: State
+    stages: tuple[Stage, ...]  # not finished; under way if the state is 'running', else where the run stopped
+    collections: tuple[Collection, ...]
+    steps: int  # committed
+    last_step: str | None
+    error: str | None  # why it failed
+    diverged: bool  # it failed because the training diverged, and would again
+
+
+def run_status(record: Reader, now: float | None = None) -> RunStatus:
+    """The state of a run at `now` (seconds since 1970; by default the clock's)."""
+    steps = [s.name for s in record.steps()]
+    last = record.posted()[-1:]
+    failure = next((p.message for p in last if p.message.kind in ("diverged", "failed")), None)
+    stages = tuple(s for s in _stages(record) if not s.finished)
+    collections = _collections(record, steps)
+    now = time.time() if now is None else now
+    state: State = "stopped"
+    if "measure/after" in steps or "end" in steps or (collections and all(c.made >= c.asked for c in collections)):
+        state, stages = "done", ()
+    elif any(now - s.updated < LIVE_S for s in stages):
+        state = "running"
+    elif failure is not None:
+        state = "failed"
+    error = failure.text if failure and state == "failed" else None
+    diverged = error is not None and failure is not None and failure.kind == "diverged"
+    return RunStatus(state, stages, collections, len(steps), steps[-1] if steps else None, error, diverged)
+
+
+def _stages(record: Reader) -> Iterator[Stage]:
+    states = getattr(record, "stages", None)  # a record of an older version has none
+    for s in states() if states else ():
+        yield Stage(s.name, s.done, s.total, s.started, s.updated, bool(s.finished))
+
+
+def _collections(record: Reader, steps: list[str]) -> tuple[Collection, ...]:
+    names = [m[1] for s in steps if (m := re.fullmatch("collect/(.+)/request", s))]
+    if not names:
+        return ()
+    rows = record.rows(tables.episodes, tables.episodes.c.step.startswith("collect/"))
+    return tuple(
+        Collection(
+            name,
+            # the world's own data may come as several episodes per seed
+            len({r["seed"] for r in rows if r["step"].startswith(f"collect/{name}/")}),
+            record.result(f"collect/{name}/request")["seed_data"]["episodes"],
+        )
+        for name in names
+    )
+
+
+@dataclass(frozen=True)
+class PhaseTime:
+    """Steps whose names differ in the last part only: 'round/1/collect'."""
+
+    name: str
+    steps: int
+    seconds: float
+
+
+def phase_times(record: Reader) -> tuple[PhaseTime, ...]:
+    """Time per phase, in the order they began."""
+    phases: dict[str, list[float]] = {}
+    for step in record.steps():
+        phases.setdefault(step.name.rsplit("/", 1)[0], []).append(step.seconds)
+    return tuple(PhaseTime(name, len(seconds), sum(seconds)) for name, seconds in phases.items())
+
+
+# --- episodes worth watching -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NotableEpisode:
+    title: str
+    id: str
+    successes: int  # skills that succeeded at their end
+    skills: int
+
+
+def notable_episodes(record: Reader) -> tuple[NotableEpisode, ...]:
+    """Of the rounds' episodes: the best (share of skills that succeeded, their number, reward), and the worst, if it failed."""
+    by_episode: dict[str, list[Outcome]] = {}
+    for outcome in record.outcomes("round"):
+        by_episode.setdefault(outcome.episode, []).append(outcome)
+    if not by_episode:
+        return ()
+
+    def merit(id: str) -> tuple[float, int, float]:
+        outcomes = by_episode[id]
+        successes = sum(o.success_at_end for o in outcomes)
+        return successes / len(outcomes), successes, sum(o.reward for o in outcomes)
+
+    def entry(title: str, id: str) -> NotableEpisode:
+        return NotableEpisode(title, id, merit(id)[1], len(by_episode[id]))
+
+    best, worst = max(by_episode, key=merit), min(by_episode, key=merit)
+    failed = (entry("A failed episode", worst),) if worst != best and merit(worst)[0] < 1 else ()
+    return (entry("Best episode", best), *failed)
+
+
+# --- which runs there are ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A line in a list of runs; what cannot be read has an `error` and nothing else."""
+
+    name: str
+    directory: str
+    header: RunHeader | None
+    status: RunStatus | None
+    error: str | None = None
+
+
+def runs(folder: Path, now: float | None = None) -> tuple[RunSummary, ...]:
+    """The runs in the directories of `folder`, the oldest first; those that cannot be read are last."""
+    found = [_summary(path.parent, now) for path in sorted(folder.glob("*/ludus.db"))]
+    return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
+
+
+def _summary(directory: Path, now: float | None) -> RunSummary:
+    try:
+        with Record.open(directory, write=False) as record:
+            return RunSummary(directory.name, str(directory), run_header(record), run_status(record, now))
+    except LudusError as error:
+        return RunSummary(directory.name, str(directory), None, None, str(error))
