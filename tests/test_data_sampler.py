@@ -27,7 +27,7 @@ def make(directory, *batches, name="collect") -> EpisodeStore:
 
 def equal(one: Batch, other: Batch) -> bool:
     arrays = [b.observations | {"next " + g: v for g, v in b.next_observations.items()} for b in (one, other)]
-    rest = ("actions", "returns", "discounts", "skills", "cloned")
+    rest = ("actions", "returns", "discounts", "skills", "bc_mask")
     return all(np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items()) and all(
         np.array_equal(getattr(one, f), getattr(other, f)) for f in rest
     )
@@ -40,9 +40,9 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: Agen
         e = episodes[number]
         segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
-        assert batch.cloned[i] == (caption == segment.caption)
-        stretch = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
-        n = min(agent.n_step, (end if batch.cloned[i] else stretch) - t)
+        assert batch.bc_mask[i] == (caption == segment.caption)
+        trajectory_end = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
+        n = min(agent.n_step, (end if batch.bc_mask[i] else trajectory_end) - t)
         assert np.array_equal(batch.actions[i], [number, t, 0])
         for group in ("counter", "a", "b"):
             assert np.array_equal(batch.observations[group][i], e.observations[group][t])
@@ -52,7 +52,7 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: Agen
         assert batch.returns[i] == pytest.approx(sum(agent.gamma**k * reward[t + 1 + k] for k in range(n)), abs=1e-6)
         assert batch.discounts[i] == pytest.approx(agent.gamma**n) and batch.discounts[i] > 0
     assert batch.returns.dtype == batch.discounts.dtype == batch.actions.dtype == np.float32
-    assert batch.skills.dtype == np.int64 and batch.cloned.dtype == bool
+    assert batch.skills.dtype == np.int64 and batch.bc_mask.dtype == bool
 
 
 steps = st.integers(0, 25)
@@ -132,8 +132,8 @@ def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
         batch = sampler.next()
         for skill, (number, t) in zip(batch.skills, batch.observations["counter"].astype(int), strict=True):
             # A success at t + 1 .. t + 10, else the own command; at t = 0 b is marked already, but there is nothing else.
-            soon = ("mark a", range(20, 30)) if number == 0 else ("mark b", range(5))
-            assert LIBRARY.captions[skill] == (soon[0] if t in soon[1] else "count")
+            within = ("mark a", range(20, 30)) if number == 0 else ("mark b", range(5))
+            assert LIBRARY.captions[skill] == (within[0] if t in within[1] else "count")
 
 
 def test_hindsight_credits_no_action_with_what_was_moved_from_outside(tmp_path):
@@ -171,7 +171,7 @@ def test_what_is_cloned(tmp_path):
         sampler = Sampler(store, counted, PAC, dataclasses.replace(sampling, **settings), 0)
         for _ in range(20):
             batch = sampler.next()
-            yield from zip(batch.observations["counter"].astype(int).tolist(), batch.cloned.tolist(), strict=True)
+            yield from zip(batch.observations["counter"].astype(int).tolist(), batch.bc_mask.tolist(), strict=True)
 
     assert all(cloned for _, cloned in drawn())
     hindsight = {
@@ -190,7 +190,7 @@ def test_commands_that_the_library_does_not_know_are_labelled_otherwise(tmp_path
     found = shares_of_labels(store, SamplingConfig(commanded_ratio=1, hindsight_ratio=0), library)
     assert found == pytest.approx({"mark a": 0.5, "mark b": 0.5}, abs=0.05)
     batch = Sampler(store, library, PAC, SamplingConfig(commanded_ratio=1, hindsight_ratio=0), 0).next()
-    assert not batch.cloned.any()
+    assert not batch.bc_mask.any()
 
 
 def test_the_cursor_is_all_there_is_to_restore(tmp_path):
@@ -240,8 +240,8 @@ def test_mapped_or_in_memory_the_batches_are_the_same(tmp_path):
     for sampler in (ram, mapped):
         sampler.refresh(LIBRARY.add(Skill("mark both", "0", "marked(a) and marked(b)")))
     assert all(equal(ram.next(), mapped.next()) for _ in range(5))
-    rows = mapped._rows
-    assert rows is not None and all(isinstance(a, np.memmap) for a in vars(rows).values())
+    rows = mapped._table.rows
+    assert all(isinstance(a, np.memmap) for a in vars(rows).values())
     with pytest.raises(LudusError, match="nearest: 'mapped'"):
         Sampler(store, LIBRARY, PAC, SamplingConfig(memory="maped"), 5)
 

@@ -237,7 +237,7 @@ class Trainer:
             words=words[skills],
             mentioned=mentioned[skills],
             actions=torch.from_numpy(batch.actions),
-            cloned=torch.from_numpy(batch.cloned).float(),
+            cloned=torch.from_numpy(batch.bc_mask).float(),
             returns=torch.from_numpy(batch.returns),
             discounts=torch.from_numpy(batch.discounts),
         )
