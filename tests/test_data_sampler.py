@@ -41,8 +41,8 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: Agen
         segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
         assert batch.bc_mask[i] == (caption == segment.caption)
-        stretch = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
-        n = min(agent.n_step, (end if batch.bc_mask[i] else stretch) - t)
+        trajectory_end = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
+        n = min(agent.n_step, (end if batch.bc_mask[i] else trajectory_end) - t)
         assert np.array_equal(batch.actions[i], [number, t, 0])
         for group in ("counter", "a", "b"):
             assert np.array_equal(batch.observations[group][i], e.observations[group][t])
@@ -132,8 +132,8 @@ def test_hindsight_looks_ahead_within_the_horizon_and_the_episode(tmp_path):
         batch = sampler.next()
         for skill, (number, t) in zip(batch.skills, batch.observations["counter"].astype(int), strict=True):
             # A success at t + 1 .. t + 10, else the own command; at t = 0 b is marked already, but there is nothing else.
-            soon = ("mark a", range(20, 30)) if number == 0 else ("mark b", range(5))
-            assert LIBRARY.captions[skill] == (soon[0] if t in soon[1] else "count")
+            within = ("mark a", range(20, 30)) if number == 0 else ("mark b", range(5))
+            assert LIBRARY.captions[skill] == (within[0] if t in within[1] else "count")
 
 
 def test_hindsight_credits_no_action_with_what_was_moved_from_outside(tmp_path):
@@ -240,8 +240,8 @@ def test_mapped_or_in_memory_the_batches_are_the_same(tmp_path):
     for sampler in (ram, mapped):
         sampler.refresh(LIBRARY.add(Skill("mark both", "0", "marked(a) and marked(b)")))
     assert all(equal(ram.next(), mapped.next()) for _ in range(5))
-    rows = mapped._rows
-    assert rows is not None and all(isinstance(a, np.memmap) for a in vars(rows).values())
+    rows = mapped._table.rows
+    assert all(isinstance(a, np.memmap) for a in vars(rows).values())
     with pytest.raises(LudusError, match="nearest: 'mapped'"):
         Sampler(store, LIBRARY, PAC, SamplingConfig(memory="maped"), 5)
 

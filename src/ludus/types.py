@@ -161,11 +161,11 @@ class Batch:
 
     observations: Observations  # [B, size]
     actions: np.ndarray  # [B, A] float32
-    next_observations: Observations  # [B, size], up to n steps later (fewer at the end of a span or episode)
+    next_observations: Observations  # [B, size], up to n steps later (fewer at the end of a segment or trajectory)
     returns: np.ndarray  # [B] float32, sum_k gamma^k r_k over those steps
     discounts: np.ndarray  # [B] float32, gamma^(number of steps); never 0: no step here is terminal
     skills: np.ndarray  # [B] int64, index into the captions the sampler was built with
-    bc_mask: np.ndarray  # [B] bool: imitate this action under this label (by default where it is its command)
+    bc_mask: np.ndarray  # [B] bool: whether behaviour cloning imitates this action under this label
 
 
 # --- what the experimenter says ----------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""The whole configuration: one frozen tree, no I/O. Every number that shapes a run stands in `ludus.config.sections`, with
+its limits and its reason.
+
+`preset("cpu")` gives a tree, `override(config, ["experiment.rounds=2"])` changes leaves. Whatever is outside of its limits
+is refused when the tree is made.
+"""
+
+from ludus.config.overrides import as_dict, from_dict, override
+from ludus.config.presets import PRESETS, preset
+from ludus.config.sections import (
+    NETWORKS,
+    ROLES,
+    SIZES,
+    AgentConfig,
+    BudgetConfig,
+    Config,
+    ExperimentConfig,
+    ExperimenterConfig,
+    SamplingConfig,
+    SeedDataConfig,
+    Size,
+    TrainingConfig,
+    WorldConfig,
+)
+
+__all__ = [
+    "NETWORKS",
+    "PRESETS",
+    "ROLES",
+    "SIZES",
+    "AgentConfig",
+    "BudgetConfig",
+    "Config",
+    "ExperimentConfig",
+    "ExperimenterConfig",
+    "SamplingConfig",
+    "SeedDataConfig",
+    "Size",
+    "TrainingConfig",
+    "WorldConfig",
+    "as_dict",
+    "from_dict",
+    "override",
+    "preset",
+]

@@ -1,0 +1,346 @@
+"""The sections of the configuration: every setting with its default, its unit, its limits and, where one is known, the
+reason for its value. Only data: no reading of files, arguments or environment variables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal, NamedTuple, get_args, get_type_hints
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from ludus.config.limits import (
+    MAX_INT,
+    STRICT,
+    Count,
+    CountOrZero,
+    Integer,
+    Positive,
+    PositiveOrZero,
+    Real,
+    Section,
+    Share,
+    Temperature,
+)
+from ludus.types import LudusError
+
+
+@dataclass(frozen=True, config=STRICT)
+class WorldConfig(Section):
+    """Which world, and how many copies of it."""
+
+    path = "world."
+
+    name: str = "blocks"
+    n_blocks: Count = 3
+    """1 to 8 coloured blocks (world blocks)."""
+    variant: str = "single"
+    """single, double, triple, quadruple or octuple cubes (world ogbench)."""
+    n_envs: Count = 128
+    """Simulations stepped together."""
+    threads: CountOrZero = 0
+    """Physics threads; 0 takes every core this process may use. The results do not depend on it."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SeedDataConfig(Section):
+    """The teacher's episodes of mixed quality that training starts from (docs/method.md, section 5).
+
+    Raises:
+        LudusError: a value outside of its limits; an empty range of noise; shares that sum to more than 1.
+    """
+
+    path = "seed_data."
+
+    episodes: Count = 3072
+    segments: Count = 2
+    """Skills per episode, each `skill_steps` long."""
+    min_noise: Real = 0.0
+    max_noise: Real = 0.6
+    """Noise level of an episode is uniform on [min_noise, max_noise] ..."""
+    clean_share: Real = 0.1
+    """... except for this share without noise ..."""
+    random_share: Real = 0.08
+    """... and this share of random actions."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_noise <= self.max_noise:
+            raise LudusError(f"noise from {self.min_noise} to {self.max_noise}: give 0 <= min_noise <= max_noise")
+        _check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
+
+
+class Size(NamedTuple):
+    """Of a Perceiver: the width of its tokens, and the numbers of latents, self-attention blocks and heads."""
+
+    width: int
+    latents: int
+    blocks: int
+    heads: int
+
+
+SizeName = Literal["xs", "s", "base", "m", "l", "140m", "1b"]
+SIZES: dict[SizeName, Size] = {
+    # parameters on world blocks
+    "xs": Size(64, 4, 1, 2),  # 0.23 M
+    "s": Size(128, 8, 3, 4),  # 1.0 M
+    "base": Size(384, 16, 4, 6),  # 9.8 M
+    "m": Size(640, 16, 8, 10),  # 40 M
+    "l": Size(1024, 16, 5, 16),  # 77 M
+    "140m": Size(1024, 32, 13, 16),  # 144 M, the paper's largest but one
+    "1b": Size(2048, 32, 26, 16),  # 1,009 M
+}
+Network = Literal["perceiver", "mlp"]
+NETWORKS: tuple[Network, ...] = get_args(Network)
+FromSize = Annotated[int, Field(ge=0, le=MAX_INT, description="0 (as agent.size says) or more")]
+Bins = Annotated[int, Field(ge=2, le=MAX_INT, description="at least 2")]
+Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]
+Step = Annotated[float, Field(gt=0, le=1, description="more than 0, at most 1")]
+Option = bool | Integer | Real | str
+
+
+@dataclass(frozen=True, config=STRICT)
+class AgentConfig(Section):
+    """The agent; by default Perceiver-Actor-Critic (arXiv 2402.05546). Origin of the defaults: docs/decisions.md, docs/log.md.
+
+    Raises:
+        LudusError: a value outside of its limits.
+    """
+
+    path = "agent."
+
+    name: str = "pac"
+    """Which agent learns: a key of `ludus.agents.AGENTS`."""
+    options: dict[str, Option] = field(default_factory=dict, hash=False)
+    """Settings that only this agent has, by name: `agent.options.expectile=0.9`. Numbers, true, false or texts."""
+    network: Network = "perceiver"
+    """'perceiver', or 'mlp' of as many parameters."""
+    size: SizeName = "xs"
+    """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), l (80 M), 140m (the paper's), 1b; see `SIZES`."""
+    width: FromSize = 0
+    """For this and the next three, 0 takes the value of `size`."""
+    latents: FromSize = 0
+    blocks: FromSize = 0
+    """Self-attention blocks on the latents."""
+    heads: FromSize = 0
+    action_bins: Bins = 31
+    """Values of each dimension of an action, from -1 to 1."""
+    value_atoms: Bins = 51
+    """Of the distribution of Q, from 0 to 1."""
+    alpha: Share = 0.3
+    """Weight of behaviour cloning, a mean over the rows that are cloned (`sampling.bc_labels`), against policy improvement, a
+    mean over all rows: the fewer are cloned, the more each weighs. 1 is BC."""
+    beta: PositiveOrZero = 1.0
+    """Weight of the critic; 0 with alpha 1 is plain BC."""
+    eta: Positive = 2.0
+    """Temperature of the improvement, in units of the mean standard deviation of Q over sampled actions in a microbatch."""
+    gamma: Discount = 0.96
+    """Discount per control step."""
+    n_step: Count = 8
+    """Rewards are summed over at most this many steps before the critic's own estimate."""
+    action_samples: Count = 8
+    """Actions drawn from the target policy; the improvement chooses among them and the action that was taken."""
+    batch_size: Count = 512
+    """Transitions per update."""
+    learning_rate: Positive = 7e-4
+    """Of AdamW, at the height of its cosine schedule."""
+    weight_decay: PositiveOrZero = 1e-4
+    grad_clip: Annotated[float, Field(gt=0, description="more than 0")] = 1.0
+    """Greatest norm of an update's gradient; inf does not clip."""
+    target_ema: Step = 0.005
+    """Step of the target network towards the online one, per update."""
+    acting_ema: Step = 0.001
+    """Step of the averaged weights that act."""
+
+    @property
+    def shape(self) -> Size:
+        """The shape that `size` names, with the settings that are not 0 in place of its own."""
+        by_hand = {name: value for name in Size._fields if (value := getattr(self, name))}
+        return SIZES[self.size]._replace(**by_hand)
+
+
+MAX_HORIZON = 0x7FFE
+"""Labels keep the steps to the next success in 15 bits, of which the largest value means 'never'."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SamplingConfig(Section):
+    """Under which skills a batch's transitions are labelled, and how reward is made (docs/method.md, sections 3 and 5).
+
+    Raises:
+        LudusError: a value outside of its limits; ratios that sum to more than 1.
+    """
+
+    path = "sampling."
+
+    commanded_ratio: Real = 0.6
+    """Share labelled with the command under which they were collected."""
+    hindsight_ratio: Real = 0.3
+    """Share labelled with a skill that succeeds later in the same episode (hindsight)."""
+    sparse: Annotated[Share, Field(description="a share of the reward, 0 to 1")] = 0.4
+    """Reward = (1 - sparse) * dense staged reward + sparse * success."""
+    horizon: Annotated[int, Field(ge=1, le=MAX_HORIZON, description=f"at least 1, at most {MAX_HORIZON}")] = 40
+    """Hindsight looks this many steps ahead: half a skill's time."""
+    bc_labels: Literal["commanded", "hindsight"] = "commanded"
+    """Which rows behaviour cloning imitates: 'commanded', those under the command that the action was taken for, or
+    'hindsight', those under a skill achieved in hindsight."""
+    only_successes: bool = False
+    """Draw only transitions of commands that succeeded at their end."""
+    memory: Literal["ram", "mapped"] = "ram"
+    """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory (of other `torchrun` ranks than the
+    first: in the system's folder for temporary files), for stores larger than memory."""
+    balance: Share = 0.0
+    """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
+    balance_hindsight: Share = 0.0
+    """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
+    all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
+
+    def __post_init__(self) -> None:
+        _check_shares(self.path, commanded_ratio=self.commanded_ratio, hindsight_ratio=self.hindsight_ratio)
+
+
+def _check_shares(path: str, **shares: float) -> None:
+    if min(shares.values()) < 0 or sum(shares.values()) > 1 + 1e-9:
+        given = " and ".join(f"{path}{name} {value}" for name, value in shares.items())
+        raise LudusError(f"{given} are shares; each at least 0, together at most 1")
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainingConfig(Section):
+    """How long to train and how often to measure."""
+
+    path = "training."
+
+    updates: Count = 10_000
+    """Updates on the seed data, before the first round; the learning rate falls over as many and stays low in the rounds."""
+    minutes: PositiveOrZero = 0
+    """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
+    then follows the clock: such a training is not the same twice."""
+    round_updates: CountOrZero = 400
+    """At most this many updates per round."""
+    evaluate_every: Count = 2500
+    """Updates between two points of the learning curves. Another number gives other weights, in their last digits."""
+    evaluation_episodes: CountOrZero = 8
+    """Episodes per skill and point."""
+    evaluation_temperature: Temperature = 0.33
+    """Of the acting policy when it is measured. A greedy policy (0) may stand still for ever where its likeliest action
+    is none: of 384 stacks 15 failed greedily, 2 at 0.33 (docs/log.md)."""
+    early_stop: bool = True
+    """Whether training ends when analysis finds that every skill has converged or is stuck."""
+    microbatches: Count = 4
+    """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes."""
+    processes: CountOrZero = 0
+    """Processes that share the microbatches; 0: as many as cores for small networks, 1 for large ones. The result does not
+    depend on it."""
+    threads: Count = 1
+    """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
+    device: str = "cpu"
+    """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
+    sharded: bool = False
+    """Whether the processes that `torchrun` starts cut the networks and the optimiser up among them (FSDP2), for networks too
+    large for one device. Needs microbatches that they can share evenly. Checkpoints are the same."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """'float32', or 'bfloat16' for mixed precision (autocast) on GPUs."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExperimentConfig(Section):
+    """The rounds of the method (docs/method.md, section 1)."""
+
+    path = "experiment."
+
+    rounds: CountOrZero = 3
+    episodes_per_round: Count = 64
+    plans_per_round: Count = 8
+    """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
+    new_skills_per_round: CountOrZero = 6
+    """At most this many skills join the library for capability gaps."""
+    temperature: Temperature = 0.5
+    """Of the acting policy while collecting; 0 is greedy."""
+    exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.0
+    """Share of the policy's control steps while collecting that are random, in runs of five steps; see `EpsilonZGreedy`. A
+    policy's own rounds cannot teach it actions that it no longer tries."""
+    final_episodes: CountOrZero = 32
+    """Episodes per skill in the before/after measurement."""
+
+
+Player = Annotated[str, "who plays a role"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExperimenterConfig(Section):
+    """Who plays each role: 'planner', 'random', 'oracle', 'human', or a model. A model is named 'provider:model', such as
+    'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address of an OpenAI-compatible server,
+    'http://host:port/v1#model'. The settings after the roles are for models only."""
+
+    path = "experimenter."
+
+    propose: Player = "planner"
+    decompose: Player = "planner"
+    retrieve: Player = "planner"
+    analyse: Player = "planner"
+    one_call: bool = False
+    """Task, steps and their skills in one answer, instead of three questions as in the paper."""
+    temperature: PositiveOrZero = 0.7
+    samples: Count = 1
+    """Answers per question; the most frequent one counts."""
+    exemplars: CountOrZero = 3
+    """At most this many worked examples per prompt."""
+    affordance: PositiveOrZero = 0.0
+    """Weight w of what is possible now: of a plan's first step, the skill with the highest (model's probability) x (critic's
+    value in the scene)^w is taken. 0: the model's choice stands."""
+    facts: bool = True
+    """Whether what is true in a scene is said in words, beside the pictures."""
+    images: bool = True
+    """Whether pictures are sent; models without eyes need false."""
+    structure: Literal["auto", "native", "tool", "prompted"] = "auto"
+    """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
+    in words); 'auto' is what the model's profile says."""
+    spans: bool = False
+    """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
+    timeout_s: Positive = 60
+    """Of one request."""
+    retries: CountOrZero = 5
+    """After refused connections, timeouts, rate limits and server errors, with growing pauses."""
+    max_tokens: Count = 1500
+    """Of one answer."""
+    price_in: Real = -1
+    """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
+    price_out: Real = -1
+    prefetch: CountOrZero = 1
+    """Plans of a round are asked for while the robots of the round so many before it move, and know nothing of what came
+    later: how stale they may be, in rounds. More hides a slower model; 0 asks when plans are needed."""
+    max_concurrency: Count = 16
+    """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
+
+
+ROLES = tuple(k for k, v in get_type_hints(ExperimenterConfig, include_extras=True).items() if v == Player)
+"""Names of the roles; a new role is one more `Player` setting."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class BudgetConfig(Section):
+    """What the models of a run may use up, all roles together; 0: no limit. Checked before each call."""
+
+    path = "budget."
+
+    calls: CountOrZero = 0
+    tokens: CountOrZero = 0
+    usd: PositiveOrZero = 0
+    minutes: PositiveOrZero = 0
+    """Spent waiting for answers."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Config(Section):
+    """A run."""
+
+    seed: Integer = 0
+    world: WorldConfig = field(default_factory=WorldConfig)
+    seed_data: SeedDataConfig = field(default_factory=SeedDataConfig)
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
+    experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
