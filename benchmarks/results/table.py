@@ -1,7 +1,7 @@
 """Tables of what `ludus eval --json` wrote: `python benchmarks/results/table.py runs/results/mixed*-pac.json`.
 
 One row per file, start and temperature; success at the end of the skill, its 95 % Wilson interval and the number of
-episodes per family.
+episodes per template.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 
 
 def main() -> None:
-    rows, families = [], []
+    rows, templates = [], []
     for path in map(Path, sys.argv[1:]):
         for measured in json.loads(path.read_text())["measured"]:
             cells = {}
-            for family in measured["families"]:
-                low, high = family["wilson"]
+            for template in measured["templates"]:
+                low, high = template["wilson"]
                 once = (
-                    f", once {family['successes_once'] / family['n']:.2f}"
-                    if family["successes_once"] != family["successes"]
+                    f", once {template['successes_once'] / template['n']:.2f}"
+                    if template["successes_once"] != template["successes"]
                     else ""
                 )
-                cells[family["caption"]] = f"{family['rate']:.3f} [{low:.2f}, {high:.2f}], n {family['n']}{once}"
-            families += [f for f in cells if f not in families]
+                cells[template["caption"]] = f"{template['rate']:.3f} [{low:.2f}, {high:.2f}], n {template['n']}{once}"
+            templates += [t for t in cells if t not in templates]
             rows.append((f"{path.stem}, {measured['start']}, temperature {measured['temperature']:g}", cells))
-    print("| run | " + " | ".join(families) + " |")
-    print("|---" * (len(families) + 1) + "|")
+    print("| run | " + " | ".join(templates) + " |")
+    print("|---" * (len(templates) + 1) + "|")
     for name, cells in rows:
-        print(f"| {name} | " + " | ".join(cells.get(f, "–") for f in families) + " |")
+        print(f"| {name} | " + " | ".join(cells.get(t, "–") for t in templates) + " |")
 
 
 if __name__ == "__main__":
