@@ -69,10 +69,10 @@ def test_questions_and_verdicts_are_in_the_room(tmp_path):
             ("new", "unclear"),
         ]
         assert plotted[0] == ("round-1-analyse-curve-0", "lift red")
-        assert room.read("curve")[0].images == ("images/round-1-analyse-curve-0.png",)
-        assert "8/8, 8/8" in room.read("curve")[0].text and "none yet" in room.read("curve")[2].text
-        assert [m.payload["judgement"] for m in room.read("verdict")] == ["converged", "stuck", "unclear"]
-        assert room.read("decision")[0].text == "Training goes on for 1 of 3 skills: new."
+        assert record.messages("curve")[0].images == ("images/round-1-analyse-curve-0.png",)
+        assert "8/8, 8/8" in record.messages("curve")[0].text and "none yet" in record.messages("curve")[2].text
+        assert [m.payload["judgement"] for m in record.messages("verdict")] == ["converged", "stuck", "unclear"]
+        assert record.messages("decision")[0].text == "Training goes on for 1 of 3 skills: new."
         with record.commit("round/2/analyse"):
             analysis.judge(curves[:2])
-        assert room.read("decision")[-1].payload["stop"] is True
+        assert record.messages("decision")[-1].payload["stop"] is True

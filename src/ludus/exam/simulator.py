@@ -9,7 +9,8 @@ import numpy as np
 
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import DecomposeQuestion, RetrieveQuestion, Scene, SkillStats
-from ludus.lab.embodiment import Embodiment, RolloutSpec
+from ludus.lab import embodiment
+from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import child
 from ludus.skills.expression import Expression, condition
 from ludus.types import Episode, Observations, Plan, Proposal
@@ -40,12 +41,11 @@ class Simulator:
         self.library = self.world.library().add(*extra_skills(self.world.spec.objects))
         self.vocabulary = self.world.vocabulary
         self.max_steps = self.world.spec.episode_steps // self.world.spec.skill_steps
-        self._embodiment = Embodiment(self.world, self.library)
         self._planner = Planner(self.vocabulary, 0)
 
     def look(self, scenes: Sequence[tuple[str, int]]) -> Observations:
         """The scenes of `(start, seed)`: `[n, size]` per group."""
-        return self._embodiment.look([seed for _, seed in scenes], [start for start, _ in scenes])
+        return embodiment.look(self.world, [seed for _, seed in scenes], [start for start, _ in scenes])
 
     def run(self, tries: Sequence[Rollout]) -> list[Episode]:
         """The episodes, in order. Skills that do not fit into an episode are left out.
@@ -56,7 +56,9 @@ class Simulator:
         rollouts = [
             RolloutSpec(t.captions, t.seed, t.start, None, {"noise": t.noise, "number": t.number}) for t in tries
         ]
-        return self._embodiment.collect(rollouts, _Robot(Teacher(self.world.spec)), "exam")[0] if rollouts else []
+        if not rollouts:
+            return []
+        return embodiment.run(self.world, self.library, rollouts, _Robot(Teacher(self.world.spec)), "exam")[0]
 
     def plan(
         self, scene: Scene, proposal: Proposal, stats: tuple[SkillStats, ...], steps: Sequence[str] | None = None

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from ludus.experiment.compose import Experiment
 from ludus.experiment.loop import Loop
+from ludus.lab import embodiment
 from ludus.lab.actors import GoalScheduler
 from ludus.lab.analysis import aggregate, wilson
-from ludus.lab.embodiment import RolloutSpec
+from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount
@@ -83,13 +84,15 @@ def evaluate(
                     with loop.doing(what, n * parts.world.spec.episode_steps) as advance:
                         counts = [_reach_goals(parts, n, start, seed, policy, advance)]
                 elif plan:
-                    with loop.doing(what, n * parts.embodiment.steps(plan)) as advance:
+                    with loop.doing(
+                        what, n * embodiment.episode_steps(plan, parts.library, parts.world.spec)
+                    ) as advance:
                         steps, counts = _carry_out(parts, plan, captions, n, start, seed, policy, advance)
                 else:
                     total = sum(parts.library[c].steps for c in captions) * n
                     with loop.doing(f"{what}: {len(captions)} skills, {n} episodes each", total) as advance:
-                        where = child(seed, "eval")
-                        counts = parts.embodiment.evaluate(policy, captions, n, where, start, advance)
+                        trials = embodiment.EvalSpec(tuple(captions), n, child(seed, "eval"), start)
+                        counts = embodiment.evaluate(parts.world, parts.library, policy, trials, advance)
                 found.append(EvalResult(start, temperature, counts, steps))
         return found
 
@@ -128,7 +131,7 @@ def _carry_out(
     rollouts = [RolloutSpec(tuple(plan), child(seed, "eval", "plan", *plan, i), start) for i in range(n)]
     steps = [[0, 0] for _ in plan]
     judged = {c: [0, 0] for c in judges}
-    for episodes, found in parts.embodiment.run_batches(rollouts, policy, "evaluation", progress=advance):
+    for episodes, found in embodiment.run_batches(parts.world, parts.library, rollouts, policy, "evaluation", advance):
         for o in found:
             steps[o.segment][0] += o.success_at_end
             steps[o.segment][1] += o.success_once
@@ -154,7 +157,7 @@ def _reach_goals(parts: Experiment, n: int, start: str, seed: int, policy: Any, 
     whole = captions[:1] * math.ceil(spec.episode_steps / library[captions[0]].steps)
     rollouts = [RolloutSpec(whole, child(seed, "eval", "goals", start, i), start) for i in range(n)]
     successes = once = 0
-    for episodes, _ in parts.embodiment.run_batches(rollouts, actor, "evaluation", progress=advance):
+    for episodes, _ in embodiment.run_batches(parts.world, library, rollouts, actor, "evaluation", advance):
         for e in episodes:
             hold = np.all([library.rewards(c, e.observations)[1][1:] for c in captions], axis=0)
             successes, once = successes + bool(hold[-1]), once + bool(hold.any())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -20,12 +19,11 @@ from ludus.agents.trainer import Diverged, Trainer
 from ludus.config import Config, ExperimentConfig
 from ludus.data.sampler import Sampler
 from ludus.experiment.compose import Experiment, build
-from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.actors import EpsilonZGreedy, SeedActor, seed_rollouts
-from ludus.lab.analysis import add_point, aggregate, stop
-from ludus.lab.curriculum import PlanContext, attempts_of, fill_gaps, skill_stats
-from ludus.lab.embodiment import Actor, RolloutSpec, rollouts_of
-from ludus.lab.prefetch import Prefetch
+from ludus.lab.analysis import add_point, aggregate, latest_counts, stop
+from ludus.lab.embodiment import EvalSpec, batches, episode_steps, evaluate, run_batch
+from ludus.lab.planning import Planning, start_seeds
+from ludus.lab.rollout import Actor, RolloutSpec, rollouts_of
 from ludus.record import Record
 from ludus.seeding import child
 from ludus.types import Curve, LudusError, Plan, SuccessCount
@@ -93,8 +91,7 @@ class Loop:
         self.config, self.record, self.room = parts.config, parts.record, parts.room
         self._learner: Trainer | None = None
         self._sampler: Sampler | None = None
-        self._asked: dict[int, tuple[PlanContext, Prefetch]] = {}
-        """Round -> what its plans are being asked for with."""
+        self._planning = Planning(parts.curriculum, parts.record, parts.world, parts.config)
 
     def begin(self, intent: str) -> None:
         """The room opens with what there is and what is to be done."""
@@ -118,112 +115,39 @@ class Loop:
     def round(self, n: int) -> None:
         """Propose, act, learn, judge, grow."""
         name = f"round/{n}"
-        plans = self._plan(n)
-        self._ask(n + 1, n + self.config.experimenter.prefetch)
-        rollouts = rollouts_of([p for p in plans if not p.gaps], self._starts(n), info={"round": n})
+        with self.doing(f"round {n}: planning", 1):
+            plans = self._plans(n)
+        self._planning.prefetch(n, self.parts.library)
+        seeds = start_seeds(self.config, n)
+        rollouts = rollouts_of([p for p in plans if not p.gaps], seeds, info={"round": n})
         self.collect(f"{name}/collect", rollouts, behaviour_policy(self.learner, self.config.experiment))
-        self._tell(n, plans)
+        self._planning.tell(n, plans, self.parts.library, self.parts.store.load)
         self.train(name, n, self.config.training.round_updates)
-
-    def _starts(self, n: int) -> list[int]:
-        return [
-            child(self.config.seed, f"round/{n}", "start", i) for i in range(self.config.experiment.episodes_per_round)
-        ]
 
     # --- acting --------------------------------------------------------------------------------------------------
 
-    def _plan(self, n: int) -> list[Plan]:
-        step, parts = f"round/{n}/plan", self.parts
-        if not self.record.done(step):
-            self._ask(n, n + max(1, self.config.experimenter.prefetch) - 1)
-            context, answers = self._asked.pop(n, None) or (self._brief(n), None)
-            with self.record.commit(step), self.doing(f"round {n}: planning", 1):
-                if answers is not None:
-                    answers.wait()
-                if parts.curriculum.affordance:
-                    parts.curriculum.values = self.learner.policy().values
-                plans = parts.curriculum.plans(context)
-                for plan in plans:
-                    self.record.add_plan(n, plan)
-                candidates = parts.kind.extra_skills(parts.world.spec.objects)
-                new = fill_gaps(plans, parts.library, candidates)[: self.config.experiment.new_skills_per_round]
-                self.record.add_skills(new, round=n)
-                if new:
-                    text = f"New skills to learn: {', '.join(repr(s.caption) for s in new)}."
-                    payload = {"skills": [asdict(s) for s in new]}
-                    self.room.post("curriculum", "embodiment", "skills", text, payload=payload)
-            parts.grow(new)
-        return [p for r, p in self.record.plans(n)]
-
-    def _ask(self, first: int, last: int) -> None:
-        """Begin to ask for the plans of these rounds, which then know of nothing after this moment: how far a slow model
-        gets beside the robots changes nothing."""
-        curriculum = self.parts.curriculum
-        if not curriculum.experimenter.is_remote:
-            return
-        for n in range(first, min(last, self.config.experiment.rounds) + 1):
-            if n in self._asked or self.record.done(f"round/{n}/plan"):
-                continue
-            step = f"round/{n}/ahead"
-            if not self.record.done(step):
-                with self.record.commit(step) as opened:
-                    stats, history, gaps = self._now()
-                    opened.result = {
-                        "cards": [asdict(c) for c in stats],
-                        "history": [asdict(a) for a in history],
-                        "gaps": gaps,
-                    }
-            context = self._brief(n)
-            self._asked[n] = context, curriculum.prefetch(context)
-
-    def _brief(self, n: int) -> PlanContext:
-        """What round n's plans are based on: what was known when they were first asked for."""
-        parts, step = self.parts, f"round/{n}/ahead"
-        scenes = parts.embodiment.look(self._starts(n)[: self.config.experiment.plans_per_round])
-        if self.record.done(step):
-            kept = self.record.result(step)
-            stats = [SkillStats(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
-            history, gaps = [Attempt(**a) for a in kept["history"]], kept["gaps"]
-        else:
-            stats, history, gaps = self._now()
-        return parts.curriculum.context(n, scenes, parts.library.vocabulary, stats, history, gaps)
-
-    def _now(self) -> tuple[Sequence[SkillStats], Sequence[Attempt], list[str]]:
-        """`(skill cards, attempts, tasks with a gap)` as they stand."""
-        stats = skill_stats(self.parts.library, self.latest_tallies(), self.record.outcomes("round"))
-        return stats, self._history(), [p.proposal.task for _, p in self.record.plans() if p.gaps]
+    def _plans(self, n: int) -> list[Plan]:
+        parts = self.parts
+        candidates = parts.kind.extra_skills(parts.world.spec.objects)
+        values = self.learner.policy().values if parts.curriculum.affordance else None
+        plans, parts.library = self._planning.plans(n, parts.library, candidates, values)
+        return plans
 
     def collect(self, name: str, rollouts: Sequence[RolloutSpec], actor: Actor) -> None:
         """Run the jobs wave by wave; each wave is a step."""
-        embodiment = self.parts.embodiment
-        batches = embodiment.batches(rollouts)
-        steps = [f"{name}/{k:03d}" for k in range(len(batches))]
-        done = sum(self.record.done(step) for step in steps)
-        total = sum(embodiment.steps(rollouts[i].captions) for batch in batches[done:] for i in batch)
-        if done == len(batches):
+        library, world = self.parts.library, self.parts.world
+        groups = batches(rollouts, library, world.spec, world.n_envs)
+        left = [(f"{name}/{k:03d}", g) for k, g in enumerate(groups) if not self.record.done(f"{name}/{k:03d}")]
+        total = sum(episode_steps(rollouts[i].captions, library, world.spec) for _, g in left for i in g)
+        if not left:
             return
         with self.doing(f"{name.replace('/', ' ')}: {len(rollouts)} episodes", total) as advance:
-            results = embodiment.run_batches(rollouts, actor, name.replace("/", "-"), done, advance)
-            for step in steps[done:]:
+            for step, group in left:
+                ids = [f"{name.replace('/', '-')}-{i:05d}" for i in group]
                 with self.record.commit(step):  # opened before the robots move: its time is theirs
-                    episodes, outcomes = next(results)
+                    episodes, outcomes = run_batch(world, library, [rollouts[i] for i in group], ids, actor, advance)
                     self.parts.store.append(episodes)
                     self.record.add_outcomes(outcomes)
-
-    def _tell(self, n: int, plans: Sequence[Plan]) -> None:
-        step = f"round/{n}/outcomes"
-        if self.record.done(step):
-            return
-        with self.record.commit(step) as opened:
-            outcomes = self.record.outcomes(f"round/{n}/collect")
-            episodes = [self.parts.store.load(id) for id in sorted({o.episode for o in outcomes})]
-            attempts = attempts_of(plans, episodes, outcomes, self.parts.library.vocabulary, n)
-            self.parts.curriculum.tell(attempts, plans)
-            opened.result = {"attempts": [asdict(a) for p in plans for a in attempts.get(p.id, ())]}
-
-    def _history(self) -> list[Attempt]:
-        done = [s.name for s in self.record.steps() if s.name.startswith("round/") and s.name.endswith("/outcomes")]
-        return [Attempt(**a) for step in done for a in self.record.result(step)["attempts"]]
 
     # --- learning ------------------------------------------------------------------------------------------------
 
@@ -339,7 +263,7 @@ class Loop:
     def _evaluate(self, name: str, captions: Sequence[str], n: int, progress) -> list[SuccessCount]:
         seed = child(self.config.seed, "evaluation", name)
         policy = self.learner.policy(self.config.training.evaluation_temperature)
-        return self.parts.embodiment.evaluate(policy, captions, n, seed, progress=progress)
+        return evaluate(self.parts.world, self.parts.library, policy, EvalSpec(tuple(captions), n, seed), progress)
 
     def _curves(self, updates: int, counts: Sequence[SuccessCount]) -> list[Curve]:
         """One curve per family of skills ('stack _ on _'): pooling its members makes the intervals worth reading."""
@@ -356,8 +280,7 @@ class Loop:
 
     def latest_tallies(self) -> list[SuccessCount]:
         """The last point of every skill's learning curve."""
-        evaluations = self.record.evaluations("curve")
-        return [e.count for e in evaluations if e.update == evaluations[-1].update]
+        return latest_counts(self.record.evaluations("curve"))
 
     def _last_training(self) -> str | None:
         done = [s.name for s in self.record.steps() if "/train/" in s.name]
