@@ -15,6 +15,7 @@ from ludus.exam.parts import three_way_brier
 from ludus.exam.questions import CurveItem, truth
 from ludus.exam.simulator import Rollout, Simulator, at_end
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.curves import USEFUL, WORTHWHILE
 from ludus.experimenter.roles import Experimenter
 from ludus.lab.analysis import wilson
@@ -47,7 +48,7 @@ def evaluate(make, *parts, **kwargs):
 
 
 def variant(name):
-    return lambda vocabulary: assemble(ExperimenterConfig(name, name, name, name), vocabulary, 0)
+    return lambda vocabulary: assemble(RoleContext(vocabulary, 0, ExperimenterConfig(name, name, name, name)))
 
 
 def rate(result, name):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ludus.config import Config, ExperimenterConfig
+from ludus.config import Config
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.lab.analysis import Analysis, add_point, stop, wilson
 from ludus.lab.room import Room
 from ludus.record.record import Record
@@ -60,7 +61,7 @@ def test_questions_and_verdicts_are_in_the_room(tmp_path):
 
     with Record.create(tmp_path / "run", Config()) as record:
         room = Room(record)
-        analysis = Analysis(assemble(ExperimenterConfig(), NO_WORDS, 0), room, plot)
+        analysis = Analysis(assemble(RoleContext(NO_WORDS)), room, plot)
         with record.commit("round/1/analyse"):
             verdicts = analysis.judge(curves)
         assert [(v.caption, v.judgement) for v in verdicts] == [

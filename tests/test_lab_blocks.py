@@ -2,8 +2,9 @@
 
 import pytest
 
-from ludus.config import Config, ExperimenterConfig
+from ludus.config import Config
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import DecomposeQuestion, ProposeQuestion, RetrieveQuestion, Scene
 from ludus.lab.context import attempts_of, facts, skill_stats
 from ludus.lab.curriculum import Curriculum
@@ -45,7 +46,7 @@ def able(library):
 
 def test_a_planned_tower_is_built(world):
     library = world.library()
-    ask = assemble(ExperimenterConfig(), world.vocabulary, 0)
+    ask = assemble(RoleContext(world.vocabulary))
     scene = Scene(world.spec.objects, facts(world.vocabulary, look(world, [1]))[0])
     proposal = Proposal("a tower", "", 0.9, "on(red, green) and on(green, blue) and released(red)")
     steps = ask.decompose(DecomposeQuestion("k", scene, proposal, able(library)))
@@ -70,7 +71,7 @@ def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
     library = world.library()
     with Record.create(tmp_path / "run", Config()) as record:
         room = Room(record)
-        curriculum = Curriculum(assemble(ExperimenterConfig(), world.vocabulary, 0), room, world.spec, 0)
+        curriculum = Curriculum(assemble(RoleContext(world.vocabulary)), room, world.spec, 0)
         seeds = range(12)
         with record.commit("round/1/plan"):
             plans = curriculum.plans(
@@ -84,7 +85,7 @@ def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
 
 def test_a_missing_pyramid_asks_for_the_skills_that_make_it(world):
     library, extra = world.library(), extra_skills(world.spec.objects)
-    ask = assemble(ExperimenterConfig(), world.vocabulary, 0)
+    ask = assemble(RoleContext(world.vocabulary))
     scene = Scene(world.spec.objects, facts(world.vocabulary, look(world, [1]))[0])
     known, gaps = able(library), []
     for i in range(40):

@@ -11,6 +11,7 @@ from counting_world import CountingWorld, Walker
 
 from ludus.config import Config, ExperimenterConfig
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import Experimenter
 from ludus.lab.context import attempts_of, facts, skill_stats
 from ludus.lab.curriculum import Curriculum
@@ -35,7 +36,7 @@ class Lab:
         self.world = CountingWorld()
         self.library = self.world.library()
         self.room = Room(record)
-        experimenter = experimenter or assemble(ExperimenterConfig(), self.world.vocabulary, 0)
+        experimenter = experimenter or assemble(RoleContext(self.world.vocabulary))
         self.curriculum = Curriculum(experimenter, self.room, self.world.spec, 0, pictures)
         self.stats = skill_stats(self.library, ())
 
@@ -239,7 +240,7 @@ def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
 
 def test_chance_in_every_role_breaks_nothing(record):
     world = CountingWorld()
-    lab = Lab(record, assemble(ExperimenterConfig(*["random"] * 4), world.vocabulary, 0))
+    lab = Lab(record, assemble(RoleContext(world.vocabulary, 0, ExperimenterConfig(*["random"] * 4))))
     plans = lab.plans(record, n=30)
     runnable = [p for p in plans if not p.gaps]
     assert len(runnable) == 30

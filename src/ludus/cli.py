@@ -412,7 +412,10 @@ def exam(
     from ludus.exam import draw, questions, scorecard
     from ludus.experiment import compose, loop
     from ludus.experimenter import asks_others, assemble
+    from ludus.experimenter.context import RoleContext
     from ludus.experimenter.ledger import Ledger, NullCalls
+    from ludus.experimenter.roles import Experimenter
+    from ludus.skills.predicates import Vocabulary
     from ludus.views.terminal import show_progress
 
     roles = (f"experimenter.{role}={name}" for role in configs.ROLES)
@@ -429,15 +432,15 @@ def exam(
         def begin(part: str, n: int):
             return partial(progress.advance, progress.add_task(part, total=n))
 
-        make = partial(
-            assemble,
-            config.experimenter,
-            seed=config.seed,
-            ledger=Ledger(calls, config.budget, max_concurrency=config.experimenter.max_concurrency),
-            picture=lambda path: (folder / path).read_bytes(),
-            person=terminal,
-            truth=questions.load().truth,
-        )
+        ledger = Ledger(calls, config.budget, max_concurrency=config.experimenter.max_concurrency)
+        truth = questions.load().truth
+
+        def make(vocabulary: Vocabulary) -> Experimenter:
+            picture = lambda path: (folder / path).read_bytes()  # noqa: E731
+            return assemble(
+                RoleContext(vocabulary, config.seed, config.experimenter, ledger, picture, terminal, truth=truth)
+            )
+
         wanted, shown = _listed(parts), folder if pictures else None
         results = _interruptible(
             console,

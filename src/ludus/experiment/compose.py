@@ -13,6 +13,7 @@ from ludus.agents.trainer import device_of
 from ludus.config import ROLES, Config, ExperimenterConfig
 from ludus.data.store import EpisodeStore
 from ludus.experimenter import assemble, check
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
 from ludus.lab.curriculum import Curriculum
@@ -126,13 +127,15 @@ def build(record: Record, config: Config | None = None, person: Callable[[str], 
     room = Room(record)
     ledger = _ledger(record, config)
     experimenter = assemble(
-        config.experimenter if record.writable else ExperimenterConfig(),  # who only looks on asks nobody
-        world.vocabulary,
-        config.seed,
-        ledger,
-        lambda path: record.path(path).read_bytes(),
-        person,
-        _heard(room),
+        RoleContext(
+            world.vocabulary,
+            config.seed,
+            config.experimenter if record.writable else ExperimenterConfig(),  # a read-only record makes no calls
+            ledger,
+            lambda path: record.path(path).read_bytes(),
+            person,
+            _heard(room),
+        )
     )
     pictures = Pictures(record, world)
     return Experiment(
