@@ -441,11 +441,12 @@ def exam(
                 RoleContext(vocabulary, config.seed, config.experimenter, ledger, picture, terminal, truth=truth)
             )
 
-        wanted, shown = _listed(parts), folder if pictures else None
+        shown = folder if pictures else None
+        spec = scorecard.ExamSpec(tuple(_listed(parts)), limit, config.seed, shown, config.world.threads)
         results = _interruptible(
             console,
             "the same command" if asks_others(config.experimenter) else None,
-            lambda: scorecard.evaluate(make, wanted, limit, config.seed, shown, begin, threads=config.world.threads),
+            lambda: scorecard.evaluate(make, spec, begin),
         )
     title = " ".join((name, *overrides))
     console.print(scorecard.table(title, results))
