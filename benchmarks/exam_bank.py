@@ -28,7 +28,7 @@ from ludus.experimenter.curves import HORIZON, MIN_POINTS
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import Scene
 from ludus.lab.analysis import aggregate
-from ludus.lab.curriculum import facts
+from ludus.lab.context import facts
 from ludus.record import Record
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary

@@ -30,6 +30,7 @@ from ludus.config import AgentConfig, TrainingConfig, override, preset
 from ludus.data.sampler import Sampler
 from ludus.experiment.compose import Experiment, build
 from ludus.lab.actors import SeedActor, seed_rollouts
+from ludus.lab.embodiment import run_batches
 from ludus.record import Record
 
 BATCH = {"xs": 512, "s": 512, "base": 512, "m": 256, "l": 4096, "140m": 4096, "1b": 2048}
@@ -64,7 +65,7 @@ def _data(folder: Path) -> Experiment:
     parts = build(Record.create(folder / "run", config))
     rollouts = seed_rollouts(parts.library, config.seed_data, 0)
     actor = SeedActor(parts.kind.teacher(parts.world.spec))
-    for k, (episodes, _) in enumerate(parts.embodiment.run_batches(rollouts, actor, "seed")):
+    for k, (episodes, _) in enumerate(run_batches(parts.world, parts.library, rollouts, actor, "seed")):
         parts.store.append(episodes, step=f"seed/{k}")
     return parts
 

@@ -15,13 +15,14 @@ from ludus.exam.parts import three_way_brier
 from ludus.exam.questions import CurveItem, truth
 from ludus.exam.simulator import Rollout, Simulator, at_end
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.curves import USEFUL, WORTHWHILE
 from ludus.experimenter.roles import Experimenter
 from ludus.lab.analysis import wilson
-from ludus.lab.curriculum import facts
+from ludus.lab.context import facts
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
-BANK = questions.load()
+QUESTIONS = questions.load()
 MADE_UP = tuple(  # of the marks, not of learning: the shipped curves are recorded ones
     CurveItem("test", Curve("x", (1, 2, 3), s, (16, 16, 16)), now, later)
     for s, now, later in [
@@ -33,21 +34,22 @@ MADE_UP = tuple(  # of the marks, not of learning: the shipped curves are record
     ]
 )
 SMALL = replace(
-    BANK,
-    propose=tuple(p for p in BANK.propose if p.scene.n_blocks == 2)[:4],
-    decompose=tuple(d for d in BANK.decompose if d.scene.n_blocks == 2)[:6],
-    retrieve=tuple(r for r in BANK.retrieve if r.n_blocks == 3)[::4],
+    QUESTIONS,
+    propose=tuple(p for p in QUESTIONS.propose if p.scene.n_blocks == 2)[:4],
+    decompose=tuple(d for d in QUESTIONS.decompose if d.scene.n_blocks == 2)[:6],
+    retrieve=tuple(r for r in QUESTIONS.retrieve if r.n_blocks == 3)[::4],
     analyse=MADE_UP,
 )
 
 
 def evaluate(make, *parts, **kwargs):
-    kwargs = {"question_set": SMALL, "threads": 1} | kwargs
-    return {r.part: r for r in scorecard.evaluate(make, parts, **kwargs)}
+    question_set = kwargs.pop("question_set", SMALL)
+    exam = scorecard.ExamSpec(parts, **{"threads": 1} | kwargs)
+    return {r.part: r for r in scorecard.evaluate(make, exam, question_set=question_set)}
 
 
 def variant(name):
-    return lambda vocabulary: assemble(ExperimenterConfig(name, name, name, name), vocabulary, 0)
+    return lambda vocabulary: assemble(RoleContext(vocabulary, 0, ExperimenterConfig(name, name, name, name)))
 
 
 def rate(result, name):
@@ -58,21 +60,21 @@ def number(question):
     return int(question.key.rsplit("/", 1)[1])
 
 
-def knows(the_bank):
-    """Answers every question from the bank."""
+def knows(question_set):
+    """Answers every question rightly."""
 
     def propose(question):
         card = next(c for c in question.skills if c.caption.startswith("hover"))
         return Proposal(card.caption, "", 0.9, card.success)
 
     def retrieve(question):
-        captions = the_bank.retrieve[number(question)].captions
+        captions = question_set.retrieve[number(question)].captions
         return Retrieval(question.step, captions[0] if captions else None, None if captions else "nothing")
 
     def analyse(question):
-        return Verdict("x", the_bank.analyse[number(question)].truth, 1.0, "")
+        return Verdict("x", question_set.analyse[number(question)].truth, 1.0, "")
 
-    return Experimenter(propose, lambda q: the_bank.decompose[number(q)].reference, retrieve, analyse)
+    return Experimenter(propose, lambda q: question_set.decompose[number(q)].reference, retrieve, analyse)
 
 
 def says(judgement, probability=0.8):
@@ -130,7 +132,7 @@ def test_a_wrong_skill_is_told_from_the_right_one_about_other_objects():
 
 
 def test_what_holds_already_or_cannot_be_done_is_no_sound_proposal():
-    item = next(p for p in BANK.propose if p.scene.n_blocks == 2 and p.scene.start == "stacked")
+    item = next(p for p in QUESTIONS.propose if p.scene.n_blocks == 2 and p.scene.start == "stacked")
     upper = next(f for f in item.scene.facts if f.startswith("on("))
 
     def judged(task, goal):
@@ -145,7 +147,7 @@ def test_what_holds_already_or_cannot_be_done_is_no_sound_proposal():
 
 
 def test_what_was_tried_before_is_not_new():
-    item = next(p for p in BANK.propose if p.history and p.scene.n_blocks == 2)
+    item = next(p for p in QUESTIONS.propose if p.history and p.scene.n_blocks == 2)
     text, goal, _ = item.history[0]
     for task, g in ((text.upper(), None), ("in other words", goal)):
         roles = replace(knows(SMALL), propose=lambda q, task=task, g=g: Proposal(task, "", 0.5, g))
@@ -194,14 +196,14 @@ def test_an_unknown_examinee_is_named():
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
-    [({"limit": 0}, "limit 0 is below 1"), ({"parts": ["read"]}, "unknown part of the exam 'read'")],
+    [({"limit": 0}, "limit 0 is below 1"), ({"parts": ("read",)}, "unknown part of the exam 'read'")],
 )
 def test_bad_input(kwargs, message):
     with pytest.raises(LudusError, match=message):
-        scorecard.evaluate(variant("planner"), **kwargs)
+        scorecard.ExamSpec(**kwargs)
 
 
-# --- the bank ----------------------------------------------------------------------------------------------------
+# --- the question set ----------------------------------------------------------------------------------------------------
 
 
 def test_truth_is_what_came_later():
@@ -214,8 +216,8 @@ def test_truth_is_what_came_later():
     assert WORTHWHILE < low < 22 / 48 < high
 
 
-def test_every_curve_of_the_bank_has_a_truth_by_the_rule():
-    for item in BANK.analyse:
+def test_every_curve_of_the_question_set_has_a_truth_by_the_rule():
+    for item in QUESTIONS.analyse:
         least, most = questions.rise(item.now, item.later)
         low, high = wilson(*item.now, z=1.645)
         expected = "learning" if least >= WORTHWHILE else "converged" if low >= USEFUL else "stuck"
@@ -227,10 +229,13 @@ def test_every_curve_of_the_bank_has_a_truth_by_the_rule():
         assert item.curve.successes[-1] <= item.now[0] and item.curve.n[-1] <= item.now[1]
 
 
-def test_the_bank_asks_enough():
-    assert len(BANK.retrieve) >= 120 and len(BANK.propose) >= 80 and len(BANK.decompose) >= 80
-    assert {s.n_blocks for s in BANK.scenes} == {2, 3, 4, 5} and {s.start for s in BANK.scenes} >= {"held", "stacked"}
-    for item in BANK.retrieve:
+def test_the_question_set_asks_enough():
+    assert len(QUESTIONS.retrieve) >= 120 and len(QUESTIONS.propose) >= 80 and len(QUESTIONS.decompose) >= 80
+    assert {s.n_blocks for s in QUESTIONS.scenes} == {2, 3, 4, 5} and {s.start for s in QUESTIONS.scenes} >= {
+        "held",
+        "stacked",
+    }
+    for item in QUESTIONS.retrieve:
         known = {s.caption for s in questions.skills(item.n_blocks, item.library)}
         assert set(item.captions) <= known and bool(item.captions) == (item.kind != "none")
     folder = questions.FOLDER
@@ -238,10 +243,10 @@ def test_the_bank_asks_enough():
     assert size < 1_000_000
 
 
-def test_the_bank_is_of_the_world_as_it_is():
-    """Facts and references were recorded; a world that has changed needs a new bank."""
+def test_the_question_set_is_of_the_world_as_it_is():
+    """Facts and references were recorded; a world that has changed needs a new question set."""
     simulator = Simulator(3, n_envs=4, threads=1)
-    items = [d for d in BANK.decompose if d.scene.n_blocks == 3][::6][:4]
+    items = [d for d in QUESTIONS.decompose if d.scene.n_blocks == 3][::6][:4]
     seen = simulator.look([(d.scene.start, d.scene.seed) for d in items])
     assert [tuple(f) for f in facts(simulator.vocabulary, seen)] == [d.scene.facts for d in items]
     ends = simulator.run([Rollout(d.reference, d.scene.start, d.scene.seed) for d in items])

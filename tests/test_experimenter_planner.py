@@ -9,6 +9,7 @@ from counting_world import CountingWorld
 from ludus.config import ExperimenterConfig
 from ludus.experimenter import assemble
 from ludus.experimenter.chaining import Chainer, atoms, feasibility, lasting_relations
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import (
     AnalyseQuestion,
@@ -276,18 +277,18 @@ def test_the_planner_knows_no_blocks():
 
 
 def test_each_role_is_chosen_separately():
-    mixed = assemble(ExperimenterConfig(propose="random", analyse="random"), WORDS, 0)
+    mixed = assemble(RoleContext(WORDS, 0, ExperimenterConfig(propose="random", analyse="random")))
     known = stats(BASE)
     proposal = mixed.propose(ProposeQuestion("k", scene(), known))
     assert proposal.why == "drawn at random"
     assert all(s in BASE for s in mixed.decompose(DecomposeQuestion("k", scene(), proposal, known)))
     assert mixed.analyse(AnalyseQuestion("k", Curve("x", (), (), ()))).why == "drawn at random"
     with pytest.raises(LudusError, match="unknown experimenter 'planer'; nearest: 'planner'"):
-        assemble(ExperimenterConfig(propose="planer"), WORDS, 0)
+        assemble(RoleContext(WORDS, 0, ExperimenterConfig(propose="planer")))
 
 
 def test_chance_answers_every_role_and_repeats_itself():
-    chance = assemble(ExperimenterConfig(*["random"] * 4), WORDS, 0)
+    chance = assemble(RoleContext(WORDS, 0, ExperimenterConfig(*["random"] * 4)))
     known = stats(BASE)
     answers = []
     for i in range(200):

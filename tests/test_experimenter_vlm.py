@@ -10,6 +10,7 @@ from model_server import Fault, ModelServer, Reply, sensible_answers
 
 from ludus.config import BudgetConfig, ExperimenterConfig
 from ludus.experimenter import assemble, prompts
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk, Ledger, Request
 from ludus.experimenter.ledger import Reply as LedgerReply
 from ludus.experimenter.roles import (
@@ -67,7 +68,7 @@ def asked(server, words, calls=None, budget=None, **settings):
     """An experimenter whose roles are all played by the server's model."""
     config = ExperimenterConfig(*[server.url] * 4, **({"retries": 2, "timeout_s": 100} | settings))
     ledger = Ledger(Calls() if calls is None else calls, budget)
-    return assemble(config, words, 0, ledger, lambda path: PICTURE)
+    return assemble(RoleContext(words, 0, config, ledger, lambda path: PICTURE))
 
 
 def say(server, **answer):
@@ -296,7 +297,7 @@ def test_what_is_under_way_is_waited_for_when_a_run_ends(server, words):
     server.faults.append(Fault.slow(0.5))
     config, calls = ExperimenterConfig(*[server.url] * 4), Calls()
     ledger = Ledger(calls)
-    ask = assemble(config, words, 0, ledger, lambda path: PICTURE)
+    ask = assemble(RoleContext(words, 0, config, ledger, lambda path: PICTURE))
     thread = threading.Thread(target=ask.retrieve, args=(RETRIEVE,))
     thread.start()
     while not server.requests:
@@ -456,7 +457,7 @@ def test_keys_stand_in_no_message(server, words, monkeypatch):
 def test_models_that_are_none(words, name, says, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(LudusError, match=says) as error:
-        assemble(ExperimenterConfig(propose=name), words, 0, Ledger(Calls()))
+        assemble(RoleContext(words, 0, ExperimenterConfig(propose=name), Ledger(Calls())))
     assert "secret" not in str(error.value)
 
 
@@ -469,7 +470,7 @@ def test_a_person_answers(words):
         return next(said)
 
     calls = Calls()
-    ask = assemble(ExperimenterConfig(*["human"] * 4), words, 0, Ledger(calls), person=person)
+    ask = assemble(RoleContext(words, 0, ExperimenterConfig(*["human"] * 4), Ledger(calls), person=person))
     assert ask.propose(PROPOSE) == Proposal("stack red [D on green", "a person says so", 0.3)
     assert ask.decompose(DecomposeQuestion("k/d", SCENE, Proposal("x", "", 0.5), CARDS)) == ("lift red", "put it down")
     assert ask.retrieve(RETRIEVE) == Retrieval("put red on green", None, "wave")
@@ -478,8 +479,8 @@ def test_a_person_answers(words):
         "no skill of the library" in h for h in on_answer
     )
     assert all(path in on_answer[0] for path in SCENE.images) and SCENE.images
-    again = assemble(ExperimenterConfig(*["human"] * 4), words, 0, Ledger(Calls(), None, calls.rows, strict=True),
-                     person=lambda text: pytest.fail("asked again"))  # fmt: skip
+    again = assemble(RoleContext(words, 0, ExperimenterConfig(*["human"] * 4), Ledger(Calls(), None, calls.rows, strict=True),
+                                 person=lambda text: pytest.fail("asked again")))  # fmt: skip
     assert again.propose(PROPOSE).task == "stack red [D on green"
 
 
@@ -487,7 +488,7 @@ def test_a_person_who_has_gone_ends_it(words):
     def person(text):
         raise LudusError("nobody answers at the terminal")
 
-    ask = assemble(ExperimenterConfig(*["human"] * 4), words, 0, Ledger(Calls()), person=person)
+    ask = assemble(RoleContext(words, 0, ExperimenterConfig(*["human"] * 4), Ledger(Calls()), person=person))
     with pytest.raises(CannotAsk, match="nobody answers"):
         ask.propose(PROPOSE)
 
@@ -495,7 +496,7 @@ def test_a_person_who_has_gone_ends_it(words):
 def test_a_person_is_asked_one_question_at_a_time(server, words):
     names = {"propose": "human", "decompose": server.url, "retrieve": "planner", "analyse": "planner"}
     assert asked(server, words).is_remote
-    assert not assemble(ExperimenterConfig(**names), words, 0, Ledger(Calls()), person=str).is_remote
+    assert not assemble(RoleContext(words, 0, ExperimenterConfig(**names), Ledger(Calls()), person=str)).is_remote
 
 
 def test_so_many_calls_at_once_and_no_more(words):

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ludus.config import Config, ExperimenterConfig
+from ludus.config import Config
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.lab.analysis import Analysis, add_point, stop, wilson
 from ludus.lab.room import Room
 from ludus.record.record import Record
@@ -60,7 +61,7 @@ def test_questions_and_verdicts_are_in_the_room(tmp_path):
 
     with Record.create(tmp_path / "run", Config()) as record:
         room = Room(record)
-        analysis = Analysis(assemble(ExperimenterConfig(), NO_WORDS, 0), room, plot)
+        analysis = Analysis(assemble(RoleContext(NO_WORDS)), room, plot)
         with record.commit("round/1/analyse"):
             verdicts = analysis.judge(curves)
         assert [(v.caption, v.judgement) for v in verdicts] == [
@@ -69,10 +70,10 @@ def test_questions_and_verdicts_are_in_the_room(tmp_path):
             ("new", "unclear"),
         ]
         assert plotted[0] == ("round-1-analyse-curve-0", "lift red")
-        assert room.read("curve")[0].images == ("images/round-1-analyse-curve-0.png",)
-        assert "8/8, 8/8" in room.read("curve")[0].text and "none yet" in room.read("curve")[2].text
-        assert [m.payload["judgement"] for m in room.read("verdict")] == ["converged", "stuck", "unclear"]
-        assert room.read("decision")[0].text == "Training goes on for 1 of 3 skills: new."
+        assert record.messages("curve")[0].images == ("images/round-1-analyse-curve-0.png",)
+        assert "8/8, 8/8" in record.messages("curve")[0].text and "none yet" in record.messages("curve")[2].text
+        assert [m.payload["judgement"] for m in record.messages("verdict")] == ["converged", "stuck", "unclear"]
+        assert record.messages("decision")[0].text == "Training goes on for 1 of 3 skills: new."
         with record.commit("round/2/analyse"):
             analysis.judge(curves[:2])
-        assert room.read("decision")[-1].payload["stop"] is True
+        assert record.messages("decision")[-1].payload["stop"] is True

@@ -2,11 +2,15 @@
 
 import pytest
 
-from ludus.config import Config, ExperimenterConfig
+from ludus.config import Config
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import DecomposeQuestion, ProposeQuestion, RetrieveQuestion, Scene
-from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_stats
-from ludus.lab.embodiment import Embodiment, rollouts_of
+from ludus.lab.context import attempts_of, facts, skill_stats
+from ludus.lab.curriculum import Curriculum
+from ludus.lab.embodiment import look, run
+from ludus.lab.growth import fill_gaps
+from ludus.lab.rollout import rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
 from ludus.types import Plan, Proposal, SuccessCount
@@ -42,14 +46,14 @@ def able(library):
 
 def test_a_planned_tower_is_built(world):
     library = world.library()
-    body, ask = Embodiment(world, library), assemble(ExperimenterConfig(), world.vocabulary, 0)
-    scene = Scene(world.spec.objects, facts(world.vocabulary, body.look([1]))[0])
+    ask = assemble(RoleContext(world.vocabulary))
+    scene = Scene(world.spec.objects, facts(world.vocabulary, look(world, [1]))[0])
     proposal = Proposal("a tower", "", 0.9, "on(red, green) and on(green, blue) and released(red)")
     steps = ask.decompose(DecomposeQuestion("k", scene, proposal, able(library)))
     found = [ask.retrieve(RetrieveQuestion("k", s, scene, able(library))) for s in steps]
     plan = Plan("p", proposal, steps, tuple(found))
     assert plan.captions == ("stack green on blue", "stack red on green") and not plan.gaps
-    episodes, outcomes = body.collect(rollouts_of([plan], [1, 2, 3, 4]), Clean(world), "e")
+    episodes, outcomes = run(world, library, rollouts_of([plan], [1, 2, 3, 4]), Clean(world), "e")
     successes = [a.success for a in attempts_of([plan], episodes, outcomes, world.vocabulary, 1)["p"]]
     assert sum(successes) >= 3
     for episode in episodes:
@@ -65,23 +69,24 @@ def test_a_planned_tower_is_built(world):
 @pytest.mark.parametrize("start", ["scattered", "held", "stacked", "beside"])
 def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
     library = world.library()
-    body = Embodiment(world, library)
     with Record.create(tmp_path / "run", Config()) as record:
         room = Room(record)
-        curriculum = Curriculum(assemble(ExperimenterConfig(), world.vocabulary, 0), room, world.spec, 0)
+        curriculum = Curriculum(assemble(RoleContext(world.vocabulary)), room, world.spec, 0)
         seeds = range(12)
         with record.commit("round/1/plan"):
-            plans = curriculum.plans(curriculum.context(1, body.look(seeds, start), library.vocabulary, able(library)))
+            plans = curriculum.plans(
+                curriculum.context(1, look(world, seeds, start), library.vocabulary, able(library))
+            )
         runnable = [p for p in plans if not p.gaps]
         assert len(runnable) == 12 and all(len(p.captions) <= 5 for p in runnable)
         assert len({p.proposal.task for p in runnable}) >= 4
-        assert len(room.read("gap")) == len(plans) - len(runnable)
+        assert len(record.messages("gap")) == len(plans) - len(runnable)
 
 
 def test_a_missing_pyramid_asks_for_the_skills_that_make_it(world):
     library, extra = world.library(), extra_skills(world.spec.objects)
-    ask = assemble(ExperimenterConfig(), world.vocabulary, 0)
-    scene = Scene(world.spec.objects, facts(world.vocabulary, Embodiment(world, library).look([1]))[0])
+    ask = assemble(RoleContext(world.vocabulary))
+    scene = Scene(world.spec.objects, facts(world.vocabulary, look(world, [1]))[0])
     known, gaps = able(library), []
     for i in range(40):
         proposal = ask.propose(ProposeQuestion(f"q{i}", scene, known))

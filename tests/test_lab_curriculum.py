@@ -11,9 +11,13 @@ from counting_world import CountingWorld, Walker
 
 from ludus.config import Config, ExperimenterConfig
 from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import Experimenter
-from ludus.lab.curriculum import Curriculum, attempts_of, facts, fill_gaps, skill_stats
-from ludus.lab.embodiment import Embodiment, rollouts_of
+from ludus.lab.context import attempts_of, facts, skill_stats
+from ludus.lab.curriculum import Curriculum
+from ludus.lab.embodiment import look, run
+from ludus.lab.growth import fill_gaps
+from ludus.lab.rollout import rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
 from ludus.skills.library import Skill, SkillLibrary
@@ -31,18 +35,19 @@ class Lab:
     def __init__(self, record, experimenter=None, pictures=None):
         self.world = CountingWorld()
         self.library = self.world.library()
-        self.body = Embodiment(self.world, self.library)
         self.room = Room(record)
-        experimenter = experimenter or assemble(ExperimenterConfig(), self.world.vocabulary, 0)
+        experimenter = experimenter or assemble(RoleContext(self.world.vocabulary))
         self.curriculum = Curriculum(experimenter, self.room, self.world.spec, 0, pictures)
         self.stats = skill_stats(self.library, ())
 
     def context(self, round_=1, n=3, **kwargs):
-        return self.curriculum.context(round_, self.body.look(range(n)), self.library.vocabulary, self.stats, **kwargs)
+        return self.curriculum.context(
+            round_, look(self.world, range(n)), self.library.vocabulary, self.stats, **kwargs
+        )
 
-    def plans(self, record, round_=1, n=3, **kwargs):
+    def plans(self, record, round_=1, n=3, values=None, **kwargs):
         with record.commit(f"round/{round_}/plan"):
-            return self.curriculum.plans(self.context(round_, n, **kwargs))
+            return self.curriculum.plans(self.context(round_, n, **kwargs), values)
 
 
 def scripted(task="go", steps=("go to home",), captions=("go to home",), goal=None):
@@ -59,7 +64,7 @@ def test_every_question_and_answer_is_in_the_room(record):
     lab = Lab(record)
     plans = lab.plans(record)
     assert len(plans) == 3 and len({p.id for p in plans}) == 3 and not any(p.gaps for p in plans)
-    said = [(m.sender, m.addressee, m.kind) for m in lab.room.read()]
+    said = [(m.sender, m.addressee, m.kind) for m in record.messages()]
     assert (
         said
         == [
@@ -70,9 +75,9 @@ def test_every_question_and_answer_is_in_the_room(record):
         ]
         * 3
     )
-    for message, plan in zip(lab.room.read("plan"), plans, strict=True):
+    for message, plan in zip(record.messages("plan"), plans, strict=True):
         assert message.payload["id"] == plan.id and " → ".join(plan.captions) in message.text
-    assert len({m.key for m in lab.room.read()}) == 12
+    assert len({m.key for m in record.messages()}) == 12
 
 
 def test_plans_repeat_themselves_after_a_crash(record, tmp_path):
@@ -83,7 +88,7 @@ def test_plans_repeat_themselves_after_a_crash(record, tmp_path):
     plans = lab.plans(record)
     with Record.create(tmp_path / "other", Config()) as other:
         assert Lab(other).plans(other) == plans
-        assert Room(other).read() == lab.room.read()
+        assert other.messages() == record.messages()
 
 
 def test_another_round_asks_anew(record):
@@ -100,7 +105,7 @@ def test_a_gap_is_announced_and_the_weakest_skill_practised(record):
     plans = lab.plans(record, n=1)
     assert [bool(p.gaps) for p in plans] == [True, True, True, False]
     assert plans[-1].captions == ("mark shop",)
-    gap = lab.room.read("gap")[0]
+    gap = record.messages("gap")[0]
     assert "a skill to fly" in gap.text and gap.addressee == "all"
     with pytest.raises(LudusError, match="no skill for 'fly'"):
         rollouts_of(plans, [0])
@@ -125,7 +130,7 @@ def test_pictures_are_shown_and_their_absence_is_said(record):
 
     lab = Lab(record, pictures=pictures)
     lab.plans(record, n=2)
-    assert [m.images for m in lab.room.read("scene")] == [(f"images/{n}.png",) for n, _ in shown]
+    assert [m.images for m in record.messages("scene")] == [(f"images/{n}.png",) for n, _ in shown]
     assert shown[0][1] == (3,)
 
     def blind(name, observations):
@@ -133,7 +138,7 @@ def test_pictures_are_shown_and_their_absence_is_said(record):
 
     lab = Lab(record, pictures=blind)
     lab.plans(record, round_=2, n=1)
-    last = lab.room.read("scene")[-1]
+    last = record.messages("scene")[-1]
     assert last.images == () and "no picture: no OpenGL" in last.text
 
 
@@ -158,7 +163,7 @@ def test_what_is_asked_ahead_is_what_is_asked(record):
     lab = Lab(record, dataclasses.replace(answers, is_remote=True, **listening), pictures=lambda name, o: (name,))
     context = lab.context(gaps=("swim",))
     lab.curriculum.prefetch(context).wait()
-    before, said = sorted(asked, key=lambda q: q.key), lab.room.read()
+    before, said = sorted(asked, key=lambda q: q.key), record.messages()
     asked.clear()
     with record.commit("round/1/plan"):
         lab.curriculum.plans(context)
@@ -216,7 +221,7 @@ def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
         plan("real", "distance(home)", "go to home"),
     ]
     rollouts = rollouts_of(plans, [5] * 10, "there", {"round": 4})
-    episodes, outcomes = lab.body.collect(rollouts, Walker(lab.world), "e")
+    episodes, outcomes = run(lab.world, lab.library, rollouts, Walker(lab.world), "e")
     attempts = attempts_of(plans, episodes, outcomes, lab.world.vocabulary, 4)
     assert {p: [a.success for a in tries] for p, tries in attempts.items()} == {
         "both": [
@@ -230,16 +235,16 @@ def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
     assert attempts["none"][0].round == 4 and attempts["none"][0].task == "task none"
     with record.commit("round/4/tell"):
         lab.curriculum.tell(attempts, plans)
-    assert [m.text for m in lab.room.read("outcome")][1] == "task none: 0 of 2 robots succeeded."
+    assert [m.text for m in record.messages("outcome")][1] == "task none: 0 of 2 robots succeeded."
 
 
 def test_chance_in_every_role_breaks_nothing(record):
     world = CountingWorld()
-    lab = Lab(record, assemble(ExperimenterConfig(*["random"] * 4), world.vocabulary, 0))
+    lab = Lab(record, assemble(RoleContext(world.vocabulary, 0, ExperimenterConfig(*["random"] * 4))))
     plans = lab.plans(record, n=30)
     runnable = [p for p in plans if not p.gaps]
     assert len(runnable) == 30
-    episodes, outcomes = lab.body.collect(rollouts_of(runnable, range(30)), Walker(lab.world), "e")
+    episodes, outcomes = run(lab.world, lab.library, rollouts_of(runnable, range(30)), Walker(lab.world), "e")
     attempts = attempts_of(runnable, episodes, outcomes, lab.world.vocabulary, 1)
     assert sum(map(len, attempts.values())) == 30
 
@@ -252,7 +257,7 @@ def test_nobody_talks_outside_a_step_without_a_key(record):
         _ = room.step
     for _ in range(2):
         room.post("a", "all", "note", "hello", key="start")
-    assert [m.text for m in room.read()] == ["hello"]
+    assert [m.text for m in record.messages()] == ["hello"]
 
 
 def test_gaps_ask_for_the_simplest_skills_that_fill_them():
@@ -295,11 +300,13 @@ def test_a_first_step_is_grounded_in_what_is_possible_now(record):
         seen.append(({g: len(a) for g, a in scenes.items()}, tuple(captions)))
         return np.array([[0.1, 0.8]])
 
-    lab.curriculum.affordance, lab.curriculum.values = 1.0, values
-    (plan,) = lab.plans(record, n=1)
+    lab.curriculum.affordance = 1.0
+    (plan,) = lab.plans(record, n=1, values=values)
     assert plan.captions == ("go to shop", "mark home")  # .4 x .8 > .5 x .1; later steps start elsewhere
     assert seen == [({"point": 1, "home": 1, "shop": 1}, ("go to home", "go to shop"))]
-    (message,) = lab.room.read("affordance")
+    (message,) = record.messages("affordance")
     assert "'go to shop': 0.40 x 0.800^1 = 0.320" in message.text and message.payload["taken"] == "go to shop"
+    with pytest.raises(LudusError, match="weighs skills by the critic's values"):
+        lab.plans(record, round_=2, n=1)
     lab.curriculum.affordance = 0.0
-    assert lab.plans(record, round_=2, n=1)[0].captions[0] == "go to home"
+    assert lab.plans(record, round_=2, n=1, values=values)[0].captions[0] == "go to home"

@@ -5,11 +5,13 @@ import pytest
 from counting_world import CountingWorld, Walker
 
 from ludus.config import SeedDataConfig
+from ludus.lab import embodiment
 from ludus.lab.actors import EpsilonZGreedy, GoalScheduler, RandomActor, SeedActor, seed_rollouts
-from ludus.lab.embodiment import Embodiment, RolloutSpec, rollouts_of
+from ludus.lab.embodiment import EvalSpec, episode_steps, look, run
+from ludus.lab.rollout import RolloutSpec, rollouts_of
 from ludus.types import LudusError, Plan, Proposal, Retrieval
 
-JOBS = [
+ROLLOUTS = [
     RolloutSpec(("go to home",), 11),
     RolloutSpec(("go to home", "mark shop", "mark home"), 12, "there"),
     RolloutSpec(("mark shop", "mark shop"), 13, None, None, {"plan": "p"}),
@@ -20,9 +22,13 @@ JOBS = [
 
 
 @pytest.fixture
-def body():
-    world = CountingWorld()
-    return Embodiment(world, world.library())
+def world():
+    return CountingWorld()
+
+
+@pytest.fixture
+def library(world):
+    return world.library()
 
 
 def same(a, b):
@@ -40,22 +46,22 @@ def same(a, b):
     np.testing.assert_array_equal(a.snapshot, b.snapshot)
 
 
-def test_every_step_is_recorded_once_and_in_order(body):
-    spec = body.world.spec.observation
-    episodes, _ = body.collect(JOBS, Walker(body.world, 0.3), "e")
-    assert [e.id for e in episodes] == [f"e-{i:05d}" for i in range(len(JOBS))]
-    for episode, rollout in zip(episodes, JOBS, strict=True):
+def test_every_step_is_recorded_once_and_in_order(world, library):
+    spec = world.spec.observation
+    episodes, _ = run(world, library, ROLLOUTS, Walker(world, 0.3), "e")
+    assert [e.id for e in episodes] == [f"e-{i:05d}" for i in range(len(ROLLOUTS))]
+    for episode, rollout in zip(episodes, ROLLOUTS, strict=True):
         clock = spec.get(episode.observations, "point", "clock")[:, 0]
         np.testing.assert_array_equal(clock, np.arange(episode.n_steps + 1))
         np.testing.assert_array_equal(spec.get(episode.observations, "point", "last")[1:], episode.actions)
-        assert episode.n_steps == body.steps(rollout.captions)
+        assert episode.n_steps == episode_steps(rollout.captions, library, world.spec)
         assert (episode.seed, episode.start) == (rollout.seed, rollout.start or "far")
         assert all(a.dtype == np.float32 for a in (*episode.observations.values(), episode.actions))
 
 
-def test_skills_switch_at_their_steps(body):
-    walker = Walker(body.world)
-    episode = body.collect([JOBS[5]], walker, "e")[0][0]
+def test_skills_switch_at_their_steps(world, library):
+    walker = Walker(world)
+    episode = run(world, library, [ROLLOUTS[5]], walker, "e")[0][0]
     assert [(s.start, s.caption) for s in episode.segments] == [
         (0, "go to shop"),
         (10, "mark shop"),
@@ -65,88 +71,93 @@ def test_skills_switch_at_their_steps(body):
     assert [c[0] for c in walker.told] == ["go to shop"] * 10 + ["mark shop"] * 7 + ["go to home"] * 10 + [
         "mark home"
     ] * 3
-    assert [s.skill for s in episode.segments] == [body.library[s.caption].hash for s in episode.segments]
+    assert [s.skill for s in episode.segments] == [library[s.caption].hash for s in episode.segments]
 
 
 def test_an_episode_does_not_depend_on_its_batch():
     runs = []
     for n_envs in (1, 3, 16):
         world = CountingWorld(n_envs)
-        runs.append(Embodiment(world, world.library()).collect(JOBS, Walker(world, 0.3), "e"))
+        runs.append(run(world, world.library(), ROLLOUTS, Walker(world, 0.3), "e"))
     for episodes, outcomes in runs[1:]:
         assert outcomes == runs[0][1]
         for a, b in zip(runs[0][0], episodes, strict=True):
             same(a, b)
 
 
-def test_waves_that_are_done_are_not_run_again(body):
-    batches = list(body.run_batches(JOBS, Walker(body.world, 0.3), "e"))
-    assert len(batches) == 2
-    ((episodes, outcomes),) = body.run_batches(JOBS, Walker(body.world, 0.3), "e", done=1)
+def test_a_batch_on_its_own_is_the_same_batch(world, library):
+    batches = list(embodiment.run_batches(world, library, ROLLOUTS, Walker(world, 0.3), "e"))
+    groups = embodiment.batches(ROLLOUTS, library, world.spec, world.n_envs)
+    assert len(batches) == 2 and sorted(i for group in groups for i in group) == list(range(len(ROLLOUTS)))
+    ids = [f"e-{i:05d}" for i in groups[1]]
+    rollouts = [ROLLOUTS[i] for i in groups[1]]
+    episodes, outcomes = embodiment.run_batch(world, library, rollouts, ids, Walker(world, 0.3))
     assert outcomes == batches[1][1]
     for a, b in zip(batches[1][0], episodes, strict=True):
         same(a, b)
+    with pytest.raises(LudusError, match="6 rollouts in one batch of 4 simulations"):
+        embodiment.run_batch(world, library, ROLLOUTS, ids, Walker(world))
 
 
-def test_snapshot_replays_the_episode(body):
-    episode = body.collect(JOBS, Walker(body.world, 0.3), "e")[0][3]
-    world = CountingWorld(1)
-    world.restore(episode.snapshot[None])
+def test_snapshot_replays_the_episode(world, library):
+    episode = run(world, library, ROLLOUTS, Walker(world, 0.3), "e")[0][3]
+    other = CountingWorld(1)
+    other.restore(episode.snapshot[None])
     for t, action in enumerate(episode.actions):
-        seen = world.step(action[None])
+        seen = other.step(action[None])
         for group, array in episode.observations.items():
             np.testing.assert_array_equal(seen[group][0], array[t + 1])
 
 
-def test_outcomes_equal_those_computed_from_the_episode(body):
-    episodes, outcomes = body.collect(JOBS, Walker(body.world, 0.3), "e")
+def test_outcomes_equal_those_computed_from_the_episode(world, library):
+    episodes, outcomes = run(world, library, ROLLOUTS, Walker(world, 0.3), "e")
     expected = []
     for episode in episodes:
         for k, (segment, first, last) in enumerate(episode.spans()):
             span = {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
-            reward, success = body.library.rewards(segment.caption, span)
+            reward, success = library.rewards(segment.caption, span)
             mean = float(np.mean(reward, dtype=np.float64))
             expected.append((episode.id, k, segment.caption, bool(success[-1]), bool(success.any()), mean))
     assert [(o.episode, o.segment, o.caption, o.success_at_end, o.success_once, o.reward) for o in outcomes] == expected
     assert any(o.success_at_end for o in outcomes) and not all(o.success_at_end for o in outcomes)
 
 
-def test_look_shows_the_scenes_that_episodes_begin_in(body):
-    scenes = body.look([j.seed for j in JOBS[2:]])
-    episodes, _ = body.collect(JOBS[2:], Walker(body.world), "e")
+def test_look_shows_the_scenes_that_episodes_begin_in(world, library):
+    scenes = look(world, [j.seed for j in ROLLOUTS[2:]])
+    episodes, _ = run(world, library, ROLLOUTS[2:], Walker(world), "e")
     for i, episode in enumerate(episodes):
         for group, array in scenes.items():
             np.testing.assert_array_equal(array[i], episode.observations[group][0])
-    each = body.look([j.seed for j in JOBS[2:]], [episode.start for episode in episodes])
+    each = look(world, [j.seed for j in ROLLOUTS[2:]], [episode.start for episode in episodes])
     for group, array in scenes.items():
         np.testing.assert_array_equal(each[group], array)
 
 
-def test_evaluate_counts_each_skill_and_repeats_itself(body):
-    captions = ["go to shop", "mark home", "go to home"]
-    counts = body.evaluate(Walker(body.world), captions, 5, seed=3)
+def test_evaluate_counts_each_skill_and_repeats_itself(world, library):
+    captions = ("go to shop", "mark home", "go to home")
+    counts = embodiment.evaluate(world, library, Walker(world), EvalSpec(captions, 5, seed=3))
     assert [(t.caption, t.n) for t in counts] == [(c, 5) for c in captions]
-    assert counts[0].skill == body.library["go to shop"].hash
+    assert counts[0].skill == library["go to shop"].hash
     assert all(0 <= t.successes <= t.successes_once <= t.n for t in counts)
     assert sum(t.successes for t in counts) > 8
-    assert counts == body.evaluate(Walker(body.world), captions, 5, seed=3)
-    drawn = {s for s, _ in body.world.resets}
-    body.world.resets.clear()
-    body.evaluate(Walker(body.world), captions, 5, seed=4)
-    assert not drawn & {s for s, _ in body.world.resets}
+    assert counts == embodiment.evaluate(world, library, Walker(world), EvalSpec(captions, 5, seed=3))
+    drawn = {s for s, _ in world.resets}
+    world.resets.clear()
+    embodiment.evaluate(world, library, Walker(world), EvalSpec(captions, 5, seed=4))
+    assert not drawn & {s for s, _ in world.resets}
 
 
-def test_progress_counts_every_step(body):
+def test_progress_counts_every_step(world, library):
     steps: list[int] = []
-    episodes, _ = body.collect(JOBS, Walker(body.world), "e", progress=steps.append)
+    episodes, _ = run(world, library, ROLLOUTS, Walker(world), "e", advance=steps.append)
     assert sum(steps) == sum(e.n_steps for e in episodes)
 
 
-def test_a_job_needs_a_known_skill(body):
+def test_a_rollout_needs_a_known_skill(world, library):
     with pytest.raises(LudusError, match="at least one skill"):
-        body.collect([RolloutSpec((), 1)], Walker(body.world), "e")
+        run(world, library, [RolloutSpec((), 1)], Walker(world), "e")
     with pytest.raises(LudusError, match="unknown skill 'go to hom'; nearest: 'go to home'"):
-        body.collect([RolloutSpec(("go to hom",), 1)], Walker(body.world), "e")
+        run(world, library, [RolloutSpec(("go to hom",), 1)], Walker(world), "e")
 
 
 def test_plans_are_dealt_out_in_turn():
@@ -169,10 +180,10 @@ def test_plans_are_dealt_out_in_turn():
         rollouts_of([], [1])
 
 
-def test_seed_jobs_have_the_asked_shares(body):
+def test_seed_rollouts_have_the_asked_shares(library):
     config = SeedDataConfig(episodes=2000)
-    rollouts = seed_rollouts(body.library, config, seed=1)
-    assert rollouts == seed_rollouts(body.library, config, seed=1) != seed_rollouts(body.library, config, seed=2)
+    rollouts = seed_rollouts(library, config, seed=1)
+    assert rollouts == seed_rollouts(library, config, seed=1) != seed_rollouts(library, config, seed=2)
     assert all(len(j.captions) == 2 for j in rollouts) and len({j.seed for j in rollouts}) == 2000
     noise = np.array([j.info["noise"] for j in rollouts])
     chance = np.array([j.actor == "random" for j in rollouts])
@@ -182,7 +193,7 @@ def test_seed_jobs_have_the_asked_shares(body):
     assert abs(same_thing - 0.75) < 0.04  # half stay, and of the rest half hit the same of two things
 
 
-def test_seed_actor_hands_noise_and_chance_to_the_teacher(body):
+def test_seed_actor_hands_noise_and_chance_to_the_teacher(world, library):
     class Teacher:
         def begin(self, seeds, noise, random_mask):
             self.got = seeds, noise, random_mask
@@ -195,21 +206,21 @@ def test_seed_actor_hands_noise_and_chance_to_the_teacher(body):
         RolloutSpec(("go to home",), 5, None, "teacher", {"noise": 0.25}),
         RolloutSpec(("go to home",), 6, None, "random"),
     ]
-    episodes, _ = body.collect(rollouts, SeedActor(teacher), "e")
+    episodes, _ = run(world, library, rollouts, SeedActor(teacher), "e")
     seeds, noise, mask = teacher.got
     assert [e.actor for e in episodes] == ["teacher", "random"] and episodes[0].info["noise"] == 0.25
     assert len(set(seeds[:2])) == 2 and list(noise[:2]) == [0.25, 0] and list(mask[:2]) == [False, True]
 
 
-def test_random_actor_is_a_function_of_the_seeds(body):
-    a, _ = body.collect(JOBS, RandomActor(body.world.spec), "e")
-    b, _ = body.collect(JOBS[::-1], RandomActor(body.world.spec), "e")
+def test_random_actor_is_a_function_of_the_seeds(world, library):
+    a, _ = run(world, library, ROLLOUTS, RandomActor(world.spec), "e")
+    b, _ = run(world, library, ROLLOUTS[::-1], RandomActor(world.spec), "e")
     for x, y in zip(a, b[::-1], strict=True):
         np.testing.assert_array_equal(x.actions, y.actions)
     assert np.abs(a[0].actions).max() <= 1 and len(np.unique(a[1].actions[:, 0])) > 3
 
 
-def test_exploring_makes_some_stretches_random_and_leaves_the_rest(body):
+def test_exploring_makes_some_stretches_random_and_leaves_the_rest():
     class Still:
         name = "still"
 
@@ -234,15 +245,15 @@ def test_exploring_makes_some_stretches_random_and_leaves_the_rest(body):
     assert (actions(0) == 0.25).all() and abs((actions(1) != 0.25).mean() - 0.5) < 0.02
 
 
-def test_switching_tells_what_does_not_hold_yet_and_gives_up_for_a_while(body):
-    walker = Walker(body.world)
+def test_switching_tells_what_does_not_hold_yet_and_gives_up_for_a_while(world, library):
+    walker = Walker(world)
     skills = ("mark home", "mark shop", "go to home")
     first_home = lambda seen: np.tile([1.0, 0.0, 2.0], (4, 1))  # noqa: E731
-    switching = GoalScheduler(walker, body.library, skills, first_home, body.world.spec.control_hz)
-    episode = body.collect([RolloutSpec(("go to home", "go to shop", "mark shop"), 3)], switching, "e")[0][0]
+    switching = GoalScheduler(walker, library, skills, first_home, world.spec.control_hz)
+    episode = run(world, library, [RolloutSpec(("go to home", "go to shop", "mark shop"), 3)], switching, "e")[0][0]
     told = [captions[0] for captions in walker.told]
     # the lowest first; one that holds for half a second gives way to the next that does not
-    holds = {c: body.library.rewards(c, episode.observations)[1][:-1] for c in skills}
+    holds = {c: library.rewards(c, episode.observations)[1][:-1] for c in skills}
     assert told[0] == "mark shop" and list(dict.fromkeys(told)) == ["mark shop", "mark home", "go to home"]
     for t in range(1, len(told)):
         if told[t] != told[t - 1]:

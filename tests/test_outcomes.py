@@ -6,7 +6,8 @@ import pytest
 from ludus.config import preset
 from ludus.data import EpisodeStore, Relabeller
 from ludus.lab.actors import SeedActor
-from ludus.lab.embodiment import Embodiment, RolloutSpec
+from ludus.lab.embodiment import run
+from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Outcome
@@ -18,19 +19,23 @@ N = 24
 
 
 @pytest.fixture(scope="module")
-def body() -> Embodiment:
-    world = BlocksWorld(3, N, threads=1)
-    objects = world.spec.objects
-    return Embodiment(world, SkillLibrary(world.vocabulary, base_skills(objects) + extra_skills(objects)))
+def world() -> BlocksWorld:
+    return BlocksWorld(3, N, threads=1)
 
 
 @pytest.fixture(scope="module")
-def lived(body: Embodiment) -> tuple[list[Episode], list[Outcome]]:
+def library(world: BlocksWorld) -> SkillLibrary:
+    objects = world.spec.objects
+    return SkillLibrary(world.vocabulary, base_skills(objects) + extra_skills(objects))
+
+
+@pytest.fixture(scope="module")
+def lived(world: BlocksWorld, library: SkillLibrary) -> tuple[list[Episode], list[Outcome]]:
     """Two skills each, from every start, good and bad and random robots."""
-    draw, starts = rng(0, "outcomes"), body.world.spec.starts
+    draw, starts = rng(0, "outcomes"), world.spec.starts
     rollouts = [
         RolloutSpec(
-            tuple(draw.choice(body.library.captions, 2).tolist()),
+            tuple(draw.choice(library.captions, 2).tolist()),
             seed,
             starts[seed % len(starts)],
             "random" if seed % 8 == 7 else "teacher",
@@ -38,16 +43,14 @@ def lived(body: Embodiment) -> tuple[list[Episode], list[Outcome]]:
         )
         for seed in range(N)
     ]
-    return body.collect(rollouts, SeedActor(Teacher(body.world.spec)), "seed")
+    return run(world, library, rollouts, SeedActor(Teacher(world.spec)), "seed")
 
 
 def test_success_while_stepping_is_success_of_the_log(
-    body: Embodiment, lived: tuple[list[Episode], list[Outcome]]
+    world: BlocksWorld, library: SkillLibrary, lived: tuple[list[Episode], list[Outcome]]
 ) -> None:
     """Replays each episode's actions, scoring every skill at every single step; then all at once from the log."""
     episodes, _ = lived
-    world, library = body.world, body.library
-    assert isinstance(world, BlocksWorld)
     world.reset([e.seed for e in episodes], [e.start for e in episodes])
     observations = world.restore(np.stack([e.snapshot for e in episodes]))
     steps = min(e.n_steps for e in episodes)
@@ -65,12 +68,12 @@ def test_success_while_stepping_is_success_of_the_log(
 
 
 def test_outcomes_of_the_room_are_those_of_the_stored_episodes(
-    body: Embodiment, lived: tuple[list[Episode], list[Outcome]], tmp_path_factory: pytest.TempPathFactory
+    library: SkillLibrary, lived: tuple[list[Episode], list[Outcome]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     episodes, online = lived
     store = EpisodeStore.create(tmp_path_factory.mktemp("run"), preset("tiny"))
     store.append(episodes, step="seed/0")
-    relabeller = Relabeller(store, body.library)
+    relabeller = Relabeller(store, library)
     stored = [o for episode in store for o in relabeller.outcomes(episode)]
     assert sorted((o.episode, o.segment) for o in stored) == [(o.episode, o.segment) for o in online]
     for ours, theirs in zip(sorted(stored, key=lambda o: (o.episode, o.segment)), online, strict=True):
@@ -85,17 +88,17 @@ def test_outcomes_of_the_room_are_those_of_the_stored_episodes(
 
 
 def test_relabelled_columns_are_the_success_of_each_observation(
-    body: Embodiment, lived: tuple[list[Episode], list[Outcome]], tmp_path_factory: pytest.TempPathFactory
+    library: SkillLibrary, lived: tuple[list[Episode], list[Outcome]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     episodes, _ = lived
     store = EpisodeStore.create(tmp_path_factory.mktemp("run"), preset("tiny"))
     store.append(episodes, step="seed/0")
     shard = store.shards()[0]
     for _ in range(2):  # computed, then from the cache
-        _, success = Relabeller(store, body.library).columns(shard)
+        _, success = Relabeller(store, library).columns(shard)
         first = 0
         for row in shard.episodes:
             episode = store.load(row.id)
             n = episode.n_steps + 1
-            np.testing.assert_array_equal(success[:, first : first + n], body.library.score(episode.observations)[1])
+            np.testing.assert_array_equal(success[:, first : first + n], library.score(episode.observations)[1])
             first += n

@@ -10,8 +10,8 @@ from pathlib import Path
 def main() -> None:
     stats = [json.loads(Path(path).read_text()) for path in sys.argv[1:]]
     if not stats or len({(c["bank"], c["seed"], c["limit"]) for c in stats}) > 1:
-        raise SystemExit("give scorecards of one bank, seed and limit")
-    print(f"Bank {stats[0]['bank']}, seed {stats[0]['seed']}.\n")
+        raise SystemExit("give scorecards of one question set, seed and limit")
+    print(f"Question set {stats[0]['bank']}, seed {stats[0]['seed']}.\n")
     print("| part | score | " + " | ".join(c["examinee"].split()[0] for c in stats) + " |")
     print("|---" * (len(stats) + 2) + "|")
     for part, first in stats[0]["parts"].items():

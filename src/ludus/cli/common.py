@@ -52,6 +52,13 @@ def numbers(option: str, given: Sequence[Sequence[str]]) -> tuple[float, ...]:
         raise LudusError(f"{option}: {error}; give numbers such as 0.5") from None
 
 
+def play_all(experimenter: str) -> list[str]:
+    """Settings by which `experimenter` plays every role."""
+    from ludus.config import ROLES
+
+    return [f"experimenter.{role}={experimenter}" for role in ROLES]
+
+
 def check_temperature(value: float) -> None:
     """
     Raises:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from json import dumps
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Many, Overrides, interruptible, listed, opened, writing
+from ludus.cli.common import RUNS, Many, Overrides, listed, opened, play_all, terminal, writing
+
+if TYPE_CHECKING:
+    from ludus.config import Config
+    from ludus.exam.metrics import Result
+    from ludus.experimenter.roles import Experimenter
+    from ludus.skills.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,11 @@ class Exam:
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.exam import draw, scorecard
-        from ludus.experiment import compose
+        from ludus.experiment.compose import check
 
-        roles = configs.play_all_roles(self.name)
+        roles = play_all(self.name)
         config = configs.override(configs.preset("cpu"), (*roles, *self.overrides, f"seed={self.seed}"))
-        compose.check(config)
+        check(config)
         folder = self.dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.name)}"
         console = Console()
         results = self._evaluate(config, folder, console)
@@ -60,3 +69,36 @@ class Exam:
                     path.write_bytes(content)
                 console.print(f"{path}", highlight=False)
         console.print(scorecard.table(title, results))
+
+    def _evaluate(self, config: Config, folder: Path, console: Console) -> list[Result]:
+        from ludus.exam import questions, scorecard
+        from ludus.experimenter import asks_others, assemble
+        from ludus.experimenter.context import RoleContext
+        from ludus.experimenter.ledger import Ledger, NullCalls
+        from ludus.record.progress import Progress
+
+        shown = folder if self.pictures else None
+        spec = scorecard.ExamSpec(listed(self.parts), self.limit, config.seed, shown, config.world.threads)
+        keeps = asks_others(config.experimenter)  # only answers that cost something are kept
+        with (
+            opened(folder, config, {"budget"}) if keeps else nullcontext(NullCalls()) as calls,
+            terminal(console, "the same command" if keeps else None) as shell,
+            ExitStack() as stages,
+        ):
+            progress, ledger = Progress(None, shell.show), Ledger(
+                calls, config.budget, max_concurrency=config.experimenter.max_concurrency
+            )
+            truth = questions.load().truth
+
+            def make(vocabulary: Vocabulary) -> Experimenter:
+                picture = lambda path: (folder / path).read_bytes()  # noqa: E731
+                return assemble(
+                    RoleContext(
+                        vocabulary, config.seed, config.experimenter, ledger, picture, shell.person, truth=truth
+                    )
+                )
+
+            def begin(part: str, n: int) -> Callable[[], None]:
+                return partial(stages.enter_context(progress.stage(part, n)), 1)
+
+            return scorecard.evaluate(make, spec, begin)

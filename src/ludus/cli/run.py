@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Overrides, created, terminal
+from ludus.cli.common import RUNS, Overrides, created, play_all, terminal
 from ludus.types import LudusError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Run:
                     raise LudusError(f"{self.replay} holds no calls to replay; it was run without a model")
         elif self.strict:
             raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
-        roles = [] if self.experimenter is None else configs.play_all_roles(self.experimenter)
+        roles = [] if self.experimenter is None else play_all(self.experimenter)
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
         compose.check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
         directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"

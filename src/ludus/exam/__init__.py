@@ -1,1 +1,1 @@
-"""An exam for experimenters: questions with known answers for each of the four roles, and a scorecard. See docs/exam.md."""
+"""An exam for experimenters: questions with known answers for four roles, and a scorecard. See docs/exam.md."""

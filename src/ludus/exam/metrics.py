@@ -1,4 +1,4 @@
-"""What an exam comes to: rates with intervals, scores of stated probabilities, and the answers themselves."""
+"""Metrics of the exam: rates with intervals, scores of stated probabilities, and the answers themselves."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ludus.experimenter.roles import NoAnswer
 from ludus.lab.analysis import wilson
 from ludus.types import LudusError
 
-MOST_FAILURES = 5
-"""So many answers in a row that are errors end the exam: the examinee is broken, not wrong."""
+MAX_FAILURES = 5
+"""Errors in a row that end the exam: the examinee is broken, not wrong."""
 NO_ANSWER = "no answer"
 BINS = 10
 """Of the reliability diagram."""
@@ -38,7 +38,7 @@ class Rate:
 
     @property
     def worth_showing(self) -> bool:
-        """There was something to count; nobody needs to read that every question was answered."""
+        """There was something to count; that every question was answered is not worth a row."""
         return self.n > 0 and (self.right > 0 or self.name != NO_ANSWER)
 
     @property
@@ -83,7 +83,7 @@ class Result:
 
 
 class Examiner:
-    """Puts the questions of one part. An answer that is a `LudusError` counts as none."""
+    """Asks the questions of one part. A `LudusError` counts as no answer."""
 
     def __init__(self, progress: Callable[[], None]) -> None:
         self._progress, self._failures = progress, 0
@@ -92,7 +92,7 @@ class Examiner:
         """`(answer, None)`, or `(None, what went wrong)`.
 
         Raises:
-            LudusError: `MOST_FAILURES` times in a row there was no answer, or nobody can be asked.
+            LudusError: `MAX_FAILURES` times in a row there was no answer, or nobody can be asked.
         """
         self._progress()
         try:
@@ -103,8 +103,8 @@ class Examiner:
             return None, str(error)
         except LudusError as error:
             self._failures += 1
-            if self._failures >= MOST_FAILURES:
-                raise LudusError(f"{MOST_FAILURES} questions in a row got no answer; the last: {error}") from error
+            if self._failures >= MAX_FAILURES:
+                raise LudusError(f"{MAX_FAILURES} questions in a row got no answer; the last: {error}") from error
             return None, str(error)
         self._failures = 0
         return answer, None

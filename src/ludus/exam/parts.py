@@ -1,4 +1,4 @@
-"""The four parts of the exam: each puts its questions to one role and marks the answers."""
+"""The four parts of the exam: each asks one role its questions and scores the answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ludus.skills.library import SkillLibrary
 from ludus.types import Judgement, LudusError, Proposal, Verdict
 
 EXECUTIONS = 4
-"""Of each proposal, with other noise."""
+"""Executions of each proposal, each with other noise."""
 STOPS = ("converged", "stuck")
 
 
@@ -33,8 +33,8 @@ STOPS = ("converged", "stuck")
 
 def propose(session: Session) -> Result:
     """Sound: it is a skill, or the built-in planner and matcher make an executable plan of it, and its goal does not hold
-    yet. Executed by the robot that the cards are about."""
-    rows, tries = [], defaultdict(list)
+    yet. Executed by the robot that the skill statistics are of."""
+    rows, rollouts = [], defaultdict(list)
     proposals = session.questions(
         "propose", session.question_set.propose, lambda who, q: check_proposal(who.propose(q))
     )
@@ -49,10 +49,10 @@ def propose(session: Session) -> Result:
             row |= asdict(proposal) | _judged(simulator, item, scene, proposal)
         if row["executable"] and row["open"]:
             for number in range(session.seed * EXECUTIONS, (session.seed + 1) * EXECUTIONS):
-                t = Rollout(tuple(row["captions"]), item.scene.start, item.scene.seed, item.robot.noise, number)
-                tries[item.scene.n_blocks].append((row, row["judged"], t))
+                rollout = Rollout(tuple(row["captions"]), item.scene.start, item.scene.seed, item.robot.noise, number)
+                rollouts[item.scene.n_blocks].append((row, row["judged"], rollout))
         rows.append(row)
-    for row, reached in _carried_out(session, tries):
+    for row, reached in _carried_out(session, rollouts):
         row["outcomes"].append(reached)
     stated = tuple((r["success_probability"], o) for r in rows for o in r["outcomes"])
     outcomes = [o for _, o in stated]
@@ -113,7 +113,7 @@ def _judged(simulator: Simulator, item: ProposeItem, scene: Scene, proposal: Pro
 def decompose(session: Session) -> Result:
     """Right: the steps, with their skills by the built-in matcher, carried out by the teacher without noise, end with the
     goal reached."""
-    rows, tries = [], defaultdict(list)
+    rows, rollouts = [], defaultdict(list)
     for i, item, ask in session.questions(
         "decompose", session.question_set.decompose, lambda who, q: tuple(who.decompose(q))
     ):
@@ -127,10 +127,10 @@ def decompose(session: Session) -> Result:
         row |= {"captions": [r.caption for r in plan.retrievals], "executable": simulator.fits(plan), "reached": False}
         rows.append(row)
         if row["executable"]:
-            tries[item.scene.n_blocks].append(
+            rollouts[item.scene.n_blocks].append(
                 (row, item.goal, Rollout(plan.captions, item.scene.start, item.scene.seed))
             )
-    for row, reached in _carried_out(session, tries):
+    for row, reached in _carried_out(session, rollouts):
         row["reached"] = reached
     kinds = dict.fromkeys(item.kind for item in session.question_set.decompose)
     return Result(
@@ -148,12 +148,12 @@ def decompose(session: Session) -> Result:
 
 
 def _carried_out(
-    session: Session, tries: Mapping[int, Sequence[tuple[dict[str, Any], str | None, Rollout]]]
+    session: Session, rollouts: Mapping[int, Sequence[tuple[dict[str, Any], str | None, Rollout]]]
 ) -> Iterator[tuple[dict[str, Any], bool]]:
-    """Per number of blocks `(row, goal, try)` -> each row, and whether its goal holds at the end."""
-    for n_blocks, given in tries.items():
+    """Per number of blocks `(row, goal, rollout)` -> each row, and whether its goal holds at the end."""
+    for n_blocks, given in rollouts.items():
         simulator = session.simulators[n_blocks]
-        for (row, text, _), episode in zip(given, simulator.run([t for _, _, t in given]), strict=True):
+        for (row, text, _), episode in zip(given, simulator.run([rollout for _, _, rollout in given]), strict=True):
             goal = simulator.condition(text)
             yield row, goal is not None and at_end(goal, episode)
 

@@ -1,7 +1,7 @@
-"""The questions that ship with the project, and where their truth comes from. Knows nothing of who answers.
+"""The questions that ship with the project, and where their truth comes from. Nothing here knows who answers.
 
-`benchmarks/exam_bank.py` makes `questions/scenes.json` and `questions/curves.json` from simulation and from recorded trainings;
-`questions/retrieve.json` is written by hand.
+`benchmarks/exam_bank.py` makes `data/scenes.json` and `data/curves.json` from simulation and from recorded trainings;
+`data/retrieve.json` is written by hand.
 """
 
 from __future__ import annotations
@@ -213,12 +213,12 @@ class QuestionSet:
         """Raises LudusError where there is none."""
         found = [r for r in self.robots if (r.name, r.n_blocks) == (name, n_blocks)]
         if not found:
-            raise LudusError(f"the bank has no robot {name!r} with {n_blocks} blocks")
+            raise LudusError(f"the question set has no robot {name!r} with {n_blocks} blocks")
         return found[0]
 
 
 def load() -> QuestionSet:
-    """The bank that ships with the project.
+    """The question set that ships with the project.
 
     Raises:
         LudusError: a file of it is missing.

@@ -1,9 +1,10 @@
-"""Sits the exam and writes the scorecard: a table, JSON, a picture."""
+"""Runs the exam and writes the scorecard: a table, JSON, a picture."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,51 +22,61 @@ from ludus.types import LudusError, unknown
 Begin = Callable[[str, int], Callable[[], None]]
 
 
+@dataclass(frozen=True)
+class ExamSpec:
+    """Which questions are asked, and how."""
+
+    parts: tuple[str, ...] = ()
+    """Of `PARTS`; all that the question set has questions for if empty."""
+    limit: int | None = None
+    """Questions per part, drawn by `seed` alone, so that every examinee gets the same; None asks all."""
+    seed: int = 0
+    """Of the draw of questions and of the noise with which proposals are executed."""
+    folder: Path | None = None
+    """Pictures are written to `images/` below it and named relative to it in the questions; None: no pictures."""
+    threads: int = 0
+    """Of physics; 0 takes every core. The results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        for part in self.parts:
+            if part not in PARTS:
+                raise unknown("part of the exam", part, tuple(PARTS))
+        if self.limit is not None and self.limit < 1:
+            raise LudusError(f"limit {self.limit} is below 1; give the number of questions per part, or none for all")
+
+
 def evaluate(
     make: Callable[[Vocabulary], Experimenter],
-    parts: Sequence[str] = (),
-    limit: int | None = None,
-    seed: int = 0,
-    folder: Path | None = None,
+    exam: ExamSpec | None = None,
     begin: Begin | None = None,
     question_set: QuestionSet | None = None,
-    threads: int = 0,
 ) -> list[Result]:
-    """Put the questions of the bank to an examinee.
+    """Ask an examinee and score its answers; one result per part.
 
     Args:
-        make: the examinee over the words of one world; called once per number of blocks that questions are about. Each of
-            the four roles may be someone else.
-        parts: of `PARTS`; all that the bank has questions for if empty.
-        limit: questions per part, drawn by `seed` alone, so that every examinee gets the same.
-        seed: of the draw and of the noise with which proposals are executed.
-        folder: pictures are written to `images/` below it, and named relative to it in the questions; None: no pictures.
-        begin: told a part and its number of questions, returns what is called before each question.
-        bank: the shipped one by default.
-        threads: of physics; 0 takes every core. The results do not depend on it.
+        make: the examinee over the words of one world; called once per number of blocks that questions are about.
+        exam: by default every question, without pictures.
+        begin: called with a part and its number of questions; returns what is called before each question.
+        question_set: by default the one that ships with the project.
 
     Raises:
-        LudusError: an unknown part, a limit below 1, or an examinee that only fails.
+        LudusError: an examinee that only fails, see `Examiner`.
     """
-    for part in parts:
-        if part not in PARTS:
-            raise unknown("part of the exam", part, tuple(PARTS))
-    if limit is not None and limit < 1:
-        raise LudusError(f"limit {limit} is below 1; give the number of questions per part, or none for all")
-    simulators = Simulators(threads=threads)
+    exam = exam or ExamSpec()
+    question_set = question_set or load()
+    simulators = Simulators(threads=exam.threads)
     try:
-        question_set = question_set or load()
-        session = Session(question_set, make, simulators, seed, limit, folder)
+        session = Session(question_set, make, simulators, exam.seed, exam.limit, exam.folder)
         if begin is not None:
             session.begin = begin
         asked = [part for part in PARTS if getattr(question_set, part)]
-        return [work(session) for part, work in PARTS.items() if part in (parts or asked)]
+        return [work(session) for part, work in PARTS.items() if part in (exam.parts or asked)]
     finally:
         simulators.close()
 
 
 def fingerprint() -> str:
-    """Twelve hex digits that name the bank: scores of different banks do not compare."""
+    """Twelve hex digits that name the question set: scores of different question sets do not compare."""
     digest = hashlib.blake2b(digest_size=6)
     for name in ("scenes", "retrieve", "curves"):
         digest.update((FOLDER / f"{name}.json").read_bytes())

@@ -1,4 +1,4 @@
-"""One examinee before one bank: which questions it gets, and what they show."""
+"""One examinee and one question set: which questions it gets, and what they show."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ludus.types import LudusError
 
 Item = TypeVar("Item")
 Ask = Callable[[int, Any], tuple[Any, str | None]]
-"""`(number of blocks, question) -> (answer, error)`; see `Asking`."""
+"""`(number of blocks, question) -> (answer, error)`; see `Examiner`."""
 
 
 @dataclass
 class Session:
-    """One examinee before one bank. `folder`: where the pictures go, None for questions without."""
+    """One examinee and one question set. `folder`: where the pictures go, None for questions without."""
 
     question_set: QuestionSet
     make: Callable[[Vocabulary], Experimenter]
@@ -33,7 +33,7 @@ class Session:
     limit: int | None = None
     folder: Path | None = None
     begin: Callable[[str, int], Callable[[], None]] = lambda part, n: lambda: None
-    """Told the part and its number of questions; returns what is called before each."""
+    """Called with the part and its number of questions; returns what is called before each."""
     _made: dict[int, Experimenter] = field(default_factory=dict)
 
     def who(self, n_blocks: int) -> Experimenter:
@@ -45,10 +45,14 @@ class Session:
     def questions(
         self, part: str, items: Sequence[Item], role: Callable[[Experimenter, Any], Any]
     ) -> Iterator[tuple[int, Item, Ask]]:
-        """`(place in the bank, what the question is about, how to put it)` of each to be asked: of all, or of `limit` drawn by
-        the seed alone."""
+        """`(index in the question set, what the question is about, how to ask it)` of each question: all, or `limit` drawn by
+        the seed alone.
+
+        Raises:
+            LudusError: the question set has none for this part.
+        """
         if not items:
-            raise LudusError(f"the bank has no question for {part!r}; see benchmarks/exam_bank.py")
+            raise LudusError(f"the question set has no question for {part!r}; see benchmarks/exam_bank.py")
         n = len(items) if self.limit is None else min(self.limit, len(items))
         drawn = rng(self.seed, "exam", part).permutation(len(items))[:n]
         asks = Examiner(self.begin(part, n))

@@ -1,4 +1,4 @@
-"""Where answers are carried out: the real blocks world and its scripted teacher."""
+"""Executes answers in the blocks world, by its scripted teacher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import DecomposeQuestion, RetrieveQuestion, Scene, SkillStats
-from ludus.lab.embodiment import Embodiment, RolloutSpec
+from ludus.lab import embodiment
+from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import child
 from ludus.skills.expression import Expression, condition
 from ludus.types import Episode, Observations, Plan, Proposal
@@ -33,30 +34,31 @@ class Rollout:
 
 
 class Simulator:
-    """A table with `n_blocks` blocks, and every skill that the teacher knows. Threads: 0 takes every core."""
+    """A blocks world with `n_blocks` blocks and every skill that the teacher knows. Threads: 0 takes every core."""
 
     def __init__(self, n_blocks: int, n_envs: int = N_ENVS, threads: int = 0) -> None:
         self.world = BlocksWorld(n_blocks, n_envs, threads)
         self.library = self.world.library().add(*extra_skills(self.world.spec.objects))
         self.vocabulary = self.world.vocabulary
         self.max_steps = self.world.spec.episode_steps // self.world.spec.skill_steps
-        self._embodiment = Embodiment(self.world, self.library)
         self._planner = Planner(self.vocabulary, 0)
 
     def look(self, scenes: Sequence[tuple[str, int]]) -> Observations:
         """The scenes of `(start, seed)`: `[n, size]` per group."""
-        return self._embodiment.look([seed for _, seed in scenes], [start for start, _ in scenes])
+        return embodiment.look(self.world, [seed for _, seed in scenes], [start for start, _ in scenes])
 
-    def run(self, tries: Sequence[Rollout]) -> list[Episode]:
+    def run(self, executions: Sequence[Rollout]) -> list[Episode]:
         """The episodes, in order. Skills that do not fit into an episode are left out.
 
         Raises:
-            LudusError: a try without captions, or with an unknown one.
+            LudusError: a rollout without captions, or with an unknown one.
         """
         rollouts = [
-            RolloutSpec(t.captions, t.seed, t.start, None, {"noise": t.noise, "number": t.number}) for t in tries
+            RolloutSpec(t.captions, t.seed, t.start, None, {"noise": t.noise, "number": t.number}) for t in executions
         ]
-        return self._embodiment.collect(rollouts, _Robot(Teacher(self.world.spec)), "exam")[0] if rollouts else []
+        if not rollouts:
+            return []
+        return embodiment.run(self.world, self.library, rollouts, _Robot(Teacher(self.world.spec)), "exam")[0]
 
     def plan(
         self, scene: Scene, proposal: Proposal, stats: tuple[SkillStats, ...], steps: Sequence[str] | None = None
@@ -83,22 +85,22 @@ class Simulator:
 
 
 class Simulators:
-    """One stage per number of blocks, made when first needed."""
+    """One simulator per number of blocks, made when first needed."""
 
     def __init__(self, n_envs: int = N_ENVS, threads: int = 0) -> None:
         self._n_envs, self._threads = n_envs, threads
-        self._stages: dict[int, Simulator] = {}
+        self._simulators: dict[int, Simulator] = {}
 
     def __getitem__(self, n_blocks: int) -> Simulator:
-        if n_blocks not in self._stages:
-            self._stages[n_blocks] = Simulator(n_blocks, self._n_envs, self._threads)
-        return self._stages[n_blocks]
+        if n_blocks not in self._simulators:
+            self._simulators[n_blocks] = Simulator(n_blocks, self._n_envs, self._threads)
+        return self._simulators[n_blocks]
 
     def close(self) -> None:
         """Free the simulators."""
-        for simulator in self._stages.values():
+        for simulator in self._simulators.values():
             simulator.close()
-        self._stages.clear()
+        self._simulators.clear()
 
 
 def at_end(goal: Expression, episode: Episode) -> bool:
@@ -107,7 +109,7 @@ def at_end(goal: Expression, episode: Episode) -> bool:
 
 
 class _Robot:
-    """The teacher, with the noise that a job's `info` says."""
+    """The teacher, with the noise of each rollout's `info`."""
 
     name = "teacher"
 
@@ -115,8 +117,8 @@ class _Robot:
         self._teacher = teacher
 
     def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
-        seeds = [child(j.seed, "exam", j.info["number"]) for j in rollouts]
-        self._teacher.begin(seeds, np.array([j.info["noise"] for j in rollouts]))
+        seeds = [child(r.seed, "exam", r.info["number"]) for r in rollouts]
+        self._teacher.begin(seeds, np.array([r.info["noise"] for r in rollouts]))
 
     def act(self, observations: Mapping[str, np.ndarray], captions: Sequence[str]) -> np.ndarray:
         return self._teacher.act(dict(observations), captions)

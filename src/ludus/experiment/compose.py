@@ -11,7 +11,8 @@ import torch
 from ludus.agents.backends import process_group
 from ludus.agents.trainer import device_of
 from ludus.config import ROLES, Config, ExperimenterConfig
-from ludus.experimenter import assemble, check_model
+from ludus.experimenter import assemble, check as check_player
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
 from ludus.lab.collector import LocalCollector
@@ -74,14 +75,15 @@ def compose(
     world = kind.make(config.world)
     room, pictures, ledger = Room(record), Pictures(record, world), _ledger(record, config)
     experimenter = assemble(
-        # A read-only record makes no calls.
-        config.experimenter if record.writable else ExperimenterConfig(),
-        world.vocabulary,
-        config.seed,
-        ledger,
-        lambda path: record.path(path).read_bytes(),
-        person,
-        _post_answers(room),
+        RoleContext(
+            world.vocabulary,
+            config.seed,
+            config.experimenter if record.writable else ExperimenterConfig(),  # a read-only record makes no calls
+            ledger,
+            lambda path: record.path(path).read_bytes(),
+            person,
+            _post_answers(room),
+        )
     )
     return Experiment(
         config=config,
@@ -107,7 +109,7 @@ def check(config: Config, reach: bool = False) -> None:
     """
     world_kind(config.world.name)
     for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
-        check_model(name, config.experimenter, config.budget, reach)
+        check_player(name, config.experimenter, config.budget, reach)
 
 
 # --- skills --------------------------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ def run_round(
     values = learning.values if config.experimenter.affordance else None
 
     # propose, decompose, retrieve; skills that steps lack join the library
-    plans, library = planning.plans(n, library, candidates, values)
+    with experiment.progress.stage(f"round {n}: planning", 1):
+        plans, library = planning.plans(n, library, candidates, values)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: every robot executes a plan that has no gap

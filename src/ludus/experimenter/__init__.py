@@ -1,26 +1,29 @@
-"""Who decides. `assemble` gives each role to the variant that the configuration names."""
+"""The experimenter: who decides. `assemble` gives each role to the player that the configuration names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
-from ludus.config import ROLES, BudgetConfig, ExperimenterConfig
-from ludus.experimenter.context import MakeRoles, RoleContext, no_pictures, nobody
+from ludus.config import BudgetConfig, ExperimenterConfig
+from ludus.experimenter.context import RoleContext
 from ludus.experimenter.human import Human
 from ludus.experimenter.ledger import Ledger, NullCalls
 from ludus.experimenter.oracle import Oracle
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.random import RandomRoles
-from ludus.experimenter.roles import Experimenter, Roles
+from ludus.experimenter.roles import Experimenter
+from ludus.experimenter.table import ROLES, Role
 from ludus.seeding import child
 from ludus.skills.predicates import Vocabulary
-from ludus.types import ObservationSpec, unknown
+from ludus.types import LudusError, ObservationSpec, unknown
 
-VARIANTS: dict[str, MakeRoles] = {
-    "planner": lambda s: Planner(s.vocabulary, s.seed),
-    "random": lambda s: RandomRoles(s.vocabulary, s.seed),
+VARIANTS: dict[str, Callable[[RoleContext], Any]] = {
+    "planner": lambda context: Planner(context.vocabulary, context.seed),
+    "random": lambda context: RandomRoles(context.vocabulary, context.seed),
     "oracle": Oracle,
     "human": Human,
 }
@@ -28,19 +31,36 @@ VARIANTS: dict[str, MakeRoles] = {
 MODEL = re.compile(r"https?://|[a-z][a-z0-9-]*:")
 
 
-def make_role(name: str, context: RoleContext) -> Roles:
-    """The variant called `name`, or the model of that name.
+def make_role(player: str, context: RoleContext) -> dict[str, Callable[[Any], Any]]:
+    """What answers each role that the player can play, by the role's name.
+
+    Args:
+        player: a variant, or the name of a model.
 
     Raises:
         LudusError: a variant that does not exist, a model that cannot be used.
     """
-    if name in VARIANTS:
-        return VARIANTS[name](replace(context, seed=child(context.seed, "experimenter", name)))
-    if MODEL.match(name):
+    if player in VARIANTS:
+        context = replace(context, seed=child(context.seed, "experimenter", player))
+        variant = VARIANTS[player](context)
+    elif MODEL.match(player):
         from ludus.experimenter.vlm import VLM
 
-        return VLM(context, name)
-    raise unknown("experimenter", name, (*VARIANTS, "provider:model", "http://host:port/v1#model"))
+        variant = VLM(context, player)
+    else:
+        raise unknown("experimenter", player, (*VARIANTS, "provider:model", "http://host:port/v1#model"))
+    found = {name: _answers(variant, role, context) for name, role in ROLES.items()}
+    return {name: answer for name, answer in found.items() if answer is not None}
+
+
+def _answers(variant: Any, role: Role, context: RoleContext) -> Callable[[Any], Any] | None:
+    """The variant's own method, or how it answers any role, or the role's built-in answer."""
+    if hasattr(variant, role.name):
+        return getattr(variant, role.name)
+    if hasattr(variant, "answer"):
+        return partial(variant.answer, role)
+    builtin = role.builtin
+    return None if builtin is None else lambda question: builtin(question, context)
 
 
 def asks_others(config: ExperimenterConfig) -> bool:
@@ -48,45 +68,43 @@ def asks_others(config: ExperimenterConfig) -> bool:
     return any(name == "human" or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
 
 
-def check(name: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bool = False) -> None:
-    """Complain of a variant that does not exist, or of a model that cannot be used; asks nothing.
+def check(player: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bool = False) -> None:
+    """Refuse a player that does not exist or cannot be used, before a run begins. No question is asked.
 
     Args:
-        reach: also see that its server is there and takes the key, see `Model.reach`.
+        reach: also see that the model's server is there and takes the key, see `Model.reach`.
 
     Raises:
-        LudusError: see `player`.
+        LudusError: see `make_role` and `Model.reach`.
     """
-    if name not in VARIANTS:
-        make_role(name, RoleContext(Vocabulary(ObservationSpec(()), (), ()), 0, config, Ledger(NullCalls(), budget)))
+    if player not in VARIANTS:
+        nothing = Vocabulary(ObservationSpec(()), (), ())
+        make_role(player, RoleContext(nothing, 0, config, Ledger(NullCalls(), budget)))
         if reach:
             from ludus.experimenter.model import Model
 
-            Model(name, config).reach()
+            Model(player, config).reach()
 
 
-def assemble(
-    config: ExperimenterConfig,
-    vocabulary: Vocabulary,
-    seed: int,
-    ledger: Ledger | None = None,
-    picture: Callable[[str], bytes] = no_pictures,
-    person: Callable[[str], str] | None = None,
-    on_answer: Callable[[str, str], None] = nobody,
-    truth: Mapping[str, str | None] | None = None,
-) -> Experimenter:
-    """The experimenter that `config` describes, over the words of one world; the rest as in `Setting`.
+def assemble(context: RoleContext) -> Experimenter:
+    """The experimenter that `context.config` describes, over the words of one world.
 
     Raises:
-        LudusError: see `player`.
+        LudusError: see `make_role`; a player who cannot play the role that it is given.
     """
-    context = RoleContext(vocabulary, seed, config, ledger, picture, person, on_answer, truth or {})
-    names = {role: getattr(config, role) for role in ROLES}
-    made = {name: make_role(name, context) for name in sorted(set(names.values()))}
-    is_remote = {role for role, name in names.items() if MODEL.match(name)}
-    planners = [names[role] for role in ROLES if role != "analyse"]
+    players = {role: getattr(context.config, role) for role in ROLES}
+    made = {player: make_role(player, context) for player in sorted(set(players.values()))}
+    for role, player in players.items():
+        if role not in made[player]:
+            raise LudusError(
+                f"experimenter.{role}={player}: {player!r} cannot play this role; name a model, or 'human'"
+            )
+    answers = {role: made[player][role] for role, player in players.items()}
+    planners = {player for role, player in players.items() if ROLES[role].is_planning}
     return Experimenter(
-        **{role: getattr(made[name], role) for role, name in names.items()},
-        is_remote=bool(is_remote - {"analyse"}) and "human" not in planners,  # a person answers one question at a time
-        analyst_is_remote="analyse" in is_remote,
+        **{role: answers.pop(role) for role in ("propose", "decompose", "retrieve", "analyse")},
+        more=answers,
+        # a person answers one question at a time
+        is_remote=any(MODEL.match(player) for player in planners) and "human" not in planners,
+        analyst_is_remote=bool(MODEL.match(players["analyse"])),
     )

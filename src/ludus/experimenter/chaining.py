@@ -1,6 +1,6 @@
 """From a goal to steps: backward chaining over what predicates need and what skills achieve.
 
-A skill achieves the atoms of its success expression; an atom needs other atoms on the way (`Vocabulary.needs`). There
+A skill achieves the atoms of its success expression; an atom needs other atoms on the way (`Vocabulary.preconditions`). There
 is no list of what a skill destroys; three conventions stand in for it. The first object of an atom is the one that is
 moved. Moving an object ends what was said of it. An atom that others pass through (held, before on) does not last.
 """
@@ -129,12 +129,12 @@ class _Chain:
             self._achieve(atom, self.depth, ())
         return tuple(self.plan)
 
-    def _clear_all(self, at_once: bool) -> None:
+    def _clear_all(self, one_skill: bool) -> None:
         """Before anything is built: nothing may be put on what must still be freed. What the goal itself will have
         moved by then needs no clearing."""
         open_atoms = [a for a in self.goal if a not in self.state]
         for i, atom in enumerate(open_atoms):
-            self._clear_way([atom], set() if at_once else {a[1][0] for a in open_atoms[:i] if a[1]})
+            self._clear_way([atom], set() if one_skill else {a[1][0] for a in open_atoms[:i] if a[1]})
 
     def _whole(self) -> SkillStats | None:
         """A competent skill that alone does all that is missing."""
@@ -185,7 +185,7 @@ class _Chain:
 
     def _clear_way(self, goal: Sequence[Atom], moved_later: Set[str] = frozenset()) -> None:
         """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
-        itself needed it took it (on). `movers` go away by themselves."""
+        itself needed it took it (on). Objects in `moved_later` go away by themselves."""
         for need in sorted({n for a in goal for n in self.c.on_the_way(a)}):
             if need in self.facts or not self._derived(need) or need in self.settled:
                 continue

@@ -7,44 +7,40 @@ from dataclasses import dataclass, field
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter.ledger import Ledger
-from ludus.experimenter.roles import Roles
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError
 
 
-def nobody(question: str, answer: str) -> None:
-    """Where nobody else hears what a person says."""
+def ignore_answer(question: str, answer: str) -> None:
+    """For runs in which a person's answers are not posted."""
 
 
 def no_pictures(path: str) -> bytes:
-    """Where no question has a picture."""
-    raise LudusError(f"nobody keeps the picture {path}")
+    """For questions without pictures."""
+    raise LudusError(f"picture {path} cannot be read: give RoleContext.picture, which returns its PNG bytes")
 
 
 @dataclass(frozen=True)
 class RoleContext:
-    """Where an experimenter sits."""
+    """All that a variant may need; most variants need little of it."""
 
     vocabulary: Vocabulary
-    """The words of its world."""
-    seed: int
-    config: ExperimenterConfig
+    """The words of the world that is planned in."""
+    seed: int = 0
+    config: ExperimenterConfig = field(default_factory=ExperimenterConfig)
     ledger: Ledger | None = None
-    """Where calls are kept; models and people need one."""
+    """Stores the calls of models and persons, which need one."""
     picture: Callable[[str], bytes] = no_pictures
     """The PNG at a question's path."""
     person: Callable[[str], str] | None = None
-    """Puts a text before a person and gives their answer."""
-    on_answer: Callable[[str, str], None] = nobody
-    """Told what a person was asked and what they say, also where they said so before."""
+    """Shows a text to a person and returns the line they type."""
+    on_answer: Callable[[str, str], None] = ignore_answer
+    """Called with question and answer when a person answers, and when a recording does in their place."""
     truth: Mapping[str, str | None] = field(default_factory=dict)
-    """Key of a question -> the right caption (None: no skill fits) or judgement, where the asker knows it."""
+    """Key of a question -> the right caption (None: no skill fits) or judgement, where the caller knows it."""
 
     def need_ledger(self) -> Ledger:
+        """Raises: LudusError: there is none."""
         if self.ledger is None:
-            raise LudusError("models and people need a ledger to keep their answers in")
+            raise LudusError("models and persons need a ledger that stores their answers; give RoleContext.ledger")
         return self.ledger
-
-
-MakeRoles = Callable[[RoleContext], Roles]
-"""How a variant of the experimenter is made."""

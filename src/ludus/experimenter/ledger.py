@@ -1,5 +1,6 @@
-"""Every call to a model goes through here: written down, counted, limited, and answered from a recording where there is
-one. What was answered once is never asked again, so a step that a crash cut short costs nothing when it is redone.
+"""Every call to a model or a person goes through the ledger: it is stored, counted against the budget, and answered from a
+recording where there is one. A question that was answered once is never asked again, so a step that a crash cut short costs
+nothing when it is run again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MAX_FAILURES = 20
 
 @dataclass(frozen=True)
 class Request:
-    """A call to be made. `key` and `sample` name it within the run."""
+    """A call to be made, named within the run by `key` and `sample`."""
 
     key: str
     sample: int
@@ -40,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a call, and what it used. `answer` is None where there was no usable one; then `error` says why."""
+    """The answer to a call and what the call used. `answer` is None where there was no usable one; `error` says why."""
 
     answer: Mapping[str, Any] | None
     error: str | None = None
@@ -52,14 +53,14 @@ class Reply:
 
 
 class Calls(Protocol):
-    """Where calls are kept: a record."""
+    """Stores calls: a record."""
 
     def add_call(self, row: Mapping[str, Any]) -> None: ...
     def calls(self) -> list[dict[str, Any]]: ...
 
 
 class NullCalls:
-    """Keeps nothing."""
+    """Stores nothing."""
 
     def add_call(self, row: Mapping[str, Any]) -> None: ...
     def calls(self) -> list[dict[str, Any]]:
@@ -67,11 +68,11 @@ class NullCalls:
 
 
 class CannotAsk(LudusError):
-    """The question did not reach anybody: no use in asking the next one."""
+    """The question was not put, and the next one would not be either."""
 
 
 class Failed(CannotAsk):
-    """A call that no retry helps. `reply` is what it used."""
+    """A call failed, and a retry would too. `reply` is what it used."""
 
     def __init__(self, message: str, reply: Reply) -> None:
         super().__init__(message)
@@ -86,7 +87,7 @@ class Ledger:
         budget: its limits.
         recording: calls of another run, which answer instead of a model.
         strict: whether a question that is not in the recording is an error; else the model is asked.
-        at_once: calls under way at the same time; the others wait for their turn.
+        max_concurrency: calls under way at the same time; the others wait for their turn.
     """
 
     def __init__(
@@ -98,20 +99,20 @@ class Ledger:
         max_concurrency: int = 16,
     ) -> None:
         self._calls, self._budget, self._strict = calls, budget or BudgetConfig(), strict
-        self._recorded = {_place(r): r for r in recording if r["attempt"] == 0}
+        self._recorded = {_answer_key(r): r for r in recording if r["attempt"] == 0}
         self._stale = {place[:2]: row for place, row in self._recorded.items()}
         self._known: dict[tuple[str, int, str], Mapping[str, Any]] = {}
         self._attempts: dict[tuple[str, int], int] = {}
         self._spent = {"calls": 0, "tokens": 0, "usd": 0.0, "minutes": 0.0}
         self._reserved = {"calls": 0, "tokens": 0, "usd": 0.0}
-        self._silent = 0
+        self._failures = 0
         self._closed = False
         self._lock = threading.Lock()
         self._free = threading.Semaphore(max(1, max_concurrency))
         self._answered = threading.Condition(self._lock)
         for row in calls.calls():
             self._count(row)
-        self._silent = 0  # who resumes a run has changed something, or wants to try again
+        self._failures = 0  # a resumed run may have another model or other settings
 
     @property
     def spent(self) -> Mapping[str, float]:
@@ -127,7 +128,7 @@ class Ledger:
             )
 
     def close(self, timeout_s: float) -> None:
-        """Let nobody ask any more, and wait at most so long for what is under way: it is paid for."""
+        """Refuse further questions, and wait at most so long for answers under way, which are paid for."""
         with self._answered:
             self._closed = True
             self._answered.wait_for(lambda: not self._reserved["calls"], timeout_s)
@@ -139,7 +140,7 @@ class Ledger:
             NoAnswer: the model gave none that can be used.
             Failed: of `send`; written down first.
             CannotAsk: the budget is used up; a recording that is stale or lacks this question; no usable answer
-                `PATIENCE` times in a row; the ledger is closed.
+                `MAX_FAILURES` times in a row; the ledger is closed.
         """
         with self._lock:
             row = self._known.get((request.key, request.sample, request.request))
@@ -198,7 +199,7 @@ class Ledger:
         with self._lock:
             if self._closed:
                 raise CannotAsk(f"{request.key!r} comes too late, the run is ending")
-            if self._silent >= MAX_FAILURES:
+            if self._failures >= MAX_FAILURES:
                 raise CannotAsk(
                     f"{request.model} has given no usable answer {MAX_FAILURES} times in a row; try another model or "
                     "experimenter.structure, then `ludus resume`"
@@ -234,8 +235,8 @@ class Ledger:
             place = row["key"], row["sample"]
             self._attempts[place] = max(self._attempts.get(place, 0), row["attempt"])
         else:
-            self._known[_place(row)] = row
-            self._silent = self._silent + 1 if row["answer"] is None else 0
+            self._known[_answer_key(row)] = row
+            self._failures = self._failures + 1 if row["answer"] is None else 0
         if not row["replayed"]:
             self._spent["calls"] += 1
             self._spent["tokens"] += row["tokens_in"] + row["tokens_out"]
@@ -248,6 +249,6 @@ def _use(request: Request) -> dict[str, float]:
     return {"calls": 1, "tokens": request.tokens, "usd": request.cost}
 
 
-def _place(row: Mapping[str, Any]) -> tuple[str, int, str]:
+def _answer_key(row: Mapping[str, Any]) -> tuple[str, int, str]:
     """What names an answer: the same question may have been put to another model, or in other words."""
     return row["key"], row["sample"], row["request"]

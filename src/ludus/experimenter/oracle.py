@@ -1,4 +1,4 @@
-"""Knows the truth, as far as there is one: for comparisons in which one role at a time is played as well as can be."""
+"""Answers from the truth where the caller knows it: an upper bound, for comparisons role by role."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ludus.types import Retrieval, Verdict
 
 
 class Oracle(Planner):
-    """Proposes and decomposes by the logic of the words, which is exact. Retrieves and judges by the truth where the asker
-    has it (`Setting.truth`), otherwise as the planner does."""
+    """Proposes and decomposes as the planner does. Retrieves and analyses by `RoleContext.truth` where the question's key is
+    in it, otherwise as the planner does."""
 
     def __init__(self, context: RoleContext) -> None:
         super().__init__(context.vocabulary, context.seed)

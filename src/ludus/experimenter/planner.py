@@ -1,4 +1,4 @@
-"""The built-in experimenter: no model, no network, no learning; only the words of the world and the record so far."""
+"""The built-in experimenter. It knows the vocabulary of the world and the run so far; it needs no model and no network."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ RECENT = 8
 
 @dataclass(frozen=True)
 class Weights:
-    """What makes a task worth proposing. Terms in [0, 1] and their weights; the sums are compared
-    at `temperature`."""
+    """Weights of the terms of a task's score, each term in [0, 1]; a task is drawn by the softmax of the scores at
+    `temperature`. Source: docs/method.md, section 1."""
 
     novelty: float = 1.0
     """1 / sqrt(1 + attempts)."""

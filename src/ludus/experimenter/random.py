@@ -1,4 +1,4 @@
-"""Chance in every role: the baseline that any experimenter must beat, and a test that nonsense breaks nothing."""
+"""Random answers in every role: the baseline that any experimenter must beat."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ludus.skills.predicates import Vocabulary
 from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
 
 NONE_FITS = 0.05
-"""How often chance says that no skill fits."""
+"""Probability of the answer that no skill fits."""
 
 
 class RandomRoles:

@@ -1,22 +1,24 @@
-"""The experimenter's four roles: typed questions in, typed answers out. Nothing here knows who answers.
+"""The experimenter's roles: typed questions in, typed answers out. Nothing here knows who answers.
 
-A question carries everything that an answer may depend on, as text, numbers and paths of pictures, so the same
-question can go to the built-in planner, a vision-language model, a person or a recording. `key` names the question
-within the run: whoever draws random numbers derives them from it, so asking again after a crash gives the same answer.
+A question carries everything that an answer may depend on, as text, numbers and paths of pictures, so the same question can
+go to the built-in planner, a vision-language model, a person or a recording. `key` names the question within the run: random
+numbers are derived from it, so that the same question gets the same answer after a crash.
+
+How questions are put and who answers by default: `ludus.experimenter.table`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 
 @dataclass(frozen=True)
 class SkillStats:
-    """What an experimenter may know of one skill: how it is called, what it achieves, how well it goes."""
+    """What an experimenter may know of one skill: its caption, what it achieves, how well it goes."""
 
     caption: str
     success: str
@@ -44,7 +46,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Scene:
-    """What stands in front of the robot."""
+    """The objects before the robot, and what holds of them."""
 
     objects: tuple[str, ...]
     facts: tuple[str, ...]
@@ -69,7 +71,8 @@ class ProposeQuestion:
 
 @dataclass(frozen=True)
 class DecomposeQuestion:
-    """Which steps lead from the scene to the task's goal?"""
+    """Which steps lead from the scene to the task's goal? The answer is free-form steps in order, at least one. A step that
+    no skill can do is a legitimate answer."""
 
     key: str
     scene: Scene
@@ -80,7 +83,7 @@ class DecomposeQuestion:
 
 @dataclass(frozen=True)
 class RetrieveQuestion:
-    """Which skill is this step?"""
+    """Which skill is this step? The answer is a caption among `skills`, or None with a description of what is missing."""
 
     key: str
     step: str
@@ -99,35 +102,16 @@ class AnalyseQuestion:
 
 
 class NoAnswer(LudusError):
-    """The one asked gave no usable answer, or could not tell. Whoever asked goes on without."""
+    """No usable answer, or 'can't tell'. The caller goes on without one."""
 
 
-class Proposer(Protocol):
-    def propose(self, question: ProposeQuestion) -> Proposal:
-        """Raises: NoAnswer."""
-        ...
+class Roles(Protocol):
+    """A variant that plays all four roles of the method. Each method raises NoAnswer where it cannot tell."""
 
-
-class Decomposer(Protocol):
-    def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
-        """Free-form steps in order; at least one. A step that no skill can do is a legitimate answer. Raises: NoAnswer."""
-        ...
-
-
-class Retriever(Protocol):
-    def retrieve(self, question: RetrieveQuestion) -> Retrieval:
-        """A caption among the question's skills, or None with a description of the missing skill. Raises: NoAnswer."""
-        ...
-
-
-class Analyst(Protocol):
-    def analyse(self, question: AnalyseQuestion) -> Verdict:
-        """Raises: NoAnswer."""
-        ...
-
-
-class Roles(Proposer, Decomposer, Retriever, Analyst, Protocol):
-    """One who can play all four."""
+    def propose(self, question: ProposeQuestion) -> Proposal: ...
+    def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]: ...
+    def retrieve(self, question: RetrieveQuestion) -> Retrieval: ...
+    def analyse(self, question: AnalyseQuestion) -> Verdict: ...
 
 
 @dataclass(frozen=True)
@@ -138,6 +122,8 @@ class Experimenter:
     decompose: Callable[[DecomposeQuestion], tuple[str, ...]]
     retrieve: Callable[[RetrieveQuestion], Retrieval]
     analyse: Callable[[AnalyseQuestion], Verdict]
+    more: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    """Roles of `table.ROLES` beyond these four, by name."""
     is_remote: bool = False
     """Whether plans come over a wire: then questions are better asked at the same time, and ahead."""
     analyst_is_remote: bool = False

@@ -1,21 +1,66 @@
-"""Who moves the robots besides a policy (`ludus.agents.policy.Policy` is an actor itself): the teacher and chance."""
+"""Who acts: the scripted teacher, random actions, a policy from a checkpoint; as data (`ActorSpec`) and as objects.
+
+A policy of `ludus.agents` is an actor itself. An actor draws its random numbers from the seeds of the rollouts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ludus.config import SeedDataConfig
-from ludus.lab.embodiment import Actor, RolloutSpec
+from ludus.lab.rollout import Actor, RolloutSpec
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError, Observations, WorldSpec
+from ludus.types import LudusError, Observations, WorldSpec, unknown
+from ludus.worlds.registry import world_kind
+
+ActorKind = Literal["teacher", "random", "policy"]
+
+
+@dataclass(frozen=True)
+class ActorSpec:
+    """Who acts, as data: it pickles, and makes the same actor in any process."""
+
+    kind: ActorKind
+    checkpoint: str | None = None
+    """Of a policy: path of the file."""
+    temperature: float = 0.0
+    """Of a policy: 0 takes the likeliest action, more samples."""
+    exploration: float = 0.0
+    """Of a policy: share of control steps with random actions, see `EpsilonZGreedy`."""
+
+    def make(self, spec: WorldSpec) -> Actor:
+        """The actor, in this kind of world. A teacher takes its noise from each rollout, see `SeedActor`.
+
+        Raises:
+            LudusError: an unknown kind, a policy without a checkpoint or with one that cannot be read, a world without a
+                teacher.
+        """
+        if self.kind == "teacher":
+            return SeedActor(world_kind(spec.name).teacher(spec))
+        if self.kind == "random":
+            return RandomActor(spec)
+        if self.kind != "policy":
+            raise unknown("actor", self.kind, get_args(ActorKind))
+        if self.checkpoint is None:
+            raise LudusError("a policy acts from a checkpoint; give its path in ActorSpec.checkpoint")
+        policy = _load_policy(Path(self.checkpoint), spec, self.temperature)
+        return EpsilonZGreedy(policy, self.exploration) if self.exploration else policy
+
+
+def _load_policy(path: Path, spec: WorldSpec, temperature: float) -> Actor:
+    from ludus.agents.trainer import Trainer  # torch is loaded for policies only
+
+    return Trainer.load(path, spec).policy(temperature)
 
 
 class RandomActor:
-    """Uniform actions, each held for `hold` control steps, so that the robot goes somewhere instead of trembling."""
+    """Uniform actions in [-1, 1], each held for `hold` control steps: independent ones would cancel each other out."""
 
     name = "random"
 
@@ -35,9 +80,10 @@ class RandomActor:
 
 
 class EpsilonZGreedy:
-    """Another actor, that now and then does something at random for `hold` control steps: such stretches are `share` of all
-    steps, and in each about every second dimension of the action is random, so that what is held is not always dropped.
-    (εz-greedy, Dabney et al. 2021, arXiv 2006.01782, there for one discrete action.)
+    """Another actor, interrupted by random actions that last `hold` control steps each and make up `share` of all steps.
+
+    Within an interruption each dimension of the action is random with probability 1/2, so that a grasp is not always lost.
+    Source: εz-greedy, Dabney et al. 2021, arXiv 2006.01782, there for one discrete action.
     """
 
     def __init__(self, actor: Actor, share: float, hold: int = 5) -> None:
@@ -50,7 +96,7 @@ class EpsilonZGreedy:
         self._rngs = [rng(rollout.seed, "exploring") for rollout in rollouts]
         self._left = [0] * len(rollouts)
         self._random: list[np.ndarray] = [np.zeros(0)] * len(rollouts)
-        """NaN where the actor decides."""
+        """Per episode `[A]`; NaN where the actor decides."""
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         actions = self._actor.act(observations, captions).copy()
@@ -66,7 +112,8 @@ class EpsilonZGreedy:
 
 
 class SeedActor:
-    """A teacher that acts as the jobs of `seed_jobs` say: with their noise, or at random."""
+    """A teacher with the noise level of each rollout's `info['noise']` (0 if absent); it acts at random in rollouts whose
+    actor is 'random'."""
 
     name = "teacher"
 
@@ -85,19 +132,21 @@ class SeedActor:
 
 
 Order = Callable[[Observations], np.ndarray]
-"""`[E, n]` numbers for n skills in E scenes: what to do first has the lowest."""
+"""Observations -> `[E, n]` priorities of n skills in E scenes; the lowest comes first."""
 
 
 class GoalScheduler:
-    """Tells an actor what is next as the scene stands, whatever its job says: of some skills one that does not hold, the
-    one that `order` puts first. It is told until it has held for half a second or had its time; it then waits while
-    there is another. (A teleo-reactive program, Nilsson 1994, with that much inertia.)
+    """Commands another actor by the state of the scene; the captions of the rollouts are ignored.
+
+    Of the skills whose success does not hold, the one that `order` puts first is commanded, until it has held for half a
+    second or its time is over. A skill whose time is over is commanded again only where no other is left. Source: a
+    teleo-reactive program (Nilsson 1994) with hysteresis.
     """
 
     def __init__(self, actor: Actor, library: SkillLibrary, skills: Sequence[str], order: Order, hz: float) -> None:
         self.name = actor.name
         self._actor, self._library, self._skills, self._order = actor, library, list(skills), order
-        self._patience = max(1, round(hz / 2))
+        self._hold_steps = max(1, round(hz / 2))
         self._times = np.array([library[c].steps for c in skills])
 
     def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
@@ -110,7 +159,7 @@ class GoalScheduler:
         holds = np.stack([self._library.rewards(c, observations)[1] for c in self._skills], 1)
         order, robots = self._order(observations), np.arange(len(holds))
         self._held = np.where(holds[robots, self._now], self._held + 1, 0)
-        for i in np.flatnonzero((self._left == 0) | (self._held >= self._patience)):
+        for i in np.flatnonzero((self._left == 0) | (self._held >= self._hold_steps)):
             waits = np.arange(len(self._skills)) == (self._now[i] if self._left[i] == 0 else -1)
             now = int(np.lexsort((order[i], waits, holds[i]))[0])  # the last key weighs most
             self._now[i], self._left[i], self._held[i] = now, self._times[now], 0
@@ -125,12 +174,14 @@ def seed_rollouts(
     start: str | None = None,
     captions: Sequence[str] | None = None,
 ) -> list[RolloutSpec]:
-    """The teacher's episodes of mixed quality: random sequences of `config.segments` of the captions, by default of all
-    in the library.
+    """Seed data of mixed quality: `config.episodes` rollouts of `config.segments` random skills each.
 
-    Half of the switches stay with the object that the skill before was about (the first one in its caption): to grasp
-    what was just reached is rarer under independent draws than any task needs. `info['noise']` is the noise level; the
-    job's actor is 'teacher' or 'random'.
+    A skill is followed, with probability 1/2, by one that is about the same object (the first in its caption): independent
+    draws would hardly ever grasp what was just reached. `info['noise']` is the teacher's noise level; the rollout's actor
+    is 'teacher' or 'random'. Source: docs/method.md, section 5.
+
+    Args:
+        captions: the skills to draw from; None takes all of the library.
 
     Raises:
         LudusError: a range of noise or shares that make no sense.

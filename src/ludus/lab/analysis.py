@@ -1,4 +1,4 @@
-"""The analysis module: reads learning curves, decides when training may stop and whether a skill is good enough."""
+"""The analysis module: success rates with intervals, learning curves, verdicts on them, and when training may stop."""
 
 from __future__ import annotations
 
@@ -43,14 +43,19 @@ def add_point(curve: Curve | None, updates: int, count: SuccessCount) -> Curve:
     return Curve(curve.caption, (*curve.updates, updates), (*curve.successes, count.successes), (*curve.n, count.n))
 
 
+def latest_counts(evaluations: Sequence[Evaluation]) -> list[SuccessCount]:
+    """Counts of the last of these evaluations: the last point of every skill's learning curve. None: no counts."""
+    return [e.count for e in evaluations if e.update == evaluations[-1].update]
+
+
 def aggregate(counts: Sequence[SuccessCount], library: SkillLibrary) -> list[SuccessCount]:
-    """Tallies added up per family: captions that differ only in the objects they mention."""
+    """Counts added up per template: captions that differ only in the objects they mention ('stack X on Y')."""
     groups: dict[str, list[SuccessCount]] = {}
     for count in counts:
         groups.setdefault(library.template(count.caption), []).append(count)
     return [
-        SuccessCount(f, f, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.successes_once for t in ts))
-        for f, ts in groups.items()
+        SuccessCount(name, name, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.successes_once for t in ts))
+        for name, ts in groups.items()
     ]
 
 
@@ -72,12 +77,12 @@ def curves_of(evaluations: Iterable[Evaluation], library: SkillLibrary) -> list[
 
 
 def stop(verdicts: Sequence[Verdict]) -> bool:
-    """Whether more training promises nothing: no skill is learning and none is unclear. No verdicts: go on."""
+    """Whether training may stop: each skill has converged or is stuck. Without verdicts it goes on."""
     return bool(verdicts) and all(v.judgement in ("converged", "stuck") for v in verdicts)
 
 
 class Analysis:
-    """Puts one question per curve to the analyst and its answers into the room."""
+    """Asks the analyst about each curve and posts questions and verdicts."""
 
     def __init__(self, experimenter: Experimenter, room: Room, plot: Plot | None = None) -> None:
         self.experimenter = experimenter
@@ -85,7 +90,8 @@ class Analysis:
         self.plot = plot
 
     def judge(self, curves: Sequence[Curve]) -> list[Verdict]:
-        """One verdict per curve, in order; the room reads each of them and, at the end, whether to stop.
+        """One verdict per curve, in order; posts each of them and, at the end, whether training may stop. A curve that the
+        analyst cannot judge is 'unclear'.
 
         Call it inside a step of the record: messages are keyed by it.
         """

@@ -1,239 +1,293 @@
-"""The embodiment module: executes skill sequences in E simulations at once, scores them, hands over episodes.
+"""Executes skill sequences in E simulations at once and scores them: functions of a world, a library and rollouts.
 
-A `Job` is one episode to run. Jobs run in *waves* of E. What an episode contains depends on its own job, never on its
-neighbours or on when and how often it was run. So a wave that a crash cut short is simply run again.
+Rollouts run in *batches* of at most E. An episode depends on its own rollout only, never on the others of its batch or on
+when and how often it is run. So a batch that a crash cut short is run again with the same result.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ludus.lab.rollout import Actor, Advance, RolloutSpec
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
-from ludus.types import Episode, LudusError, Observations, Outcome, Plan, Segment, SuccessCount
+from ludus.types import Episode, LudusError, Observations, Outcome, Segment, SuccessCount, WorldSpec
 from ludus.worlds.base import World
 
-Progress = Callable[[int], None]
-"""Called after each control step with the number of episodes that took it."""
+Schedule = list[tuple[int, int, str]]
+"""`(first step, one past the last step, caption)` of each skill of an episode."""
+Score = tuple[bool, bool, float]
+"""Success at the last observation of a segment, success at any of them, mean reward."""
+
+
+# --- looking -----------------------------------------------------------------------------------------------------
+
+
+def look(world: World, seeds: Sequence[int], starts: Sequence[str | None] | str | None = None) -> Observations:
+    """The first observations of episodes with these seeds: `[len(seeds), size]` per group. Resets the world.
+
+    Args:
+        starts: one start distribution for all seeds, or one each; None is the world's default.
+
+    Raises:
+        LudusError: an unknown start.
+    """
+    n_envs, parts = world.n_envs, []
+    if starts is None or isinstance(starts, str):
+        starts = [starts] * len(seeds)
+    for first in range(0, len(seeds), n_envs):
+        part = slice(first, first + n_envs)
+        padded = [_start(world.spec, s) for s in _pad(starts[part], n_envs)]
+        seen = world.reset(_pad(seeds[part], n_envs), padded)
+        parts.append({group: array[: len(seeds[part])].copy() for group, array in seen.items()})
+    return {group: np.concatenate([part[group] for part in parts]) for group in parts[0]}
+
+
+# --- what runs together ------------------------------------------------------------------------------------------
+
+
+def episode_steps(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> int:
+    """Control steps of an episode that runs these skills; at most those of the world's episode.
+
+    Raises:
+        LudusError: an unknown caption.
+    """
+    return min(sum(library[c].steps for c in captions), spec.episode_steps)
+
+
+def batches(
+    rollouts: Sequence[RolloutSpec], library: SkillLibrary, spec: WorldSpec, n_envs: int
+) -> list[tuple[int, ...]]:
+    """Indices of the rollouts that run together, at most `n_envs` per batch. Sorted by length: a batch lasts as long as
+    its longest episode.
+
+    Raises:
+        LudusError: an unknown caption.
+    """
+    order = sorted(range(len(rollouts)), key=lambda i: episode_steps(rollouts[i].captions, library, spec))
+    return [tuple(order[first : first + n_envs]) for first in range(0, len(order), n_envs)]
+
+
+# --- acting ------------------------------------------------------------------------------------------------------
+
+
+def run_batch(
+    world: World,
+    library: SkillLibrary,
+    rollouts: Sequence[RolloutSpec],
+    ids: Sequence[str],
+    actor: Actor,
+    advance: Advance | None = None,
+) -> tuple[list[Episode], list[Outcome]]:
+    """Run at most `world.n_envs` rollouts at once; episodes and outcomes in the order of the rollouts.
+
+    Args:
+        ids: of the episodes, one per rollout.
+
+    Raises:
+        LudusError: a rollout without captions, more rollouts than simulations, an unknown caption or start.
+    """
+    if len(rollouts) > world.n_envs:
+        raise LudusError(
+            f"{len(rollouts)} rollouts in one batch of {world.n_envs} simulations; split them, see `batches`"
+        )
+    schedules = [_schedule(rollout.captions, library, world.spec) for rollout in rollouts]
+    log = _log(world, rollouts, schedules, actor, advance)
+    scores = _scores(library, schedules, log.observations)
+    episodes, outcomes = [], []
+    for i, (rollout, schedule) in enumerate(zip(rollouts, schedules, strict=True)):
+        length = schedule[-1][1]
+        segments = tuple(Segment(first, c, library[c].hash) for first, _, c in schedule)
+        episode = Episode(
+            id=ids[i],
+            observations={g: a[i, : length + 1] for g, a in log.observations.items()},
+            actions=log.actions[i, :length],
+            segments=segments,
+            actor=rollout.actor or actor.name,
+            world=world.spec.fingerprint,
+            seed=rollout.seed,
+            start=_start(world.spec, rollout.start),
+            snapshot=log.snapshots[i].copy(),
+            info=dict(rollout.info),
+        )
+        episodes.append(episode)
+        for k, segment in enumerate(segments):
+            outcomes.append(Outcome(ids[i], k, segment.caption, segment.skill, *scores[i, segment.start]))
+    return episodes, outcomes
+
+
+def run_batches(
+    world: World,
+    library: SkillLibrary,
+    rollouts: Sequence[RolloutSpec],
+    actor: Actor,
+    name: str,
+    advance: Advance | None = None,
+) -> Iterator[tuple[list[Episode], list[Outcome]]]:
+    """Run any number of rollouts, one batch after the other. Episode ids are `<name>-<index of the rollout>`.
+
+    Raises:
+        LudusError: see `run_batch`.
+    """
+    for batch in batches(rollouts, library, world.spec, world.n_envs):
+        ids = [f"{name}-{i:05d}" for i in batch]
+        yield run_batch(world, library, [rollouts[i] for i in batch], ids, actor, advance)
+
+
+def run(
+    world: World,
+    library: SkillLibrary,
+    rollouts: Sequence[RolloutSpec],
+    actor: Actor,
+    name: str,
+    advance: Advance | None = None,
+) -> tuple[list[Episode], list[Outcome]]:
+    """As `run_batches`, all batches together; episodes and outcomes in the order of the rollouts."""
+    episodes: list[Episode] = []
+    outcomes: list[Outcome] = []
+    for some_episodes, some_outcomes in run_batches(world, library, rollouts, actor, name, advance):
+        episodes += some_episodes
+        outcomes += some_outcomes
+    return sorted(episodes, key=lambda e: e.id), sorted(outcomes, key=lambda o: (o.episode, o.segment))
+
+
+# --- evaluating --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class RolloutSpec:
-    """One episode to run: which skills from which start."""
+class EvalSpec:
+    """Which skills to try, and how often."""
 
     captions: tuple[str, ...]
+    n: int
+    """Episodes per skill."""
     seed: int
+    """A named child seed of its own, so that an evaluation never begins where an episode of the training data did."""
     start: str | None = None
-    """None is the world's default start."""
-    actor: str | None = None
-    """Who acts, where one actor plays several ('teacher', 'random'); None is the actor's own name."""
-    info: Mapping[str, Any] = field(default_factory=dict)
-    """JSON, copied into the episode: plan id, round, noise level, ..."""
+
+    @property
+    def rollouts(self) -> list[RolloutSpec]:
+        """One rollout per skill and episode, of this skill alone."""
+        starts = ((c, child(self.seed, "evaluate", c, i)) for c in self.captions for i in range(self.n))
+        return [RolloutSpec((caption,), seed, self.start) for caption, seed in starts]
+
+    def steps(self, library: SkillLibrary) -> int:
+        """Control steps of all episodes together, for a progress bar."""
+        return self.n * sum(library[c].steps for c in self.captions)
 
 
-class Actor(Protocol):
-    """Who moves the robots: a policy, a teacher, chance."""
-
-    name: str
-
-    def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
-        """E new episodes begin; random numbers are drawn from the jobs' seeds."""
-        ...
-
-    def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
-        """`[E, size]` observations and E captions -> `[E, A]` actions in [-1, 1]."""
-        ...
-
-
-class Embodiment:
-    """A world and the skills known there."""
-
-    def __init__(self, world: World, library: SkillLibrary) -> None:
-        self.world = world
-        self.library = library
-
-    # --- looking --------------------------------------------------------------------------------------------------
-
-    def look(self, seeds: Sequence[int], starts: Sequence[str | None] | str | None = None) -> Observations:
-        """The scenes that episodes with these seeds begin in: `[len(seeds), size]` per group. One start for all of them,
-        or one each."""
-        n_envs, parts = self.world.n_envs, []
-        if starts is None or isinstance(starts, str):
-            starts = [starts] * len(seeds)
-        for first in range(0, len(seeds), n_envs):
-            part = slice(first, first + n_envs)
-            seen = self.world.reset(_pad(seeds[part], n_envs), [self._start(s) for s in _pad(starts[part], n_envs)])
-            parts.append({group: array[: len(seeds[part])].copy() for group, array in seen.items()})
-        return {group: np.concatenate([part[group] for part in parts]) for group in parts[0]}
-
-    # --- acting ---------------------------------------------------------------------------------------------------
-
-    def batches(self, rollouts: Sequence[RolloutSpec]) -> list[list[int]]:
-        """Which jobs run together, as indices: sorted by length, so that short plans do not wait for long ones."""
-        order = sorted(range(len(rollouts)), key=lambda i: self.steps(rollouts[i].captions))
-        return [order[first : first + self.world.n_envs] for first in range(0, len(order), self.world.n_envs)]
-
-    def steps(self, captions: Sequence[str]) -> int:
-        """Control steps of an episode that runs these skills; at most the world's episode."""
-        return min(sum(self.library[c].steps for c in captions), self.world.spec.episode_steps)
-
-    def run_batches(
-        self, rollouts: Sequence[RolloutSpec], actor: Actor, name: str, done: int = 0, progress: Progress | None = None
-    ) -> Iterator[tuple[list[Episode], list[Outcome]]]:
-        """Run all jobs, one wave after the other, without the first `done` waves. Episode ids are `<name>-<index>`.
-
-        Raises:
-            LudusError: a job without captions, an unknown caption or start.
-        """
-        for batch in self.batches(rollouts)[done:]:
-            ids = [f"{name}-{i:05d}" for i in batch]
-            yield self._batch(ids, [rollouts[i] for i in batch], actor, progress)
-
-    def collect(
-        self, rollouts: Sequence[RolloutSpec], actor: Actor, name: str, progress: Progress | None = None
-    ) -> tuple[list[Episode], list[Outcome]]:
-        """Run all jobs; episodes and outcomes in the jobs' order."""
-        episodes: list[Episode] = []
-        outcomes: list[Outcome] = []
-        for wave_episodes, wave_outcomes in self.run_batches(rollouts, actor, name, progress=progress):
-            episodes += wave_episodes
-            outcomes += wave_outcomes
-        episodes.sort(key=lambda e: e.id)
-        outcomes.sort(key=lambda o: (o.episode, o.segment))
-        return episodes, outcomes
-
-    def evaluate(
-        self,
-        actor: Actor,
-        captions: Sequence[str],
-        n: int,
-        seed: int,
-        start: str | None = None,
-        progress: Progress | None = None,
-    ) -> list[SuccessCount]:
-        """Try each skill n times from fresh starts; one tally per caption, in order. Nothing is stored.
-
-        `seed` should be a named child seed of its own, so that evaluation never sees a start of the training data.
-        """
-        rollouts = [RolloutSpec((c,), child(seed, "evaluate", c, i), start) for c in captions for i in range(n)]
-        counts = {c: [0, 0, 0] for c in captions}
-        for _, outcomes in self.run_batches(rollouts, actor, "evaluation", progress=progress):
-            for outcome in outcomes:
-                count = counts[outcome.caption]
-                count[0] += 1
-                count[1] += outcome.success_at_end
-                count[2] += outcome.success_once
-        return [SuccessCount(c, self.library[c].hash, *counts[c]) for c in captions]
-
-    def _batch(
-        self, ids: list[str], rollouts: list[RolloutSpec], actor: Actor, progress: Progress | None
-    ) -> tuple[list[Episode], list[Outcome]]:
-        world, n_envs, n_jobs = self.world, self.world.n_envs, len(rollouts)
-        schedules = [self._schedule(rollout.captions) for rollout in rollouts]
-        lengths = [self.steps(rollout.captions) for rollout in rollouts]
-        # simulations without a job repeat the last one's; nobody looks at them
-        padded = _pad(rollouts, n_envs)
-        observations = world.reset([j.seed for j in padded], [self._start(j.start) for j in padded])
-        snapshots = world.snapshot()
-        n_steps = max(lengths)
-        seen = {g: np.empty((n_jobs, n_steps + 1, a.shape[-1]), np.float32) for g, a in observations.items()}
-        done = np.empty((n_jobs, n_steps, len(world.spec.actions)), np.float32)
-        for group, array in observations.items():
-            seen[group][:, 0] = array[:n_jobs]
-        starting: dict[int, list[tuple[int, str]]] = defaultdict(list)
-        ending: dict[tuple[int, int, str], list[int]] = defaultdict(list)
-        for i, schedule in enumerate(schedules):
-            for first, last, caption in schedule:
-                starting[first].append((i, caption))
-                ending[last, first, caption].append(i)
-        closing = {last for last, _, _ in ending}
-        alive = np.array([sum(length > t for length in lengths) for t in range(n_steps)])
-
-        scores: dict[tuple[int, int], tuple[bool, bool, float]] = {}
-        captions = [rollout.captions[0] for rollout in padded]
-        actor.begin(padded)
-        for t in range(n_steps):
-            for i, caption in starting.get(t, ()):
-                captions[i] = caption
-            actions = np.clip(actor.act(observations, captions), -1, 1).astype(np.float32, copy=False)
-            observations = world.step(actions)
-            done[:, t] = actions[:n_jobs]
-            for group, array in observations.items():
-                seen[group][:, t + 1] = array[:n_jobs]
-            if t + 1 in closing:
-                # Scored when the skill ends, over all its steps and all robots that ran it together: the same function
-                # and the same observations as step by step, at a fraction of the calls.
-                for (last, first, caption), which in ending.items():
-                    if last == t + 1:
-                        span = {g: a[which, first + 1 : last + 1] for g, a in seen.items()}
-                        reward, success = self.library.rewards(caption, span)
-                        for row, i in enumerate(which):
-                            r, s = np.asarray(reward)[row], np.asarray(success)[row]
-                            scores[i, first] = bool(s[-1]), bool(s.any()), float(np.mean(r, dtype=np.float64))
-            if progress is not None:
-                progress(int(alive[t]))
-
-        episodes, outcomes = [], []
-        for i, (rollout, schedule, length) in enumerate(zip(rollouts, schedules, lengths, strict=True)):
-            segments = tuple(Segment(first, c, self.library[c].hash) for first, _, c in schedule)
-            episodes.append(
-                Episode(
-                    id=ids[i],
-                    observations={g: a[i, : length + 1] for g, a in seen.items()},
-                    actions=done[i, :length],
-                    segments=segments,
-                    actor=rollout.actor or actor.name,
-                    world=world.spec.fingerprint,
-                    seed=rollout.seed,
-                    start=self._start(rollout.start),
-                    snapshot=snapshots[i].copy(),
-                    info=dict(rollout.info),
-                )
-            )
-            for k, segment in enumerate(segments):
-                outcomes.append(Outcome(ids[i], k, segment.caption, segment.skill, *scores[i, segment.start]))
-        return episodes, outcomes
-
-    def _schedule(self, captions: Sequence[str]) -> list[tuple[int, int, str]]:
-        """`(first step, one past the last, caption)` of each skill that fits into the episode."""
-        if not captions:
-            raise LudusError("an episode needs at least one skill; this job has none")
-        spans, first, end = [], 0, self.world.spec.episode_steps
-        for caption in captions:
-            last = min(first + self.library[caption].steps, end)
-            if last > first:
-                spans.append((first, last, caption))
-            first = last
-        return spans
-
-    def _start(self, start: str | None) -> str:
-        return self.world.spec.starts[0] if start is None else start
-
-
-def rollouts_of(
-    plans: Sequence[Plan], seeds: Sequence[int], start: str | None = None, info: Mapping[str, Any] | None = None
-) -> list[RolloutSpec]:
-    """One job per seed, the plans dealt out in turn: seed i runs plan i modulo the number of plans.
+def evaluate(
+    world: World, library: SkillLibrary, actor: Actor, spec: EvalSpec, advance: Advance | None = None
+) -> list[SuccessCount]:
+    """Try each skill `spec.n` times; one count per caption, in order. No episode is kept.
 
     Raises:
-        LudusError: a plan with gaps, or none at all.
+        LudusError: an unknown caption or start.
     """
-    if not plans:
-        raise LudusError("no plan to execute: every proposal had a step that no skill fits")
-    for plan in plans:
-        if plan.gaps or not plan.captions:
-            missing = ", ".join(repr(r.step) for r in plan.gaps) or "every step"
-            raise LudusError(f"plan {plan.id!r} cannot be executed: no skill for {missing}")
-    return [
-        RolloutSpec(plans[i % len(plans)].captions, s, start, None, {**(info or {}), "plan": plans[i % len(plans)].id})
-        for i, s in enumerate(seeds)
-    ]
+    counts = {c: [0, 0, 0] for c in spec.captions}
+    for _, outcomes in run_batches(world, library, spec.rollouts, actor, "evaluation", advance):
+        for outcome in outcomes:
+            count = counts[outcome.caption]
+            count[0] += 1
+            count[1] += outcome.success_at_end
+            count[2] += outcome.success_once
+    return [SuccessCount(c, library[c].hash, *counts[c]) for c in spec.captions]
+
+
+# --- inside a batch ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Log:
+    """What N rollouts saw and did until the longest of them ended, after T steps."""
+
+    observations: Observations
+    """`[N, T+1, size]` float32 per group."""
+    actions: np.ndarray
+    """`[N, T, A]` float32."""
+    snapshots: np.ndarray
+    """`[E, S]` float64: full state before the first action."""
+
+
+def _schedule(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> Schedule:
+    """The skills that fit into the episode, one after the other; the last may be cut by its end."""
+    if not captions:
+        raise LudusError("an episode needs at least one skill; this rollout has none")
+    schedule, first, end = [], 0, spec.episode_steps
+    for caption in captions:
+        last = min(first + library[caption].steps, end)
+        if last > first:
+            schedule.append((first, last, caption))
+        first = last
+    return schedule
+
+
+def _log(
+    world: World,
+    rollouts: Sequence[RolloutSpec],
+    schedules: Sequence[Schedule],
+    actor: Actor,
+    advance: Advance | None,
+) -> _Log:
+    """Step the world until the longest schedule ends. Simulations without a rollout repeat the last one's, unseen."""
+    n, lengths = len(rollouts), [schedule[-1][1] for schedule in schedules]
+    n_steps = max(lengths)
+    alive = [sum(length > t for length in lengths) for t in range(n_steps)]
+    commands: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for i, schedule in enumerate(schedules):
+        for first, _, caption in schedule:
+            commands[first].append((i, caption))
+    padded = _pad(rollouts, world.n_envs)
+    captions = [rollout.captions[0] for rollout in padded]
+    observations = world.reset([r.seed for r in padded], [_start(world.spec, r.start) for r in padded])
+    log = _Log(
+        {g: np.empty((n, n_steps + 1, a.shape[-1]), np.float32) for g, a in observations.items()},
+        np.empty((n, n_steps, len(world.spec.actions)), np.float32),
+        world.snapshot(),
+    )
+    for group, array in observations.items():
+        log.observations[group][:, 0] = array[:n]
+    actor.begin(padded)
+    for t in range(n_steps):
+        for i, caption in commands.get(t, ()):
+            captions[i] = caption
+        actions = np.clip(actor.act(observations, captions), -1, 1).astype(np.float32, copy=False)
+        observations = world.step(actions)
+        log.actions[:, t] = actions[:n]
+        for group, array in observations.items():
+            log.observations[group][:, t + 1] = array[:n]
+        if advance is not None:
+            advance(alive[t])
+    return log
+
+
+def _scores(
+    library: SkillLibrary, schedules: Sequence[Schedule], observations: Observations
+) -> dict[tuple[int, int], Score]:
+    """Score of each segment by (index of the episode, first step). Segments of the same skill and steps are scored in one
+    call: the same function and the same observations as step by step, at a fraction of the calls."""
+    together: dict[tuple[int, int, str], list[int]] = defaultdict(list)
+    for i, schedule in enumerate(schedules):
+        for first, last, caption in schedule:
+            together[first, last, caption].append(i)
+    scores: dict[tuple[int, int], Score] = {}
+    for (first, last, caption), rows in together.items():
+        segment = {g: a[rows, first + 1 : last + 1] for g, a in observations.items()}
+        rewards, successes = library.rewards(caption, segment)
+        for i, r, s in zip(rows, np.asarray(rewards), np.asarray(successes), strict=True):
+            scores[i, first] = bool(s[-1]), bool(s.any()), float(np.mean(r, dtype=np.float64))
+    return scores
+
+
+def _start(spec: WorldSpec, start: str | None) -> str:
+    return spec.starts[0] if start is None else start
 
 
 def _pad(items: Sequence[Any], n: int) -> list[Any]:
+    """The items, the last one repeated until there are n."""
     return [*items, *[items[-1]] * (n - len(items))]

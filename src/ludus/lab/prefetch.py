@@ -1,9 +1,14 @@
-"""Questions asked at the same time, and before their answers are needed: a slow model does not stop the robots."""
+"""Questions asked at the same time, and before their answers are needed: robots need not wait for a slow model.
+
+The threads are daemons, which `concurrent.futures.ThreadPoolExecutor` and `asyncio.to_thread` do not offer: Python joins
+their threads at exit, so that Ctrl-C would wait for a model's answer.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,46 +16,36 @@ R = TypeVar("R")
 
 
 class Prefetch:
-    """Does work for each of several things, each in a thread of its own; what they raise is left to whoever asks again
-    in earnest. How many calls are under way at the same time is the ledger's affair."""
+    """Does work for each of several things, each in a thread of its own. What the work raises is dropped: whoever asks
+    again in earnest gets it. The ledger limits how many calls are under way."""
 
     def __init__(self, work: Callable[[T], object], things: Sequence[T]) -> None:
-        def one(thing: T) -> None:
-            if not self._stopped:
-                try:
-                    work(thing)
-                except Exception:
-                    self._stopped = True  # a budget that is used up, a server that is gone: no use in going on
-
-        self._stopped = False
-        # daemons: Ctrl-C does not wait for a model
-        self._threads = [threading.Thread(target=one, args=(t,), daemon=True) for t in things]
-        for thread in self._threads:
-            thread.start()
+        self._futures = [_start(work, thing) for thing in things]
 
     def wait(self) -> None:
-        """Until all is done."""
-        for thread in self._threads:
-            thread.join()
+        """Return when all work has ended."""
+        wait(self._futures)
 
 
 def concurrently(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
-    """What `work` gives for each of the things, in order; it is done at the same time.
+    """`[work(thing) for thing in things]`, done at the same time. Returns, or raises, when all work has ended.
 
     Raises:
-        Exception: the first of what `work` raised, in order.
+        Exception: the first of what `work` raised, in the order of the things.
     """
-    found: dict[int, R] = {}
-    errors: dict[int, Exception] = {}
+    futures = [_start(work, thing) for thing in things]
+    wait(futures)
+    return [future.result() for future in futures]
 
-    def one(i: int) -> None:
+
+def _start(work: Callable[[T], R], thing: T) -> Future[R]:
+    future: Future[R] = Future()
+
+    def run() -> None:
         try:
-            found[i] = work(things[i])
-        except Exception as error:
-            errors[i] = error
-            raise
+            future.set_result(work(thing))
+        except BaseException as error:
+            future.set_exception(error)
 
-    Prefetch(one, range(len(things))).wait()
-    if errors:
-        raise errors[min(errors)]
-    return [found[i] for i in range(len(things))]
+    threading.Thread(target=run, daemon=True).start()
+    return future

@@ -1,4 +1,4 @@
-"""Where the modules talk. Every message is stored as it is said, so that anyone can read along."""
+"""The chat of a run: modules post messages, which are stored at once, so that a run can be followed while it goes on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ludus.types import LudusError, Message
 
 
 class Room:
-    """The chat of one run. A message's key is the open step and its place in it: redoing a step that a crash cut short
-    says the same things under the same keys."""
+    """The chat of one run. The key of a message is the open step and its place in it: a step that is run again after a
+    crash posts the same messages under the same keys."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -20,14 +20,14 @@ class Room:
 
     @property
     def step(self) -> str:
-        """The step in which people talk now.
+        """Name of the open step.
 
         Raises:
             LudusError: none is open.
         """
         step = self.record.open_step
         if step is None:
-            raise LudusError("nobody talks outside a step: post within `with record.commit(step):`, or give a key")
+            raise LudusError("a message outside a step: post within `with record.commit(step):`, or give a key")
         return step.name
 
     def post(
@@ -40,12 +40,16 @@ class Room:
         payload: Mapping[str, Any] | None = None,
         key: str | None = None,
     ) -> Message:
-        """Say something, at once and for all to read.
+        """Store a message.
 
         Args:
+            addressee: a module, or 'all'.
             images: paths relative to the run directory.
             payload: JSON.
-            key: only for messages outside a step; the same key is posted once.
+            key: for messages outside a step; a key is stored once.
+
+        Raises:
+            LudusError: neither an open step nor a key.
         """
         step = self.record.open_step
         if key is None:
@@ -61,7 +65,7 @@ class Room:
 
     @contextmanager
     def batched(self) -> Iterator[None]:
-        """What is said inside is stored at the end, in one transaction: a disk takes milliseconds for each."""
+        """Store what is posted inside at the end, in one transaction, which takes a disk milliseconds each."""
         self._held = []
         try:
             yield
@@ -69,15 +73,11 @@ class Room:
             held, self._held = self._held, None
             self.record.post(*held)
 
-    def read(self, kind: str | None = None) -> list[Message]:
-        """All messages in the order they were said, or those of one kind."""
-        return self.record.messages(kind)
-
 
 class NullRoom:
-    """A room in which nothing is kept."""
+    """A room that stores nothing."""
 
-    def post(self, *said: Any, **more: Any) -> None:
-        """Nobody hears it."""
+    def post(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing happens."""
 
     batched = nullcontext

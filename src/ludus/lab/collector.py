@@ -1,0 +1,122 @@
+"""Collection as a sequence of tasks: data in, episodes out, in this process or in any other.
+
+A task names all that its episodes depend on. The same task gives the same episodes, bit for bit, wherever and however often
+it is run; it reads a checkpoint at most and writes nothing. Only the driver, which iterates over the results, commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ludus.config import WorldConfig
+from ludus.lab.actors import ActorSpec
+from ludus.lab.embodiment import batches, episode_steps, run_batch
+from ludus.lab.rollout import Actor, Advance, RolloutSpec
+from ludus.skills.library import SkillLibrary
+from ludus.types import Episode, LudusError, Outcome, WorldSpec
+from ludus.worlds.base import World
+from ludus.worlds.registry import make_world
+
+
+@dataclass(frozen=True)
+class CollectTask:
+    """One batch of rollouts. Pickles."""
+
+    step: str
+    """Name of the step of the record that its result is committed under: 'round/1/collect/000'."""
+    world: WorldConfig
+    library: SkillLibrary
+    rollouts: tuple[RolloutSpec, ...]
+    """At most `world.n_envs`."""
+    ids: tuple[str, ...]
+    """Of the episodes, one per rollout."""
+    actor: ActorSpec
+
+    def n_steps(self, spec: WorldSpec) -> int:
+        """Control steps of all its episodes together."""
+        return sum(episode_steps(rollout.captions, self.library, spec) for rollout in self.rollouts)
+
+
+@dataclass(frozen=True)
+class CollectResult:
+    """What came of a task; episodes and outcomes in the order of its rollouts. Pickles."""
+
+    step: str
+    episodes: tuple[Episode, ...]
+    outcomes: tuple[Outcome, ...]
+
+
+class Collector(Protocol):
+    """Runs tasks somewhere."""
+
+    def map(self, tasks: Iterable[CollectTask], advance: Advance | None = None) -> Iterator[CollectResult]:
+        """The results in the order of the tasks, each as soon as it and all before it are there.
+
+        Args:
+            advance: told the number of control steps taken, here or elsewhere.
+        """
+        ...
+
+
+def collect_tasks(
+    name: str,
+    rollouts: Sequence[RolloutSpec],
+    actor: ActorSpec,
+    library: SkillLibrary,
+    world: WorldConfig,
+    spec: WorldSpec,
+) -> list[CollectTask]:
+    """Rollouts as tasks: steps `<name>/000`, ...; the episode of rollout i is `<name, '-' for '/'>-<i>`.
+
+    Raises:
+        LudusError: an unknown caption.
+    """
+    stem = name.replace("/", "-")
+    tasks = []
+    for k, batch in enumerate(batches(rollouts, library, spec, world.n_envs)):
+        ids = tuple(f"{stem}-{i:05d}" for i in batch)
+        some = tuple(rollouts[i] for i in batch)
+        tasks.append(CollectTask(f"{name}/{k:03d}", world, library, some, ids, actor))
+    return tasks
+
+
+class LocalCollector:
+    """Runs each task on one world of this process when its result is asked for."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._actor: tuple[ActorSpec, Actor] | None = None
+
+    def map(self, tasks: Iterable[CollectTask], advance: Advance | None = None) -> Iterator[CollectResult]:
+        """See `Collector.map`.
+
+        Raises:
+            LudusError: a task of another number of simulations, a checkpoint that cannot be read, see also `run_batch`.
+        """
+        for task in tasks:
+            if task.world.n_envs != self._world.n_envs:
+                raise LudusError(
+                    f"task {task.step!r} is for {task.world.n_envs} simulations, this world has {self._world.n_envs}; "
+                    "make both from the same settings"
+                )
+            episodes, outcomes = run_batch(
+                self._world, task.library, task.rollouts, task.ids, self._make(task.actor), advance
+            )
+            yield CollectResult(task.step, tuple(episodes), tuple(outcomes))
+
+    def _make(self, spec: ActorSpec) -> Actor:
+        """The actor of the last task, if this one has the same: a checkpoint is read once per collection."""
+        if self._actor is None or self._actor[0] != spec:
+            self._actor = spec, spec.make(self._world.spec)
+        return self._actor[1]
+
+
+def run_task(task: CollectTask) -> CollectResult:
+    """Run one task on a world of its own: what a process elsewhere does."""
+    world = make_world(task.world)
+    try:
+        return next(LocalCollector(world).map([task]))
+    finally:
+        world.close()

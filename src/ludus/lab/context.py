@@ -1,0 +1,100 @@
+"""What the experimenter's questions are made of: scenes with their facts, what is known of skills, tasks tried so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from ludus.experimenter.roles import Attempt, Scene, SkillStats
+from ludus.skills.expression import condition, quote
+from ludus.skills.library import SkillLibrary
+from ludus.skills.predicates import Vocabulary
+from ludus.types import Episode, Observations, Outcome, Plan, SuccessCount
+
+
+@dataclass(frozen=True)
+class SceneContext:
+    """One scene to plan for."""
+
+    name: str
+    """'r1-s0': the scene's number within its round."""
+    scene: Scene
+    observations: Observations
+    """`[size]` per group."""
+    remark: str = ""
+    """Why there is no picture."""
+
+
+@dataclass(frozen=True)
+class PlanContext:
+    """All that the plans of a round are based on."""
+
+    scenes: tuple[SceneContext, ...]
+    stats: tuple[SkillStats, ...]
+    """What is known of each skill, see `skill_stats`."""
+    history: tuple[Attempt, ...] = ()
+    """Tasks tried so far."""
+    gaps: tuple[str, ...] = ()
+    """Tasks that had a step which none of these skills fits."""
+
+
+def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str, ...]]:
+    """The conditions that hold in each of n scenes (`[n, size]` per group), as atoms of the language: 'on(red, green)'."""
+    n = len(next(iter(observations.values())))
+    true: list[list[str]] = [[] for _ in range(n)]
+    for word in vocabulary.words:
+        if word.result != "bool":
+            continue
+        for objects in permutations(vocabulary.objects, len(word.parameters)):
+            text = f"{word.name}({', '.join(map(quote, objects))})"
+            for i in np.flatnonzero(vocabulary.holds((word.name, objects), observations)):
+                true[i].append(text)
+    return [tuple(t) for t in true]
+
+
+def skill_stats(
+    library: SkillLibrary, counts: Iterable[SuccessCount], outcomes: Iterable[Outcome] = (), recent: int = 32
+) -> tuple[SkillStats, ...]:
+    """What is known of each skill of the library, in its order: the sum of its counts, its `recent` latest outcomes. Counts
+    and outcomes of other skills are ignored."""
+    n = dict.fromkeys(library.captions, 0)
+    successes, latest = dict(n), {c: [] for c in n}
+    for count in counts:
+        if count.caption in n:
+            n[count.caption] += count.n
+            successes[count.caption] += count.successes
+    for outcome in outcomes:
+        if outcome.caption in n:
+            latest[outcome.caption].append(outcome.success_at_end)
+    return tuple(
+        SkillStats(s.caption, s.success, n[s.caption], successes[s.caption], tuple(latest[s.caption][-recent:]))
+        for s in library
+    )
+
+
+def attempts_of(
+    plans: Sequence[Plan], episodes: Iterable[Episode], outcomes: Iterable[Outcome], vocabulary: Vocabulary, round_: int
+) -> dict[str, list[Attempt]]:
+    """Plan id -> its executions. A task succeeded if its goal holds at the last observation of the episode; without a goal
+    in the language, if its last skill succeeded. Episodes name their plan in `info['plan']`."""
+    by_id = {p.id: p for p in plans}
+    last = {o.episode: o for o in sorted(outcomes, key=lambda o: o.segment)}
+    attempts: dict[str, list[Attempt]] = {}
+    for episode in episodes:
+        plan = by_id.get(episode.info.get("plan", ""))
+        if plan is None:
+            continue
+        success = _reached(plan, episode, vocabulary)
+        if success is None:
+            success = last[episode.id].success_at_end
+        attempts.setdefault(plan.id, []).append(Attempt(plan.proposal.task, success, round_))
+    return attempts
+
+
+def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
+    """Whether the plan's goal holds at the end; None for a goal that is no condition of the language."""
+    goal = condition(plan.proposal.goal, vocabulary)
+    return None if goal is None else bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))

@@ -1,0 +1,129 @@
+"""The plans of each round: asked for ahead, made in the round's own step, and what came of them.
+
+Steps of the record: `round/N/ahead` (what is known when the plans of round N are first asked for), `round/N/plan` (plans and
+new skills) and `round/N/outcomes` (attempts). A step that was committed is not run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from ludus.config import Config
+from ludus.experimenter.roles import Attempt, SkillStats
+from ludus.lab.analysis import latest_counts
+from ludus.lab.context import PlanContext, attempts_of, skill_stats
+from ludus.lab.curriculum import Curriculum, Values
+from ludus.lab.embodiment import look
+from ludus.lab.growth import fill_gaps
+from ludus.lab.prefetch import Prefetch
+from ludus.record import Record
+from ludus.seeding import child
+from ludus.skills.library import Skill, SkillLibrary
+from ludus.types import Episode, Plan
+from ludus.worlds.base import World
+
+
+def start_seeds(config: Config, n: int) -> list[int]:
+    """Seeds of the starts of round n's episodes; the first `plans_per_round` are the scenes that are planned for."""
+    return [child(config.seed, f"round/{n}", "start", i) for i in range(config.experiment.episodes_per_round)]
+
+
+def history(record: Record) -> list[Attempt]:
+    """Attempts of all rounds whose outcomes are committed."""
+    done = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/outcomes")]
+    return [Attempt(**a) for step in done for a in record.result(step)["attempts"]]
+
+
+class Planning:
+    """Plans of one run. Its only state is which rounds are being asked for in the background."""
+
+    def __init__(self, curriculum: Curriculum, record: Record, world: World, config: Config) -> None:
+        self._curriculum, self._record, self._world, self._config = curriculum, record, world, config
+        self._prefetched: dict[int, tuple[PlanContext, Prefetch]] = {}
+
+    def plans(
+        self, n: int, library: SkillLibrary, candidates: Sequence[Skill] = (), values: Values | None = None
+    ) -> tuple[list[Plan], SkillLibrary]:
+        """The plans of round n, those with a gap included, and the library with the new skills that the gaps ask for.
+
+        Args:
+            candidates: skills that may join, see `fill_gaps`; at most `experiment.new_skills_per_round` do.
+            values: the critic's values, needed with `experimenter.affordance`.
+
+        Raises:
+            LudusError: see `Curriculum.plans`.
+        """
+        step, record = f"round/{n}/plan", self._record
+        if not record.done(step):
+            self._ask(n, n + max(1, self._config.experimenter.prefetch) - 1, library)
+            context, prefetch = self._prefetched.pop(n, None) or (self._context(n, library), None)
+            with record.commit(step):
+                if prefetch is not None:
+                    prefetch.wait()
+                plans = self._curriculum.plans(context, values)
+                for plan in plans:
+                    record.add_plan(n, plan)
+                new = fill_gaps(plans, library, candidates)[: self._config.experiment.new_skills_per_round]
+                record.add_skills(new, round=n)
+                self._curriculum.announce(new)
+            library = library.add(*new)
+        return [plan for _, plan in record.plans(n)], library
+
+    def prefetch(self, n: int, library: SkillLibrary) -> None:
+        """Begin to ask for the plans of the `experimenter.prefetch` rounds after n, while the robots of round n move."""
+        self._ask(n + 1, n + self._config.experimenter.prefetch, library)
+
+    def tell(self, n: int, plans: Sequence[Plan], library: SkillLibrary, load: Callable[[str], Episode]) -> None:
+        """Post and keep what came of the plans that were executed in round n.
+
+        Args:
+            load: the stored episode of an id.
+        """
+        step, record = f"round/{n}/outcomes", self._record
+        if record.done(step):
+            return
+        with record.commit(step) as opened:
+            outcomes = record.outcomes(f"round/{n}/collect")
+            episodes = [load(id) for id in sorted({o.episode for o in outcomes})]
+            attempts = attempts_of(plans, episodes, outcomes, library.vocabulary, n)
+            self._curriculum.tell(attempts, plans)
+            opened.result = {"attempts": [asdict(a) for p in plans for a in attempts.get(p.id, ())]}
+
+    def _ask(self, first: int, last: int, library: SkillLibrary) -> None:
+        """Begin to ask for the plans of these rounds. What they are based on is committed first and knows nothing of what
+        comes later, so that a run does not depend on how fast a model is."""
+        if not self._curriculum.experimenter.is_remote:
+            return
+        for n in range(first, min(last, self._config.experiment.rounds) + 1):
+            if n in self._prefetched or self._record.done(f"round/{n}/plan"):
+                continue
+            step = f"round/{n}/ahead"
+            if not self._record.done(step):
+                with self._record.commit(step) as opened:
+                    stats, attempts, gaps = self._known(library)
+                    opened.result = {
+                        "cards": [asdict(s) for s in stats],
+                        "history": [asdict(a) for a in attempts],
+                        "gaps": gaps,
+                    }
+            context = self._context(n, library)
+            self._prefetched[n] = context, self._curriculum.prefetch(context)
+
+    def _context(self, n: int, library: SkillLibrary) -> PlanContext:
+        """What round n's plans are based on: what was known when they were first asked for, and the round's scenes."""
+        step = f"round/{n}/ahead"
+        scenes = look(self._world, start_seeds(self._config, n)[: self._config.experiment.plans_per_round])
+        if self._record.done(step):
+            kept = self._record.result(step)
+            stats = [SkillStats(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
+            attempts, gaps = [Attempt(**a) for a in kept["history"]], kept["gaps"]
+        else:
+            stats, attempts, gaps = self._known(library)
+        return self._curriculum.context(n, scenes, library.vocabulary, stats, attempts, gaps)
+
+    def _known(self, library: SkillLibrary) -> tuple[Sequence[SkillStats], list[Attempt], list[str]]:
+        """`(what is known of each skill, attempts, tasks with a gap)` as the record stands."""
+        record = self._record
+        stats = skill_stats(library, latest_counts(record.evaluations("curve")), record.outcomes("round"))
+        return stats, history(record), [p.proposal.task for _, p in record.plans() if p.gaps]
