@@ -1,5 +1,8 @@
 """What several test files ask pytest for."""
 
+import os
+import uuid
+
 import pytest
 
 
@@ -12,3 +15,24 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """The URL of an empty database, which may hold many runs: an SQLite file, or a schema of its own on the server that
+    LUDUS_POSTGRESQL names."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'shared.db'}"
+        return
+    if "LUDUS_POSTGRESQL" not in os.environ:
+        pytest.skip("LUDUS_POSTGRESQL is not the URL of a PostgreSQL database to test on (.ci/run makes one)")
+    import sqlalchemy as sa
+
+    engine, schema = sa.create_engine(os.environ["LUDUS_POSTGRESQL"]), f"test_{uuid.uuid4().hex}"
+    with engine.begin() as connection:
+        connection.execute(sa.schema.CreateSchema(schema))
+    url = engine.url.update_query_dict({"options": f"-csearch_path={schema}"})
+    yield url.render_as_string(hide_password=False)
+    with engine.begin() as connection:
+        connection.execute(sa.schema.DropSchema(schema, cascade=True))
+    engine.dispose()

@@ -1,6 +1,20 @@
-"""What is durable: the run directory and its database. See docs/run-directory.md."""
+"""What is durable: run directories and their database. See docs/run-directory.md."""
 
-from ludus.record.mapping import Evaluation, Posted, StepTime
+from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
+from ludus.record.progress import Progress
 from ludus.record.record import Record, Step
+from ludus.record.runs import RunRow, holds_run, runs_in
 
-__all__ = ["Evaluation", "Posted", "Record", "Step", "StepTime"]
+__all__ = [
+    "Evaluation",
+    "Heartbeat",
+    "Posted",
+    "Progress",
+    "Record",
+    "RunRow",
+    "StageState",
+    "Step",
+    "StepTime",
+    "holds_run",
+    "runs_in",
+]

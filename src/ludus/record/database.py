@@ -1,28 +1,55 @@
-"""The database of a run: SQLite by default, any other SQLAlchemy URL instead. What is special to SQLite is here."""
+"""The database of one run or of many: SQLite or PostgreSQL. All that differs between the two is here."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError
 
 from ludus.record import files, tables
 from ludus.types import LudusError
 
 DATABASE = "ludus.db"
+INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
 
 
-def connect(directory: Path, url: str | None) -> sa.Engine:
-    """The engine of the run in `directory`."""
-    if url is not None:
+def address(where: str | Path | sa.URL) -> sa.URL:
+    """The URL of a database that is given as one, or as the path of an SQLite file. Paths become absolute.
+
+    Raises:
+        LudusError: neither SQLite nor PostgreSQL.
+    """
+    if isinstance(where, Path) or (isinstance(where, str) and "://" not in where):
+        return sa.URL.create("sqlite+pysqlite", database=str(Path(where).resolve()))
+    url = sa.make_url(where)
+    if url.get_backend_name() not in INSERT:
+        raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
+    if url.get_backend_name() == "sqlite" and url.database:
+        return url.set(database=str(Path(url.database).resolve()))
+    return url
+
+
+def connect(url: sa.URL) -> sa.Engine:
+    """An engine for the database at `url`, see `address`. Connects on first use."""
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    try:
         return sa.create_engine(url, json_serializer=_json)
-    path = directory / DATABASE
+    except ModuleNotFoundError as error:
+        raise LudusError(f"{error}; `pip install 'psycopg[binary]'` brings PostgreSQL's driver") from error
+
+
+def _sqlite(url: sa.URL) -> sa.Engine:
+    path = Path(url.database or "")
 
     def parsed(text: str) -> Any:
         try:
@@ -30,12 +57,11 @@ def connect(directory: Path, url: str | None) -> sa.Engine:
         except ValueError as error:
             raise _damaged(path, f"{error} in {text[:40]!r}") from error
 
-    address = f"sqlite+pysqlite:///{path}"
-    if path.exists() and not os.access(directory, os.W_OK):
+    if path.exists() and not os.access(path.parent, os.W_OK):
         # WAL needs a file beside the database even for reading; without the right to make it, read the file as frozen.
-        mode = "mode=ro" if path.with_name(DATABASE + "-wal").exists() else "immutable=1"
-        address = f"sqlite+pysqlite:///file:{path}?{mode}&uri=true"
-    engine = sa.create_engine(address, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": 30})
+        frozen = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
+        url = url.set(database=f"file:{path}").update_query_dict({**frozen, "uri": "true"})
+    engine = sa.create_engine(url, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "handle_error")
     def explain(context: sa.ExceptionContext) -> None:
@@ -54,48 +80,131 @@ def connect(directory: Path, url: str | None) -> sa.Engine:
     return engine
 
 
-def check_version(directory: Path, engine: sa.Engine) -> None:
-    """Refuse what is no record, or one of another version.
-
-    Raises:
-        LudusError: with what to do about it.
-    """
+@contextmanager
+def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
+    """Turn the errors of a database that cannot be read into a `LudusError` that says what to do."""
     try:
-        with engine.connect() as connection:
-            found = connection.execute(sa.text("SELECT schema FROM run")).scalar()
+        yield
     except DatabaseError as error:
         if files.is_full(error, directory):
-            raise LudusError(f"the disk of {directory} is full: free some space and try again") from error
+            raise LudusError(f"the disk of {directory} is full; free some space and try again") from error
+        if engine.dialect.name != "sqlite":
+            raise LudusError(f"cannot use the database {engine.url!s} of {directory}: {error.orig}") from error
         if "locked" in str(error):
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
         raise LudusError(f"{directory} holds no readable run ({error.orig}); choose another directory") from error
-    if found is None:
+
+
+@contextmanager
+def writing(engine: sa.Engine, name: str) -> Iterator[sa.Connection]:
+    """A transaction that waits for any other of the same `name`, a run's id. So the numbers of a run's rows grow in the
+    order of its commits, and whoever reads the rows after the last one it knows misses none."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
+def find_run(engine: sa.Engine, directory: Path, run_id: str | None) -> str:
+    """The id of the run of `directory`: `run_id`, or that of the only run in the database.
+
+    Raises:
+        LudusError: no such run, or one of another version; with what to do about it.
+    """
+    with explained(engine, directory), engine.connect() as connection:
+        version, ids = version_of(connection), []
+        if version != 1:
+            runs = tables.runs.c
+            where = sa.true() if run_id is None else runs.run_id == run_id
+            found = connection.execute(sa.select(runs.run_id, runs.schema).where(where)).all()
+            ids, version = [row.run_id for row in found], found[0].schema if found else None
+    if version is None:
         raise LudusError(f"the run in {directory} was stopped before it began; start it again with `ludus run`")
-    if found != tables.SCHEMA:
-        raise LudusError(
-            f"the run in {directory} has record version {found}, this ludus reads version {tables.SCHEMA}; "
-            f"open it with the ludus that made it, or start a new run"
+    if len(ids) > 1:
+        raise LudusError(f"the database of {directory} holds {len(ids)} runs; say which: run_id={' or '.join(ids[:5])}")
+    if version != tables.SCHEMA:
+        mend = (
+            f"upgrade it in place with `ludus convert {directory}`, which keeps a copy of the old database"
+            if version == 1 and engine.dialect.name == "sqlite"
+            else "open it with the ludus that made it, or start a new run"
         )
+        raise LudusError(
+            f"the run in {directory} has record version {version}, this ludus reads version {tables.SCHEMA}; {mend}"
+        )
+    return ids[0]
 
 
-def is_empty(connection: sa.Connection) -> bool:
-    """Whether nothing was made yet (`tables.MADE`)."""
-    there = sa.inspect(connection)
-    made = (t for t in tables.MADE if there.has_table(t.name))  # an old record may lack the newest tables
-    return all(connection.execute(sa.select(t.c.number).limit(1)).first() is None for t in made)
+def version_of(connection: sa.Connection) -> int | None:
+    """1 where the tables are those of version 1 and hold a run; None where they hold none. Later versions name
+    themselves in `runs.schema`.
+
+    Raises:
+        DatabaseError: no tables of a record at all.
+    """
+    if sa.inspect(connection).has_table("runs"):
+        return tables.SCHEMA
+    return connection.execute(sa.text("SELECT schema FROM run")).scalar()
 
 
-def insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    """Insert the rows whose natural key is not there yet. INSERT .. SELECT .. WHERE NOT EXISTS is the one spelling
-    that SQLite and PostgreSQL share."""
-    if not rows:
-        return
-    columns = [table.c[name] for name in rows[0]]
-    values = [sa.bindparam(f"new_{c.name}", type_=c.type).label(c.name) for c in columns]
-    same = sa.and_(*(table.c[k] == sa.bindparam(f"new_{k}", type_=table.c[k].type) for k in table.info["key"]))
-    query = sa.select(*values).where(~sa.exists(sa.select(table.c.number).where(same)))
-    statement = sa.insert(table).from_select([c.name for c in columns], query)
-    connection.execute(statement, [{f"new_{k}": v for k, v in row.items()} for row in rows])
+def make_room(engine: sa.Engine, directory: Path, run_id: str | None) -> None:
+    """Delete the run of `directory` if nothing was made in it.
+
+    Raises:
+        LudusError: something was.
+    """
+    with explained(engine, directory), writing(engine, "ludus") as connection:
+        there = sa.inspect(connection)
+        if not there.has_table("runs") and not there.has_table("run"):
+            return
+        version = version_of(connection)
+        if version == 1 or (version and not _all_empty(connection, run_id)):
+            raise LudusError(
+                f"{directory} already holds a run; continue it with `ludus resume {directory}` "
+                f"or choose another directory"
+            )
+        if version is None:  # version 1, stopped before it began
+            old = sa.MetaData()
+            old.reflect(connection)
+            old.drop_all(connection)
+            return
+        for table in tables.metadata.sorted_tables:
+            connection.execute(sa.delete(table).where(sa.true() if run_id is None else table.c.run_id == run_id))
+
+
+def _all_empty(connection: sa.Connection, run_id: str | None) -> bool:
+    runs = tables.runs.c
+    where = sa.true() if run_id is None else runs.run_id == run_id
+    found = connection.execute(sa.select(runs.run_id, runs.schema).where(where)).all()
+    return all(row.schema == tables.SCHEMA and is_empty(connection, row.run_id) for row in found)
+
+
+def is_empty(connection: sa.Connection, run_id: str) -> bool:
+    """Whether nothing was made yet in the run (`tables.MADE`)."""
+    made = (sa.select(t.c.number).where(t.c.run_id == run_id).limit(1) for t in tables.MADE)
+    return all(connection.execute(query).first() is None for query in made)
+
+
+def insert(connection: sa.Connection, table: sa.Table, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert those of a run's rows whose natural key is not there yet."""
+    if rows:
+        statement = INSERT[connection.dialect.name](table).on_conflict_do_nothing()
+        connection.execute(statement, [_storable(row, run_id) for row in rows])
+
+
+def put(connection: sa.Connection, table: sa.Table, run_id: str, row: Mapping[str, Any]) -> None:
+    """Insert a row, or overwrite the one of the same natural key."""
+    statement = INSERT[connection.dialect.name](table)
+    key = table.info["key"]
+    new = {name: statement.excluded[name] for name in row if name not in key}
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new), [_storable(row, run_id)])
+
+
+def _storable(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
+    # PostgreSQL's text holds no NUL, which a model's answer may contain; for SQLite too, so that both keep the same.
+    clean = {k: v.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(v, str) else v for k, v in row.items()}
+    return clean | {"run_id": run_id}
 
 
 def _damaged(path: Path, how: str) -> LudusError:

@@ -1,42 +1,82 @@
-"""One writer per run directory. The kernel holds the lock, so it vanishes with its process, `kill -9` included."""
+"""One writer per run directory: an advisory lock of the kernel, which ends with its process, `kill -9` included."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from ludus.types import LudusError
+
+LOCK = "lock"
+WAIT_S = 0.2
+"""How long to try: `is_held` holds the lock for a moment."""
 
 
 class DirectoryLock:
-    """An exclusive `flock` on `<directory>/lock`, which also names its owner's process id.
+    """The exclusive lock of a run directory, `<directory>/lock`. The file names its owner's process id.
 
-    `flock` rather than POSIX record locks: it also excludes a second Record in the same process, and closing some
-    other descriptor of the file does not drop it.
+    A second DirectoryLock in the same process is excluded too. On a file system without `flock` locking fails; it does
+    not fall back to a lock file, which would outlive a killed process.
 
     Raises:
-        LudusError: another process holds it.
+        LudusError: another process, or another Record of this one, holds it.
+        OSError: the file cannot be written, or the file system has no locks.
     """
 
     def __init__(self, directory: Path):
-        self._descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path = directory / LOCK
+        self._lock = _file_lock(path)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.pread(self._descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._descriptor)
+            self._lock.acquire(timeout=WAIT_S, poll_interval=WAIT_S / 10)
+        except Timeout:
             raise LudusError(
-                f"run directory {directory} is already running (pid {owner}); wait for it, stop it, "
+                f"run directory {directory} is already running (pid {owner(directory)}); wait for it, stop it, "
                 f"or start another run in a directory of its own"
             ) from None
+        try:
+            self._sign(path)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _sign(self, path: Path) -> None:
         # Overwrite, then cut: a reader never finds the file empty.
         line = f"{os.getpid()}\n".encode()
-        os.pwrite(self._descriptor, line, 0)
-        os.ftruncate(self._descriptor, len(line))
+        with path.open("r+b", buffering=0) as file:
+            file.write(line)
+            file.truncate()
 
     def release(self) -> None:
-        """Give the directory free; calling it twice is harmless."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Release the directory; calling it twice is harmless."""
+        self._lock.release()
+
+
+def owner(directory: Path) -> str:
+    """Process id of the last owner of the lock, or 'unknown'."""
+    try:
+        return (directory / LOCK).read_text(errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def is_held(directory: Path) -> bool | None:
+    """Whether a process on this machine holds the lock; None where that cannot be found out (no right to write there)."""
+    path = directory / LOCK
+    if not path.exists():
+        return False
+    lock = _file_lock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    except OSError:
+        return None
+    lock.release()
+    return False
+
+
+def _file_lock(path: Path) -> FileLock:
+    # Not thread-local: a Record may be closed by another thread than the one that opened it.
+    return FileLock(path, mode=0o644, thread_local=False, fallback_to_soft=False, preserve_lock_file=True)

@@ -1,9 +1,10 @@
-"""What crosses to the database and back: next to each function that makes a row stands the one that reads it."""
+"""Conversion between data types and rows: each function that makes a row, next to the one that reads it."""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -34,7 +35,7 @@ class SkillLike(Protocol):
 
 @dataclass(frozen=True)
 class Posted:
-    """A message as it stands in the room."""
+    """A message of the run's chat as it is stored."""
 
     number: int  # grows with time; pass the last one seen to `Record.posted`
     at: float  # seconds since 1970
@@ -60,6 +61,35 @@ class StepTime:
     seconds: float
 
 
+@dataclass(frozen=True)
+class StageState:
+    """How far a process has come with one stage of a run, such as 'round 1: training'. Times in seconds since 1970."""
+
+    name: str
+    done: int
+    total: int
+    started: float
+    updated: float
+    finished: float | None  # None: under way, or cut short
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """The last sign of life of the process that writes a run."""
+
+    pid: int
+    host: str
+    at: float  # seconds since 1970
+
+
+def stage(row: RowMapping) -> StageState:
+    return StageState(**{k: row[k] for k in StageState.__dataclass_fields__})
+
+
+def heartbeat(row: RowMapping) -> Heartbeat:
+    return Heartbeat(row["pid"], row["host"], row["at"])
+
+
 def step_time(row: RowMapping) -> StepTime:
     return StepTime(row["name"], row["started"], row["seconds"])
 
@@ -76,12 +106,18 @@ def posted(row: RowMapping) -> Posted:
     return Posted(row["number"], row["at"], row["step"], message)
 
 
-def of_skill(skill: SkillLike, round: int) -> dict[str, Any]:
-    return {"round": round} | {k: getattr(skill, k) for k in SKILL}
+def of_skill(skill: SkillLike, round: int, author: str | None, parents: Iterable[str]) -> dict[str, Any]:
+    author = author or ("base" if skill.base else "extra")
+    return {"round": round, "author": author, "parents": list(parents)} | {k: getattr(skill, k) for k in SKILL}
 
 
-def skill(row: RowMapping) -> dict[str, Any]:
-    return {k: row[k] for k in (*SKILL, "round")}
+def of_status(caption: str, status: str, round: int) -> dict[str, Any]:
+    return {"caption": caption, "round": round, "status": status}
+
+
+def skill(row: RowMapping, change: RowMapping) -> dict[str, Any]:
+    kept = {k: row[k] for k in (*SKILL, "round", "author")}
+    return kept | {"parents": tuple(row["parents"]), "status": change["status"], "changed": change["round"]}
 
 
 def of_outcome(outcome: Outcome) -> dict[str, Any]:

@@ -1,33 +1,49 @@
-"""What can be asked of a record: everything that was committed, in the order of the commits."""
+"""Queries of one run's record: everything that was committed, in the order of the commits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import socket
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from ludus.config import Config, from_dict
-from ludus.record import database, mapping, tables
-from ludus.record.mapping import Evaluation, Posted, StepTime
+from ludus.config import Config, as_dict, from_dict
+from ludus.record import database, lock, mapping, tables
+from ludus.record.location import Location
+from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
 from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict
+
+RunState = Literal["running", "stopped", "failed", "done"]
+LAST_STEPS = ("measure/after", "end")  # of `ludus run` and of `ludus train`
+FAILED = ("diverged", "failed")
+"""Kinds of the message with which a run ends that cannot go on."""
+FRESH_S = 120.0
+"""A process on another machine counts as running so long after its last heartbeat."""
 
 
 class Reader:
-    """The reading half of a `Record`, which is what to open."""
+    """The queries of a `Record`, which is what to open."""
 
-    def __init__(self, directory: Path, engine: sa.Engine):
-        self.directory = directory
+    def __init__(self, directory: Path, engine: sa.Engine, run_id: str):
+        self.directory, self.run_id = directory, run_id
         self._engine = engine
         with engine.connect() as connection:
-            self._run = connection.execute(sa.select(tables.run)).mappings().one()
+            self._run = connection.execute(self._select(tables.runs)).mappings().one()
 
     # --- what the run is -------------------------------------------------------------------------------------
 
     @property
     def config(self) -> Config:
         return from_dict(self._run["config"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that are not the default: 'world.n_blocks' -> 2."""
+        default = _leaves(as_dict(Config()))
+        return {k: v for k, v in _leaves(self._run["config"]).items() if k not in default or default[k] != v}
 
     @property
     def seed(self) -> int:
@@ -50,16 +66,52 @@ class Reader:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was made yet, no episode, no training, no call: it may give way to another request."""
+        """Whether nothing was made yet: no episode, no training, no call. Another run may then replace it."""
         with self._engine.connect() as connection:
-            return database.is_empty(connection)
+            return database.is_empty(connection, self.run_id)
+
+    def heartbeat(self) -> Heartbeat | None:
+        """The last sign of life of the process that writes the run: refreshed with everything that it writes."""
+        found = self._rows(tables.heartbeats)
+        return mapping.heartbeat(found[0]) if found else None
+
+    def stages(self) -> list[StageState]:
+        """Every stage that a process reported, in the order in which they first began."""
+        return [mapping.stage(r) for r in self._rows(tables.stages)]
+
+    def state(self) -> RunState:
+        """How the run stands; the first of these that holds:
+
+        - 'done': its last step, 'measure/after' or 'end', was committed. A directory of `ludus collect` has no last step.
+        - 'running': a process holds the directory's lock. Where the lock says nothing, because the directory is out of
+          reach or its process on another machine: the heartbeat is younger than `FRESH_S`.
+        - 'failed': the last message says that the run diverged or failed.
+        - 'stopped': else.
+        """
+        if any(self.done(step) for step in LAST_STEPS):
+            return "done"
+        if self._is_running():
+            return "running"
+        query = self._select(tables.messages).order_by(tables.messages.c.number.desc()).limit(1)
+        with self._engine.connect() as connection:
+            last = connection.execute(query).mappings().first()
+        return "failed" if last is not None and last["kind"] in FAILED else "stopped"
+
+    def _is_running(self) -> bool:
+        beat, place = self.heartbeat(), Location.of(self.directory)
+        here = beat is None or beat.host == socket.gethostname()
+        if here and place is not None and place.run_id in (None, self.run_id):
+            held = lock.is_held(self.directory)
+            if held is not None:
+                return held
+        return beat is not None and time.time() - beat.at < FRESH_S
 
     # --- steps -----------------------------------------------------------------------------------------------
 
     def done(self, step: str) -> bool:
         """Whether `step` was committed."""
         with self._engine.connect() as connection:
-            return connection.execute(sa.select(tables.steps.c.name).filter_by(name=step)).first() is not None
+            return connection.execute(self._select(tables.steps).filter_by(name=step)).first() is not None
 
     def result(self, step: str) -> dict[str, Any]:
         """The JSON left by a committed step.
@@ -68,10 +120,10 @@ class Reader:
             LudusError: not committed.
         """
         with self._engine.connect() as connection:
-            row = connection.execute(sa.select(tables.steps.c.result).filter_by(name=step)).first()
+            row = connection.execute(self._select(tables.steps).filter_by(name=step)).mappings().first()
         if row is None:
             raise LudusError(f"step {step!r} of {self.directory} is not done; last done: {self.last_step()!r}")
-        return row[0]
+        return row["result"]
 
     def steps(self) -> list[StepTime]:
         """The committed steps, in order."""
@@ -79,8 +131,9 @@ class Reader:
 
     def last_step(self) -> str | None:
         with self._engine.connect() as connection:
-            query = sa.select(tables.steps.c.name).order_by(tables.steps.c.number.desc()).limit(1)
-            return connection.execute(query).scalar()
+            query = self._select(tables.steps).order_by(tables.steps.c.number.desc()).limit(1)
+            last = connection.execute(query).mappings().first()
+        return None if last is None else last["name"]
 
     # --- what they left ----------------------------------------------------------------------------------------
 
@@ -93,13 +146,13 @@ class Reader:
 
     def calls(self) -> list[dict[str, Any]]:
         """All calls to models in order, as rows of `tables.calls`."""
-        with self._engine.connect() as connection:
-            there = sa.inspect(connection).has_table(tables.calls.name)
-        return self.rows(tables.calls) if there else []
+        return self.rows(tables.calls)
 
     def skills(self) -> list[dict[str, Any]]:
-        """`hash, caption, reward, success, steps, base, round` of every skill, in the order they joined."""
-        return [mapping.skill(r) for r in self._rows(tables.skills)]
+        """`hash, caption, reward, success, steps, base, round` (in which it joined), `author, parents` (captions), `status`
+        (see `tables.SKILL_STATUSES`) and `changed` (round of its last status) of every skill, in the order they joined."""
+        latest = {change["caption"]: change for change in self._rows(tables.skill_changes)}
+        return [mapping.skill(r, latest[r["caption"]]) for r in self._rows(tables.skills)]
 
     def outcomes(self, step: str = "") -> list[Outcome]:
         """Outcomes of steps whose name starts with `step`."""
@@ -115,9 +168,10 @@ class Reader:
             sa.func.count().label("n"),
             sa.func.sum(sa.cast(o.success_at_end, sa.Integer)).label("successes"),
             sa.func.sum(sa.cast(o.success_once, sa.Integer)).label("successes_once"),
-        ).where(_of(tables.outcomes, step))
+        ).where(o.run_id == self.run_id, _of(tables.outcomes, step))
         if actor is not None:
-            query = query.join(tables.episodes, e.id == o.episode).where(e.actor == actor)
+            same = sa.and_(e.run_id == o.run_id, e.id == o.episode)
+            query = query.join(tables.episodes, same).where(e.actor == actor)
         query = query.group_by(o.caption, o.skill).order_by(sa.func.min(o.number))
         with self._engine.connect() as connection:
             return [SuccessCount(**r) for r in connection.execute(query).mappings()]
@@ -143,7 +197,7 @@ class Reader:
         return [(r["round"], r["update"], mapping.verdict(r)) for r in self._rows(tables.verdicts, where)]
 
     def rows(self, table: sa.Table, where: sa.ColumnElement[bool] | None = None) -> list[dict[str, Any]]:
-        """Rows of a table that has no function of its own here, as dicts."""
+        """This run's rows of a table that has no function of its own here, as dicts."""
         return [dict(r) for r in self._rows(table, where)]
 
     def content(self) -> dict[str, Any]:
@@ -151,7 +205,9 @@ class Reader:
         often each was killed and resumed."""
         content: dict[str, Any] = {}
         for table in tables.metadata.sorted_tables:
-            hidden = tables.WALL_CLOCK.get(table.name, set()) | {"number"}
+            if table in tables.LIVE:
+                continue
+            hidden = tables.WALL_CLOCK.get(table.name, set()) | {"number", "run_id"}
             found = self._rows(table)
             if table is tables.calls:  # asked at the same time, they come in any order; which of them failed is chance
                 found = sorted((r for r in found if not r["attempt"]), key=lambda r: (r["key"], r["sample"]))
@@ -162,7 +218,7 @@ class Reader:
         return content
 
     def _rows(self, table: sa.Table, where: sa.ColumnElement[bool] | None = None) -> Sequence[sa.RowMapping]:
-        query = sa.select(table)
+        query = self._select(table)
         if where is not None:
             query = query.where(where)
         if "number" in table.c:
@@ -170,7 +226,21 @@ class Reader:
         with self._engine.connect() as connection:
             return connection.execute(query).mappings().all()
 
+    def _select(self, table: sa.Table) -> sa.Select:
+        """All of this run's rows of a table: every query starts from here."""
+        return sa.select(table).where(table.c.run_id == self.run_id)
+
 
 def _of(table: sa.Table, step: str) -> sa.ColumnElement[bool]:
     """Rows of steps whose name starts with `step`; '' also takes the rows outside steps."""
     return table.c.step.startswith(step, autoescape=True) if step else sa.true()
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            leaves |= _leaves(value, f"{path}{name}.")
+        else:
+            leaves[path + name] = tuple(value) if isinstance(value, list) else value
+    return leaves

@@ -1,7 +1,9 @@
-"""The tables of a run. Columns in `WALL_CLOCK` differ between two equal runs; every other column must not.
+"""The tables of a database, which holds one run or many. Columns in `WALL_CLOCK` differ between two equal runs; every
+other column must not.
 
-Plain SQL types only, so that the same tables stand in SQLite and PostgreSQL. `number` orders rows as they were
-committed; each table's natural key is a unique constraint, and inserting a key twice keeps the first row.
+Plain SQL types only, so that SQLite and PostgreSQL have the same tables. Every row belongs to the run `run_id`.
+`number` orders the rows of a run as they were committed. Each table's natural key, which begins with the run's id, is a
+unique constraint; inserting a key twice keeps the first row, except in the tables of `LIVE`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Float,
+    Index,
     Integer,
     MetaData,
     String,
@@ -20,15 +23,24 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA = 1
-"""Version of these tables; a record of another version is refused."""
+SCHEMA = 2
+"""Version of these tables. A record of another version is refused; `ludus.record.convert` upgrades version 1."""
 
 metadata = MetaData()
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself in a column of type INTEGER only
 
 
 def _table(name: str, key: tuple[str, ...], *columns: Column) -> Table:
-    number = Column("number", Integer, primary_key=True, autoincrement=True)
-    return Table(name, metadata, number, *columns, UniqueConstraint(*key, name=f"{name}_key"), info={"key": key})
+    number = Column("number", _NUMBER, primary_key=True, autoincrement=True)
+    unique = UniqueConstraint("run_id", *key, name=f"{name}_key")
+    table = Table(name, metadata, number, _run_id(), *columns, unique, info={"key": ("run_id", *key)})
+    if "step" in table.c:
+        Index(f"{name}_step", table.c.run_id, table.c.step)
+    return table
+
+
+def _run_id(primary_key: bool = False) -> Column:
+    return Column("run_id", String(120), nullable=False, primary_key=primary_key)
 
 
 def _text(name: str, **kwargs) -> Column:
@@ -56,13 +68,15 @@ def _float(name: str) -> Column:
 
 
 def _step() -> Column:
-    return Column("step", String(400), nullable=True, index=True)  # the step it was committed with; None outside steps
+    return Column("step", String(400), nullable=True)  # the step it was committed with; None outside steps
 
 
-run = Table(
-    "run",
+runs = Table(
+    "runs",
     metadata,
-    Column("schema", Integer, primary_key=True),
+    _run_id(primary_key=True),
+    _integer("schema"),
+    _text("directory"),  # absolute, where the run was begun
     _json("config"),
     Column("seed", BigInteger, nullable=False),
     _text("command"),
@@ -113,6 +127,16 @@ skills = _table(
     _text("success"),
     _integer("steps"),
     _bool("base"),
+    _text("author"),  # 'base', 'extra', 'planner', 'person' or a model's name
+    _json("parents"),  # captions of the skills it was made from
+)
+skill_changes = _table(  # a log: the latest row of a caption is its status
+    "skill_changes",
+    ("caption", "round", "status"),
+    _key("caption"),
+    _integer("round"),
+    Column("status", String(40), nullable=False),
+    _step(),
 )
 outcomes = _table(
     "outcomes",
@@ -187,12 +211,36 @@ calls = _table(
     _float("at"),
 )
 
+stages = _table(
+    "stages",
+    ("name",),
+    _key("name"),  # 'round 1: training'
+    _integer("done"),
+    _integer("total"),
+    _float("started"),
+    _float("updated"),
+    _float("finished"),  # NULL while it is under way, or when it was cut short
+)
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    _run_id(primary_key=True),
+    _integer("pid"),
+    _text("host"),
+    _float("at"),
+    info={"key": ("run_id",)},
+)
+
 MADE = (shards, outcomes, metrics, evaluations, plans, verdicts, calls)
 """What a run is for. One without a row in them holds requests and notes only: nothing is lost with it."""
+LIVE = (stages, heartbeats)
+"""How a process is getting on: rows that are overwritten. `Record.content` leaves them out."""
+SKILL_STATUSES = ("base", "candidate", "practising", "accepted", "dropped")
 WALL_CLOCK = {
-    "run": {"command", "versions", "created"},
+    "runs": {"run_id", "directory", "command", "versions", "created"},
     "steps": {"started", "seconds"},
     "messages": {"at"},
     "calls": {"retries", "seconds", "at"},
 }
-"""What `Record.content` leaves out, besides metrics whose name starts with `time/` and the `number` of every row."""
+"""What `Record.content` leaves out, besides metrics whose name starts with `time/`, and the `number` and `run_id` of
+every row."""

@@ -1,0 +1,67 @@
+"""Which database a run directory belongs to, and as which run: `run.json` in the directory."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from ludus.record import database, files
+from ludus.types import LudusError
+
+LOCATION = "run.json"
+RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where the rows of a run are. `run_id` is None where the directory does not say: the only run in the database."""
+
+    url: sa.URL
+    run_id: str | None
+
+    @classmethod
+    def new(cls, directory: Path, url: str | Path | None, run_id: str | None) -> Location:
+        """For a run that begins; without `run_id` under an id that no other run has.
+
+        Raises:
+            LudusError: a malformed id, or a database of an unknown kind.
+        """
+        if run_id is None:
+            name = re.sub(r"[^A-Za-z0-9._-]+", "-", directory.resolve().name)[:60]
+            run_id = f"{name}-{uuid.uuid4().hex[:8]}"
+        if not RUN_ID.fullmatch(run_id):
+            raise LudusError(f"run_id {run_id!r} must be 1 to 100 of the characters A-Z, a-z, 0-9, '.', '_' and '-'")
+        return cls(database.address(directory / database.DATABASE if url is None else url), run_id)
+
+    @classmethod
+    def of(cls, directory: Path, url: str | Path | None = None, run_id: str | None = None) -> Location | None:
+        """That of the run in `directory`, None if there is none; `url` and `run_id` replace what `run.json` says.
+
+        Raises:
+            LudusError: `run.json` cannot be read.
+        """
+        path = directory / LOCATION
+        try:
+            kept = json.loads(path.read_text()) if path.is_file() else {}
+            where, name = kept.get("database"), kept.get("run_id")
+        except (OSError, ValueError, AttributeError) as error:
+            raise LudusError(
+                f"{path} cannot be read ({error}); restore it from a copy, or give url and run_id"
+            ) from error
+        own = directory / database.DATABASE
+        if url is None and where is None and not own.is_file():
+            return None
+        return cls(database.address(url or where or own), run_id or name)
+
+    def write(self, directory: Path) -> None:
+        """Write `run.json`, without the database's password: PostgreSQL's client finds that in PGPASSWORD or ~/.pgpass."""
+        kept = {"run_id": self.run_id}
+        if self.url != database.address(directory / database.DATABASE):
+            public = self.url.difference_update_query(["password"])._replace(password=None)
+            kept["database"] = public.render_as_string()
+        files.write(directory / LOCATION, (json.dumps(kept) + "\n").encode())

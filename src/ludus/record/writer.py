@@ -1,0 +1,244 @@
+"""Adding to one run's record: steps, and the rows and files that they leave."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from ludus.record import database, files, mapping, tables
+from ludus.record.lock import DirectoryLock
+from ludus.record.mapping import SkillLike, StageState
+from ludus.record.reader import Reader
+from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict, unknown
+
+STEP_NAME = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
+
+
+@dataclass
+class Step:
+    """An open step: its rows wait here until the commit."""
+
+    name: str
+    result: Mapping[str, Any] = field(default_factory=dict)  # JSON; whatever a resumed run must know of this step
+    rows: list[tuple[sa.Table, list[dict[str, Any]]]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, what: str) -> int:
+        """0, 1, 2, ... per `what`: for file names that are the same when the step is redone."""
+        self.counts[what] = self.counts.get(what, -1) + 1
+        return self.counts[what]
+
+
+class Writer(Reader):
+    """What a `Record`, which is what to open, can add."""
+
+    def __init__(self, directory: Path, engine: sa.Engine, run_id: str, lock: DirectoryLock | None):
+        super().__init__(directory, engine, run_id)
+        self._lock = lock
+        self._local = threading.local()
+
+    # --- the directory ---------------------------------------------------------------------------------------
+
+    @property
+    def writable(self) -> bool:
+        return self._lock is not None
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run directory: `record.path("images", "scene-1.png")`."""
+        return self.directory.joinpath(*parts)
+
+    def write_file(self, relative: str, data: bytes) -> str:
+        """Put a file into the run directory, whole or not at all; returns `relative`, e.g. for `Message.images`."""
+        with self._full_disk_explained():
+            files.write(self.directory / relative, data)
+        return relative
+
+    @contextmanager
+    def replacing(self, relative: str) -> Iterator[Path]:
+        """Yield a temporary path to make a file or directory at; it moves to `relative` when the body is through."""
+        with self._full_disk_explained(), files.replacing(self.directory / relative) as temporary:
+            yield temporary
+
+    # --- steps -----------------------------------------------------------------------------------------------
+
+    @property
+    def open_step(self) -> Step | None:
+        """The step that this thread is in."""
+        return getattr(self._local, "step", None)
+
+    @contextmanager
+    def commit(self, step: str) -> Iterator[Step]:
+        """Everything added by this thread inside the block is written with the step, in one transaction at its end.
+        When the block raises, nothing of it is. Rows added inside cannot be read before.
+
+        Messages that an earlier, unfinished attempt posted are deleted first.
+
+        Raises:
+            LudusError: a malformed name, a step within a step, one already done, or a full disk.
+        """
+        self._must_write()
+        if not STEP_NAME.fullmatch(step):
+            raise LudusError(f"step name {step!r} is not like 'round/1/collect' (a-z, 0-9, '-', '_', parted by '/')")
+        if self.open_step is not None:
+            raise LudusError(f"step {step!r} begins inside step {self.open_step.name!r}; commit that one first")
+        if self.done(step):
+            raise LudusError(f"step {step!r} of {self.directory} is already done; ask `record.done` first")
+        started, clock = time.time(), time.perf_counter()
+        self._local.step = opened = Step(step)
+        try:
+            with self._full_disk_explained():
+                posted = tables.messages.c
+                with self._writing() as connection:
+                    connection.execute(
+                        sa.delete(tables.messages).where(posted.run_id == self.run_id, posted.step == step)
+                    )
+                yield opened
+                seconds = time.perf_counter() - clock
+                row = {"name": step, "result": dict(opened.result), "started": started, "seconds": seconds}
+                with self._writing() as connection:
+                    for table, rows in opened.rows:
+                        database.insert(connection, table, self.run_id, rows)
+                    database.insert(connection, tables.steps, self.run_id, [row])
+        finally:
+            self._local.step = None
+
+    # --- adding: with the open step of this thread, or at once outside of one ---------------------------------
+
+    def post(self, *messages: Message) -> None:
+        """Add messages to the run's chat at once, also inside a step. A key that is there already adds nothing."""
+        step = self.open_step
+        with self._writing() as connection:
+            rows = [mapping.of_message(m, step.name if step else None) for m in messages]
+            database.insert(connection, tables.messages, self.run_id, rows)
+
+    def add_call(self, row: Mapping[str, Any]) -> None:
+        """Add a call to a model, see `tables.calls`, at once: it is paid for, whatever becomes of the step."""
+        with self._writing() as connection:
+            database.insert(connection, tables.calls, self.run_id, [row])
+
+    def write_stage(self, state: StageState) -> None:
+        """Write how far a stage has come, at once, over what was written of it before. See `ludus.record.progress`."""
+        self._must_write()
+        with self._writing() as connection:
+            database.put(connection, tables.stages, self.run_id, asdict(state))
+
+    def add_skills(
+        self,
+        skills: Iterable[SkillLike],
+        round: int = 0,
+        author: str | None = None,
+        parents: Iterable[str] = (),
+        status: str | None = None,
+    ) -> None:
+        """Skills that joined the library in `round` (0: those the run starts with).
+
+        Args:
+            author: 'base', 'extra', 'planner', 'person' or a model's name; by default 'base' or 'extra', as `skill.base` says.
+            parents: captions of the skills they were made from.
+            status: one of `tables.SKILL_STATUSES`; by default 'base' or 'accepted', as `skill.base` says.
+        """
+        skills, parents = list(skills), tuple(parents)
+        self._add(tables.skills, [mapping.of_skill(s, round, author, parents) for s in skills])
+        statuses = [(s.caption, status or ("base" if s.base else "accepted")) for s in skills]
+        self._change([mapping.of_status(caption, said, round) for caption, said in statuses])
+
+    def set_skill_status(self, caption: str, status: str, round: int) -> None:
+        """Change the status of a skill, with the open step. Within a round a status is taken once: setting it again, also
+        after another one, changes nothing.
+
+        Raises:
+            LudusError: no such skill or status.
+        """
+        known = [s["caption"] for s in self.skills()]
+        if step := self.open_step:
+            known += [row["caption"] for table, rows in step.rows if table is tables.skills for row in rows]
+        if caption not in known:
+            raise unknown("skill", caption, known)
+        self._change([mapping.of_status(caption, status, round)])
+
+    def _change(self, changes: list[dict[str, Any]]) -> None:
+        for change in changes:
+            if change["status"] not in tables.SKILL_STATUSES:
+                raise unknown("status of a skill", change["status"], tables.SKILL_STATUSES)
+        self._add(tables.skill_changes, changes)
+
+    def add_outcomes(self, outcomes: Iterable[Outcome]) -> None:
+        self._add(tables.outcomes, [mapping.of_outcome(o) for o in outcomes])
+
+    def add_metrics(self, metrics: Iterable[tuple[str, int, float]]) -> None:
+        """`(name, update, value)`. Names that start with 'time/' are wall-clock: `content` leaves them out."""
+        self._add(tables.metrics, [mapping.of_metric(*m) for m in metrics])
+
+    def add_evaluation(self, stage: str, update: int, counts: Iterable[SuccessCount]) -> None:
+        """One point per skill of the curve `stage` after `update` updates."""
+        self._add(tables.evaluations, [mapping.of_evaluation(stage, update, t) for t in counts])
+
+    def add_plan(self, round: int, plan: Plan) -> None:
+        self._add(tables.plans, [mapping.of_plan(round, plan)])
+
+    def add_verdict(self, round: int, update: int, verdict: Verdict) -> None:
+        self._add(tables.verdicts, [mapping.of_verdict(round, update, verdict)])
+
+    def add_rows(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        """Rows of a table that has no function of its own here (the episode store's)."""
+        self._add(table, rows)
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _add(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        self._must_write()
+        if not rows:
+            return
+        step = self.open_step
+        if "step" in table.c:
+            for row in rows:
+                row["step"] = step.name if step else None
+        if step:
+            step.rows.append((table, rows))
+        else:
+            with self._writing() as connection:
+                database.insert(connection, table, self.run_id, rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction; every one of the run's own process is a sign of life."""
+        with self._full_disk_explained(), database.writing(self._engine, self.run_id) as connection:
+            yield connection
+            if self.writable:
+                database.put(connection, tables.heartbeats, self.run_id, _heartbeat())
+
+    def _must_write(self) -> None:
+        if self._lock is None:
+            raise LudusError(f"{self.directory} was opened to look at; open it with write=True to add to it")
+
+    @contextmanager
+    def _full_disk_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except LudusError:
+            raise
+        except Exception as error:
+            if not files.is_full(error, self.directory):
+                raise
+            alone = re.match("ludus (collect|exam) ", self.command)
+            again = f"the same `ludus {alone[1]}`" if alone else f"`ludus resume {self.directory}`"
+            what_now = (
+                "no step was done yet: free some space and start again"
+                if self.empty
+                else f"everything up to step {self.last_step()!r} is safe: free some space and continue with {again}"
+            )
+            raise LudusError(f"the disk of {self.directory} is full; {what_now}") from error
+
+
+def _heartbeat() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "at": time.time()}
