@@ -13,8 +13,8 @@ import pytest
 import torch
 from command import ludus
 
-from ludus.agents.trainer import Trainer
 from ludus.agents import actor_critic
+from ludus.agents.trainer import Trainer
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints, evaluation, offline

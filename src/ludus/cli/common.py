@@ -74,10 +74,15 @@ def latest() -> Path:
     Raises:
         LudusError: there is none.
     """
-    runs = sorted(RUNS.glob("*/ludus.db"), key=lambda p: p.stat().st_mtime) if RUNS.is_dir() else []
+    from ludus.record.runs import holds_run
+
+    def written(directory: Path) -> float:
+        return max(path.stat().st_mtime for path in directory.iterdir())
+
+    runs = sorted(filter(holds_run, RUNS.iterdir()), key=written) if RUNS.is_dir() else []
     if not runs:
         raise LudusError(f"no run under {RUNS}/; start one with `ludus run`, or name its directory")
-    return runs[-1].parent
+    return runs[-1]
 
 
 # --- writing files -----------------------------------------------------------------------------------------------
@@ -158,8 +163,9 @@ def opened(directory: Path, config: Config, free: set[str]) -> Any:
         LudusError: a run with other settings than those of `free` and `COMPUTING`.
     """
     from ludus.record import Record
+    from ludus.record.runs import holds_run
 
-    if not Record.exists(directory):
+    if not holds_run(directory):
         return created(directory, config)
     record = Record.open(directory)
     if record.empty:

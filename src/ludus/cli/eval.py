@@ -81,7 +81,7 @@ class Eval:
             self._print(console, results)
 
     def _spec(self):
-        from ludus.experiment.evaluation import EvalSpec
+        from ludus.experiment.evaluation import EvalRequest
 
         if self.episodes < 1:
             raise LudusError(f"--episodes {self.episodes} is below 1; 100 gives intervals of about ten points")
@@ -90,7 +90,7 @@ class Eval:
             check_temperature(value)
         if self.plan and not plan:
             raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
-        return EvalSpec(
+        return EvalRequest(
             skills=listed(self.skills),
             episodes=self.episodes,
             starts=listed(self.start),

@@ -85,8 +85,9 @@ class Exam:
             terminal(console, "the same command" if keeps else None) as shell,
             ExitStack() as stages,
         ):
-            progress, ledger = Progress(None, shell.show), Ledger(
-                calls, config.budget, max_concurrency=config.experimenter.max_concurrency
+            progress, ledger = (
+                Progress(None, shell.show),
+                Ledger(calls, config.budget, max_concurrency=config.experimenter.max_concurrency),
             )
             truth = questions.load().truth
 

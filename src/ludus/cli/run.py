@@ -53,7 +53,9 @@ class Run:
             raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
         roles = [] if self.experimenter is None else play_all(self.experimenter)
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
-        compose.check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
+        compose.check(
+            config, reach=self.replay is None
+        )  # an unknown world or model, or a wrong key, makes no directory
         directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"
         with created(directory, config, self.database) as record:
             if self.replay is not None:

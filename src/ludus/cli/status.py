@@ -22,12 +22,14 @@ class Status:
 
     def __call__(self) -> None:
         from ludus.record import Record
-        from ludus.views import terminal
+        from ludus.record.runs import holds_run
+        from ludus.views import queries, terminal
 
-        console = Console()
-        directory = self.dir or (None if self.database else latest())
-        if directory is None or (not Record.exists(directory) and any(directory.glob("*/ludus.db"))):
-            terminal.print_runs(self.database or directory, console)
+        console, folder = Console(), self.dir
+        if folder is None and self.database is None:
+            folder = latest()
+        if folder is None or (folder.is_dir() and not holds_run(folder) and any(folder.iterdir())):
+            terminal.print_runs(queries.runs(folder or self.database or ""), console)
             return
-        with Record.open(directory, write=False) as record:
+        with Record.open(folder, write=False) as record:
             terminal.print_status(record, console)

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ludus.agents import checkpoint_updates
 from ludus.config import Config, WorldConfig
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
@@ -23,7 +22,7 @@ from ludus.lab.analysis import aggregate
 from ludus.lab.collector import Collector, LocalCollector, collect_tasks
 from ludus.lab.rollout import RolloutSpec
 from ludus.record import Record
-from ludus.record.progress import Progress, Show, ignore
+from ludus.record.progress import Progress, Show
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount, differences, unknown
@@ -102,7 +101,7 @@ class CollectSpec:
         return self.actor.startswith("play")
 
 
-def collect(record: Record, config: Config, spec: CollectSpec, show: Show = ignore) -> list[SuccessCount]:
+def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None = None) -> list[SuccessCount]:
     """`config.seed_data.episodes` episodes in steps called `collect/<name>/000` ...; returns how the commands of all of
     them ended, per template. The step `collect/<name>/request` keeps what was asked for: asked for again, collecting goes
     on where it stopped.
@@ -156,9 +155,9 @@ def _actor(spec: CollectSpec, config: Config) -> tuple[ActorSpec, dict[str, Any]
     if spec.policy is None:
         return ActorSpec("teacher" if spec.actor == "teacher" else "random"), {}
     with Record.open(spec.policy, write=False) as other:
-        path = checkpoints.latest(other)
+        path, result = checkpoints.latest(other), other.result(checkpoints.training_steps(other)[-1])
     how = {k: getattr(config.experiment, k) for k in ("temperature", "exploration")}
-    about = {"policy": spec.policy.resolve().name, "updates": checkpoint_updates(path)}
+    about = {"policy": spec.policy.resolve().name, "updates": result["updates"]}
     return ActorSpec("policy", str(path), **how), about | how
 
 

@@ -11,7 +11,8 @@ import torch
 from ludus.agents.backends import process_group
 from ludus.agents.trainer import device_of
 from ludus.config import ROLES, Config, ExperimenterConfig
-from ludus.experimenter import assemble, check as check_player
+from ludus.experimenter import assemble
+from ludus.experimenter import check as check_player
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
@@ -20,7 +21,7 @@ from ludus.lab.curriculum import Curriculum
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room
 from ludus.record import Record
-from ludus.record.progress import Progress, Show, ignore
+from ludus.record.progress import Progress, Show
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import LudusError, WorldSpec, unknown
 from ludus.worlds.base import World
@@ -55,7 +56,7 @@ def compose(
     record: Record,
     config: Config | None = None,
     person: Callable[[str], str] | None = None,
-    show: Show = ignore,
+    show: Show | None = None,
 ) -> Experiment:
     """The parts of the record's experiment.
 
@@ -115,12 +116,16 @@ def check(config: Config, reach: bool = False) -> None:
 # --- skills --------------------------------------------------------------------------------------------------------
 
 
+def recorded_skills(record: Record) -> list[Skill]:
+    """All skills that the record knows, in the order in which they joined."""
+    return [Skill(**{name: row[name] for name in Skill.__dataclass_fields__}) for row in record.skills()]
+
+
 def recorded_library(record: Record, world: World) -> SkillLibrary:
     """The world's base skills and those that joined the record's library. Skills about objects that this world lacks are
     left out."""
     library = world.library()
-    joined = [Skill.from_row(row) for row in record.skills()]
-    return library.add(*[s for s in joined if s.caption not in library and _fits(s, library)])
+    return library.add(*[s for s in recorded_skills(record) if s.caption not in library and _fits(s, library)])
 
 
 def choose(library: SkillLibrary, kind: WorldKind, names: Sequence[str]) -> tuple[SkillLibrary, tuple[str, ...]]:
@@ -161,7 +166,9 @@ def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> N
     with record.commit("begin"):
         record.add_skills(library)
         spec = world.spec
-        text = f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."
+        text = (
+            f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."
+        )
         Room(record).post("loop", "all", "note", text)
 
 

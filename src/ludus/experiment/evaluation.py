@@ -21,7 +21,7 @@ from ludus.lab.embodiment import EvalSpec, episode_steps, run_batches
 from ludus.lab.embodiment import evaluate as count_successes
 from ludus.lab.rollout import Advance, RolloutSpec
 from ludus.record import Record
-from ludus.record.progress import Progress, Show, ignore
+from ludus.record.progress import Progress, Show
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount
@@ -68,7 +68,7 @@ class EvalResult:
     """Of a plan: each of its skills at its own end."""
 
 
-def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show = ignore) -> list[EvalResult]:
+def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | None = None) -> list[EvalResult]:
     """Success of the record's latest policy in the world of `config`.
 
     Raises:
@@ -136,15 +136,11 @@ class Trial:
                 counts = count_successes(self.world, self.library, policy, trials, advance)
         return EvalResult(start, temperature, counts, aggregate(counts, self.library), steps)
 
-    def _carry_out(
-        self, start: str, policy: Policy, advance: Advance
-    ) -> tuple[list[SuccessCount], list[SuccessCount]]:
+    def _carry_out(self, start: str, policy: Policy, advance: Advance) -> tuple[list[SuccessCount], list[SuccessCount]]:
         """The plan n times: success of each of its skills at its own end, and of the judging captions at the last
         observation; `successes_once` counts those that held after any action."""
         n, library, seed = self.spec.episodes, self.library, self.spec.seed
-        rollouts = [
-            RolloutSpec(tuple(self.plan), child(seed, "eval", "plan", *self.plan, i), start) for i in range(n)
-        ]
+        rollouts = [RolloutSpec(tuple(self.plan), child(seed, "eval", "plan", *self.plan, i), start) for i in range(n)]
         steps = [[0, 0] for _ in self.plan]
         judged = {c: [0, 0] for c in self.captions}
         for episodes, outcomes in run_batches(self.world, library, rollouts, policy, "evaluation", advance):
@@ -168,9 +164,7 @@ class Trial:
         actor = GoalScheduler(policy, library, captions, lambda seen: order(spec, seen), spec.control_hz)
         # The rollout's captions only give the episode its length: the actor decides what is told.
         whole = captions[:1] * math.ceil(spec.episode_steps / library[captions[0]].steps)
-        rollouts = [
-            RolloutSpec(whole, child(self.spec.seed, "eval", "goals", start, i), start) for i in range(n)
-        ]
+        rollouts = [RolloutSpec(whole, child(self.spec.seed, "eval", "goals", start, i), start) for i in range(n)]
         successes = once = 0
         for episodes, _ in run_batches(self.world, library, rollouts, actor, "evaluation", advance):
             for e in episodes:

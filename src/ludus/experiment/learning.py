@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ludus.agents.backends import process_group
 from ludus.agents.policy import Policy
 from ludus.agents.trainer import Diverged, Trainer
-from ludus.agents.backends import process_group
 from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
@@ -114,7 +114,8 @@ class Learning:
 
     def _load(self, library: SkillLibrary) -> None:
         """Make the trainer, and the sampler with its cursor where training stands."""
-        labels, trainer = self.data.labels(library), self.trainer
+        labels = self.data.labels(library)
+        _ = self.trainer
         if self._sampler is None:
             self._sampler = Sampler(
                 self.data.stores,
@@ -166,9 +167,7 @@ class Learning:
                     share = max(trainer.updates / total, (before + spent) / (60 * minutes))
                     trainer.total_updates = max(1, int(trainer.updates / share)) if share else total
                 checkpoint = str(checkpoints.path_of(self.record, steps[-1])) if steps else None
-                process_group.broadcast(
-                    process_group.Fit(piece, checkpoint, sampler.state(), trainer.total_updates)
-                )
+                process_group.broadcast(process_group.Fit(piece, checkpoint, sampler.state(), trainer.total_updates))
                 for name, value in trainer.fit(sampler, piece, advance).items():
                     sums[name] = sums.get(name, 0.0) + value * piece
                 done += piece
@@ -201,13 +200,14 @@ class Learning:
         if self.record.done(step):
             return
         total = sum(s.steps for s in library) * n
-        with self.record.commit(step), self.progress.stage(f"measuring {stage}: {n} episodes per skill", total) as advance:
+        with (
+            self.record.commit(step),
+            self.progress.stage(f"measuring {stage}: {n} episodes per skill", total) as advance,
+        ):
             counts = self._evaluate("measure", library, n, advance)
             self.record.add_evaluation(stage, self.trainer.updates, counts)
 
-    def _evaluate(
-        self, name: str, library: SkillLibrary, n: int, advance: Advance
-    ) -> list[SuccessCount]:
+    def _evaluate(self, name: str, library: SkillLibrary, n: int, advance: Advance) -> list[SuccessCount]:
         seed = child(self.config.seed, "evaluation", name)
         policy = self.policy(self.config.training.evaluation_temperature)
         return evaluate(self.world, library, policy, EvalSpec(library.captions, n, seed), advance)

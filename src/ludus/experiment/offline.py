@@ -15,20 +15,20 @@ from typing import Any
 
 import torch
 
-from ludus.agents.trainer import Trainer
 from ludus.agents.backends import process_group
+from ludus.agents.trainer import Trainer
 from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.experiment.compose import begin as begin_record
-from ludus.experiment.compose import choose, compose, record_skills, recorded_library
+from ludus.experiment.compose import choose, compose, record_skills, recorded_library, recorded_skills
 from ludus.experiment.learning import Learning, TrainingData
 from ludus.lab.analysis import aggregate, latest_counts
 from ludus.record import Record
-from ludus.record.progress import Show, ignore
+from ludus.record.progress import Show
 from ludus.seeding import child
-from ludus.skills.library import Skill, SkillLibrary
+from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount, differences
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
@@ -93,7 +93,7 @@ def train(
     record: Record,
     config: Config | None = None,
     person: Callable[[str], str] | None = None,
-    show: Show = ignore,
+    show: Show | None = None,
 ) -> list[SuccessCount]:
     """Carry out or continue an offline training; returns the last point of its curves, per template.
 
@@ -110,9 +110,7 @@ def train(
         library = recorded_library(record, world)
         if not record.done("end"):
             library, data = attach_data(spec, experiment.config, library, experiment.kind, world)
-            learning = Learning(
-                record, experiment.config, world, experiment.analysis, experiment.progress, data
-            )
+            learning = Learning(record, experiment.config, world, experiment.analysis, experiment.progress, data)
             begin_record(record, world, library, "training offline")
             check_unchanged(record, data.stores)
             record_skills(record, library, "skills")
@@ -172,8 +170,7 @@ def attach_data(
     stores = tuple(EpisodeStore.open(directory, write=False) for directory in spec.data)
     _check_worlds(stores, config, world)
     for store in stores:
-        joined = [Skill.from_row(row) for row in store.record.skills()]
-        library = library.add(*[s for s in joined if s.caption not in library])
+        library = library.add(*[s for s in recorded_skills(store.record) if s.caption not in library])
     library, _ = choose(library, kind, spec.skills)
     held_out = frozenset(library.matching(spec.hold_out))
     if not set(library.captions) - held_out:

@@ -12,7 +12,10 @@ from typing import Protocol
 
 from ludus.record.mapping import StageState
 
-__all__ = ["Progress", "StageState"]
+__all__ = ["Progress", "Show", "StageState"]
+
+Show = Callable[[StageState], None]
+"""Called with every change of a stage."""
 
 WRITE_INTERVAL_S = 1.0
 """A stage's row is written at most so often, and at its begin and end."""
@@ -37,7 +40,7 @@ class Progress:
         show: called with every change of a stage.
     """
 
-    def __init__(self, record: StageWriter | None = None, show: Callable[[StageState], None] | None = None) -> None:
+    def __init__(self, record: StageWriter | None = None, show: Show | None = None) -> None:
         self._record = record if record is not None and record.writable else None
         self._show = show
 
@@ -58,7 +61,7 @@ class _Stage:
     def __init__(
         self,
         record: StageWriter | None,
-        show: Callable[[StageState], None] | None,
+        show: Show | None,
         name: str,
         total: int,
     ) -> None:

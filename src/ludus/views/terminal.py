@@ -242,31 +242,3 @@ def success_table(title: str, counts: Iterable[SuccessCount]) -> Table:
 def _plain(cell: str) -> Text:
     """Text that rich shows as it stands, brackets included."""
     return Text(text.clean(cell))
-
-
-# --- the loop's, until it reports stages -------------------------------------------------------------------------
-
-
-class Task:
-    """A line of progress; as a context manager it yields the function that advances it."""
-
-    def __init__(self, progress: Progress, what: str, total: int):
-        self.progress = progress
-        self.task = progress.add_task(what, total=total)
-
-    def __enter__(self):
-        return lambda n: self.progress.advance(self.task, n)
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if kind is None:
-            self.progress.update(self.task, completed=self.progress.tasks[self.task].total)
-            if not self.progress.console.is_terminal:  # a log file gets a line per finished task
-                task = self.progress.tasks[self.task]
-                self.progress.console.print(f"{task.description} ({task.elapsed or 0:.0f} s)", highlight=False)
-
-
-def show_progress(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    # a log file has a line per finished task (`Task`) instead
-    off = not console.is_terminal
-    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, disable=off)

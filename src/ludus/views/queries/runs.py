@@ -12,6 +12,7 @@ from typing import Literal
 from ludus.config import ROLES
 from ludus.record import Record, tables
 from ludus.record.reader import Reader
+from ludus.record.runs import holds_run, runs_in
 from ludus.types import LudusError, Outcome
 
 LIVE_S = 60.0
@@ -234,9 +235,20 @@ class RunSummary:
     error: str | None = None
 
 
-def runs(folder: Path, now: float | None = None) -> tuple[RunSummary, ...]:
-    """The runs in the directories of `folder`, the oldest first; those that cannot be read are last."""
-    found = [_summary(path.parent, now) for path in sorted(folder.glob("*/ludus.db"))]
+def runs(where: Path | str, now: float | None = None) -> tuple[RunSummary, ...]:
+    """The runs of a folder or of a database, the oldest first; those that cannot be read are last.
+
+    Args:
+        where: a folder of run directories, or the URL of a database.
+
+    Raises:
+        LudusError: a database that cannot be read.
+    """
+    if isinstance(where, Path):
+        directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
+    else:
+        directories = [Path(row.directory) for row in runs_in(where)]
+    found = [_summary(directory, now) for directory in directories]
     return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
 
 
