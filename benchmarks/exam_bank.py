@@ -43,7 +43,7 @@ SCENES = 12
 ROBOTS = {"beginner": 0.33, "middling": 0.24, "skilled": 0.15}
 """Noise levels of the teacher."""
 TRIES = 32
-"""Per family of skills, dealt out to its members."""
+"""Per template of skills, dealt out to its members."""
 PICTURE = 256  # pixels
 AROUND = 1 / 8
 """Points this near to three times the updates (relatively) count together as what came later: little changes between them."""
@@ -117,14 +117,14 @@ def scenes(threads: int) -> None:
 
 
 def _robot(simulator: Simulator, name: str, noise: float) -> dict[str, Any]:
-    families: dict[str, list[str]] = defaultdict(list)
+    members: dict[str, list[str]] = defaultdict(list)
     for caption in simulator.library.captions:
-        families[simulator.library.template(caption)].append(caption)
+        members[simulator.library.template(caption)].append(caption)
     tries = []
-    for family, members in families.items():
-        draw = rng(0, "exam", "robot", name, simulator.world.spec.name, len(simulator.vocabulary.objects), family)
+    for template, captions in members.items():
+        draw = rng(0, "exam", "robot", name, simulator.world.spec.name, len(simulator.vocabulary.objects), template)
         for i in range(TRIES):
-            caption = members[int(draw.integers(len(members)))]
+            caption = captions[int(draw.integers(len(captions)))]
             tries.append(Rollout((caption,), "scattered", child(0, "exam", "tries", caption, i), noise, i))
     results: dict[str, str] = defaultdict(str)
     for t, episode in zip(tries, simulator.run(tries), strict=True):
@@ -246,7 +246,7 @@ def curves(runs: Sequence[Path], most: int) -> None:
 
 
 def _recorded(points: dict[int, list[SuccessCount]], objects: Sequence[str]) -> dict[str, list[tuple[int, int, int]]]:
-    """`(updates, successes, episodes)` per family, and per block over all skills that move it. A skill alone has too few
+    """`(updates, successes, episodes)` per template, and per block over all skills that move it. A skill alone has too few
     episodes for its truth to be clear, unless it was still learning: its name would give the answer away."""
     vocabulary = BlocksWorld(len(objects), 1, 1).vocabulary
     library = SkillLibrary(vocabulary, base_skills(objects) + extra_skills(objects))

@@ -1,4 +1,4 @@
-"""How long robots wait for a slow model: `python benchmarks/plan_ahead.py [CASE ...] [--latency 2] [--ahead 1]`.
+"""How long robots wait for a slow model: `python benchmarks/plan_ahead.py [CASE ...] [--latency 2] [--prefetch 1]`.
 
 A server on this machine answers every question after `latency` seconds. Each case is a run of its own:
 
@@ -78,22 +78,22 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument(
-        "--ahead", type=int, default=Config().experimenter.prefetch, help="rounds, see experimenter.prefetch"
+        "--prefetch", type=int, default=Config().experimenter.prefetch, help="rounds, see experimenter.prefetch"
     )
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no such case: {', '.join(unknown)}")
-    result = {"latency_s": options.latency, "rounds": options.rounds, "ahead": options.ahead}
+    result = {"latency_s": options.latency, "rounds": options.rounds, "prefetch": options.prefetch}
     for name in options.cases or CASES:
-        result[name] = _run(name, options.latency, options.rounds, options.ahead)
+        result[name] = _run(name, options.latency, options.rounds, options.prefetch)
     print(json.dumps(result, indent=1))
 
 
-def _run(name: str, latency: float, rounds: int, ahead: int) -> dict:
+def _run(name: str, latency: float, rounds: int, prefetch: int) -> dict:
     answer, settings = CASES[name]
     settings = [
         f"experiment.rounds={rounds}",
-        f"experimenter.prefetch={ahead}",
+        f"experimenter.prefetch={prefetch}",
         "seed_data.episodes=128",
         "training.updates=100",
         "training.evaluate_every=100",
@@ -101,7 +101,7 @@ def _run(name: str, latency: float, rounds: int, ahead: int) -> dict:
         *settings,
     ]
     if name == "in_line":
-        Curriculum.__init__ = _patient
+        Curriculum.__init__ = _one_by_one
     try:
         with ModelServer(answer, latency=latency) as server, tempfile.TemporaryDirectory() as folder:
             config = override(preset("cpu"), [*settings, *(f"experimenter.{role}={server.url}" for role in ROLES)])
@@ -142,9 +142,9 @@ def _last(request: Request, label: str) -> str:
 _init = Curriculum.__init__
 
 
-def _patient(self, experimenter, *args, **kwargs) -> None:
+def _one_by_one(self, experimenter, *args, **kwargs) -> None:
     """One question after the other, when its answer is needed."""
-    _init(self, replace(experimenter, waits=False), *args, **kwargs)
+    _init(self, replace(experimenter, is_remote=False), *args, **kwargs)
 
 
 if __name__ == "__main__":

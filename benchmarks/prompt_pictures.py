@@ -22,7 +22,7 @@ from ludus.worlds.blocks.world import BlocksWorld
 
 EXAMPLES = FOLDER / "examples"
 CURVES = {"converged": (0, "lift X", 1.0), "learning": (0, "stack X on Y", 0.35), "stuck": (1, "stack X on Y", 1.0)}
-"""Picture -> which of the runs, family of skills, and how much of its curve is shown."""
+"""Picture -> which of the runs, template of skills, and how much of its curve is shown."""
 
 
 def main() -> None:
@@ -33,22 +33,22 @@ def main() -> None:
         buffer = io.BytesIO()
         Image.fromarray(frame).quantize(64).save(buffer, "PNG", optimize=True)
         (EXAMPLES / f"{name}.png").write_bytes(buffer.getvalue())
-    for name, (which, family, share) in CURVES.items():
-        c = _curve(Path(sys.argv[1 + which]), family, world.library())
+    for name, (which, template, share) in CURVES.items():
+        c = _curve(Path(sys.argv[1 + which]), template, world.library())
         n = max(3, round(share * len(c.updates)))
-        shown = Curve(family.replace("X", "_").replace("Y", "_"), c.updates[:n], c.successes[:n], c.n[:n])
+        shown = Curve(template.replace("X", "_").replace("Y", "_"), c.updates[:n], c.successes[:n], c.n[:n])
         (EXAMPLES / f"{name}.png").write_bytes(draw_curve(shown))
         print(name, shown)
     world.close()
 
 
-def _curve(run: Path, family: str, library: SkillLibrary) -> Curve:
+def _curve(run: Path, template: str, library: SkillLibrary) -> Curve:
     with Record.open(run, write=False) as record:
         points = record.evaluations("curve")
     curve = None
     for update in sorted({p.update for p in points}):
         counts = {t.caption: t for t in aggregate([p.count for p in points if p.update == update], library)}
-        curve = add_point(curve, update, counts[family])
+        curve = add_point(curve, update, counts[template])
     assert curve is not None
     return curve
 

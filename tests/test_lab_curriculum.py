@@ -14,7 +14,7 @@ from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import Experimenter
 from ludus.lab.context import attempts_of, facts, skill_stats
-from ludus.lab.curriculum import Curriculum
+from ludus.lab.curriculum import PRACTISE, Curriculum
 from ludus.lab.embodiment import look, run
 from ludus.lab.growth import fill_gaps
 from ludus.lab.rollout import rollouts_of
@@ -104,7 +104,7 @@ def test_a_gap_is_announced_and_the_weakest_skill_practised(record):
     )
     plans = lab.plans(record, n=1)
     assert [bool(p.gaps) for p in plans] == [True, True, True, False]
-    assert plans[-1].captions == ("mark shop",)
+    assert plans[-1].captions == ("mark shop",) and plans[-1].proposal.why == PRACTISE
     gap = record.messages("gap")[0]
     assert "a skill to fly" in gap.text and gap.addressee == "all"
     with pytest.raises(LudusError, match="no skill for 'fly'"):

@@ -25,7 +25,7 @@ GAP_COMPETENCE = 0.05
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One step: a skill, or what is to be brought about where no skill does it."""
+    """One step: a skill, or, where no skill does it, a description of what is to be brought about."""
 
     text: str
     skill: SkillStats | None

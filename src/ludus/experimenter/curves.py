@@ -1,10 +1,10 @@
-"""Reads a learning curve: how would it go on? A small Bayesian forecast in place of a person's eye.
+"""Judges a learning curve by a Bayesian forecast of how it would go on.
 
 Every curve `p(u) = p0 + (p1 - p0) / (1 + (h / u) ** k)`, a logistic in the logarithm of the updates u, on a grid of start p0,
 plateau p1, half-way point h and steepness k is weighed by the likelihood of the points. Steep ones are flat, then rise;
-shallow ones rise at once and saturate slowly. The posterior answers what an analyst is asked: how much more would come
-from `HORIZON` times the training? Noise, few episodes and missing points need no special cases: they leave the posterior
-wide, and the answer 'unclear'.
+shallow ones rise from the start and saturate slowly. The posterior says how much more success `HORIZON` times the training
+would bring. Noise, few episodes and missing points need no special cases: they leave the posterior wide, and the answer
+'unclear'.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MIN_POINTS = 3
 FLAT, FALLING = 0.25, 0.05
 """Mass of 'nothing changes at all' and of a fall, which is noise or forgetting and rarer than learning."""
 HALF_WAY, FACTOR = 4.0, 4.0
-"""Median of h in intervals between points, and its spread: whoever evaluates does so about as often as something happens,
+"""Median of h in intervals between points, and its spread: evaluations are about as frequent as changes,
 give or take a factor. So what is flat for three points may well rise yet, and what is flat for ten hardly."""
 ALIKE = 0.03
 """Correlation of the episodes of one point, which share a policy that is now better, now worse: n of them say as much as

@@ -100,7 +100,7 @@ class Ledger:
     ) -> None:
         self._calls, self._budget, self._strict = calls, budget or BudgetConfig(), strict
         self._recorded = {_answer_key(r): r for r in recording if r["attempt"] == 0}
-        self._stale = {place[:2]: row for place, row in self._recorded.items()}
+        self._stale = {key[:2]: row for key, row in self._recorded.items()}
         self._known: dict[tuple[str, int, str], Mapping[str, Any]] = {}
         self._attempts: dict[tuple[str, int], int] = {}
         self._spent = {"calls": 0, "tokens": 0, "usd": 0.0, "minutes": 0.0}
@@ -120,7 +120,7 @@ class Ledger:
         return dict(self._spent)
 
     def check_price(self, model: str, known: bool) -> None:
-        """Raises: LudusError: money is limited, and nobody knows what the model costs."""
+        """Raises: LudusError: the budget limits USD, and the price of the model is not known."""
         if self._budget.usd and not known:
             raise LudusError(
                 f"budget.usd={self._budget.usd:g}, but the price of {model} is not known: set experimenter.price_in and "
@@ -221,8 +221,7 @@ class Ledger:
         self, request: Request, reply: Reply, seconds: float, replayed: bool = False, failed: bool = False
     ) -> Mapping[str, Any]:
         with self._lock:
-            place = request.key, request.sample
-            attempt = self._attempts.get(place, 0) + 1 if failed else 0
+            attempt = self._attempts.get((request.key, request.sample), 0) + 1 if failed else 0
             row = asdict(request) | asdict(reply) | {"attempt": attempt, "replayed": replayed, "seconds": seconds}
             row |= {"images": list(request.images), "at": time.time()}
             del row["tokens"], row["cost"]
@@ -232,8 +231,8 @@ class Ledger:
 
     def _count(self, row: Mapping[str, Any]) -> None:
         if row["attempt"]:
-            place = row["key"], row["sample"]
-            self._attempts[place] = max(self._attempts.get(place, 0), row["attempt"])
+            call = row["key"], row["sample"]
+            self._attempts[call] = max(self._attempts.get(call, 0), row["attempt"])
         else:
             self._known[_answer_key(row)] = row
             self._failures = self._failures + 1 if row["answer"] is None else 0

@@ -1,5 +1,4 @@
-"""One model behind a wire: structured answers, bounded retries, errors that say what to do. Only this file knows
-pydantic-ai."""
+"""One remote model: structured answers, bounded retries, errors that say what to do. Only this file imports pydantic-ai."""
 
 from __future__ import annotations
 
@@ -130,7 +129,7 @@ class Model:
         ) -> Reply:
             price = None if usage.unmeasured_requests else self._price(usage)
             if refused and not usage.requests and not retries:
-                price = 0.0  # nobody charges for 'no'; a try before it that broke off may be charged for
+                price = 0.0  # a refusal is free; an attempt before it that broke off may not be
             turns = max(1, usage.requests + unanswered)
             return Reply(said, error, turns, usage.input_tokens, usage.output_tokens, price, retries)
 

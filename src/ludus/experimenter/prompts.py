@@ -48,7 +48,7 @@ class Prompt:
         """`(instructions, parts)` with the variables put in and at most so many examples; a picture is its PNG bytes.
 
         Raises:
-            LudusError: a variable that nobody gives a value.
+            LudusError: a variable without a value.
         """
         parts: list[str | bytes] = []
         for k, example in enumerate(self.examples[:examples]):

@@ -44,7 +44,7 @@ class VLM:
 
         Raises:
             NoAnswer: the model can't tell, or its answers do not fit the role's type.
-            CannotAsk: nobody can be asked any more.
+            CannotAsk: no question can be put any more, see `Ledger.ask`.
         """
         given = self._ask(role, question)
         try:

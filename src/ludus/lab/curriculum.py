@@ -98,7 +98,7 @@ class Curriculum:
             values: the critic, needed for `affordance`.
 
         Raises:
-            LudusError: an answer out of bounds; an affordance weight without `values`; nobody can be asked any more.
+            LudusError: an answer out of bounds; an affordance weight without `values`; no question can be put any more.
         """
         if self.affordance and values is None:
             raise LudusError(

@@ -1,4 +1,4 @@
-"""Pictures that the modules show to each other: scenes and learning curves, as files of the run."""
+"""Pictures that questions refer to: scenes and learning curves, as files of the run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ludus.worlds.base import World
 
 
 class Pictures:
-    """Draws into `images/` of the run directory; paths are relative to the run directory."""
+    """Writes into `images/` of the run directory; paths are relative to the run directory."""
 
     def __init__(self, record: Record, world: World):
         self._record, self._world = record, world
-        self._refusal: str | None = None  # a machine without OpenGL has none five minutes later either
+        self._refusal: str | None = None  # without OpenGL every further attempt would fail too
 
     def scene(self, name: str, observations: Observations) -> tuple[str, ...]:
         """One picture of one scene (`[size]` per group).
@@ -39,12 +39,12 @@ class Pictures:
         return (self._record.write_file(f"images/{name}.png", buffer.getvalue()),)
 
     def curve(self, name: str, curve: Curve) -> str:
-        """The learning curve as an analyst sees it, see `draw_curve`."""
+        """The plotted curve, see `draw_curve`; the path of its file."""
         return self._record.write_file(f"images/{name}.png", draw_curve(curve))
 
 
 def draw_curve(curve: Curve, smooth: bool = False, zoom: bool = False) -> bytes:
-    """A learning curve with 95 % Wilson intervals, as an analyst sees it.
+    """A learning curve with 95 % Wilson intervals, as PNG bytes.
 
     Args:
         smooth: the line is a running mean of three points (two at the ends); the points stay as they are.
@@ -66,6 +66,7 @@ def draw_curve(curve: Curve, smooth: bool = False, zoom: bool = False) -> bytes:
 
 
 def png(figure: Figure) -> bytes:
+    """The figure as PNG bytes, the same for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

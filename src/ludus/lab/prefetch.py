@@ -16,8 +16,8 @@ R = TypeVar("R")
 
 
 class Prefetch:
-    """Does work for each of several things, each in a thread of its own. What the work raises is dropped: whoever asks
-    again in earnest gets it. The ledger limits how many calls are under way."""
+    """Does work for each of several things, each in a thread of its own. Exceptions are dropped: the same
+    question raises again when its answer is needed. The ledger limits how many calls are under way."""
 
     def __init__(self, work: Callable[[T], object], things: Sequence[T]) -> None:
         self._futures = [_start(work, thing) for thing in things]

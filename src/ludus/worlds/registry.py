@@ -1,4 +1,4 @@
-"""The worlds by name."""
+"""Every world by name, with what it brings along. Add your own with a line in `WORLDS`, see docs/add-a-world.md."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class WorldKind:
 
     make: Callable[[WorldConfig], World]
     teacher: Callable[[WorldSpec], Any]
+    """Makes the scripted controller, anything with `begin(seeds, noise, random_mask)` and `act(observations, captions)`."""
     extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
-    """Skills beyond the base library that capability gaps may ask for."""
+    """Skills about these objects, beyond the base library, that capability gaps may ask for."""
     play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
     """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids; the last
     argument asks for commands found in hindsight instead of those that they were made under."""
@@ -55,7 +56,7 @@ def _ogbench() -> WorldKind:
 
 
 WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks, "ogbench": _ogbench}
-"""Add your own world with a line here, see docs/add-a-world.md."""
+"""Name -> a function that imports the world and says what it brings along: only the world in use is imported."""
 
 
 def world_kind(name: str) -> WorldKind:
@@ -69,10 +70,11 @@ def world_kind(name: str) -> WorldKind:
     return WORLDS[name]()
 
 
-def make_world(config: WorldConfig) -> World:
-    """A world as configured.
+def make_world(config: WorldConfig | None = None) -> World:
+    """The world that the settings name, by default three blocks; close it when you are done.
 
     Raises:
-        LudusError: unknown world, settings that it does not take.
+        LudusError: unknown world, settings out of range, or a package that is not installed.
     """
+    config = config or WorldConfig()
     return world_kind(config.name).make(config)

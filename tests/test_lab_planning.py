@@ -1,0 +1,163 @@
+"""Plans of rounds: what they are based on, what is asked ahead, and the critic's say in a whole run."""
+
+import dataclasses
+from itertools import permutations
+
+import numpy as np
+import pytest
+from command import ludus
+from counting_world import CountingWorld
+from model_server import ModelServer, sensible_answers
+
+from ludus.agents.trainer import Trainer
+from ludus.config import Config, override
+from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
+from ludus.lab.curriculum import PRACTISE, Curriculum
+from ludus.lab.embodiment import look
+from ludus.lab.planning import Planning, start_seeds
+from ludus.lab.room import Room
+from ludus.record import Record
+from ludus.skills.library import Skill, SkillLibrary
+from ludus.skills.predicates import Vocabulary, word
+from ludus.types import Proposal, Retrieval
+from ludus.worlds.registry import make_world
+
+SETTINGS = ("experiment.rounds=4", "experiment.plans_per_round=2", "experiment.episodes_per_round=4")
+
+
+@pytest.fixture
+def planning(tmp_path):
+    """`planning(experimenter or None, *settings)` over a record of its own; `planning.asked` has the questions' keys."""
+    world, opened = CountingWorld(), []
+
+    def make(change=lambda experimenter: experimenter, *settings):
+        config = override(Config(), (*SETTINGS, *settings))
+        record = Record.create(tmp_path / f"run-{len(opened)}", config)
+        opened.append(record)
+        curriculum = Curriculum(change(assemble(RoleContext(world.vocabulary))), Room(record), world.spec, 0)
+        return Planning(curriculum, record, world, config), record
+
+    make.world, make.library = world, world.library()
+    yield make
+    for record in opened:
+        record.__exit__(None, None, None)
+
+
+def remote(asked):
+    def change(experimenter):
+        listening = {
+            role: lambda q, role=role: asked.append(q.key) or getattr(experimenter, role)(q)
+            for role in ("propose", "decompose", "retrieve")
+        }
+        return dataclasses.replace(experimenter, is_remote=True, **listening)
+
+    return change
+
+
+def test_a_committed_round_is_not_planned_again(planning):
+    rounds, record = planning()
+    plans, library = rounds.plans(1, planning.library)
+    assert len([p for p in plans if not p.gaps]) == 2 and library.captions == planning.library.captions
+    messages = record.messages()
+    assert rounds.plans(1, planning.library)[0] == plans and record.messages() == messages
+    assert not record.done("round/1/ahead")  # nobody to ask ahead
+
+
+def test_plans_are_for_the_scenes_that_episodes_begin_in(planning):
+    rounds, record = planning()
+    rounds.plans(3, planning.library)
+    seeds = start_seeds(record.config, 3)
+    assert len(seeds) == 4 == len(set(seeds)) and {s for s, _ in planning.world.resets[:2]} == set(seeds[:2])
+
+
+@pytest.mark.parametrize(("prefetch", "ahead"), [(0, {1}), (1, {1, 2}), (2, {1, 2, 3}), (9, {1, 2, 3, 4})])
+def test_slow_experimenters_are_asked_ahead(planning, prefetch, ahead):
+    asked: list[str] = []
+    rounds, record = planning(remote(asked), f"experimenter.prefetch={prefetch}")
+    rounds.plans(1, planning.library)
+    rounds.prefetch(1, planning.library)
+    assert {n for n in range(1, 6) if record.done(f"round/{n}/ahead")} == ahead
+    for n in (2, 3, 4):
+        rounds.plans(n, planning.library)
+    assert all(record.done(f"round/{n}/ahead") for n in range(1, 5)) and {k[:2] for k in asked} == {
+        "r1",
+        "r2",
+        "r3",
+        "r4",
+    }
+
+
+@word("bool")
+def near(spec, o, x, y):
+    """X is near Y."""
+    return np.zeros(o[x].shape[:-1], bool)
+
+
+def test_a_gap_brings_the_skills_that_fill_it(planning):
+    words = planning.world.vocabulary
+    words = Vocabulary(words.spec, words.objects, (*words.words, near))
+    library = SkillLibrary(words, planning.library)
+    new = [Skill(f"bring {x} to {y}", "0", f"near({x}, {y})") for x, y in permutations(words.objects)]
+
+    def fly(experimenter):
+        return dataclasses.replace(
+            experimenter,
+            propose=lambda q: Proposal("meet", "", 0.5, "near(home, shop)"),
+            decompose=lambda q: ("fly",),
+            retrieve=lambda q: Retrieval(q.step, None, "flying"),
+        )
+
+    rounds, record = planning(fly, "experiment.new_skills_per_round=1")
+    plans, grown = rounds.plans(1, library, new)
+    assert [bool(p.gaps) for p in plans] == [True, True, True, False] * 2
+    assert [p.proposal.why for p in plans if not p.gaps] == [PRACTISE] * 2
+    assert grown.captions == (*library.captions, "bring home to shop")
+    assert [m.payload["skills"][0]["caption"] for m in record.messages("skills")] == ["bring home to shop"]
+    assert [s["caption"] for s in record.skills()] == ["bring home to shop"]
+
+
+SMALL = [
+    *("world.n_blocks=1", "world.n_envs=4", "seed_data.episodes=4", "training.updates=4", "training.evaluate_every=4"),
+    *(
+        "training.evaluation_episodes=1",
+        "training.round_updates=2",
+        "experiment.rounds=1",
+        "experiment.final_episodes=1",
+    ),
+    *("experiment.episodes_per_round=4", "experiment.plans_per_round=4"),
+]
+MODEL = {"lift red": 0.334, "grasp red": 0.333, "reach red": 0.333}
+"""What the scripted retriever finds likely, whatever the step."""
+
+
+def ranks(request):
+    said = sensible_answers(request)
+    if "options" in said:
+        said["options"] = [{"caption": c, "probability": p} for c, p in MODEL.items()]
+    return said
+
+
+def test_the_critic_of_the_run_grounds_first_steps(tmp_path):
+    """A whole run with experimenter.affordance: the values in the chat are those of the policy that was trained so far."""
+    with ModelServer(ranks) as server:
+        settings = (f"experimenter.retrieve={server.url}", "experimenter.affordance=1")
+        ludus("run", *SMALL, *settings, "--preset", "tiny", "--dir", tmp_path / "run")
+    with Record.open(tmp_path / "run", write=False) as record:
+        grounded = [m.payload for m in record.messages("affordance")]
+        plans = {p.id: p for _, p in record.plans(1)}
+        checkpoint = sorted(record.path("checkpoints").glob("pretrain-*.pt"))[-1]
+        config = record.config
+    assert len(grounded) == 4
+    world = make_world(config.world)
+    values = Trainer.load(checkpoint, world.spec).policy().values
+    scenes = look(world, start_seeds(config, 1)[:4])
+    expected = values(scenes, list(MODEL))
+    for payload in grounded:
+        i = int(payload["plan"].split("-")[1][1:])  # 'r1-s<i>-a0'
+        assert payload["model"] == MODEL
+        np.testing.assert_allclose([payload["values"][c] for c in MODEL], expected[i], rtol=1e-4)
+        scores = np.array(list(MODEL.values())) * expected[i]
+        assert payload["taken"] == list(MODEL)[int(np.argmax(scores))] == plans[payload["plan"]].captions[0]
+    assert any(payload["taken"] != "lift red" for payload in grounded)  # the critic, not the model's favourite
+    world.close()
