@@ -38,7 +38,7 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: Agen
     for i in range(agent.batch_size):
         number, t = (int(x) for x in batch.observations["counter"][i])
         e = episodes[number]
-        segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
+        segment, _, end = next(s for s in e.segment_bounds() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
         assert batch.bc_mask[i] == (caption == segment.caption)
         trajectory_end = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)

@@ -102,7 +102,7 @@ def test_outcomes_equal_those_computed_from_the_episode(body):
     episodes, outcomes = body.collect(JOBS, Walker(body.world, 0.3), "e")
     expected = []
     for episode in episodes:
-        for k, (segment, first, last) in enumerate(episode.spans()):
+        for k, (segment, first, last) in enumerate(episode.segment_bounds()):
             span = {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
             reward, success = body.library.rewards(segment.caption, span)
             mean = float(np.mean(reward, dtype=np.float64))
