@@ -3,8 +3,8 @@
     python benchmarks/sampler.py                          # this tree alone
     python benchmarks/sampler.py --against ../before/src  # and another one, by turns: ratios, and whether the bits agree
 
-Random observations of three blocks under the base library; one line of JSON. `peak` is the most memory that NumPy and Python
-hold while refreshing, as a multiple of what they hold afterwards; `peak_rss` the same of the process, less what it held before.
+Random observations of three blocks under the base library; JSON. `peak_mb` is the highest resident memory while refreshing
+and `rss_mb` the resident memory afterwards, both less what the process held before the sampler was made (Linux).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,10 +30,10 @@ def rss() -> dict[str, float]:
     """Resident memory of this process now and at its highest, MB (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     values = {line.split()[0]: line.split()[1] for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-    return {"now": int(values["VmRSS:"]) / 1e3, "peak": int(values["VmHWM:"]) / 1e3}
+    return {"rss": int(values["VmRSS:"]) / 1e3, "peak": int(values["VmHWM:"]) / 1e3}
 
 
-def measure(episodes: int, memory: str, traced: bool) -> dict[str, Any]:
+def measure(episodes: int, more: int, memory: str) -> dict[str, Any]:
     from ludus.config import AgentConfig, SamplingConfig, preset
     from ludus.data import EpisodeStore, Sampler
     from ludus.types import Episode, Segment
@@ -69,24 +68,19 @@ def measure(episodes: int, memory: str, traced: bool) -> dict[str, Any]:
                 store.append([episode(i) for i in range(k, min(k + EPISODES_PER_SHARD, last))], step=f"collect/{k}")
 
         append(0, episodes)
-        if traced:
-            tracemalloc.start()
-        before = rss()["now"]
+        before = rss()["rss"]
         sampler = Sampler(store, library, AgentConfig(), SamplingConfig(memory=memory), 0, folder=Path(folder))
-        append(episodes, episodes + episodes // 10)
-        tracemalloc.reset_peak()
+        append(episodes, episodes + more)
         Path("/proc/self/clear_refs").write_text("5")  # the highest resident memory is counted from here
-        held = tracemalloc.get_traced_memory()[0] if traced else 0
         started = time.perf_counter()
         sampler.refresh()
         refresh_s = time.perf_counter() - started
-        now, peak = tracemalloc.get_traced_memory() if traced else (0, 0)
         resident = rss()
         digest, times = hashlib.blake2b(digest_size=16), []
         for _ in range(200):
-            started = time.perf_counter()
+            started = time.thread_time()
             batch = sampler.next()
-            times.append(time.perf_counter() - started)
+            times.append(time.thread_time() - started)
             for array in (
                 *batch.observations.values(),
                 *batch.next_observations.values(),
@@ -102,59 +96,42 @@ def measure(episodes: int, memory: str, traced: bool) -> dict[str, Any]:
         "skills": len(captions),
         "digest": digest.hexdigest(),
     }
-    if traced:
-        return found | {"held_mb": now / 1e6, "before_mb": held / 1e6, "peak_mb": peak / 1e6, "peak": peak / now}
-    resident = {k: v - before for k, v in resident.items()}
-    found |= {
-        "rss_mb": resident["now"],
-        "peak_rss_mb": resident["peak"],
-        "peak_rss": resident["peak"] / resident["now"],
-    }
+    found |= {f"{k}_mb": v - before for k, v in resident.items()}
     return found | {"refresh_s": refresh_s, "next_ms": 1e3 * median(times), "next_ms_min": 1e3 * min(times)}
 
 
-def in_a_process(source: Path, options: argparse.Namespace, *flags: str) -> dict[str, Any]:
-    words = [
-        sys.executable,
-        __file__,
-        "--alone",
-        "--episodes",
-        str(options.episodes),
-        "--memory",
-        options.memory,
-        *flags,
-    ]
+def in_a_process(source: Path, options: argparse.Namespace) -> dict[str, Any]:
+    words = [f"--{name}={getattr(options, name)}" for name in ("episodes", "add", "memory")]
+    words = [sys.executable, __file__, "--alone", *words]
     done = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(source)}, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=2000, help="of 200 steps, before a tenth more is added")
+    parser.add_argument("--episodes", type=int, default=2000, help="of 200 steps, there at first")
+    parser.add_argument("--add", type=float, default=0.1, help="share of them that the refresh adds")
     parser.add_argument("--memory", choices=["ram", "mapped"], default="ram")
     parser.add_argument("--against", type=Path, help="the src folder of another tree")
     parser.add_argument(
-        "--repeat", type=int, default=3, help="processes per tree, by turns; times are the least of them"
+        "--repeat", type=int, default=5, help="processes per tree, by turns; numbers are the least of them"
     )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--traced", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.alone:
-        print(json.dumps(measure(options.episodes, options.memory, options.traced)))
+        print(json.dumps(measure(options.episodes, int(options.add * options.episodes), options.memory)))
         return
     trees = {"here": Path(__file__).parents[1] / "src"} | ({"against": options.against} if options.against else {})
-    found: dict[str, dict[str, Any]] = {name: in_a_process(tree, options, "--traced") for name, tree in trees.items()}
+    found: dict[str, dict[str, Any]] = {name: {} for name in trees}
     for _ in range(options.repeat):
         for name, tree in trees.items():
-            new = in_a_process(tree, options)
-            for key in ("refresh_s", "next_ms", "next_ms_min"):
-                new[key] = min(new[key], found[name].get(key, new[key]))
-            found[name] |= new
-    report: dict[str, Any] = dict(found)
+            for key, value in in_a_process(tree, options).items():
+                old = found[name].get(key, value)
+                found[name][key] = min(old, value)
+    report: dict[str, Any] = {n: f | {"peak_over_rss": f["peak_mb"] / f["rss_mb"]} for n, f in found.items()}
     if options.against:
         here, other = found["here"], found["against"]
-        report["ratios"] = {k: here[k] / other[k] for k in ("peak_mb", "peak_rss_mb", "refresh_s", "next_ms")}
-        report["speed_of_next"] = other["next_ms_min"] / here["next_ms_min"]
+        report["ratios"] = {k: here[k] / other[k] for k in ("rss_mb", "peak_mb", "refresh_s", "next_ms", "next_ms_min")}
         report["same_batches"] = here["digest"] == other["digest"]
     print(json.dumps(report, indent=1))
 

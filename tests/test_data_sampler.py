@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.config import AgentConfig, SamplingConfig, preset
-from ludus.data import EpisodeStore, Sampler
+from ludus.data import EpisodeStore, Relabeller, Sampler
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Batch, LudusError
 
@@ -38,7 +38,7 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: Agen
     for i in range(agent.batch_size):
         number, t = (int(x) for x in batch.observations["counter"][i])
         e = episodes[number]
-        segment, _, end = next(s for s in e.spans() if s[1] <= t < s[2])
+        segment, _, end = next(s for s in e.segment_bounds() if s[1] <= t < s[2])
         caption = library.captions[batch.skills[i]]
         assert batch.bc_mask[i] == (caption == segment.caption)
         trajectory_end = next((s.start for s in e.segments if s.reset and s.start > t), e.n_steps)
@@ -159,7 +159,7 @@ def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
 
 
 def test_what_is_cloned(tmp_path):
-    """By default what was commanded; with 'achieved' what came of it; with only_successes nothing that failed."""
+    """By default what was commanded; with 'hindsight' what came of it; with only_successes nothing that failed."""
     counted = SkillLibrary(VOCABULARY, [MARK_A, MARK_B])
     episodes = [episode(i, 40, a=[40] * i) for i in range(2)]
     for e in episodes:
@@ -315,3 +315,57 @@ def test_bad_settings_are_explained(tmp_path):
                 dataclasses.replace(SamplingConfig(), commanded_ratio=own, hindsight_ratio=achieved),
                 0,
             )
+
+
+@pytest.mark.parametrize("memory", ["ram", "mapped"])
+def test_a_refresh_that_failed_can_be_repeated(tmp_path, monkeypatch, memory):
+    """The first of two new shards is in when the second fails: it is drawn after the next refresh, and only once."""
+    episodes = [episode(i, 10 + i, [5], a=[7, 12]) for i in range(6)]
+    store = make(tmp_path / "run", episodes[:2])
+    sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(memory=memory), 0)
+    expected = Sampler(store, LIBRARY, PAC, SamplingConfig(), 0).next()
+    store.append(episodes[2:4], step="collect/1")
+    store.append(episodes[4:], step="collect/2")
+    columns, calls = Relabeller.columns, iter([True, False])
+
+    def failing(self, shard, captions=None):
+        if next(calls):
+            return columns(self, shard, captions)
+        raise LudusError("the disk is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Relabeller, "columns", failing)
+        with pytest.raises(LudusError, match="disk is gone"):
+            sampler.refresh()
+    assert equal(sampler.next(), expected)  # as before
+    sampler.refresh()
+    whole = Sampler(store, LIBRARY, PAC, SamplingConfig(), 0)
+    whole.restore(sampler.state())
+    assert all(equal(sampler.next(), whole.next()) for _ in range(5))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    memory=st.sampled_from(["ram", "mapped"]),
+    piece=st.integers(1, 40),
+    growth=st.lists(st.one_of(st.lists(st.integers(1, 9), min_size=1, max_size=3), st.just("skill")), max_size=6),
+)
+def test_however_it_grew_the_batches_are_the_same(tmp_path_factory, memory, piece, growth):
+    store = make(tmp_path_factory.mktemp("run"), [episode(0, 5, a=[3])])
+    library, n_episodes = SkillLibrary(VOCABULARY, [COUNT]), 1
+    sampling = SamplingConfig(memory=memory, balance_hindsight=0.5)
+    sampler = Sampler(store, library, PAC, sampling, 0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ludus.data.rows.PIECE", piece)
+        for k, more in enumerate(growth):
+            if more == "skill":
+                library = library.add(Skill(f"mark {k}", f"{k / 10}", "marked(a)" if k % 2 else "marked(b)"))
+            else:
+                new = [episode(n_episodes + i, n, [n // 2], a=[1, n], b=[2]) for i, n in enumerate(more)]
+                store.append(new, step=f"more/{k}")
+                n_episodes += len(new)
+            sampler.refresh(library)
+            whole = Sampler(store, library, PAC, dataclasses.replace(sampling, memory="ram"), 0)
+            whole.restore(sampler.state())
+            assert all(equal(sampler.next(), whole.next()) for _ in range(2))
+    store.record.close()

@@ -58,7 +58,7 @@ def test_a_planned_tower_is_built(world):
     assert sum(successes) >= 3
     for episode in episodes:
         for outcome, (_, first, last) in zip(
-            [o for o in outcomes if o.episode == episode.id], episode.spans(), strict=True
+            [o for o in outcomes if o.episode == episode.id], episode.segment_bounds(), strict=True
         ):
             _, success = library.rewards(
                 outcome.caption, {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}

@@ -113,7 +113,7 @@ def test_outcomes_equal_those_computed_from_the_episode(world, library):
     episodes, outcomes = run(world, library, ROLLOUTS, Walker(world, 0.3), "e")
     expected = []
     for episode in episodes:
-        for k, (segment, first, last) in enumerate(episode.spans()):
+        for k, (segment, first, last) in enumerate(episode.segment_bounds()):
             span = {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
             reward, success = library.rewards(segment.caption, span)
             mean = float(np.mean(reward, dtype=np.float64))

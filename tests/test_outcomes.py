@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ludus.config import preset
-from ludus.data import EpisodeStore, Relabeller
+from ludus.data import EpisodeStore, Relabeller, outcomes
 from ludus.lab.actors import SeedActor
 from ludus.lab.embodiment import run
 from ludus.lab.rollout import RolloutSpec
@@ -73,8 +73,7 @@ def test_outcomes_of_the_room_are_those_of_the_stored_episodes(
     episodes, online = lived
     store = EpisodeStore.create(tmp_path_factory.mktemp("run"), preset("tiny"))
     store.append(episodes, step="seed/0")
-    relabeller = Relabeller(store, library)
-    stored = [o for episode in store for o in relabeller.outcomes(episode)]
+    stored = [o for episode in store for o in outcomes(library, [episode])]
     assert sorted((o.episode, o.segment) for o in stored) == [(o.episode, o.segment) for o in online]
     for ours, theirs in zip(sorted(stored, key=lambda o: (o.episode, o.segment)), online, strict=True):
         assert (ours.caption, ours.skill, ours.success_at_end, ours.success_once) == (

@@ -81,7 +81,7 @@ def test_play_puts_cubes_at_goals_and_success_is_theirs(world):
     assert np.array_equal(episode.actions, again.actions) and episode.n_steps == 1000
     assert len(episode.segments) > 8
     results = []
-    for segment, first, last in episode.spans()[:-1]:
+    for segment, first, last in episode.segment_bounds()[:-1]:
         seen = {g: a[first + 1 : last + 1] for g, a in episode.observations.items()}
         success = library.rewards(segment.caption, seen)[1]
         cube = segment.caption.split()[1]
@@ -100,7 +100,7 @@ def test_in_hindsight_a_goal_is_where_the_cube_came_to_be(world):
     for episode in retold:
         assert np.array_equal(episode.actions, told.actions)
         assert np.array_equal(episode.observations["red"], told.observations["red"])
-        for segment, first, end in episode.spans():
+        for segment, first, end in episode.segment_bounds():
             cube = segment.caption.split()[1]
             goal = episode.observations[f"{cube} goal"][first + 1 : end + 1, :7]
             assert (goal == goal[0]).all()

@@ -1,1 +1,73 @@
-"""ludus: an RL experimenter run by a vision-language model."""
+"""ludus: an RL experimenter run by a vision-language model.
+
+The names in `__all__` are what a program needs that uses ludus as a library; docs/library.md shows them at work. They are
+imported when they are first used (PEP 562): `import ludus` alone loads neither NumPy nor torch nor a simulator. What ludus
+has to say while it works goes to the logger 'ludus'.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ludus.agents.policy import Policy
+    from ludus.api import evaluate, load_policy, make_world, run
+    from ludus.config import PRESETS, Config, WorldConfig, as_dict, from_dict, override, preset
+    from ludus.data.store import EpisodeStore
+    from ludus.record.record import Record
+    from ludus.skills.library import Skill, SkillLibrary
+    from ludus.types import Episode, LudusError, Outcome, Segment, SuccessCount, WorldSpec
+    from ludus.worlds.base import World
+
+__all__ = [
+    "PRESETS",
+    "Config",
+    "Episode",
+    "EpisodeStore",
+    "LudusError",
+    "Outcome",
+    "Policy",
+    "Record",
+    "Segment",
+    "Skill",
+    "SkillLibrary",
+    "SuccessCount",
+    "World",
+    "WorldConfig",
+    "WorldSpec",
+    "as_dict",
+    "evaluate",
+    "from_dict",
+    "load_policy",
+    "make_world",
+    "override",
+    "preset",
+    "run",
+]
+
+_MODULES = {
+    "agents.policy": ("Policy",),
+    "api": ("evaluate", "load_policy", "make_world", "run"),
+    "config": ("PRESETS", "Config", "WorldConfig", "as_dict", "from_dict", "override", "preset"),
+    "data.store": ("EpisodeStore",),
+    "record.record": ("Record",),
+    "skills.library": ("Skill", "SkillLibrary"),
+    "types": ("Episode", "LudusError", "Outcome", "Segment", "SuccessCount", "WorldSpec"),
+    "worlds.base": ("World",),
+}
+_WHERE = {name: f"ludus.{module}" for module, names in _MODULES.items() for name in names}
+
+logging.getLogger("ludus").addHandler(logging.NullHandler())  # a program that sets up no logging sees nothing
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ludus' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_WHERE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -125,8 +125,8 @@ class Episode:
     def n_steps(self) -> int:
         return len(self.actions)
 
-    def spans(self) -> list[tuple[Segment, int, int]]:
-        """`(segment, first step, one past the last step)`; observations of a span are `[first : last + 1]`."""
+    def segment_bounds(self) -> list[tuple[Segment, int, int]]:
+        """`(segment, first step, one past the last step)`; observations of a segment are `[first : last + 1]`."""
         ends = [s.start for s in self.segments[1:]] + [self.n_steps]
         return [(s, s.start, end) for s, end in zip(self.segments, ends, strict=True)]
 
@@ -140,7 +140,7 @@ class Outcome:
     caption: str
     skill: str
     success_at_end: bool  # at the last observation of the segment
-    success_once: bool  # at any observation after an action of the span
+    success_once: bool  # at any observation after an action of the segment
     reward: float  # mean over the segment
 
 

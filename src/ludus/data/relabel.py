@@ -1,4 +1,5 @@
-"""Rewards are functions of logged observations: computed here per (shard, skill) and cached, never stored in episodes.
+"""Reward and success of logged observations under any skill: computed per (shard, skill) and cached, never stored in
+episodes (docs/method.md, section 3).
 
 A new skill costs only its own column. `outcomes` scores the segments of episodes with the same functions, so success
 seen while acting and success found later cannot differ.
@@ -27,11 +28,11 @@ def outcomes(library: SkillLibrary, episodes: Sequence[Episode]) -> list[Outcome
         LudusError: a caption that is not in the library.
     """
     found: dict[tuple[int, int], Outcome] = {}
-    spans: dict[str, list[tuple[int, int, int, int]]] = {}
+    bounds: dict[str, list[tuple[int, int, int, int]]] = {}
     for i, episode in enumerate(episodes):
-        for j, (segment, first, end) in enumerate(episode.spans()):
-            spans.setdefault(segment.caption, []).append((i, j, first, end))
-    for caption, places in spans.items():
+        for j, (segment, first, end) in enumerate(episode.segment_bounds()):
+            bounds.setdefault(segment.caption, []).append((i, j, first, end))
+    for caption, places in bounds.items():
         groups = episodes[places[0][0]].observations
         parts = {
             g: np.concatenate([episodes[i].observations[g][a + 1 : z + 1] for i, _, a, z in places]) for g in groups
@@ -56,8 +57,8 @@ def outcomes(library: SkillLibrary, episodes: Sequence[Episode]) -> list[Outcome
 class Relabeller:
     """Scores whole shards under skills, keeping the columns in `<run>/relabel/<shard>/`.
 
-    A column belongs to a shard's checksum and a skill's hash. Predicates are code, which a hash of a skill's text does
-    not see: so cached columns are compared with a fresh look at some rows of the shard before they are believed.
+    A column belongs to a shard's checksum and a skill's hash. The hash is of the skill's text and does not change with
+    the code of a predicate. So before cached columns are used, some rows of the shard are scored again and compared.
     """
 
     spot_check_rows = 512
@@ -65,10 +66,6 @@ class Relabeller:
     def __init__(self, store: EpisodeStore, library: SkillLibrary):
         self.store = store
         self.library = library
-
-    def outcomes(self, episode: Episode) -> list[Outcome]:
-        """The episode's segments, each scored by its skill."""
-        return outcomes(self.library, [episode])
 
     def columns(self, shard: Shard, captions: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Reward `[n_skills, sum(T_i + 1)]` float32 and success, same shape, bool, of every observation of a shard; for
@@ -82,7 +79,7 @@ class Relabeller:
         known = [i for i, h in enumerate(hashes) if h in cached]
         for i in known:
             reward[i], success[i] = cached[hashes[i]]
-        if known and not self._believable(observations, [captions[i] for i in known], reward[known], success[known]):
+        if known and not self._matches(observations, [captions[i] for i in known], reward[known], success[known]):
             known = []
             if self.store.record.writable:
                 files.remove(self._folder(shard))
@@ -96,7 +93,7 @@ class Relabeller:
         return self.store.record.path("relabel", f"{shard.name.removesuffix('.safetensors')}.{shard.checksum[:12]}")
 
     def _cached(self, shard: Shard, hashes: Sequence[str], n: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Skill hash -> columns. An unreadable file counts as absent: it can be computed again."""
+        """Skill hash -> columns. An unreadable file counts as absent: its columns can be computed again."""
         columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for path in sorted(self._folder(shard).glob("*.safetensors")):
             try:
@@ -109,7 +106,7 @@ class Relabeller:
                 continue
         return columns
 
-    def _believable(
+    def _matches(
         self, observations: Observations, captions: list[str], reward: np.ndarray, success: np.ndarray
     ) -> bool:
         rows = np.linspace(0, reward.shape[1] - 1, self.spot_check_rows).astype(int)
@@ -130,4 +127,4 @@ class Relabeller:
         except OSError as error:
             if not files.is_full(error, path.parent):
                 raise
-            # A cache: without room for it the run goes on, and the next commit will say that the disk is full.
+            # A cache is not needed to go on; the next commit will say that the disk is full.

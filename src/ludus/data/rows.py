@@ -1,4 +1,4 @@
-"""Everything that can be drawn, one row per observation, in memory or in mapped files; grows in place."""
+"""Everything that can be drawn, one row per observation, in memory or in mapped files; rows and skills are appended."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from ludus.data.relabel import Relabeller
 from ludus.data.store import EpisodeStore, Shard
 from ludus.types import LudusError, Observations
 
+RESERVE = 0.25
+"""Arrays in memory have room for this share of rows more. Pages nobody has written to are no memory yet, so it costs little;
+and what joins within it moves nothing. (Growing by realloc moves nothing either, but the huge pages are gone then and drawing
+takes a tenth longer.)"""
 PIECE = 1 << 18
-"""Values moved at a time when an array becomes wider."""
+"""Values moved at a time when an array in a file becomes wider."""
 
 
 @dataclass
@@ -37,8 +41,8 @@ class Rows:
 
 
 class RowTable:
-    """Takes in shards and skills. Growing changes arrays in place, so that the old and the new never stand in memory side by
-    side: whoever keeps a view of an array over a call of `extend` or `add_skills` has freed memory in hand.
+    """Takes in shards and skills. Memory has room to spare; where it is used up, one array after the other is copied into a
+    larger one, so that never more than one of them is there twice. Files grow in place.
 
     Args:
         sampling: `sparse`, the reward's mix, and `memory`.
@@ -127,10 +131,11 @@ class RowTable:
         n += self.n
         if self._rows is not None:
             if n > len(self._rows.command):
+                n = self._with_reserve(n)
                 for name, array in list(vars(self._rows).items()):
                     self._grow(name, (n_skills, n) if name == "reward" else (n, *array.shape[1:]))
             return
-        start = 0
+        n, start = self._with_reserve(n), 0
         for name, array in observations.items():
             self.groups[name] = slice(start, start + array.shape[1])
             start += array.shape[1]
@@ -144,23 +149,27 @@ class RowTable:
             "reward": ((n_skills, n), np.float32),
             "steps_to_success": ((n, n_skills), np.uint16),
         }
-        self._rows = Rows(**{name: self._empty(name, *column) for name, column in columns.items()})
+        make = self._map if self._mapped else _empty
+        self._rows = Rows(**{name: make(name, *column) for name, column in columns.items()})
 
-    def _empty(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return self._map(name, shape, dtype) if self._mapped else np.empty(shape, dtype)
+    def _with_reserve(self, n: int) -> int:
+        return n if self._mapped else n + int(RESERVE * n)
 
     def _grow(self, name: str, shape: tuple[int, ...]) -> None:
-        """Give an array more room; what it holds stays where it was, seen by its indices."""
-        array = getattr(self.rows, name)
-        before = array.shape
+        """Give an array more room; what it holds keeps its indices."""
+        old = getattr(self.rows, name)
         if self._mapped:
-            array = self._map(name, shape, array.dtype)
-            setattr(self.rows, name, array)
+            new = self._map(name, shape, old.dtype)
+            if new.ndim == 2 and shape[1] != old.shape[1]:
+                _widen(new.reshape(-1), old.shape, shape[1])
         else:
-            # realloc: large arrays keep their pages. No view is kept by anyone here, which numpy cannot know.
-            array.resize(shape, refcheck=False)
-        if array.ndim == 2 and shape[1] != before[1]:
-            _widen(array.reshape(-1), before, shape[1])
+            new = _empty(name, shape, old.dtype)
+            if name == "reward":
+                new[: len(old), : self.n] = old[:, : self.n]
+            else:
+                held = new[: self.n] if new.ndim == 1 else new[: self.n, : old.shape[1]]
+                held[:] = old[: self.n]
+        setattr(self.rows, name, new)
 
     def _map(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """The column's file, made or grown to hold `shape`. Mapped again, its bytes are the same."""
@@ -176,6 +185,10 @@ class RowTable:
                 "space there, or give sampling.memory=ram"
             ) from error
         return np.memmap(self._files[name], dtype, "r+", shape=shape)
+
+
+def _empty(name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    return np.empty(shape, dtype)
 
 
 def _widen(flat: np.ndarray, shape: tuple[int, int], width: int) -> None:

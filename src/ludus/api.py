@@ -1,0 +1,141 @@
+"""What `import ludus` offers as functions: make a world, run an experiment, evaluate and load what it learned. Each is a thin
+wrapper; heavy imports happen when it is called."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from ludus.config import Config, WorldConfig, as_dict, override
+from ludus.config import preset as named
+from ludus.types import LudusError, differences
+
+if TYPE_CHECKING:
+    from ludus.agents.policy import Policy
+    from ludus.experiment.evaluation import EvalResult
+    from ludus.record.record import Record
+    from ludus.worlds.base import World
+
+logger = logging.getLogger("ludus")
+
+
+def make_world(name: str = "blocks", **settings: Any) -> World:
+    """A batch of simulations of the world called `name`.
+
+    Args:
+        settings: of `WorldConfig`, e.g. `n_envs=4, n_blocks=2`; its defaults for the others.
+
+    Raises:
+        LudusError: unknown world, or a setting outside of its limits.
+    """
+    from ludus.experiment.compose import world_kind
+
+    config = WorldConfig(name=name, **settings)
+    return world_kind(name).make(config)
+
+
+def run(directory: str | Path, preset: str = "cpu", overrides: Iterable[str] = (), seed: int = 0) -> Path:
+    """Carry out an experiment in `directory`, or continue the one that stands there; the same call goes on where it was
+    interrupted. Returns the directory, for `evaluate`, `load_policy` and `Record.open`.
+
+    Args:
+        preset: where the configuration starts from, e.g. 'cpu', 'tiny' or 'tiny,bc'.
+        overrides: settings to change, e.g. ['experiment.rounds=5', 'world.n_blocks=4'].
+        seed: the only source of randomness.
+
+    Raises:
+        LudusError: a wrong setting, or a run with other settings in `directory`.
+    """
+    from rich.console import Console
+
+    from ludus.experiment import compose, loop
+
+    config = override(named(preset), [*overrides, f"seed={seed}"])
+    compose.world_kind(config.world.name)  # an unknown world or model makes no directory
+    compose.check_experimenter(config, reach=True)
+    with _opened(Path(directory), config) as record:
+        logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
+        report = loop.run(record, Console(quiet=True))
+        logger.info("run in %s finished; report: %s", directory, report)
+    return Path(directory)
+
+
+def evaluate(
+    directory: str | Path,
+    skills: Sequence[str] = (),
+    episodes: int = 100,
+    starts: Sequence[str] = (),
+    temperatures: Sequence[float] = (),
+    overrides: Iterable[str] = (),
+    seed: int = 1,
+) -> list[EvalResult]:
+    """Success of the latest policy of the run in `directory`: one result per start and temperature, in each a
+    `SuccessCount` per skill. Nothing is stored.
+
+    Args:
+        skills: captions or templates such as 'stack _ on _'; all of the run's skills if empty.
+        episodes: per skill, start and temperature.
+        starts: start distributions; the world's first if empty.
+        temperatures: of the policy; the run's `training.evaluation_temperature` if empty.
+        overrides: settings of the world to evaluate in, e.g. ['world.n_blocks=5'].
+        seed: of the starts.
+
+    Raises:
+        LudusError: no run or no trained policy there; unknown skill or start; fewer than one episode.
+    """
+    from rich.console import Console
+
+    from ludus.experiment import compose, evaluation
+    from ludus.record.record import Record
+
+    if episodes < 1:
+        raise LudusError(
+            f"episodes={episodes} makes no sense; give at least 1 (100 give intervals of about ten points)"
+        )
+    with Record.open(directory, write=False) as record:
+        config = override(record.config, overrides)
+        temperatures = temperatures or (config.training.evaluation_temperature,)
+        with compose.build(record, config) as parts:
+            console = Console(quiet=True)
+            return evaluation.evaluate(parts, skills, episodes, starts, temperatures, seed, console)
+
+
+def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iterable[str] = ()) -> Policy:
+    """The latest policy of the run in `directory`: `policy.act(observations, captions)` gives `[E, A]` actions in [-1, 1] for
+    observations of E simulations (group -> `[E, size]`) and E captions. Call `policy.begin` before each episode if
+    `temperature` is not 0.
+
+    Args:
+        temperature: 0 takes the likeliest action, 1 samples from the policy.
+        overrides: settings of the world it is to act in, if not the run's own, e.g. ['world.n_blocks=5'].
+
+    Raises:
+        LudusError: no run or no trained policy there.
+    """
+    from ludus.experiment import compose
+    from ludus.experiment.loop import Loop
+    from ludus.record.record import Record
+
+    with Record.open(directory, write=False) as record:
+        config = override(record.config, [*overrides, "world.n_envs=1"])
+        with compose.build(record, config) as parts:
+            return Loop(parts, cast(Any, None)).learner.policy(temperature)
+
+
+def _opened(directory: Path, config: Config) -> Record:
+    """The run in `directory`, made if there is none."""
+    from ludus.record.record import Record
+
+    if not (directory / "ludus.db").exists():
+        return Record.create(directory, config)
+    record = Record.open(directory)
+    if record.config != config:
+        there = as_dict(record.config)
+        record.close()
+        raise LudusError(
+            f"{directory} holds a run with other settings ({differences(there, as_dict(config))}); give the same, or choose "
+            "another directory"
+        )
+    return record
