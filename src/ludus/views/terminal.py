@@ -7,7 +7,8 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, cast
+from pathlib import Path
+from typing import Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,28 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ludus.lab.analysis import wilson
+from ludus.record import StageState
 from ludus.record.reader import Reader
 from ludus.types import LudusError, SuccessCount
 from ludus.views import queries, text
 
 logger = logging.getLogger(__name__)
-
-
-class StageState(Protocol):
-    """A piece of work with a countable end (`ludus.record.progress.StageState`). Times are seconds since 1970."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def started(self) -> float: ...
-    @property
-    def updated(self) -> float: ...
-    @property
-    def finished(self) -> Any: ...
 
 
 # --- progress ----------------------------------------------------------------------------------------------------
@@ -70,10 +55,10 @@ class TerminalProgress:
     def show(self, stage: StageState) -> None:
         """Draw the stage as it stands now."""
         key, name = (stage.name, stage.started), text.clean(stage.name)
-        if stage.finished:
+        if stage.finished is not None:
             if key in self._tasks:
                 self._bars.remove_task(self._tasks.pop(key))
-            seconds = stage.updated - stage.started
+            seconds = stage.finished - stage.started
             self.console.print(f"{name} ({seconds:.0f} s)", highlight=False, markup=False)
         elif key in self._tasks:
             self._bars.update(self._tasks[key], completed=stage.done, total=stage.total)
@@ -210,10 +195,10 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
         yield f"not finished; continue with: ludus resume {header.directory}"
 
 
-def print_runs(summaries: Iterable[queries.RunSummary], console: Console) -> None:
-    """A line per run."""
+def print_runs(where: str | Path, console: Console) -> None:
+    """A line per run in a folder of run directories, or in the database at a URL."""
     table = Table("run", "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
-    for s in summaries:
+    for s in queries.runs(where):
         if s.header is None or s.status is None:
             cells = [s.name, *["–"] * 6, s.error or "cannot be read"]
         else:
