@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -213,8 +215,8 @@ def test_an_unknown_price_is_not_zero(tmp_path):
         calls = queries.model_calls(record)
     propose, analyse = calls.roles
     assert (propose.calls, propose.replayed, propose.usd, propose.unpriced) == (3, 1, 0.5, 1)
-    assert text.price(propose) == "0.5000 and 1 calls of unknown price"
-    assert text.price(analyse) == "1 calls of unknown price"
+    assert text.price(propose) == "0.5000 and 1 call of unknown price"
+    assert text.price(analyse) == "1 call of unknown price"
     assert text.price(replace(propose, calls=1, replayed=1, usd=0.0, unpriced=0)) == "0.0000"
     assert (calls.total.calls, calls.total.unanswered, calls.total.tokens_in) == (4, 1, 400)
 
@@ -334,12 +336,21 @@ def test_no_terminal_pipe_or_disk_ends_a_run(error, terminal, caplog):
 
 
 def test_a_pipe_that_nobody_reads_leaves_no_error_at_exit():
+    script = """
+from rich.console import Console
+from ludus.record import StageState
+from ludus.views.terminal import TerminalProgress
+console = Console()
+with TerminalProgress(console) as progress:
+    progress.show(StageState("training", 10, 10, 0.0, 7.0, 7.0))
+console.print("the report is written")
+"""
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stream:
-        shown(Console(file=stream))
-        stream.write("what is written later goes nowhere")
-        stream.flush()
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1 and "Broken pipe" in done.stderr and "the run goes on" in done.stderr
 
 
 def test_what_an_encoding_lacks_is_replaced():
