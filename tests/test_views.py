@@ -235,7 +235,7 @@ def test_runs_of_a_folder_include_what_cannot_be_read(tmp_path):
     ]
     assert found[-1].error
     console = Console(file=io.StringIO(), width=160)
-    print_runs(tmp_path, console)
+    print_runs(found, console)
     assert all(s.name in console.file.getvalue() for s in found)
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
@@ -195,10 +194,10 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
         yield f"not finished; continue with: ludus resume {header.directory}"
 
 
-def print_runs(where: str | Path, console: Console) -> None:
-    """A line per run in a folder of run directories, or in the database at a URL."""
+def print_runs(summaries: Iterable[queries.RunSummary], console: Console) -> None:
+    """A line per run."""
     table = Table("run", "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
-    for s in queries.runs(where):
+    for s in summaries:
         if s.header is None or s.status is None:
             cells = [s.name, *["–"] * 6, s.error or "cannot be read"]
         else:

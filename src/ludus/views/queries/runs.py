@@ -219,16 +219,19 @@ class RunSummary:
     error: str | None = None
 
 
-def runs(where: str | Path) -> tuple[RunSummary, ...]:
-    """The runs in the directories of a folder, or in the database at a URL; the oldest first, last those that cannot be read.
+def runs(where: Path | str) -> tuple[RunSummary, ...]:
+    """The runs of a folder or of a database, the oldest first; those that cannot be read are last.
+
+    Args:
+        where: a folder of run directories, or the URL of a database.
 
     Raises:
-        LudusError: no database at the URL.
+        LudusError: a database that cannot be read.
     """
-    if isinstance(where, str) and "://" in where:
-        directories = [Path(run.directory) for run in runs_in(where)]
+    if isinstance(where, Path):
+        directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
     else:
-        directories = [d for d in sorted(Path(where).iterdir()) if holds_run(d)]
+        directories = [Path(row.directory) for row in runs_in(where)]
     found = [_summary(directory) for directory in directories]
     return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
 
