@@ -5,8 +5,9 @@ import json
 import logging
 import os
 import re
-import time
-from dataclasses import asdict, dataclass, replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 
 import pytest
 from counting_world import CountingWorld
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from ludus.config import Config
 from ludus.lab.analysis import curves_of, wilson
-from ludus.record import Evaluation, Record
+from ludus.record import Evaluation, Progress, Record, StageState
 from ludus.skills.library import Skill
 from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
 from ludus.views import figures, queries, text
@@ -214,8 +215,8 @@ def test_an_unknown_price_is_not_zero(tmp_path):
         calls = queries.model_calls(record)
     propose, analyse = calls.roles
     assert (propose.calls, propose.replayed, propose.usd, propose.unpriced) == (3, 1, 0.5, 1)
-    assert text.price(propose) == "0.5000 and 1 calls of unknown price"
-    assert text.price(analyse) == "1 calls of unknown price"
+    assert text.price(propose) == "0.5000 and 1 call of unknown price"
+    assert text.price(analyse) == "1 call of unknown price"
     assert text.price(replace(propose, calls=1, replayed=1, usd=0.0, unpriced=0)) == "0.0000"
     assert (calls.total.calls, calls.total.unanswered, calls.total.tokens_in) == (4, 1, 400)
 
@@ -243,6 +244,37 @@ def test_notable_episodes(run):
     assert (best.id, best.successes, failed.id, failed.successes) == ("e2", 1, "e3", 0)
 
 
+def test_what_runs_now_is_seen_from_outside(tmp_path):
+    make(tmp_path / "run", finished=False)
+
+    def status():
+        with Record.open(tmp_path / "run", write=False) as record:
+            return queries.run_status(record)
+
+    with Record.open(tmp_path / "run") as record, pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        with Progress(record).stage("seed data", 4) as advance:
+            advance(4)
+        with Progress(record).stage("training", 10) as advance:
+            assert status().state == "running"
+            assert text.status(status()) == "Running: training (0 of 10); not finished."
+            advance(3)
+            raise KeyboardInterrupt
+    assert status().state == "stopped" and status().last_sign
+    assert text.status(status()) == "Not finished: stopped in training (3 of 10)."
+    with Record.open(tmp_path / "run") as record, record.commit("measure/after"):
+        record.add_evaluation("after", 20, [count("go to home", 1)])
+    assert (status().state, status().stages) == ("done", ())
+
+
+def test_runs_of_a_database(tmp_path):
+    url = f"sqlite:///{tmp_path / 'many.db'}"
+    for k in range(2):
+        Record.create(tmp_path / f"run{k}", Config(), url=url).close()
+    found = queries.runs(url)
+    assert [s.name for s in found] == ["run0", "run1"] == [s.name for s in queries.runs(tmp_path)]
+    assert len({s.header.run_id for s in found}) == 2
+
+
 # --- text --------------------------------------------------------------------------------------------------------
 
 
@@ -253,21 +285,18 @@ def test_control_characters_go():
 # --- terminal ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Stage:
-    name: str = "training"
-    done: int = 0
-    total: int = 10
-    started: float = 100.0
-    updated: float = 100.0
-    finished: float | None = None
+STAGE = StageState("training", done=0, total=10, started=100.0, updated=100.0, finished=None)
 
 
 def shown(console):
     with TerminalProgress(console) as progress:
-        for stage in (Stage(), Stage(done=5, updated=103), Stage(done=10, updated=107, finished=107)):
+        for stage in (
+            STAGE,
+            replace(STAGE, done=5, updated=103.0),
+            replace(STAGE, done=10, updated=107.0, finished=107.0),
+        ):
             progress.show(stage)
-        progress.show(Stage("measuring", done=3))
+        progress.show(replace(STAGE, name="measuring", done=3))
     return console.file
 
 
@@ -307,26 +336,35 @@ def test_no_terminal_pipe_or_disk_ends_a_run(error, terminal, caplog):
 
 
 def test_a_pipe_that_nobody_reads_leaves_no_error_at_exit():
+    script = """
+from rich.console import Console
+from ludus.record import StageState
+from ludus.views.terminal import TerminalProgress
+console = Console()
+with TerminalProgress(console) as progress:
+    progress.show(StageState("training", 10, 10, 0.0, 7.0, 7.0))
+console.print("the report is written")
+"""
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as stream:
-        shown(Console(file=stream))
-        stream.write("what is written later goes nowhere")
-        stream.flush()
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == 1 and "Broken pipe" in done.stderr and "the run goes on" in done.stderr
 
 
 def test_what_an_encoding_lacks_is_replaced():
     buffer = io.BytesIO()
     console = Console(file=io.TextIOWrapper(buffer, encoding="ascii"))
     with TerminalProgress(console) as progress:
-        progress.show(Stage("a → b\x1b[2J", finished=107, updated=107))
+        progress.show(replace(STAGE, name="a → b\x1b[2J", finished=107.0))
     assert buffer.getvalue() == b"a ? b[2J (7 s)\n"
 
 
 def test_a_person_answers_between_the_bars(monkeypatch):
     console = Console(file=io.StringIO(), force_terminal=True, _environ={})
     with TerminalProgress(console) as progress:
-        progress.show(Stage())
+        progress.show(STAGE)
         person = TerminalPerson(console, progress)
         monkeypatch.setattr("builtins.input", lambda: "yes" if not progress._bars.live.is_started else "bars")
         assert person("Is it [red]?") == "yes"
@@ -372,7 +410,7 @@ def test_success_table_shows_brackets_as_they_stand():
 
 
 def page_of(directory, world, library):
-    with Record.open(directory) as record:
+    with Record.open(directory, write=False) as record:
         return write_report(record, world, library).read_text()
 
 
@@ -430,28 +468,3 @@ def test_figures_draw_without_points():
     assert figures.success_bars(success).startswith(b"\x89PNG")
     curve = queries.TemplateCurve("x" * 90, (queries.CurvePoint(1, None),), ())
     assert figures.learning_curves(queries.LearningCurves((curve,), (), ())).startswith(b"\x89PNG")
-
-
-def test_now_is_a_stage_that_makes_progress(run):
-    record, _, _ = run
-
-    class Live:
-        """A record whose stages another process writes."""
-
-        def __init__(self, updated):
-            self.updated = updated
-
-        def __getattr__(self, name):
-            return getattr(record, name)
-
-        def steps(self):
-            return [s for s in record.steps() if s.name != "measure/after"]
-
-        def stages(self):
-            return [Stage("seed data", 4, 4, finished=5.0), Stage("training", 3, updated=self.updated)]
-
-    now = time.time()
-    status = queries.run_status(Live(now - 1))
-    assert status.state == "running" and [s.name for s in status.stages] == ["training"]
-    assert text.status(status) == "Running: training (3 of 10); not finished."
-    assert "stopped in training (3 of 10)" in text.status(queries.run_status(Live(now - 1000)))

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,28 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ludus.lab.analysis import wilson
+from ludus.record import StageState
 from ludus.record.reader import Reader
 from ludus.types import LudusError, SuccessCount
 from ludus.views import queries, text
 
 logger = logging.getLogger(__name__)
-
-
-class StageState(Protocol):
-    """A piece of work with a countable end (`ludus.record.progress.StageState`). Times are seconds since 1970."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def done(self) -> int: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def started(self) -> float: ...
-    @property
-    def updated(self) -> float: ...
-    @property
-    def finished(self) -> Any: ...
 
 
 # --- progress ----------------------------------------------------------------------------------------------------
@@ -70,10 +54,10 @@ class TerminalProgress:
     def show(self, stage: StageState) -> None:
         """Draw the stage as it stands now."""
         key, name = (stage.name, stage.started), text.clean(stage.name)
-        if stage.finished:
+        if stage.finished is not None:
             if key in self._tasks:
                 self._bars.remove_task(self._tasks.pop(key))
-            seconds = stage.updated - stage.started
+            seconds = stage.finished - stage.started
             self.console.print(f"{name} ({seconds:.0f} s)", highlight=False, markup=False)
         elif key in self._tasks:
             self._bars.update(self._tasks[key], completed=stage.done, total=stage.total)

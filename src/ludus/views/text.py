@@ -73,7 +73,8 @@ def price(calls: RoleCalls) -> str:
     """What calls cost, in USD; an unknown price is not zero."""
     asked = calls.calls - calls.replayed
     parts = [f"{calls.usd:.4f}"] if asked > calls.unpriced or not calls.unpriced else []
-    return " and ".join(parts + ([f"{calls.unpriced} calls of unknown price"] if calls.unpriced else []))
+    unknown = f"{calls.unpriced} call{'s' if calls.unpriced > 1 else ''} of unknown price"
+    return " and ".join([*parts, unknown] if calls.unpriced else parts)
 
 
 def experimenter(roles: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from ludus.lab.analysis import aggregate, curves_of, wilson
 from ludus.record.reader import Reader
@@ -212,11 +212,11 @@ class SkillEntry:
 
     caption: str
     template: str
-    author: str
-    parents: tuple[str, ...]
-    status: str
+    author: str  # 'base', 'extra', 'planner', 'person' or a model's name
+    parents: tuple[str, ...]  # captions of the skills it was made from
+    status: str  # see `ludus.record.tables.SKILL_STATUSES`
     round: int  # in which it joined; 0 for those the run began with
-    changed: int  # round of its last change of status
+    changed: int  # round of its last status
     base: bool
     steps: int
     reward: str
@@ -226,16 +226,4 @@ class SkillEntry:
 
 def skills(record: Reader, library: SkillLibrary) -> tuple[SkillEntry, ...]:
     """All skills of the run in the order they joined."""
-    return tuple(_skill(row, library) for row in record.skills())
-
-
-def _skill(row: Mapping[str, Any], library: SkillLibrary) -> SkillEntry:
-    shared = {k: row[k] for k in ("caption", "round", "base", "steps", "reward", "success", "hash")}
-    return SkillEntry(
-        **shared,
-        template=library.template(row["caption"]),
-        author=row.get("author", "world"),
-        parents=tuple(row.get("parents") or ()),
-        status=row.get("status", "accepted"),
-        changed=row.get("changed", row["round"]),
-    )
+    return tuple(SkillEntry(**row, template=library.template(row["caption"])) for row in record.skills())

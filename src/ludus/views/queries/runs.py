@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ludus.config import ROLES
-from ludus.record import Record, tables
-from ludus.record.reader import Reader
-from ludus.record.runs import holds_run, runs_in
+from ludus.record import Record, StageState, holds_run, runs_in, tables
+from ludus.record.reader import Reader, RunState
 from ludus.types import LudusError, Outcome
 
-LIVE_S = 60.0
-"""An unfinished stage that made progress within so many seconds is taken to be running."""
-
 Kind = Literal["experiment", "training", "collection", "exam"]
-State = Literal["done", "running", "stopped", "failed"]
 
 
 # --- what the run is ---------------------------------------------------------------------------------------------
@@ -29,7 +23,8 @@ State = Literal["done", "running", "stopped", "failed"]
 class RunHeader:
     """What was asked for, and how much there is."""
 
-    name: str
+    run_id: str
+    name: str  # of the directory
     directory: str
     kind: Kind
     world: str
@@ -53,6 +48,7 @@ def run_header(record: Reader) -> RunHeader:
     """Configuration in short, versions and counts."""
     config, steps = record.config, record.steps()
     return RunHeader(
+        run_id=record.run_id,
         name=record.directory.resolve().name,
         directory=str(record.directory),
         kind=_kind(record, [s.name for s in steps]),
@@ -97,18 +93,6 @@ def _episodes(record: Reader) -> int:
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A piece of work with a countable end, as `ludus.record.progress` keeps it."""
-
-    name: str
-    done: int
-    total: int
-    started: float  # seconds since 1970
-    updated: float
-    finished: bool
-
-
-@dataclass(frozen=True)
 class Collection:
     """What was asked for under one name of `ludus collect`, and how much of it there is."""
 
@@ -121,39 +105,39 @@ class Collection:
 class RunStatus:
     """How far a run has come and what is running now."""
 
-    state: State
-    stages: tuple[Stage, ...]  # not finished; under way if the state is 'running', else where the run stopped
+    state: RunState  # see `Reader.state`; a collection is 'done' when all that was asked for is there
+    stages: tuple[StageState, ...]  # not finished; under way if the state is 'running', else where the run stopped
     collections: tuple[Collection, ...]
     steps: int  # committed
     last_step: str | None
+    last_sign: float | None  # of the process that writes; seconds since 1970
     error: str | None  # why it failed
     diverged: bool  # it failed because the training diverged, and would again
 
 
-def run_status(record: Reader, now: float | None = None) -> RunStatus:
-    """The state of a run at `now` (seconds since 1970; by default the clock's)."""
-    steps = [s.name for s in record.steps()]
-    last = record.posted()[-1:]
-    failure = next((p.message for p in last if p.message.kind in ("diverged", "failed")), None)
-    stages = tuple(s for s in _stages(record) if not s.finished)
+def run_status(record: Reader) -> RunStatus:
+    """The state of a run as it is now."""
+    steps, state, beat = [s.name for s in record.steps()], record.state(), record.heartbeat()
     collections = _collections(record, steps)
-    now = time.time() if now is None else now
-    state: State = "stopped"
-    if "measure/after" in steps or "end" in steps or (collections and all(c.made >= c.asked for c in collections)):
-        state, stages = "done", ()
-    elif any(now - s.updated < LIVE_S for s in stages):
-        state = "running"
-    elif failure is not None:
-        state = "failed"
-    error = failure.text if failure and state == "failed" else None
-    diverged = error is not None and failure is not None and failure.kind == "diverged"
-    return RunStatus(state, stages, collections, len(steps), steps[-1] if steps else None, error, diverged)
+    if state != "running" and collections and all(c.made >= c.asked for c in collections):
+        state = "done"
+    failure = record.posted()[-1].message if state == "failed" else None
+    return RunStatus(
+        state,
+        () if state == "done" else _open_stages(record.stages()),
+        collections,
+        len(steps),
+        steps[-1] if steps else None,
+        beat.at if beat else None,
+        failure.text if failure else None,
+        failure is not None and failure.kind == "diverged",
+    )
 
 
-def _stages(record: Reader) -> Iterator[Stage]:
-    states = getattr(record, "stages", None)  # a record of an older version has none
-    for s in states() if states else ():
-        yield Stage(s.name, s.done, s.total, s.started, s.updated, bool(s.finished))
+def _open_stages(stages: Sequence[StageState]) -> tuple[StageState, ...]:
+    """The stages that are not finished, of the process that wrote last: an earlier one may have left some behind."""
+    latest = max((s.started for s in stages if s.finished is not None), default=0.0)
+    return tuple(s for s in stages if s.finished is None and s.updated >= latest)
 
 
 def _collections(record: Reader, steps: list[str]) -> tuple[Collection, ...]:
@@ -235,7 +219,7 @@ class RunSummary:
     error: str | None = None
 
 
-def runs(where: Path | str, now: float | None = None) -> tuple[RunSummary, ...]:
+def runs(where: Path | str) -> tuple[RunSummary, ...]:
     """The runs of a folder or of a database, the oldest first; those that cannot be read are last.
 
     Args:
@@ -248,13 +232,13 @@ def runs(where: Path | str, now: float | None = None) -> tuple[RunSummary, ...]:
         directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
     else:
         directories = [Path(row.directory) for row in runs_in(where)]
-    found = [_summary(directory, now) for directory in directories]
+    found = [_summary(directory) for directory in directories]
     return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
 
 
-def _summary(directory: Path, now: float | None) -> RunSummary:
+def _summary(directory: Path) -> RunSummary:
     try:
         with Record.open(directory, write=False) as record:
-            return RunSummary(directory.name, str(directory), run_header(record), run_status(record, now))
+            return RunSummary(directory.name, str(directory), run_header(record), run_status(record))
     except LudusError as error:
         return RunSummary(directory.name, str(directory), None, None, str(error))
