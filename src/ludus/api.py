@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ludus.config import Config, WorldConfig, as_dict, override
 from ludus.config import preset as named
@@ -30,10 +30,9 @@ def make_world(name: str = "blocks", **settings: Any) -> World:
     Raises:
         LudusError: unknown world, or a setting outside of its limits.
     """
-    from ludus.experiment.compose import world_kind
+    from ludus.worlds.registry import make_world
 
-    config = WorldConfig(name=name, **settings)
-    return world_kind(name).make(config)
+    return make_world(WorldConfig(name=name, **settings))
 
 
 def run(directory: str | Path, preset: str = "cpu", overrides: Iterable[str] = (), seed: int = 0) -> Path:
@@ -48,16 +47,16 @@ def run(directory: str | Path, preset: str = "cpu", overrides: Iterable[str] = (
     Raises:
         LudusError: a wrong setting, or a run with other settings in `directory`.
     """
-    from rich.console import Console
-
-    from ludus.experiment import compose, loop
+    from ludus.experiment import loop
+    from ludus.experiment.compose import check, compose
+    from ludus.views.report import write_report
 
     config = override(named(preset), [*overrides, f"seed={seed}"])
-    compose.world_kind(config.world.name)  # an unknown world or model makes no directory
-    compose.check_experimenter(config, reach=True)
-    with _opened(Path(directory), config) as record:
+    check(config, reach=True)  # an unknown world or model makes no directory
+    with _opened(Path(directory), config) as record, compose(record) as experiment:
         logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
-        report = loop.run(record, Console(quiet=True))
+        library = loop.run(experiment)
+        report = write_report(record, experiment.world, library)
         logger.info("run in %s finished; report: %s", directory, report)
     return Path(directory)
 
@@ -85,9 +84,8 @@ def evaluate(
     Raises:
         LudusError: no run or no trained policy there; unknown skill or start; fewer than one episode.
     """
-    from rich.console import Console
-
-    from ludus.experiment import compose, evaluation
+    from ludus.experiment.evaluation import EvalRequest
+    from ludus.experiment.evaluation import evaluate as carry_out
     from ludus.record.record import Record
 
     if episodes < 1:
@@ -95,11 +93,8 @@ def evaluate(
             f"episodes={episodes} makes no sense; give at least 1 (100 give intervals of about ten points)"
         )
     with Record.open(directory, write=False) as record:
-        config = override(record.config, overrides)
-        temperatures = temperatures or (config.training.evaluation_temperature,)
-        with compose.build(record, config) as parts:
-            console = Console(quiet=True)
-            return evaluation.evaluate(parts, skills, episodes, starts, temperatures, seed, console)
+        request = EvalRequest(tuple(skills), episodes, tuple(starts), tuple(temperatures), seed)
+        return carry_out(record, override(record.config, overrides), request)
 
 
 def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iterable[str] = ()) -> Policy:
@@ -114,21 +109,25 @@ def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iter
     Raises:
         LudusError: no run or no trained policy there.
     """
-    from ludus.experiment import compose
-    from ludus.experiment.loop import Loop
+    from ludus.agents.policy import load_policy
+    from ludus.experiment import checkpoints
     from ludus.record.record import Record
+    from ludus.worlds.registry import make_world
 
     with Record.open(directory, write=False) as record:
-        config = override(record.config, [*overrides, "world.n_envs=1"])
-        with compose.build(record, config) as parts:
-            return Loop(parts, cast(Any, None)).learner.policy(temperature)
+        world = make_world(override(record.config, [*overrides, "world.n_envs=1"]).world)
+        try:
+            return load_policy(checkpoints.latest(record), world.spec, temperature)
+        finally:
+            world.close()
 
 
 def _opened(directory: Path, config: Config) -> Record:
     """The run in `directory`, made if there is none."""
     from ludus.record.record import Record
+    from ludus.record.runs import holds_run
 
-    if not (directory / "ludus.db").exists():
+    if not holds_run(directory):
         return Record.create(directory, config)
     record = Record.open(directory)
     if record.config != config:
