@@ -1,0 +1,94 @@
+"""What joins, and what stops, within a run: in one process, with scripted roles."""
+
+import dataclasses
+from collections import Counter
+
+import pytest
+
+from ludus.config import override, preset
+from ludus.data.sampler import Sampler
+from ludus.experiment import loop
+from ludus.experiment.compose import compose, recorded_library
+from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
+from ludus.lab.analysis import Analysis
+from ludus.lab.curriculum import Curriculum
+from ludus.lab.room import Room
+from ludus.record import Record
+from ludus.types import Proposal, Retrieval, Verdict
+from ludus.worlds.blocks.world import BlocksWorld
+
+SMALL = (
+    *("world.n_envs=4", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=2"),
+    *("training.evaluation_episodes=1", "training.round_updates=4", "experiment.rounds=1"),
+    *("experiment.episodes_per_round=4", "experiment.final_episodes=1"),
+)
+GAP = "put red beside green"
+
+
+def wants_what_no_skill_does(question):
+    """Asks for a skill that is missing, once; then for one that is there."""
+    if question.key.endswith("s0-a0/propose"):
+        return Proposal(GAP, "nobody can yet", 0.5, "beside(red, green)")
+    return Proposal("reach red", "easy", 0.5, "near(red)")
+
+
+def knows_captions_only(question):
+    known = question.step in {s.caption for s in question.skills}
+    return Retrieval(question.step, question.step if known else None, None if known else question.step)
+
+
+@pytest.fixture
+def run(tmp_path, one_thread):
+    """`run(*settings, judgement)` carries out a small experiment with scripted roles; returns its record, to look at."""
+    records = []
+
+    def carry_out(*settings, judgement="unclear"):
+        config = override(preset("tiny"), (*SMALL, *settings))
+        with Record.create(tmp_path / f"run-{len(records)}", config) as record, compose(record) as experiment:
+            roles = dataclasses.replace(
+                assemble(RoleContext(experiment.world.vocabulary)),
+                propose=wants_what_no_skill_does,
+                decompose=lambda question: (question.proposal.task,),
+                retrieve=knows_captions_only,
+                analyse=lambda question: Verdict(question.curve.caption, judgement, 0.9, "scripted"),
+            )
+            room = Room(record)
+            curriculum = Curriculum(roles, room, experiment.world.spec, config.seed)
+            scripted = dataclasses.replace(experiment, curriculum=curriculum, analysis=Analysis(roles, room))
+            loop.run(scripted)
+        records.append(Record.open(record.directory, write=False))
+        return records[-1]
+
+    yield carry_out
+    for record in records:
+        record.close()
+
+
+def test_a_skill_that_joins_is_trained_on(run, monkeypatch):
+    labels, draw = Counter(), Sampler.next
+
+    def counted(sampler):
+        batch = draw(sampler)
+        labels.update(sampler.captions[i] for i in batch.skills)
+        return batch
+
+    monkeypatch.setattr(Sampler, "next", counted)
+    record = run("sampling.commanded_ratio=0.4", "sampling.hindsight_ratio=0")
+    joined = [s["caption"] for s in record.skills() if s["round"] == 1]
+    assert set(joined) == {GAP, "put green beside red"}
+    assert all(labels[caption] > 0 for caption in joined)
+    world = BlocksWorld(2, 1, 1)
+    assert set(joined) <= set(recorded_library(record, world).captions)
+    after = {e.count.caption for e in record.evaluations("after")}
+    assert set(joined) <= after and not set(joined) & {e.count.caption for e in record.evaluations("before")}
+
+
+def test_the_analysis_ends_a_training_early(run):
+    def chunks(record):
+        return [s.name for s in record.steps() if s.name.startswith("pretrain/train/")]
+
+    assert len(chunks(run())) == 4
+    assert len(chunks(run(judgement="converged"))) == 1
+    assert len(chunks(run("training.early_stop=false", judgement="converged"))) == 4
+    assert len(chunks(run("training.evaluation_episodes=0", judgement="stuck"))) == 4  # nothing was measured
