@@ -5,7 +5,9 @@ Every rank draws the same batches and computes gradients of its share of their m
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -67,9 +69,22 @@ def check(sharded: bool) -> None:
 
 
 def shutdown() -> None:
-    """Leave the process group, if any."""
-    if is_member():
-        dist.destroy_process_group()
+    """Leave the process group, if any, and end its threads.
+
+    DTensor's caches keep device meshes, and these keep the process group: without this, gloo's threads would outlive
+    `destroy_process_group` and run into the end of the interpreter, where a thread that wants Python's lock is killed inside
+    C++ code ('terminate called without an active exception').
+    """
+    if not is_member():
+        return
+    if "torch.distributed.tensor" in sys.modules:
+        from torch.distributed.tensor import _redistribute, debug
+
+        debug._clear_sharding_prop_cache()
+        _redistribute.clear_redistribute_planner_cache()
+        _redistribute._gen_transform_infos.cache_clear()
+    gc.collect()  # networks with hooks are circles, and hold meshes, too
+    dist.destroy_process_group()
 
 
 def broadcast(command: Fit | Gather | None) -> None:
