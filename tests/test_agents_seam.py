@@ -8,8 +8,8 @@ import pytest
 import torch
 from test_agents_pac import ALONE, LINE, ONWARD, STEPS, Chain, places
 from test_agents_trainer import Targets
-from toy_world import SMALL, SPEC, observe
 from torch import nn
+from toy_world import SMALL, SPEC, observe
 
 from ludus.agents import AGENTS, agent_class
 from ludus.agents.base import Agent, AgentSpec

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -71,19 +70,15 @@ def check(sharded: bool) -> None:
 def shutdown() -> None:
     """Leave the process group, if any, and end its threads.
 
-    DTensor's caches keep device meshes, and these keep the process group: without this, gloo's threads would outlive
-    `destroy_process_group` and run into the end of the interpreter, where a thread that wants Python's lock is killed inside
-    C++ code ('terminate called without an active exception').
+    Some five caches of DTensor keep device meshes, and these keep the process group: without this, gloo's threads would outlive
+    `destroy_process_group` and still run while the interpreter and C++'s static objects end, which aborted a rank now and
+    then ('terminate called without an active exception').
     """
     if not is_member():
         return
-    if "torch.distributed.tensor" in sys.modules:
-        from torch.distributed.tensor import _redistribute, debug
-
-        debug._clear_sharding_prop_cache()
-        _redistribute.clear_redistribute_planner_cache()
-        _redistribute._gen_transform_infos.cache_clear()
-    gc.collect()  # networks with hooks are circles, and hold meshes, too
+    gc.collect()  # networks with hooks are circles, and hold the group, too
+    for mesh in [x for x in gc.get_objects() if type(x).__name__ == "DeviceMesh"]:
+        getattr(mesh, "_pg_registry", {}).clear()
     dist.destroy_process_group()
 
 
