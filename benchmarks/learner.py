@@ -1,7 +1,7 @@
 """Speed of the learner: `python benchmarks/learner.py [--sizes xs base] [--networks perceiver mlp] [--seconds 20]`.
 
 Prints one JSON object. Data are teacher episodes collected on the spot, drawn by the real sampler; what is timed is
-`Learner.fit`. `fraction_of_matmul_peak` is the floating-point work of an update (matrix products and attention of both
+`Trainer.fit`. `fraction_of_matmul_peak` is the floating-point work of an update (matrix products and attention of both
 networks, forward and backward, counted by torch) per second over the best rate of one large matrix product on the
 same device, in the same number format, with all of its cores, measured in the same run. A CPU's peak is that of one
 thread per second of its own CPU time, times the number of cores: what other programs take from a shared machine then
@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ludus.agents.backends.workers import Here
-from ludus.agents.trainer import SMALL, Trainer
+from ludus.agents.backends import MAX_WORKER_PARAMETERS
+from ludus.agents.batches import BatchReader
+from ludus.agents.trainer import Trainer
 from ludus.config import AgentConfig, TrainingConfig, override, preset
 from ludus.data.sampler import Sampler
 from ludus.experiment.compose import Experiment, build
@@ -72,7 +73,7 @@ def _data(folder: Path) -> Experiment:
 
 def _measure(parts: Experiment, config: AgentConfig, device: str, cores: int, options: Any) -> dict[str, Any]:
     learner = Trainer(config, parts.world.spec, 10**6, 0)
-    small = learner.n_parameters < SMALL and device == "cpu"
+    small = learner.n_parameters < MAX_WORKER_PARAMETERS and device == "cpu"
     processes = options.processes or (cores if small else 1)
     precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
     threads = options.threads or max(1, cores // processes)
@@ -119,11 +120,10 @@ def _flops(config: AgentConfig, parts: Experiment, sampler: Sampler) -> float:
     learner = Trainer(some, parts.world.spec, 1, 0, TrainingConfig(microbatches=1, processes=1))
     source = Sampler(parts.data, parts.library, some, parts.config.sampling, 0)
     learner.fit(source, 1)
-    crew = learner.crew
-    assert isinstance(crew, Here)
+    batch = BatchReader(source, parts.world.spec).next()
     with FlopCounterMode(display=False) as counter:
-        crew.prepare(0, 1)
-        crew.gradient()
+        learner.backend.start_prepare(batch, 1)
+        learner.backend.start_gradient()
     return counter.get_total_flops() * config.batch_size / rows
 
 

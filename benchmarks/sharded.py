@@ -18,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ludus.agents.backends import process_group
+from ludus.agents.backends.local import LocalBackend
 from ludus.agents.trainer import Trainer
 from ludus.config import AgentConfig, TrainingConfig
 from ludus.types import Batch, WorldSpec
@@ -63,21 +65,25 @@ def _rank(rank: int, folder: Path, size: str, distributed: int, sharded: bool, s
     config = AgentConfig(size=size, batch_size=8)
     learner = Trainer(config, spec, 10, 0, TrainingConfig(microbatches=2 * distributed, sharded=sharded))
     learner.fit(Noise(spec, 8), 1)
-    weights = [*learner._online, *learner._target, *learner._acting]
+    backend = learner.backend
+    weights = [*backend.parameters, *backend.target_weights, *backend.acting_weights]
     moments = [m for s in learner._optimiser.state.values() for m in (s["exp_avg"], s["exp_avg_sq"])]
-    gradients = [p.grad for p in learner._online if p.grad is not None] + ([] if sharded else [learner._gradients])
+    gradients = [p.grad for p in backend.parameters if p.grad is not None]
+    if isinstance(backend, LocalBackend) and backend._gradients is not None:
+        gradients.append(backend._gradients)
     kept = {
         "three networks": _mb(weights),
         "optimiser": _mb(moments),
         "gradients": _mb(gradients),
         "all": _mb([*weights, *moments, *gradients]),
     }
-    layers = [m for c in learner.online.children() for m in (c if isinstance(c, torch.nn.ModuleList) else (c,))]
+    layers = [m for c in backend.online.children() for m in (c if isinstance(c, torch.nn.ModuleList) else (c,))]
     if sharded:
         kept["largest_layer"] = max(sum(p.numel() for p in m.parameters()) for m in layers) * 4 / 1e6
     kept["parameters"] = learner.n_parameters
     (folder / f"{rank}.json").write_text(json.dumps(kept))
-    dist.destroy_process_group()
+    del learner, backend
+    process_group.shutdown()
 
 
 def _mb(tensors: list[Tensor]) -> float:

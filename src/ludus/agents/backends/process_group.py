@@ -5,6 +5,7 @@ Every rank draws the same batches and computes gradients of its share of their m
 
 from __future__ import annotations
 
+import gc
 import os
 from dataclasses import dataclass
 from datetime import timedelta
@@ -67,9 +68,18 @@ def check(sharded: bool) -> None:
 
 
 def shutdown() -> None:
-    """Leave the process group, if any."""
-    if is_member():
-        dist.destroy_process_group()
+    """Leave the process group, if any, and end its threads.
+
+    Some five caches of DTensor keep device meshes, and these keep the process group: without this, gloo's threads would outlive
+    `destroy_process_group` and still run while the interpreter and C++'s static objects end, which aborted a rank now and
+    then ('terminate called without an active exception').
+    """
+    if not is_member():
+        return
+    gc.collect()  # networks with hooks are circles, and hold the group, too
+    for mesh in [x for x in gc.get_objects() if type(x).__name__ == "DeviceMesh"]:
+        getattr(mesh, "_pg_registry", {}).clear()
+    dist.destroy_process_group()
 
 
 def broadcast(command: Fit | Gather | None) -> None:
