@@ -134,6 +134,16 @@ def test_a_directory_may_move_with_its_own_database(tmp_path):
     assert runs_in(tmp_path / "b" / "ludus.db")[0].state == "stopped"
 
 
+def test_a_shared_database_that_is_gone_is_named(tmp_path):
+    Record.create(tmp_path / "a", preset("tiny"), url=tmp_path / "all.db").close()
+    (tmp_path / "all.db").unlink()
+    for write in (True, False):
+        with pytest.raises(LudusError, match=r"all.db of the run in .*a is missing; restore it"):
+            Record.open(tmp_path / "a", write=write)
+    assert not (tmp_path / "all.db").exists()
+    Record.create(tmp_path / "a", preset("tiny")).close()
+
+
 def test_a_password_stays_out_of_the_directory(tmp_path):
     from ludus.record.location import Location
 

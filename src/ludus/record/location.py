@@ -58,6 +58,11 @@ class Location:
             return None
         return cls(database.address(url or where or own), run_id or name)
 
+    @property
+    def missing(self) -> bool:
+        """Whether the database is an SQLite file that is not there; opening it would make an empty one."""
+        return self.url.get_backend_name() == "sqlite" and not Path(self.url.database or "").is_file()
+
     def write(self, directory: Path) -> None:
         """Write `run.json`, without the database's password: PostgreSQL's client finds that in PGPASSWORD or ~/.pgpass."""
         kept = {"run_id": self.run_id}

@@ -107,6 +107,10 @@ class Record(Writer):
             raise LudusError(
                 f"{directory} {why}; name a run's directory, or make one with `ludus run`, `ludus collect` or `ludus train`"
             )
+        if place.missing:
+            raise LudusError(
+                f"database {place.url.database} of the run in {directory} is missing; restore it from a copy"
+            )
         try:
             lock = DirectoryLock(directory) if write else None
         except OSError as error:
@@ -142,7 +146,7 @@ def _make_room(directory: Path) -> None:
         LudusError: something was made in it.
     """
     old = Location.of(directory)
-    if old is None:
+    if old is None or old.missing:
         return
     engine = database.connect(old.url)
     try:

@@ -49,7 +49,7 @@ def runs_in(where: str | Path) -> list[RunRow]:
     home = None if "://" in str(where) else path if path.is_dir() else path.parent
     here = Location.of(home) if home is not None else None
     url = here.url if here is not None and home == path else database.address(where)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+    if Location(url, None).missing:
         raise LudusError(f"{where} holds no runs; name a database, or the directory of a run")
     engine = database.connect(url)
     try:
