@@ -58,7 +58,7 @@ class VLM:
             "history": _history(question.history),
             "gaps": ", ".join(map(_quote, question.gaps)) or "none",
             "max_steps": str(question.max_steps),
-            "words": ", ".join(w.signature for w in self._setting.vocabulary.words if w.result == "bool"),
+            "words": ", ".join(p.signature for p in self._setting.vocabulary.predicates if p.result == "bool"),
         }
         if self._config.one_call:
             kind = answers.experiment_answer([s.caption for s in question.skills])

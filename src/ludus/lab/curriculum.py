@@ -268,12 +268,12 @@ def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str,
     """The conditions that hold in each of n scenes `[n, size]`, as atoms of the language: 'on(red, green)'."""
     n = len(next(iter(observations.values())))
     true: list[list[str]] = [[] for _ in range(n)]
-    for word in vocabulary.words:
-        if word.result != "bool":
+    for predicate in vocabulary.predicates:
+        if predicate.result != "bool":
             continue
-        for objects in permutations(vocabulary.objects, len(word.parameters)):
-            text = f"{word.name}({', '.join(map(quote, objects))})"
-            for i in np.flatnonzero(vocabulary.holds((word.name, objects), observations)):
+        for objects in permutations(vocabulary.objects, len(predicate.parameters)):
+            text = f"{predicate.name}({', '.join(map(quote, objects))})"
+            for i in np.flatnonzero(vocabulary.holds((predicate.name, objects), observations)):
                 true[i].append(text)
     return [tuple(t) for t in true]
 
@@ -319,18 +319,13 @@ def attempts_of(
 def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence[Skill]) -> list[Skill]:
     """Which of `candidates` the gaps of these plans ask for.
 
-    For each part of a goal that no skill of the library brings about: the simplest candidate that does, and its family
+    For each part of a goal that no skill of the library brings about: the simplest candidate that does, and its template
     (the same caption about other objects), because who can put red beside green can put blue there. Simple ones first,
     then those asked for most often.
     """
     vocabulary = library.vocabulary
     known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
     offers = {s.caption: library.parse(s)[1].atoms() for s in candidates if s.caption not in library}
-
-    def family(caption: str) -> str:
-        for name in sorted(library.mentioned(caption), key=len, reverse=True):
-            caption = caption.replace(name, "_")
-        return caption
 
     asked: dict[str, int] = {}
     for plan in plans:
@@ -339,10 +334,10 @@ def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence
             able = [c for c, atoms in offers.items() if atom in atoms]
             if atom not in known and len(atom[1]) > 1 and able:
                 simplest = min(able, key=lambda c: sum(len(a[1]) > 1 for a in offers[c]))
-                asked[family(simplest)] = asked.get(family(simplest), 0) + 1
-    wanted = [s for s in candidates if s.caption in offers and family(s.caption) in asked]
+                asked[library.template(simplest)] = asked.get(library.template(simplest), 0) + 1
+    wanted = [s for s in candidates if s.caption in offers and library.template(s.caption) in asked]
     n_relations = {s.caption: sum(len(a[1]) > 1 for a in offers[s.caption]) for s in wanted}
-    return sorted(wanted, key=lambda s: (n_relations[s.caption], -asked[family(s.caption)]))
+    return sorted(wanted, key=lambda s: (n_relations[s.caption], -asked[library.template(s.caption)]))
 
 
 def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
