@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
-import numpy as np
 import torch
 
 from ludus.agents.backends import distributed
 from ludus.agents.trainer import device_of
-from ludus.config import ROLES, Config, ExperimenterConfig, WorldConfig
+from ludus.config import ROLES, Config, ExperimenterConfig
 from ludus.data.store import EpisodeStore
 from ludus.experimenter import assemble, check
 from ludus.experimenter.ledger import Ledger
@@ -23,63 +21,9 @@ from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.types import Episode, LudusError, Observations, WorldSpec, unknown
+from ludus.types import LudusError, unknown
 from ludus.worlds.base import World
-
-
-@dataclass(frozen=True)
-class WorldKind:
-    """What a world brings along."""
-
-    make: Callable[[WorldConfig], World]
-    teacher: Callable[[WorldSpec], Any]
-    extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
-    """Skills beyond the base library that capability gaps may ask for."""
-    play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
-    """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids; the last
-    argument asks for commands found in hindsight instead of those that they were made under."""
-    goals: Callable[[WorldSpec, Observations], np.ndarray] | None = None
-    """Of a world whose task is that all of its library's skills hold at once: `[E, n]`, the lowest is to be done first."""
-
-
-def _blocks() -> WorldKind:
-    from ludus.worlds.blocks.skills import extra_skills
-    from ludus.worlds.blocks.teacher import Teacher
-    from ludus.worlds.blocks.world import BlocksWorld
-
-    return WorldKind(lambda c: BlocksWorld(c.n_blocks, c.n_envs, c.threads), Teacher, extra_skills)
-
-
-def _ogbench() -> WorldKind:
-    from ludus.worlds.ogbench.play import play
-    from ludus.worlds.ogbench.skills import extra_skills, first_things_first
-    from ludus.worlds.ogbench.world import CubesWorld
-
-    def no_teacher(spec: WorldSpec) -> Any:
-        raise LudusError("world ogbench has no teacher that acts on command; collect with --actor play")
-
-    return WorldKind(
-        lambda c: CubesWorld(c.variant, c.n_envs, c.threads),
-        no_teacher,
-        extra_skills,
-        lambda c, library, seeds, name, hindsight: play(c.variant, library, seeds, name, hindsight, c.threads),
-        first_things_first,
-    )
-
-
-WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks, "ogbench": _ogbench}
-"""Add your own world with a line here, see docs/add-a-world.md."""
-
-
-def world_kind(name: str) -> WorldKind:
-    """The world called `name`.
-
-    Raises:
-        LudusError: unknown world.
-    """
-    if name not in WORLDS:
-        raise unknown("world", name, tuple(WORLDS))
-    return WORLDS[name]()
+from ludus.worlds.registry import WorldKind, world_kind
 
 
 def check_experimenter(config: Config, reach: bool = False) -> None:
