@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ludus.agents.base import ActingInputs, Agent
-from ludus.agents.batches import encoder_of
+from ludus.agents.encoders import make_encoder
 from ludus.agents.pac import losses
 from ludus.agents.pac.networks import ActorCritic, actor_critic
 from ludus.config import AgentConfig
@@ -34,7 +34,7 @@ class ActorCriticAgent(Agent):
     @classmethod
     def make_network(cls, config: AgentConfig, spec: WorldSpec) -> ActorCritic:
         """An actor-critic for the world's observations and actions."""
-        encoder = encoder_of(spec)
+        encoder = make_encoder(spec)
         return actor_critic(config, encoder.task_size, encoder.object_size, len(spec.actions))
 
     def act(self, batch: ActingInputs, temperature: float, uniform: Tensor | None) -> Tensor:

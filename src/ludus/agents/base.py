@@ -14,7 +14,8 @@ from typing import Any, ClassVar, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from ludus.agents.batches import TensorBatch, encoder_of
+from ludus.agents.batches import TensorBatch
+from ludus.agents.encoders import make_encoder
 from ludus.config import AgentConfig
 from ludus.types import LudusError, WorldSpec, unknown
 
@@ -55,7 +56,7 @@ class Agent(ABC):
         self.config, self.spec, self.online, self.precision = config, spec, online, precision
         self.target = online if target is None else target
         self.options = self.read_options(config)
-        self.encoder = encoder_of(spec)
+        self.encoder = make_encoder(spec)
         self.device = next(online.parameters()).device
 
     @classmethod

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ludus.agents.captions import CaptionEncoder
+from ludus.agents.encoders import make_encoder
 from ludus.types import Batch, WorldSpec
-from ludus.worlds.blocks.encoder import CubeEncoder
 
 
 class Source(Protocol):
@@ -52,7 +52,7 @@ class BatchReader:
     """Draws batches from a source and turns them into tensors."""
 
     def __init__(self, source: Source, spec: WorldSpec):
-        self._source, self._encoder = source, encoder_of(spec)
+        self._source, self._encoder = source, make_encoder(spec)
         self._token_ids, self._object_slots = map(torch.from_numpy, CaptionEncoder(spec.objects).table(source.captions))
 
     def next(self) -> TensorBatch:
@@ -69,9 +69,3 @@ class BatchReader:
             returns=torch.from_numpy(batch.returns),
             discounts=torch.from_numpy(batch.discounts),
         )
-
-
-def encoder_of(spec: WorldSpec) -> CubeEncoder:
-    """What turns the world's observations into the networks' inputs."""
-    with torch.device("cpu"):  # also where a network is made without memory, on torch's meta device
-        return CubeEncoder(spec)

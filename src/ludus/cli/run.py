@@ -22,7 +22,7 @@ class Run:
     """Start an experiment, from seed data to report."""
 
     overrides: Overrides = ()
-    """Settings to change, e.g. experiment.rounds=5 world.n_blocks=4 (see src/ludus/config.py)."""
+    """Settings to change, e.g. experiment.rounds=5 world.n_blocks=4 (see src/ludus/config/)."""
     experimenter: str | None = None
     """Who plays all roles: planner, random, oracle, human, a model such as openai:..., google:..., anthropic:... or
     ollama:..., or the address of an OpenAI-compatible server, http://host:port/v1#model. One role:

@@ -9,6 +9,7 @@ from types import TracebackType
 import torch
 
 from ludus.agents.backends import process_group
+from ludus.agents.captions import CaptionEncoder
 from ludus.agents.trainer import device_of
 from ludus.config import ROLES, Config, ExperimenterConfig
 from ludus.experimenter import assemble
@@ -160,7 +161,12 @@ def record_skills(record: Record, library: SkillLibrary, step: str) -> None:
 
 
 def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> None:
-    """The record's first step: the skills that there are, and a note of what is to be done."""
+    """The record's first step: the skills that there are, and a note of what is to be done.
+
+    Raises:
+        LudusError: a caption that a policy cannot read.
+    """
+    CaptionEncoder(world.spec.objects).check(library.captions)
     if record.done("begin"):
         return
     with record.commit("begin"):

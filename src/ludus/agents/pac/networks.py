@@ -45,7 +45,7 @@ def actor_critic(config: AgentConfig, task_size: int, object_size: int, n_action
     """The network that the configuration names.
 
     Args:
-        task_size, object_size: numbers per row and per object, see `ludus.worlds.blocks.encoder`.
+        task_size, object_size: numbers per row and per object, see `ludus.agents.encoders`.
         n_actions: action dimensions A.
 
     Raises:
