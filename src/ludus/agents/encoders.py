@@ -41,7 +41,8 @@ def make_encoder(spec: WorldSpec) -> ObservationEncoder:
     Raises:
         LudusError: none is declared and the default cannot read this world's observations.
     """
-    return GroupEncoder(spec) if spec.encoder is None else spec.encoder(spec)
+    with torch.device("cpu"):  # also where a network is made without memory, on torch's meta device
+        return GroupEncoder(spec) if spec.encoder is None else spec.encoder(spec)
 
 
 class GroupEncoder:

@@ -7,7 +7,8 @@
 Where this differs from the paper: one network as PAC's, with discretised actions and one Q instead of the lower of two; Q
 and V are distributions on [0, 1], fitted by cross-entropy against two-hot targets, where weights |tau - 1(...)| have the
 same minimum in their mean as expectile regression; V in L_Q is the target network's; 1 / beta is in units of the advantage's
-standard deviation, so that it does not depend on the scale of rewards.
+standard deviation, so that it does not depend on the scale of rewards; L_pi counts only the rows that behaviour cloning
+may imitate (`sampling.bc_labels`): rows under another label than their command would all be imitated with a weight near 1.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class IQL(ActorCriticAgent):
         scale = options.temperature * advantage.std().clamp(min=1e-5)
         weights = (advantage / scale).exp().clamp(max=MAX_WEIGHT)
         bins = losses.to_bins(x.batch.actions, self.config.action_bins)[:, None]
-        actor_loss = -(weights * losses.log_prob(logits, bins)[:, 0]).mean()
+        actor_loss = losses.behaviour_cloning(weights * losses.log_prob(logits, bins)[:, 0], x.batch.bc_mask)
         loss = v_loss + q_loss + actor_loss
         info = {"v_loss": v_loss, "q_loss": q_loss, "actor_loss": actor_loss, "q": x.q.mean()}
         info |= {"advantage_std": advantage.std(), "loss": loss, "entropy": entropy(logits)}

@@ -70,9 +70,10 @@ def check(sharded: bool) -> None:
 def shutdown() -> None:
     """Leave the process group, if any, and end its threads.
 
-    Some five caches of DTensor keep device meshes, and these keep the process group: without this, gloo's threads would outlive
-    `destroy_process_group` and still run while the interpreter and C++'s static objects end, which aborted a rank now and
-    then ('terminate called without an active exception').
+    DTensor's caches (of sharding propagation, redistribution and mesh topology) keep device meshes, and a mesh keeps the process
+    group in its registry. Without this, gloo's threads would outlive `destroy_process_group` after a sharded training and
+    still run while the interpreter and C++'s static objects end, the likely cause of a rank's abort at exit ('terminate
+    called without an active exception').
     """
     if not is_member():
         return
