@@ -2,8 +2,8 @@
 
     python benchmarks/teacher.py [--verbs stack tower] [--start held] [--noise 0.4] [--episodes 256] [--steps 80]
 
-`end` is success at the last step, `ever` at any step; `steps` are the median and 95th percentile of the first successful
-control step among episodes that ever succeed.
+`success_at_end` is that at the last step, `success_once` at any step; `steps` are the median and 95th percentile of the
+first successful control step among episodes that succeed at all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
+from ludus.skills.names import ObjectNames
 from ludus.worlds.blocks.skills import base_skills, extra_skills
 from ludus.worlds.blocks.teacher import VERBS, Teacher
 from ludus.worlds.blocks.world import BlocksWorld
@@ -38,7 +39,8 @@ def evaluate(world: BlocksWorld, library: SkillLibrary, captions: list[str], see
             success[t, rows] = library.rewards(caption, {g: v[rows] for g, v in observations.items()})[1]
     first = success.argmax(0)[success.any(0)] + 1
     quantiles = np.quantile(first, [0.5, 0.95]).round().astype(int).tolist() if len(first) else None
-    return {"end": round(success[-1].mean(), 3), "ever": round(success.any(0).mean(), 3), "steps": quantiles}
+    rates = {"success_at_end": round(success[-1].mean(), 3), "success_once": round(success.any(0).mean(), 3)}
+    return rates | {"steps": quantiles}
 
 
 def main() -> None:
@@ -55,9 +57,10 @@ def main() -> None:
     world = BlocksWorld(options.blocks, options.episodes, options.threads)
     objects = world.spec.objects
     library = SkillLibrary(world.vocabulary, base_skills(objects) + extra_skills(objects))
+    names = ObjectNames(objects)
     for verb in options.verbs:
         pattern = next(p for p, v in VERBS.items() if v == verb)
-        captions = [c for c in library.captions if " ".join("#" if w in objects else w for w in c.split()) == pattern]
+        captions = [c for c in library.captions if names.replace(c, "#") == pattern]
         if not captions:
             continue  # too few blocks
         seeds = [child(0, "benchmark", verb, i) for i in range(options.episodes)]

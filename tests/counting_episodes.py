@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.predicates import Vocabulary, word
+from ludus.skills.predicates import Vocabulary, predicate
 from ludus.types import Episode, Field, Group, Observations, ObservationSpec, Segment
 
 SPEC = ObservationSpec(
@@ -23,13 +23,13 @@ SPEC = ObservationSpec(
 )
 
 
-@word("real")
+@predicate("real")
 def step(spec: ObservationSpec, o: Observations) -> np.ndarray:
     """The control step."""
     return spec.get(o, "counter", "step")[..., 0]
 
 
-@word("bool")
+@predicate("bool")
 def marked(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     """X is marked."""
     return spec.get(o, x, "mark")[..., 0] > 0.5

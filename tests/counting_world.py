@@ -12,26 +12,26 @@ import numpy as np
 
 from ludus.seeding import rng
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.predicates import Vocabulary, word
+from ludus.skills.predicates import Vocabulary, predicate
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec
 
 SPEED = 0.1
 
 
-@word("real")
+@predicate("real")
 def distance(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     """Distance from the point to X."""
     d = spec.get(o, "point", "position") - spec.get(o, x, "position")
     return np.sqrt(d[..., 0] * d[..., 0] + d[..., 1] * d[..., 1])
 
 
-@word("bool")
+@predicate("bool")
 def at(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     """The point is at X."""
     return distance(spec, o, x) <= 0.15
 
 
-@word("bool", ("at", (0,)))
+@predicate("bool", ("at", (0,)))
 def marked(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     """X was marked."""
     return spec.get(o, x, "mark")[..., 0] > 0.5

@@ -21,7 +21,7 @@ from ludus.lab.rollout import rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.predicates import Vocabulary, word
+from ludus.skills.predicates import Vocabulary, predicate
 from ludus.types import LudusError, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
 
 
@@ -270,12 +270,12 @@ def test_gaps_ask_for_the_simplest_skills_that_fill_them():
         for x, y in permutations(things)
     ]
 
-    @word("bool")
+    @predicate("bool")
     def meets(spec, o, x, y):
         """X is where Y is."""
         return np.zeros(o[x].shape[:-1], bool)
 
-    words = Vocabulary(world.spec.observation, things, (*world.vocabulary.words, meets))
+    words = Vocabulary(world.spec.observation, things, (*world.vocabulary.predicates, meets))
     library = SkillLibrary(words, library)
 
     def plan(goal, caption=None):

@@ -19,7 +19,7 @@ from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.predicates import Vocabulary, word
+from ludus.skills.predicates import Vocabulary, predicate
 from ludus.types import Proposal, Retrieval
 from ludus.worlds.registry import make_world
 
@@ -88,7 +88,7 @@ def test_slow_experimenters_are_asked_ahead(planning, prefetch, ahead):
     }
 
 
-@word("bool")
+@predicate("bool")
 def near(spec, o, x, y):
     """X is near Y."""
     return np.zeros(o[x].shape[:-1], bool)
@@ -96,7 +96,7 @@ def near(spec, o, x, y):
 
 def test_a_gap_brings_the_skills_that_fill_it(planning):
     words = planning.world.vocabulary
-    words = Vocabulary(words.spec, words.objects, (*words.words, near))
+    words = Vocabulary(words.spec, words.objects, (*words.predicates, near))
     library = SkillLibrary(words, planning.library)
     new = [Skill(f"bring {x} to {y}", "0", f"near({x}, {y})") for x, y in permutations(words.objects)]
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ludus.skills import predicates as p
 from ludus.skills.expression import parse
 from ludus.skills.library import Skill
+from ludus.skills.predicates import tolerances as p
 from ludus.types import LudusError
 from ludus.worlds.blocks.skills import base_skills, extra_skills
 from ludus.worlds.blocks.world import BlocksWorld
@@ -91,7 +91,7 @@ def test_every_skill_is_a_number_in_range_and_a_condition():
         assert np.allclose(one, rewards[:, i], atol=1e-6)
 
 
-def test_skills_are_called_by_caption_or_family():
+def test_skills_are_called_by_caption_or_template():
     reds = tuple(c for c in LIBRARY.captions if LIBRARY.template(c) == "reach X")
     assert LIBRARY.matching(["reach _"]) == LIBRARY.matching(["reach X", reds[0]]) == reds and len(reds) == 3
     stacks = LIBRARY.matching(["stack red on green", "stack _ on _"])
@@ -102,8 +102,8 @@ def test_skills_are_called_by_caption_or_family():
 
 
 def test_the_base_library_is_complete():
-    families = [LIBRARY.template(s.caption) for s in base_skills(SPEC.objects)]
-    assert {f: families.count(f) for f in families} == {
+    templates = [LIBRARY.template(s.caption) for s in base_skills(SPEC.objects)]
+    assert {t: templates.count(t) for t in templates} == {
         "open the gripper": 1,
         "reach X": 3,
         "grasp X": 3,

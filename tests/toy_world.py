@@ -4,12 +4,13 @@ import numpy as np
 
 from ludus.config import AgentConfig
 from ludus.types import Field, Group, ObservationSpec, WorldSpec
+from ludus.worlds.blocks import cube_encoder
 
 OBJECTS = ("red", "green")
 BLOCK = tuple(Field(n, k, "m", n) for n, k in (("position", 3), ("quaternion", 4), ("size", 1)))
 HAND = tuple(Field(n, k, "m", n) for n, k in (("position", 3), ("yaw", 1), ("width", 1)))
 GROUPS = (Group("hand", "effector", HAND), *[Group(o, "object", BLOCK) for o in OBJECTS])
-SPEC = WorldSpec("toy", OBJECTS, ObservationSpec(GROUPS), ("x", "y"), 20, 40, 10, ("any",), (), "toy")
+SPEC = WorldSpec("toy", OBJECTS, ObservationSpec(GROUPS), ("x", "y"), 20, 40, 10, ("any",), (), "toy", cube_encoder)
 SMALL = AgentConfig(width=16, latents=2, action_bins=11, value_atoms=21, batch_size=64, action_samples=4)
 
 

@@ -6,7 +6,8 @@ a leading `...` means any batch shape.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 Observations = dict[str, np.ndarray]
-"""Group name -> `[..., group.size]` float32, as declared by an `ObservationSpec`."""
+"""Group name -> `[..., *group.shape]` of the group's dtype, as declared by an `ObservationSpec`."""
 
 
 class LudusError(Exception):
@@ -26,12 +27,41 @@ class LudusError(Exception):
 
 @dataclass(frozen=True)
 class Field:
-    """A named slice of an observation group."""
+    """A named part of an observation group, with its unit and its usual range.
+
+    Raises:
+        LudusError: no such dtype, or a shape without entries.
+    """
 
     name: str
-    size: int
+    shape: tuple[int, ...]  # an int n stands for (n,)
     unit: str  # 'm', 'rad', 'rad/s', '1' (flags, quaternions), ...
     meaning: str
+    dtype: str = "float32"
+    centre: float | tuple[float, ...] = 0.0  # one number, or one for each entry: (x - centre) / scale is of order 1
+    scale: float | tuple[float, ...] = 1.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.shape, int):
+            object.__setattr__(self, "shape", (self.shape,))
+        try:
+            np.dtype(self.dtype)
+        except TypeError:
+            raise LudusError(f"field {self.name!r} has dtype {self.dtype!r}; give one of NumPy's, e.g. uint8") from None
+        if not self.shape or min(self.shape) < 1:
+            raise LudusError(
+                f"field {self.name!r} has shape {self.shape}; give at least one axis, each of length 1 or more"
+            )
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether it can stand beside other fields in one float32 array."""
+        return self.dtype == "float32" and len(self.shape) == 1
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
 
 
 Kind = Literal["arm", "effector", "object"]
@@ -39,18 +69,55 @@ Kind = Literal["arm", "effector", "object"]
 
 @dataclass(frozen=True)
 class Group:
-    """One observation array: the joints of the arm, the gripper, one object. Groups of a kind share their fields."""
+    """One observation array: the joints of the arm, the gripper, one object, one camera.
+
+    Float fields of one axis stand side by side in one `[..., size]` float32 array. A field of another dtype or of more
+    axes, such as an image, is alone in its group, whose array is `[..., *field.shape]`.
+
+    Raises:
+        LudusError: no fields, two of a name, or one that must be alone and is not.
+    """
 
     name: str
     kind: Kind
     fields: tuple[Field, ...]
 
+    def __post_init__(self) -> None:
+        names = [f.name for f in self.fields]
+        if not names or len(set(names)) < len(names):
+            raise LudusError(f"group {self.name!r} has fields {names}; give at least one, each with a name of its own")
+        alone = next((f for f in self.fields if not f.is_flat), None)
+        if alone is not None and len(names) > 1:
+            raise LudusError(
+                f"field {alone.name!r} of group {self.name!r} is {alone.dtype} of shape {alone.shape}; only float32 fields "
+                "of one axis share a group: give it a group of its own"
+            )
+
+    @cached_property
+    def is_flat(self) -> bool:
+        """Whether its array is `[..., size]` float32."""
+        return all(f.is_flat for f in self.fields)
+
     @cached_property
     def size(self) -> int:
+        """Number of entries of all fields."""
         return sum(f.size for f in self.fields)
 
     @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Of its array, without the batch axes."""
+        return (self.size,) if self.is_flat else self.fields[0].shape
+
+    @property
+    def dtype(self) -> str:
+        """Of its array."""
+        return self.fields[0].dtype
+
+    @cached_property
     def slices(self) -> Mapping[str, slice]:
+        """Where each field lies along the last axis."""
+        if not self.is_flat:
+            return {self.fields[0].name: slice(None)}
         slices, start = {}, 0
         for f in self.fields:
             slices[f.name] = slice(start, start + f.size)
@@ -72,8 +139,14 @@ class ObservationSpec:
         return tuple(g for g in self.groups if g.kind == kind)
 
     def get(self, observations: Observations, group: str, name: str) -> np.ndarray:
-        """The `[..., field.size]` slice of one field; a view."""
+        """The `[..., *field.shape]` part of one field; a view."""
         return observations[group][..., self.by_name[group].slices[name]]
+
+    def lead(self, observations: Observations) -> tuple[int, ...]:
+        """The batch shape `...` of these observations."""
+        group = self.groups[0]
+        shape = observations[group.name].shape
+        return shape[: len(shape) - len(group.shape)]
 
 
 @dataclass(frozen=True)
@@ -90,6 +163,9 @@ class WorldSpec:
     starts: tuple[str, ...]  # names of start distributions; the first is the default
     cameras: tuple[str, ...]
     fingerprint: str  # hash of everything that shapes its data: episodes of other fingerprints do not mix
+    encoder: Callable[[WorldSpec], Any] | None = None
+    """Makes a `ludus.agents.encoders.ObservationEncoder`; a module's top-level function, so that it pickles. None: the
+    default."""
 
 
 # --- what a robot did --------------------------------------------------------------------------------------------

@@ -1,21 +1,26 @@
-"""Captions as the policy reads them: which objects are mentioned, and the words around them.
+"""Captions as the policy reads them: which objects they name, and the words around the names.
 
-A world's object names are known, so what a caption refers to is read off exactly, not learned (METHOD: a policy that
-had to find the roles by attention never learned to stack). The remaining words, the *verb*, become learned embeddings over
-hashed words, so a new combination of known words needs no new table.
+A world's object names are known, so what a caption refers to is read off exactly, not learned: a policy that had to find
+the roles by attention never learned to stack (docs/method.md, section 5). The remaining words become learned embeddings
+over hashed words, so a new combination of known words needs no new table.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ludus.skills.names import ObjectNames
+from ludus.types import LudusError
+
 BUCKETS = 512
+"""Of the hash: rows of the embedding; row 0 is padding."""
 MAX_WORDS = 12
-MAX_MENTIONED = 3
+"""Of a caption, each object name counted as one."""
+MAX_OBJECTS = 3
+"""Different objects in a caption."""
 
 
 def _bucket(word: str) -> int:
@@ -23,25 +28,51 @@ def _bucket(word: str) -> int:
 
 
 class CaptionEncoder:
-    """Turns captions into numbers for the objects of one world; caches each caption."""
+    """Turns captions into numbers for the objects of one world, in any case of letters; caches each caption."""
 
     def __init__(self, objects: Sequence[str]):
-        self.objects = tuple(objects)
-        names = "|".join(re.escape(o) for o in sorted(objects, key=len, reverse=True))
-        self._names = re.compile(rf"\b({names})\b")
+        self._names = ObjectNames(objects)
+        self._index = {name: i for i, name in enumerate(objects)}
         self._cache: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def read(self, caption: str) -> tuple[np.ndarray, np.ndarray]:
-        """`(words [MAX_WORDS] int64, 0 = padding; mentioned [MAX_MENTIONED] int64, -1 = none)`."""
+        """`(token_ids [MAX_WORDS] int64, 0 = padding; object_slots [MAX_OBJECTS] int64, -1 = none)`. A slot holds the index
+        of an object, in order of first mention.
+
+        Raises:
+            LudusError: more words or objects than these; nothing is cut off.
+        """
         if caption not in self._cache:
-            mentioned = list(dict.fromkeys(self.objects.index(m) for m in self._names.findall(caption)))
-            mentioned = mentioned[:MAX_MENTIONED] + [-1] * (MAX_MENTIONED - len(mentioned))
-            words = self._names.sub("_", caption).lower().split()[:MAX_WORDS]
-            codes = [_bucket(w) for w in words] + [0] * (MAX_WORDS - len(words))
-            self._cache[caption] = np.array(codes, np.int64), np.array(mentioned, np.int64)
+            found = [self._index[name] for name in self._names.find(caption)]
+            words = self._names.replace(caption, "_").lower().split()
+            _check(caption, len(found), MAX_OBJECTS, "different objects")
+            _check(caption, len(words), MAX_WORDS, "words")
+            token_ids = [_bucket(w) for w in words] + [0] * (MAX_WORDS - len(words))
+            object_slots = found + [-1] * (MAX_OBJECTS - len(found))
+            self._cache[caption] = np.array(token_ids, np.int64), np.array(object_slots, np.int64)
         return self._cache[caption]
 
+    def check(self, captions: Iterable[str]) -> None:
+        """Find out before anything is trained or collected whether a policy can be told all of these.
+
+        Raises:
+            LudusError: one has too many words or objects; see `read`.
+        """
+        for caption in captions:
+            self.read(caption)
+
     def table(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """`(words [n, MAX_WORDS], mentioned [n, MAX_MENTIONED])` of n captions."""
+        """`(token_ids [n, MAX_WORDS], object_slots [n, MAX_OBJECTS])` of n captions.
+
+        Raises:
+            LudusError: one has too many words or objects; see `read`.
+        """
         read = [self.read(c) for c in captions]
         return np.stack([w for w, _ in read]), np.stack([m for _, m in read])
+
+
+def _check(caption: str, n: int, limit: int, what: str) -> None:
+    if n > limit:
+        raise LudusError(
+            f"caption {caption!r} has {n} {what}, a policy reads at most {limit}; shorten it, or split the skill in two"
+        )

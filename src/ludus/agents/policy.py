@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from ludus.agents.captions import CaptionEncoder
+from ludus.agents.encoders import make_encoder
 from ludus.agents.pac.losses import bin_centres
 from ludus.agents.pac.networks import ActorCritic
 from ludus.seeding import rng
 from ludus.types import LudusError, Observations, WorldSpec
-from ludus.worlds.blocks.encoder import CubeEncoder
 
 
 class Policy:
@@ -34,7 +34,7 @@ class Policy:
         self.name = name
         self.temperature = temperature
         self._network = network.eval()
-        self._features = CubeEncoder(spec)
+        self._features = make_encoder(spec)
         self._reader = CaptionEncoder(spec.objects)
         self._centres = bin_centres(network.action_bins).numpy()
         self._steps, self._n_actions, self._step = spec.episode_steps, len(spec.actions), 0

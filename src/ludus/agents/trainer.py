@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from ludus.agents.backends import distributed, fsdp
 from ludus.agents.backends.workers import Crew, Here, Job, flatten
 from ludus.agents.captions import CaptionEncoder
+from ludus.agents.encoders import make_encoder
 from ludus.agents.pac.agent import Inputs, Shard
 from ludus.agents.pac.networks import actor_critic
 from ludus.agents.policy import Policy
 from ludus.config import AgentConfig, TrainingConfig
 from ludus.seeding import child
 from ludus.types import Batch, LudusError, WorldSpec, differences
-from ludus.worlds.blocks.encoder import CubeEncoder
 
 MIN_LR_FRACTION = 0.1
 """The cosine schedule ends at this share of the learning rate and stays there through the rounds."""
@@ -80,7 +80,7 @@ class Trainer:
         self.training = training or TrainingConfig(processes=1)
         self.updates = 0
         self._device = device_of(self.training)
-        self._features = CubeEncoder(spec)
+        self._features = make_encoder(spec)
         self._reader = CaptionEncoder(spec.objects)
         sizes = self._features.task_size, self._features.object_size
         self._sharded = self.training.sharded and distributed.joined()

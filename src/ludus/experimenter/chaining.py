@@ -76,7 +76,7 @@ class Chainer:
         """What an atom says, with its objects' names: 'red stands on green'."""
         name, objects = atom
         letters = dict(zip("XYZW", objects, strict=False))
-        meaning = self.vocabulary.predicates[name].meaning.split(":")[0].split(" (")[0].strip().rstrip(".")
+        meaning = self.vocabulary.by_name[name].meaning.split(":")[0].split(" (")[0].strip().rstrip(".")
         return re.sub(r"\b[XYZW]\b", lambda m: letters.get(m.group(), m.group()), meaning)
 
     def order(self, goal: Sequence[Atom]) -> list[Atom]:
@@ -255,10 +255,10 @@ def _relations(words: tuple[tuple[str, tuple[tuple[str, tuple[int, ...]], ...], 
 
 
 def lasting_relations(vocabulary: Vocabulary) -> frozenset[str]:
-    """Relations worth building: conditions on two or more objects that no other word passes through while moving the
+    """Relations worth building: conditions on two or more objects that no other predicate passes through while moving the
     same object (above, on the way to on, is such a stage; beside, under on_both, is a part)."""
-    conditions = (w for w in vocabulary.words if w.result == "bool")
-    return _relations(tuple((w.name, w.preconditions, len(w.parameters)) for w in conditions))
+    conditions = (p for p in vocabulary.predicates if p.result == "bool")
+    return _relations(tuple((p.name, p.preconditions, len(p.parameters)) for p in conditions))
 
 
 def closure(vocabulary: Vocabulary, atom: Atom) -> frozenset[Atom]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from ludus.skills.names import ObjectNames
 from ludus.types import Retrieval
 
 LEAST_SCORE = 0.65
@@ -115,7 +116,7 @@ class Matcher:
     """Finds captions of one set of skills."""
 
     def __init__(self, captions: Sequence[str], objects: Sequence[str]) -> None:
-        self.objects = tuple(objects)
+        self._names = ObjectNames(objects)
         self._known: set[str] = set()  # empty while reading the captions: their words are all actions
         self.meanings = {c: self.read(c) for c in captions}
         for meaning in list(self.meanings.values()):
@@ -177,18 +178,10 @@ class Matcher:
         meant = [w for w in actions if not self._known or w in known]
         return Meaning(self._roles(words, objects), frozenset(meant), frozenset(set(actions) - set(meant)))
 
-    def _words(self, text: str) -> tuple[list[str], list[str]]:
+    def _words(self, text: str) -> tuple[list[str], Sequence[str]]:
         """Canonical words with `@` for each object, and the objects in order of mention."""
-        objects: list[str] = []
-        names = {o.lower(): o for o in self.objects}
-        if names:
-            pattern = "|".join(re.escape(n) for n in sorted(names, key=len, reverse=True))
-
-            def mark(match: re.Match[str]) -> str:
-                objects.append(names[match.group()])
-                return " @ "
-
-            text = re.sub(rf"(?<!\w)(?:{pattern})(?!\w)", mark, text)
+        objects = self._names.mentions(text)
+        text = self._names.replace(text, " @ ")
         text = re.sub(r"[^\w@]+", " ", text)
         words = [w for w in text.split() if w not in _ARTICLES]
         text = " ".join([*words, "~"])
@@ -199,7 +192,7 @@ class Matcher:
         words = [w for w in text.split() if w not in _FILLERS - _LINKS and w != "~"]
         return words, objects[: words.count("@")]  # 'release red' at the end is about no object any more
 
-    def _roles(self, words: list[str], objects: list[str]) -> tuple[str, ...]:
+    def _roles(self, words: list[str], objects: Sequence[str]) -> tuple[str, ...]:
         """Objects in the order moved, then relative to what: 'on green, put red' is about red and green, and so is
         'take green and put red on it'."""
         names, blocks = iter(objects), tuple(dict.fromkeys(objects))

@@ -132,7 +132,7 @@ class Planner:
         vocabulary, objects = self.vocabulary, self.vocabulary.objects
         tasks = [Task(caption, success, atoms(success, vocabulary)) for caption, success in skills]
         tasks = [t for t in tasks if t.atoms]
-        arity = {name: len(vocabulary.predicates[name].parameters) for name in sorted(lasting_relations(vocabulary))}
+        arity = {name: len(vocabulary.by_name[name].parameters) for name in sorted(lasting_relations(vocabulary))}
         built: list[tuple[Atom, ...]] = []
         for name, n in arity.items():
             # A relation on top of the relations it needs: side by side and then on both is a pyramid.

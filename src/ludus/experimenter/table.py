@@ -73,7 +73,7 @@ def propose_variables(q: ProposeQuestion, context: RoleContext) -> dict[str, str
         "history": _history(q.history),
         "gaps": ", ".join(map(_quote, q.gaps)) or "none",
         "max_steps": str(q.max_steps),
-        "words": ", ".join(w.signature for w in context.vocabulary.words if w.result == "bool"),
+        "words": ", ".join(w.signature for w in context.vocabulary.predicates if w.result == "bool"),
     }
 
 

@@ -45,12 +45,12 @@ def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str,
     """The conditions that hold in each of n scenes (`[n, size]` per group), as atoms of the language: 'on(red, green)'."""
     n = len(next(iter(observations.values())))
     true: list[list[str]] = [[] for _ in range(n)]
-    for word in vocabulary.words:
-        if word.result != "bool":
+    for predicate in vocabulary.predicates:
+        if predicate.result != "bool":
             continue
-        for objects in permutations(vocabulary.objects, len(word.parameters)):
-            text = f"{word.name}({', '.join(map(quote, objects))})"
-            for i in np.flatnonzero(vocabulary.holds((word.name, objects), observations)):
+        for objects in permutations(vocabulary.objects, len(predicate.parameters)):
+            text = f"{predicate.name}({', '.join(map(quote, objects))})"
+            for i in np.flatnonzero(vocabulary.holds((predicate.name, objects), observations)):
                 true[i].append(text)
     return [tuple(t) for t in true]
 

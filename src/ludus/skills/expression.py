@@ -3,7 +3,7 @@
 An expression is written in Python's syntax, but only these pieces exist:
 
     numbers            0.5, -1e-3
-    predicates         on(red, green), open()         the vocabulary's words; objects are named: red or 'light blue'
+    predicates         on(red, green), open()         of the vocabulary; objects are named: red or 'light blue'
     bool               and, or, not, < <= > >=
     real               + - * /, min, max, abs, clip(x, low, high), shape(x, margin), staged(r0, ..., rn)
     choice             if_else(condition, a, b)
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ludus.skills import predicates
+from ludus.skills.predicates.shaped import shape
 from ludus.skills.syntax import COMPARISONS, Node, canonical, error, quote, read
 from ludus.skills.vocabulary import Atom, Vocabulary
 from ludus.types import LudusError, Observations, unknown
@@ -30,14 +30,14 @@ from ludus.types import LudusError, Observations, unknown
 __all__ = ["VERSION", "Cache", "Expression", "canonical", "parse", "quote"]
 
 VERSION = 1
-"""Part of every skill's hash: raised when the meaning of a word or function changes, so that rewards are recomputed."""
+"""Part of every skill's hash: raised when the meaning of a predicate or function changes, so that rewards are recomputed."""
 
 MAX_ARGUMENTS = 16
 """Of staged, min and max."""
 LIMIT = 1e6
 """Results are clipped to ± this, so that nothing overflows to infinity and becomes NaN further up."""
 STAGE_THRESHOLD = 0.01
-"""A stage counts from here on (METHOD 3)."""
+"""A stage counts from here on (docs/method.md, section 3)."""
 LEAST_MARGIN = 1e-6
 """The margin of `shape` is its argument's size, but at least this."""
 
@@ -67,7 +67,7 @@ class Expression:
 
         Returns: `[...]` bool or finite float32.
         """
-        lead = observations[self.vocabulary.spec.groups[0].name].shape[:-1]
+        lead = self.vocabulary.spec.lead(observations)
         with np.errstate(all="ignore"):
             value = _evaluate(self.node, self.vocabulary, observations, {} if cache is None else cache)
         value = np.asarray(value, bool if self.type == "bool" else np.float32)
@@ -76,7 +76,7 @@ class Expression:
     @cached_property
     def predicates(self) -> tuple[Atom, ...]:
         """Every predicate in it with its objects, in order of first mention."""
-        calls = (n for n in self.node.walk() if n.op == "call" and n.name in self.vocabulary.predicates)
+        calls = (n for n in self.node.walk() if n.op == "call" and n.name in self.vocabulary.by_name)
         return tuple(dict.fromkeys(_atom(n) for n in calls))
 
     @cached_property
@@ -94,13 +94,16 @@ class Expression:
         """Whether `atoms()` is all of it."""
         return all(map(self._is_atom, self._conjuncts))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return parse, (str(self), self.vocabulary)
+
     @property
     def _conjuncts(self) -> tuple[Node, ...]:
         return self.node.args if self.node.op == "and" else (self.node,)
 
     def _is_atom(self, n: Node) -> bool:
-        word = self.vocabulary.predicates.get(n.name) if n.op == "call" else None
-        return word is not None and word.result == "bool"
+        predicate = self.vocabulary.by_name.get(n.name) if n.op == "call" else None
+        return predicate is not None and predicate.result == "bool"
 
 
 def condition(text: str | None, vocabulary: Vocabulary) -> Expression | None:
@@ -135,7 +138,7 @@ def staged(*stages: Any) -> Any:
 
 
 def _shape(x: Any, margin: Any) -> Any:
-    return predicates.shape(x, np.maximum(np.abs(margin), LEAST_MARGIN))
+    return shape(x, np.maximum(np.abs(margin), LEAST_MARGIN))
 
 
 def _divide(a: Any, b: Any) -> Any:
@@ -163,7 +166,7 @@ def _evaluate(n: Node, vocabulary: Vocabulary, o: Observations, cache: Cache) ->
         return np.float32(n.value)
     if n.text in cache:
         return cache[n.text]
-    if n.op == "call" and n.name in vocabulary.predicates:
+    if n.op == "call" and n.name in vocabulary.by_name:
         value = vocabulary.holds(_atom(n), o)
         if value.dtype != bool:
             value = _saturate(np.nan_to_num(value, posinf=LIMIT, neginf=-LIMIT))
@@ -208,7 +211,7 @@ def _check(n: Node, vocabulary: Vocabulary, text: str) -> Type:
         return "real"
     if n.op == "object":
         raise error(text, n.source, "an object alone has no value; put it into a predicate, such as near(...)")
-    if n.op == "call" and n.name in vocabulary.predicates:
+    if n.op == "call" and n.name in vocabulary.by_name:
         return _check_predicate(n, vocabulary, text)
     if n.op == "call":
         _check_function(n, vocabulary, text)
@@ -224,7 +227,7 @@ def _check(n: Node, vocabulary: Vocabulary, text: str) -> Type:
 
 def _check_function(n: Node, vocabulary: Vocabulary, text: str) -> None:
     if n.name not in FUNCTIONS:
-        problem = unknown("predicate or function", n.name, (*vocabulary.predicates, *FUNCTIONS))
+        problem = unknown("predicate or function", n.name, (*vocabulary.by_name, *FUNCTIONS))
         raise error(text, n.source, str(problem))
     least, most, _ = FUNCTIONS[n.name]
     if not least <= len(n.args) <= most:
@@ -233,15 +236,19 @@ def _check_function(n: Node, vocabulary: Vocabulary, text: str) -> None:
 
 
 def _check_predicate(n: Node, vocabulary: Vocabulary, text: str) -> Type:
-    word = vocabulary.predicates[n.name]
-    if len(n.args) != len(word.parameters):
-        raise error(text, n.source, f"{word.signature} takes {len(word.parameters)} objects, not {len(n.args)}")
+    predicate = vocabulary.by_name[n.name]
+    if len(n.args) != len(predicate.parameters):
+        raise error(
+            text, n.source, f"{predicate.signature} takes {len(predicate.parameters)} objects, not {len(n.args)}"
+        )
     for a in n.args:
         if a.op != "object":
-            raise error(text, a.source, f"{word.signature} takes names of objects: {', '.join(vocabulary.objects)}")
+            raise error(
+                text, a.source, f"{predicate.signature} takes names of objects: {', '.join(vocabulary.objects)}"
+            )
         if a.name not in vocabulary.objects:
             raise error(text, a.source, str(unknown("object", a.name, vocabulary.objects)))
     names = [a.name for a in n.args]
     if len(set(names)) < len(names):
-        raise error(text, n.source, f"{word.signature} needs different objects")
-    return word.result
+        raise error(text, n.source, f"{predicate.signature} needs different objects")
+    return predicate.result

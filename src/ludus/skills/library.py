@@ -8,11 +8,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ludus.skills import expression
 from ludus.skills.expression import Expression, canonical
+from ludus.skills.names import LETTERS, ObjectNames
 from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError, Observations, unknown
 
@@ -55,6 +57,7 @@ class SkillLibrary:
             LudusError: a caption twice or empty, a malformed expression, a success that is not a condition.
         """
         self.vocabulary = vocabulary
+        self._names = ObjectNames(vocabulary.objects)
         self._skills: dict[str, Skill] = {}
         self._parsed: dict[str, tuple[Expression, Expression]] = {}
         for skill in skills:
@@ -124,10 +127,9 @@ class SkillLibrary:
             LudusError: unknown caption.
         """
         parsed = [self.parse(self[c]) for c in (self.captions if captions is None else captions)]
-        groups = self.vocabulary.spec.by_name
-        lead = observations[next(iter(groups))].shape[:-1]
+        lead = self.vocabulary.spec.lead(observations)
         n = int(np.prod(lead))
-        flat = {g: observations[g].reshape(n, observations[g].shape[-1]) for g in groups}
+        flat = {g.name: observations[g.name].reshape(n, *g.shape) for g in self.vocabulary.spec.groups}
         rewards = np.empty((len(parsed), n), np.float32)
         successes = np.empty((len(parsed), n), bool)
         for start in range(0, n, CHUNK):
@@ -141,15 +143,14 @@ class SkillLibrary:
 
     def mentioned(self, caption: str) -> tuple[str, ...]:
         """The objects that a text names, in order of first mention."""
-        return tuple(dict.fromkeys(self._names[m.lower()] for m in self._pattern.findall(caption)))
+        return self._names.find(caption)
 
     def template(self, caption: str) -> str:
         """The caption with the objects it names replaced by X, Y, Z in order of mention: 'stack X on Y'."""
-        names = self.mentioned(caption)
-        return self._pattern.sub(lambda m: "XYZUVW"[names.index(self._names[m.group().lower()]) % 6], caption)
+        return self._names.template(caption)
 
     def matching(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Captions called `names`: each a caption, or a family as 'stack X on Y' or 'stack _ on _'.
+        """Captions called `names`: each a caption, or a template as 'stack X on Y' or 'stack _ on _'.
 
         Raises:
             LudusError: not in the library.
@@ -159,18 +160,13 @@ class SkillLibrary:
             templates.setdefault(self.template(caption), []).append(caption)
         captions: dict[str, None] = {}
         for name in names:
-            letters = iter("XYZUVW")
+            letters = iter(LETTERS)
             template = re.sub(r"(?<!\w)_(?!\w)", lambda m, letters=letters: next(letters, "_"), name)
             if name not in self and template not in templates:
                 raise unknown("skill", name, (*templates, *self.captions))
             captions |= dict.fromkeys(templates.get(template, [name]))
         return tuple(captions)
 
-    @cached_property
-    def _names(self) -> dict[str, str]:
-        return {name.lower(): name for name in self.vocabulary.objects}
-
-    @cached_property
-    def _pattern(self) -> re.Pattern[str]:
-        longest_first = sorted(self.vocabulary.objects, key=len, reverse=True)  # 'light blue' before 'blue'
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles as what it was made of; what was parsed is parsed again."""
+        return SkillLibrary, (self.vocabulary, tuple(self))

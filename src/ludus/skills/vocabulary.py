@@ -1,4 +1,4 @@
-"""What a word of the task language is, and the words of one world together.
+"""What a predicate of the task language is, and the predicates of one world together.
 
 A `Predicate` is a pure, vectorised function of *logged* observations; a `Vocabulary` holds a world's objects and predicates.
 """
@@ -6,10 +6,12 @@ A `Predicate` is a pure, vectorised function of *logged* observations; a `Vocabu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Literal
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,7 +23,10 @@ Atom = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Predicate:
-    """One word. `function(spec, observations, *objects)` gives `[...]` bool, or float32 for result 'real'."""
+    """One predicate. `function(spec, observations, *objects)` gives `[...]` bool, or float32 for result 'real'.
+
+    One that stands at the top level of a module pickles, as its name there.
+    """
 
     name: str
     parameters: tuple[Literal["object"], ...]
@@ -30,7 +35,7 @@ class Predicate:
     meaning: str
     preconditions: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """What must hold some time before it on the way, as (predicate, positions of this predicate's arguments):
-    on(X, Y) needs `('above', (0, 1))`. `Vocabulary.needs` fills in the objects."""
+    on(X, Y) needs `('above', (0, 1))`. `Vocabulary.preconditions` fills in the objects."""
 
     def __call__(self, spec: ObservationSpec, observations: Observations, *objects: str) -> np.ndarray:
         return self.function(spec, observations, *objects)
@@ -39,8 +44,21 @@ class Predicate:
     def signature(self) -> str:
         return f"{self.name}({', '.join('XYZW'[: len(self.parameters)])})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The decorator puts the predicate where pickle looks for the function, so pickle alone would refuse it.
+        place = self.function.__module__, self.function.__qualname__
+        try:
+            stands_there = _at(*place) is self
+        except (ImportError, AttributeError):
+            stands_there = False
+        return (_at, place) if stands_there else (Predicate, tuple(getattr(self, f.name) for f in fields(self)))
 
-def word(
+
+def _at(module: str, name: str) -> Any:
+    return attrgetter(name)(import_module(module))
+
+
+def predicate(
     result: Literal["bool", "real"], *preconditions: tuple[str, tuple[int, ...]]
 ) -> Callable[[Callable[..., np.ndarray]], Predicate]:
     """Turn `def name(spec, observations, x, y)` into a `Predicate`; its docstring is the meaning."""
@@ -57,34 +75,33 @@ def word(
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words of one world: its objects and its predicates, over its observations."""
+    """The objects and predicates of one world, over its observations.
+
+    Raises:
+        LudusError: an object without an observation group, or two predicates of one name.
+    """
 
     spec: ObservationSpec
     objects: tuple[str, ...]
-    words: Sequence[Predicate]
+    predicates: tuple[Predicate, ...]
 
     def __post_init__(self) -> None:
         for name in self.objects:
             if name not in self.spec.by_name:
                 raise unknown("observation group for the object", name, tuple(self.spec.by_name))
-        if len(self.predicates) != len(self.words):
-            raise LudusError(f"two predicates share a name among {[w.name for w in self.words]}; rename one")
+        if len(self.by_name) != len(self.predicates):
+            raise LudusError(f"two predicates share a name among {[p.name for p in self.predicates]}; rename one")
 
     @cached_property
-    def predicates(self) -> dict[str, Predicate]:
-        return {w.name: w for w in self.words}
+    def by_name(self) -> Mapping[str, Predicate]:
+        return {p.name: p for p in self.predicates}
 
     def preconditions(self, atom: Atom) -> tuple[Atom, ...]:
-        """What must hold on the way to `atom`: needs(('on', ('a', 'b'))) = (('above', ('a', 'b')), ...)."""
+        """What must hold on the way to `atom`: of ('on', ('a', 'b')) it is (('above', ('a', 'b')), ...)."""
         name, objects = atom
-        return tuple((n, tuple(objects[i] for i in at)) for n, at in self.predicates[name].preconditions)
+        return tuple((n, tuple(objects[i] for i in at)) for n, at in self.by_name[name].preconditions)
 
     def holds(self, atom: Atom, observations: Observations) -> np.ndarray:
         """`[...]` value of one atom."""
         name, objects = atom
-        return self.predicates[name](self.spec, observations, *objects)
-
-    def describe(self) -> str:
-        """One line per word, for a person or a model that writes expressions."""
-        lines = [f"objects: {', '.join(self.objects)}"]
-        return "\n".join(lines + [f"{w.signature} -> {w.result}: {w.meaning}" for w in self.words])
+        return self.by_name[name](self.spec, observations, *objects)

@@ -1,5 +1,5 @@
 """What a world is: E simulated robots stepped together. Adding one is a file with this interface and a line in
-`ludus.experiment.compose.WORLDS`."""
+`ludus.worlds.registry.WORLDS`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from ludus.skills.library import SkillLibrary
-from ludus.skills.predicates import Vocabulary
+from ludus.skills.vocabulary import Vocabulary
 from ludus.types import Observations, WorldSpec
 
 
@@ -26,7 +26,7 @@ class World(Protocol):
         ...
 
     def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
-        """Start simulation i from `seeds[i]`, all from one start distribution or one each. `[E, size]` per group.
+        """Start simulation i from `seeds[i]`, all from one start distribution or one each. Groups are `[E, *shape]`.
 
         Raises:
             LudusError: unknown start, or not E seeds.
@@ -38,7 +38,7 @@ class World(Protocol):
         ...
 
     def observe(self) -> Observations:
-        """The present observations, `[E, size]` float32 per group; fresh arrays."""
+        """The present observations, `[E, *shape]` per group, as `spec.observation` declares; fresh arrays."""
         ...
 
     def snapshot(self) -> np.ndarray:
@@ -54,7 +54,7 @@ class World(Protocol):
         ...
 
     def frames(self, observations: Observations, camera: str | None = None, size: int = 256) -> np.ndarray:
-        """Pictures of logged observations `[n, size]` -> `[n, size, size, 3]` uint8. Needs no simulation state.
+        """Pictures of n logged observations -> `[n, size, size, 3]` uint8. Needs no simulation state.
 
         Raises:
             LudusError: no OpenGL, with what to install.

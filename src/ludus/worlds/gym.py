@@ -27,6 +27,12 @@ def flat(spec: WorldSpec, observations: Observations) -> np.ndarray:
 
 
 def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
+    alone = next((g for g in spec.observation.groups if not g.is_flat), None)
+    if alone is not None:
+        raise LudusError(
+            f"group {alone.name!r} is {alone.dtype} of shape {alone.shape}; the Gymnasium face shows flat float32 groups only: "
+            "wrap a world without it"
+        )
     size = sum(g.size for g in spec.observation.groups)
     return Box(-np.inf, np.inf, (size,), np.float32), Box(-1, 1, (len(spec.actions),), np.float32)
 

@@ -49,7 +49,7 @@ def probe(timeout_s: float = 30.0) -> str | None:
 
 
 class Renderer:
-    """Pictures of one model, without shadows and reflections (METHOD: ten times faster).
+    """Pictures of one model, without shadows and reflections (docs/method.md, section 4: ten times faster).
 
     Args:
         backend: 'egl' or 'osmesa'; by default what `probe` found.

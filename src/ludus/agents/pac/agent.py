@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ludus.agents.encoders import make_encoder
 from ludus.agents.pac import losses
 from ludus.agents.pac.networks import ActorCritic
 from ludus.config import AgentConfig
 from ludus.seeding import child
 from ludus.types import WorldSpec
-from ludus.worlds.blocks.encoder import CubeEncoder
 
 BOOTSTRAP_ACTIONS = 4
 """Actions of the target policy averaged over in the Bellman target."""
@@ -60,7 +60,7 @@ class Shard:
         self.config, self.seed, self.online, self.target = config, seed, online, target
         self._parameters = list(online.parameters())
         self._device = self._parameters[0].device
-        self._features = CubeEncoder(spec)
+        self._features = make_encoder(spec)
         self._support = torch.linspace(0, 1, config.value_atoms, device=self._device)
         self._centres = losses.bin_centres(config.action_bins).to(self._device)
         self._precision = torch.autocast(self._device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,0 +1,15 @@
+"""The built-in world: a robot arm over a table of coloured blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ludus.types import WorldSpec
+
+
+def cube_encoder(spec: WorldSpec) -> Any:
+    """The `ObservationEncoder` of worlds of one gripper and cubes. Imports torch only when it is called, so that whoever
+    only steps a world does not wait for it."""
+    from ludus.worlds.blocks.encoder import CubeEncoder
+
+    return CubeEncoder(spec)

@@ -12,7 +12,7 @@ import numpy as np
 from ludus.seeding import rng
 
 SCALE = 0.6
-"""Of white noise and bias at level 1: levels 0.2, 0.4, 0.7 leave 71, 9, 0 % of stacks (METHOD 4: 65, 8, 0)."""
+"""Of white noise and bias at level 1: levels 0.2, 0.4, 0.7 leave 71, 9, 0 % of stacks (docs/method.md, section 4: 65, 8, 0)."""
 MEMORY = 0.95
 """Share of the bias that is left a control step later: it forgets in about a second."""
 FLIPS = 0.05

@@ -1,8 +1,8 @@
 """A 7-joint Franka Emika Panda with its gripper as a MuJoCo spec, from a table of public facts and primitive shapes.
 
 Frames follow the modified (Craig) Denavit-Hartenberg convention of the data sheet, so forward kinematics are those of
-the real arm. Shapes are drawn by hand: capsules for collision here, finer ones for pictures only in `looks`. Knows
-nothing of tables, blocks or tasks.
+the real arm. Shapes are drawn by hand: capsules for collision here, finer ones for pictures only in `visuals`. This
+module knows nothing of tables, blocks or tasks.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def add_panda(spec: Any, visuals: bool = False) -> None:
 
     Args:
         spec: where to add it.
-        looks: also add the geoms that only pictures need.
+        visuals: also add the geoms that only pictures need.
     """
     body = spec.worldbody.add_body(name="link0")
     body.mass, body.inertia, body.ipos, body.explicitinertial = BASE_MASS, [0.01] * 3, [-0.04, 0, 0.05], True

@@ -1,6 +1,6 @@
-"""The observations in a teacher's terms, and how blocks lie to each other: vectorised over E simulations of N blocks.
+"""What the teacher computes from observations: poses, what is held, how blocks lie to each other; E simulations of N blocks.
 
-Stricter than the predicates of skills: what a teacher takes for done must not be at the edge of a tolerance.
+Stricter than the predicates of skills: what the teacher takes for done must not be at the edge of a tolerance.
 """
 
 from __future__ import annotations
@@ -12,13 +12,23 @@ import numpy as np
 from ludus.types import Observations, WorldSpec
 
 UP = np.array([0.0, 0.0, 1.0])
-BESIDE_GAP = 0.008
-"""Air between blocks put side by side, m."""
+BESIDE_GAP_M = 0.008
+"""Air between blocks put side by side."""
+BESIDE_GAP_ERROR_M = 0.010
+"""Largest error of that gap."""
+BETWEEN_PADS_M = 0.028
+"""A block whose centre is this near to the tcp is between the pads."""
+HELD_NARROWER_M, HELD_WIDER_M = 0.012, 0.008
+"""The pads of a gripper that holds a block are at most this much narrower or wider than its edge."""
+ABOVE_OFFSET, ABOVE_HEIGHT = 0.75, 0.5
+"""A block rests on another if it is within these shares of a block from standing on it, horizontally and vertically."""
+AT_XY_M, AT_Z_M = 0.02, 0.006
+"""A block is at its goal within these distances."""
 
 
 @dataclass(frozen=True)
 class BlockState:
-    """The observations in the teacher's terms. N blocks; metres and radians."""
+    """The state of E simulations of N blocks, as far as the observations show it; metres and radians."""
 
     tcp: np.ndarray  # [E, 3]
     yaw: np.ndarray  # [E]
@@ -45,12 +55,12 @@ class BlockState:
         block, size = each("position"), each("size")[..., 0]
         slack = width[:, None] - size
         touched = (each("touch_left")[..., 0] > 0) & (each("touch_right")[..., 0] > 0)
-        near = np.linalg.norm(block - tcp[:, None], axis=-1) < 0.028
-        held = near & touched & (slack > -0.012) & (slack < 0.008)
+        near = np.linalg.norm(block - tcp[:, None], axis=-1) < BETWEEN_PADS_M
+        held = near & touched & (slack > -HELD_NARROWER_M) & (slack < HELD_WIDER_M)
         offset = block[:, :, None] - block[:, None]
         pitch = (size[:, :, None] + size[:, None]) / 2
-        over = np.linalg.norm(offset[..., :2], axis=-1) < 0.75 * pitch
-        above = over & (np.abs(offset[..., 2] - pitch) < 0.5 * pitch) & ~held[:, :, None]
+        over = np.linalg.norm(offset[..., :2], axis=-1) < ABOVE_OFFSET * pitch
+        above = over & (np.abs(offset[..., 2] - pitch) < ABOVE_HEIGHT * pitch) & ~held[:, :, None]
         return cls(
             tcp=tcp,
             yaw=gripper("yaw")[:, 0],
@@ -85,35 +95,35 @@ def of(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     return values[np.arange(len(index)), index]
 
 
-def is_at(scene: BlockState, block: np.ndarray, goal: np.ndarray) -> np.ndarray:
+def is_at(state: BlockState, block: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """The centre of `block` `[E]` is at `goal` `[E, 3]`."""
-    offset = of(scene.block, block) - goal
-    return (np.linalg.norm(offset[:, :2], axis=-1) < 0.02) & (np.abs(offset[:, 2]) < 0.006)
+    offset = of(state.block, block) - goal
+    return (np.linalg.norm(offset[:, :2], axis=-1) < AT_XY_M) & (np.abs(offset[:, 2]) < AT_Z_M)
 
 
-def stacked(scene: BlockState, top: np.ndarray, base: np.ndarray) -> np.ndarray:
-    """`top` stands on `base` and nobody holds it."""
-    pitch = (of(scene.size, top) + of(scene.size, base)) / 2
-    return is_at(scene, top, of(scene.block, base) + pitch[:, None] * UP) & ~of(scene.held, top)
+def stacked(state: BlockState, top: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """`top` stands on `base` and is not held."""
+    pitch = (of(state.size, top) + of(state.size, base)) / 2
+    return is_at(state, top, of(state.block, base) + pitch[:, None] * UP) & ~of(state.held, top)
 
 
-def beside(scene: BlockState, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`a` and `b` are level and about `BESIDE_GAP` apart."""
-    offset = of(scene.block, a) - of(scene.block, b)
-    gap = np.linalg.norm(offset[:, :2], axis=-1) - (of(scene.size, a) + of(scene.size, b)) / 2
-    return (np.abs(gap - BESIDE_GAP) < 0.010) & (np.abs(offset[:, 2]) < 0.006)
+def beside(state: BlockState, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`a` and `b` are level and about `BESIDE_GAP_M` apart."""
+    offset = of(state.block, a) - of(state.block, b)
+    gap = np.linalg.norm(offset[:, :2], axis=-1) - (of(state.size, a) + of(state.size, b)) / 2
+    return (np.abs(gap - BESIDE_GAP_M) < BESIDE_GAP_ERROR_M) & (np.abs(offset[:, 2]) < AT_Z_M)
 
 
-def on_table(scene: BlockState, block: np.ndarray) -> np.ndarray:
+def on_table(state: BlockState, block: np.ndarray) -> np.ndarray:
     """`block` is as low as if it stood on the table (it may be held there)."""
-    return np.abs(of(scene.block, block)[:, 2] - of(scene.size, block) / 2) < 0.006
+    return np.abs(of(state.block, block)[:, 2] - of(state.size, block) / 2) < AT_Z_M
 
 
-def top_of(scene: BlockState, block: np.ndarray, ignore: np.ndarray) -> np.ndarray:
+def top_of(state: BlockState, block: np.ndarray, ignore: np.ndarray) -> np.ndarray:
     """The uppermost block resting on `block` (itself if none); `ignore` does not count as covering."""
-    n = scene.size.shape[1]
+    n = state.size.shape[1]
     for _ in range(n - 1):
-        covers = scene.above[np.arange(len(block)), :, block] & (np.arange(n) != ignore[:, None])
+        covers = state.above[np.arange(len(block)), :, block] & (np.arange(n) != ignore[:, None])
         block = np.where(covers.any(-1), covers.argmax(-1), block)
     return block
 

@@ -30,7 +30,6 @@ MAX_BLOCKS = len(COLOURS)
 STARTS = ("scattered", "held", "stacked", "beside")
 PAIR_STARTS = ("stacked", "beside")  # need two blocks
 CAMERAS = ("front", "side")
-TOUCHES = ("touch_left", "touch_right", "touch_table")
 
 X_RANGE, Y_RANGE = (0.36, 0.62), (-0.22, 0.22)  # m, centres of resting blocks
 HAND_LOW = (X_RANGE[0], Y_RANGE[0], 0.13, -0.9)  # where the hand starts: x, y, z (m), yaw (rad) ...
@@ -74,7 +73,7 @@ def build(n_blocks: int, timestep: float, domain: Domain, visuals: bool = False)
         n_blocks: 1 to 8.
         timestep: s.
         domain: the middle of its ranges is compiled in.
-        looks: add cameras, lights and what else only pictures need; positions and joints stay the same.
+        visuals: add cameras, lights and what else only pictures need; positions and joints stay the same.
     """
     spec = mj.MjSpec()
     spec.modelname = "blocks"

@@ -1,6 +1,7 @@
 """The skills of the blocks world, as text. `staged` rewards rise along a good execution; success is what counts.
 
-The rewards follow METHOD 3 (reach, grasp, lift, hover, stack, leave), see `ludus.skills.predicates` for every tolerance.
+The rewards follow docs/method.md, section 3 (reach, grasp, lift, hover, stack, leave); every tolerance stands in
+`ludus.skills.predicates.tolerances`.
 Finishing always pays more than hovering: a later stage is worth more than an earlier one can ever be.
 """
 

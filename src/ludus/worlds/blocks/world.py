@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mujoco.batch import Batch
 
-from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
-from ludus.worlds.blocks import control, panda, scene
+from ludus.types import LudusError, Observations, unknown
+from ludus.worlds.blocks import control, layout, scene
 from ludus.worlds.blocks.panda import mj
 
 if TYPE_CHECKING:
@@ -21,35 +19,6 @@ if TYPE_CHECKING:
     from ludus.skills.predicates import Vocabulary
 
 TIMESTEP = 1 / 300  # s; benchmarks/grasp.py: how many grasps survive a violent shake at which timestep
-EPISODE_STEPS = 400
-SKILL_STEPS = 80
-
-ARM = (
-    Field("joint_position", 7, "rad", "angles of joints 1 to 7"),
-    Field("joint_velocity", 7, "rad/s", "their velocities"),
-)
-GRIPPER = (
-    Field(
-        "position", 3, "m", "point between the pads, in the world: x forward, y left, z up, origin at the arm's foot"
-    ),
-    Field("quaternion", 4, "1", "w, x, y, z of the hand"),
-    Field("yaw", 1, "rad", "heading of the hand; at 0 the pads face each other along y"),
-    Field("width", 1, "m", "distance between the pads"),
-    Field("velocity", 3, "m/s", "of the point between the pads"),
-    Field("finger_position", 2, "m", "each finger's opening, left and right"),
-    Field("command", 1, "1", "last gripper command: -1 open, 1 close"),
-)
-BLOCK = (
-    Field("position", 3, "m", "centre, in the world"),
-    Field("quaternion", 4, "1", "w, x, y, z"),
-    Field("velocity", 3, "m/s", "of the centre"),
-    Field("angular_velocity", 3, "rad/s", "in the world's axes"),
-    Field("touch_left", 1, "1", "1 if the left pad touches it"),
-    Field("touch_right", 1, "1", "1 if the right pad touches it"),
-    Field("touch_table", 1, "1", "1 if the table touches it"),
-    Field("size", 1, "m", "edge length"),
-)
-_ARM_SIZE, _GRIPPER_SIZE, _BLOCK_SIZE = (sum(f.size for f in fields) for fields in (ARM, GRIPPER, BLOCK))
 
 
 class BlocksWorld:
@@ -89,7 +58,7 @@ class BlocksWorld:
         spec = scene.build(n_blocks, timestep, self.domain)
         self.model = spec.compile()
         self.batch = Batch(self.model, n_envs, threads or len(os.sched_getaffinity(0)))
-        self.spec = self._spec(spec.to_xml())
+        self.spec = layout.world_spec(n_blocks, self.domain, self.substeps, spec.to_xml())
 
         b = self.batch
         self._qpos, self._qvel, self._act, self._ctrl = b.bind("qpos"), b.bind("qvel"), b.bind("act"), b.bind("ctrl")
@@ -171,9 +140,8 @@ class BlocksWorld:
             rows = np.flatnonzero(np.isnan(actions).any(1))
             raise LudusError(f"actions of simulations {rows[:5].tolist()} contain NaN; they must lie in [-1, 1]")
         q, width = self._qpos[:, :7], self._qpos[:, 7] + self._qpos[:, 8]
-        self._ctrl[:] = control.follow(
-            self._control, actions, self._tcp, self._tcp_mat, self._jac(), q, self._qvel[:, :7], self._act, width
-        )
+        arm = control.ArmState(self._tcp, self._tcp_mat, self._jac(), q, self._qvel[:, :7], self._act, width)
+        self._ctrl[:] = control.follow(self._control, actions, arm)
         self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
         # MuJoCo puts a simulation that blew up back to its defaults and counts a warning: such data must not go on.
         if np.count_nonzero(self._warnings) > 0:
@@ -199,10 +167,10 @@ class BlocksWorld:
     def observe(self) -> Observations:
         """See `World.observe`."""
         E, N, qpos, qvel = self.n_envs, self.n_blocks, self._qpos, self._qvel
-        arm = np.empty((E, _ARM_SIZE), np.float32)
+        arm = np.empty((E, layout.ARM_SIZE), np.float32)
         arm[:, :7] = qpos[:, :7]
         arm[:, 7:] = qvel[:, :7]
-        gripper = np.empty((E, _GRIPPER_SIZE), np.float32)
+        gripper = np.empty((E, layout.GRIPPER_SIZE), np.float32)
         gripper[:, 0:3] = self._tcp
         gripper[:, 3:7] = self._hand_quat
         gripper[:, 7] = control.yaw_of(self._tcp_mat)
@@ -210,7 +178,7 @@ class BlocksWorld:
         gripper[:, 9:12] = np.einsum("eij,ej->ei", self._jac()[:, :3], qvel[:, :7])
         gripper[:, 12:14] = qpos[:, 7:9]
         gripper[:, 14] = self._control[:, 4]
-        blocks = np.empty((N, E, _BLOCK_SIZE), np.float32)
+        blocks = np.empty((N, E, layout.BLOCK_SIZE), np.float32)
         by_env = blocks.transpose(1, 0, 2)
         motion = qvel[:, 9:].reshape(E, N, 6)
         by_env[..., 0:7] = qpos[:, 9:].reshape(E, N, 7)
@@ -310,26 +278,3 @@ class BlocksWorld:
         if "_renderer" in self.__dict__:
             self._renderer.close()
             del self.__dict__["_renderer"]
-
-    def _spec(self, xml: str) -> WorldSpec:
-        objects = tuple(scene.COLOURS)[: self.n_blocks]
-        groups = (Group("arm", "arm", ARM), Group("gripper", "effector", GRIPPER))
-        groups += tuple(Group(name, "object", BLOCK) for name in objects)
-        constants = {k: np.asarray(v).tolist() for k, v in vars(control).items() if k.isupper() and k != "ACTIONS"}
-        constants |= {
-            k: v for k, v in vars(scene).items() if k in ("HAND_LOW", "HAND_HIGH", "DRAWING", "SPACING", "SETTLE_S")
-        }
-        constants["HOME"] = panda.HOME
-        shaping = [xml, constants, repr(self.domain), self.substeps, repr(groups)]
-        return WorldSpec(
-            name="blocks",
-            objects=objects,
-            observation=ObservationSpec(groups),
-            actions=control.ACTIONS,
-            control_hz=control.HZ,
-            episode_steps=EPISODE_STEPS,
-            skill_steps=SKILL_STEPS,
-            starts=scene.STARTS if self.n_blocks > 1 else scene.STARTS[:2],
-            cameras=scene.CAMERAS,
-            fingerprint=hashlib.blake2b(json.dumps(shaping, sort_keys=True).encode(), digest_size=6).hexdigest(),
-        )

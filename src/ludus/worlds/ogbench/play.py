@@ -1,6 +1,6 @@
-"""Data as OGBench's `play` sets are made: their open-loop oracle carries one cube after the other to random goals, with
-their noise, for 1,000 steps; here with every random number drawn from the episode's own seed. Theirs hides the goals of
-the other cubes; here half of those lie somewhere on the table, as in their evaluation tasks."""
+"""Play data, made as OGBench makes its `play` sets: the package's open-loop oracle carries one cube after the other to
+random goals, with the package's noise, for 1,000 steps. Two differences: every random number is drawn from the episode's
+own seed; and of the other cubes' goals, which OGBench hides, half lie somewhere on the table, as in its evaluation tasks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ludus.types import Episode, Observations, Segment, WorldSpec
 from ludus.worlds.ogbench.world import SKILL_STEPS, CubesWorld, goal_of, move, show_other_goals
 
 STEPS = 1000
-"""Actions per episode (theirs: 1,001 observations)."""
+"""Actions per episode (OGBench: 1,001 observations)."""
 NOISE, NOISE_SMOOTHING = 0.1, 0.5
-"""Their defaults for play data."""
+"""OGBench's defaults for play data."""
 COPIES = 4
 """How often a play is told in hindsight, each time with other goals."""
 CUBE_POSE = slice(0, 7)
@@ -34,10 +34,10 @@ def play(
     variant: str, library: SkillLibrary, seeds: Sequence[int], name: str, hindsight: bool = False, processes: int = 0
 ) -> Iterator[Episode]:
     """Episodes of play in the order of their seeds. `processes` = 0 takes every core. A snapshot holds the goals that the
-    oracle began with, whatever is told in hindsight.
+    oracle began with, whatever the labels in hindsight say.
 
     Args:
-        hindsight: forget what the oracle wanted, as their data sets do. Each play is then told `COPIES` times: every 100
+        hindsight: forget what the oracle wanted, as OGBench's data sets do. Each play is then labelled `COPIES` times: every 100
             steps some cube's goal becomes one of the next 200 poses of that cube. Otherwise each is told once, a
             segment 'put X at X goal' for each goal of the oracle.
     """
@@ -87,7 +87,7 @@ def _world(variant: str) -> CubesWorld:
 
 
 def _episode(variant: str, seed: int) -> tuple[Any, ...]:
-    """Runs in a process of its own, because their oracle draws from numpy's global generator."""
+    """Runs in a process of its own, because OGBench's oracle draws from numpy's global generator."""
     from ogbench.manipspace.oracles.plan.cube_plan import CubePlanOracle
 
     world = _world(variant)

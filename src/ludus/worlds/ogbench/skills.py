@@ -12,11 +12,11 @@ from ludus.types import Observations, WorldSpec
 from ludus.worlds.blocks.skills import base_skills as block_skills
 
 AT_GOAL_M = 0.04
-"""Their test of success: distance of the two centres."""
+"""OGBench's test of success: distance of the two centres."""
 
 
 def base_skills(cubes: Sequence[str]) -> list[Skill]:
-    """Put each cube at its goal, wherever that is; it counts as soon as the cube is there, held or not, as theirs does."""
+    """Put each cube at its goal, wherever that is; it counts as soon as the cube is there, held or not, as in OGBench."""
     return [_put(cube, f"{cube} goal") for cube in cubes]
 
 

@@ -1,5 +1,5 @@
-"""The cube worlds of OGBench (Park et al., 2025, arXiv 2410.20092) behind our interface: a UR5e with a Robotiq gripper,
-one to eight cubes, and a goal for each. Physics, action space, resets, goals and the test of success are theirs.
+"""The cube worlds of OGBench (Park et al., 2025, arXiv 2410.20092) as a `World`: a UR5e with a Robotiq gripper, one to
+eight cubes, and a goal for each. Physics, action space, resets, goals and the test of success are the package's own.
 
 A cube's goal is an object of its own, 'red goal', so that a caption can name both and a policy sees where the cube is to go.
 """
@@ -22,37 +22,38 @@ from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import Vocabulary, block_vocabulary
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
+from ludus.worlds.blocks import cube_encoder
 from ludus.worlds.ogbench.skills import base_skills
 
 mj: Any = mujoco  # no type stubs
 
 VARIANTS = {"single": (1, 200), "double": (2, 500), "triple": (3, 1000), "quadruple": (4, 1000), "octuple": (8, 1500)}
-"""Number of cubes and control steps of an evaluation episode (their registry)."""
+"""Number of cubes and control steps of an evaluation episode (OGBench's registry)."""
 COLOURS = ("red", "blue", "orange", "green", "purple", "yellow", "magenta", "gray")
 N_TASKS = 5
 CUBE_M = 0.04
 CLOSED_PADS_M = 0.0138
 """Distance of the pads' bodies when a 4 cm cube is held, less 4 cm: what is to be taken off for the distance of their faces."""
 SKILL_STEPS = 100
-"""Their oracle takes 5 s, with its pauses, to carry a cube."""
+"""OGBench's oracle takes 5 s, with its pauses, to carry a cube."""
 STATE = int(mj.mjtState.mjSTATE_INTEGRATION)
 
-ARM = (Field("joint_position", 6, "rad", "angles"), Field("joint_velocity", 6, "rad/s", "their velocities"))
+ARM = (Field("joint_position", (6,), "rad", "angles"), Field("joint_velocity", (6,), "rad/s", "their velocities"))
 GRIPPER = (
-    Field("position", 3, "m", "point between the pads, in the world"),
-    Field("yaw", 1, "rad", "heading of the gripper"),
-    Field("width", 1, "m", "distance between the pads"),
-    Field("command", 1, "1", "last gripper action: positive closes"),
-    Field("opening", 1, "1", "their measure: 0 open, 1 closed"),
-    Field("linkage", 8, "rad", "angles of the gripper's joints"),
+    Field("position", (3,), "m", "point between the pads, in the world"),
+    Field("yaw", (1,), "rad", "heading of the gripper"),
+    Field("width", (1,), "m", "distance between the pads"),
+    Field("command", (1,), "1", "last gripper action: positive closes"),
+    Field("opening", (1,), "1", "OGBench's measure: 0 open, 1 closed"),
+    Field("linkage", (8,), "rad", "angles of the gripper's joints"),
 )
 CUBE = (
-    Field("position", 3, "m", "centre, in the world"),
-    Field("quaternion", 4, "1", "w, x, y, z"),
-    Field("velocity", 3, "m/s", "of the centre; 0 for a goal"),
-    Field("touch_left", 1, "1", "1 if the left pad touches it"),
-    Field("touch_right", 1, "1", "1 if the right pad touches it"),
-    Field("size", 1, "m", "edge length"),
+    Field("position", (3,), "m", "centre, in the world"),
+    Field("quaternion", (4,), "1", "w, x, y, z"),
+    Field("velocity", (3,), "m/s", "of the centre; 0 for a goal"),
+    Field("touch_left", (1,), "1", "1 if the left pad touches it"),
+    Field("touch_right", (1,), "1", "1 if the right pad touches it"),
+    Field("size", (1,), "m", "edge length"),
 )
 
 
@@ -62,8 +63,8 @@ def goal_of(cube: str) -> str:
 
 
 class CubesWorld:
-    """See `ludus.worlds.base.World`. Starts: 'scattered' is their start of data collection (random cubes and goals; of
-    several goals all but one lie on the table), 'task1' to 'task5' those of their evaluation tasks.
+    """See `ludus.worlds.base.World`. Starts: 'scattered' is OGBench's start of data collection (random cubes and goals; of
+    several goals all but one lie on the table), 'task1' to 'task5' those of its evaluation tasks.
 
     Args:
         variant: single, double, triple, quadruple or octuple.
@@ -112,9 +113,10 @@ class CubesWorld:
             starts=("scattered", *(f"task{k}" for k in range(1, N_TASKS + 1))),
             cameras=("front",),
             fingerprint=hashlib.blake2b(json.dumps(made).encode(), digest_size=6).hexdigest(),
+            encoder=cube_encoder,
         )
 
-    # --- World -----------------------------------------------------------------------------------------------------
+    # --- World --------------------------------------------------------------------------------------------------
 
     def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
         """See `World.reset`."""
@@ -127,7 +129,7 @@ class CubesWorld:
 
         def begin(i: int) -> None:
             reset_simulation(self.simulations[i], seeds[i], starts[i])
-            self._look(i, 0.0)
+            self._record(i, 0.0)
 
         list(self._pool.map(begin, range(self.n_envs)))
         self._started = True
@@ -145,7 +147,7 @@ class CubesWorld:
 
         def advance(i: int) -> None:
             move(self.simulations[i], actions[i])
-            self._look(i, float(actions[i, 4]))
+            self._record(i, float(actions[i, 4]))
 
         list(self._pool.map(advance, range(self.n_envs)))
         return self.observe()
@@ -163,7 +165,7 @@ class CubesWorld:
         return groups
 
     def snapshot(self) -> np.ndarray:
-        """See `World.snapshot`. Their controller reads the gripper's pose as it was before the last physics step, so
+        """See `World.snapshot`. OGBench's controller reads the gripper's pose as it was before the last physics step, so
         that is part of the state."""
         rows = np.empty((self.n_envs, self._n_state + 12 + self._seen.shape[1]))
         for row, simulation, seen in zip(rows, self.simulations, self._seen, strict=True):
@@ -227,13 +229,13 @@ class CubesWorld:
         if "_renderer" in self.__dict__:
             self._renderer.close()
 
-    # --- looking ---------------------------------------------------------------------------------------------------
+    # --- observing ----------------------------------------------------------------------------------------------
 
-    def _look(self, i: int, command: float) -> None:
+    def _record(self, i: int, command: float) -> None:
         self._seen[i] = self.row(self.simulations[i], command)
 
     def row(self, simulation: Any, command: float) -> np.ndarray:
-        """What one of their environments shows, `[D]`: the groups of `spec.observation` side by side."""
+        """What one of the package's environments shows, `[D]`: the groups of `spec.observation` side by side."""
         data, site = simulation._data, simulation._pinch_site_id
         mat = data.site_xmat[site]
         opening = np.clip(data.qpos[self._driver] / 0.8, 0, 1)
@@ -266,11 +268,11 @@ class CubesWorld:
         return found
 
 
-# --- their environment -------------------------------------------------------------------------------------------
+# --- OGBench's environment----------------------------------------------------------------------------------------
 
 
 def simulation(variant: str) -> Any:
-    """One of their environments, never reset.
+    """One of the package's environments, never reset.
 
     Raises:
         LudusError: the package is not installed.
@@ -282,7 +284,7 @@ def simulation(variant: str) -> Any:
 
     class Seeded(CubeEnv):
         @property
-        def action_space(self) -> Any:  # theirs makes an unseeded one at every call, and samples from it in `reset`
+        def action_space(self) -> Any:  # OGBench's makes an unseeded one at every call, and samples from it in `reset`
             space = super().action_space
             space.seed(int(self.np_random.integers(2**31)))
             return space
@@ -305,7 +307,7 @@ def _twin(first: Any) -> Any:
 
 
 def reset_simulation(simulation: Any, seed: int, start: str) -> None:
-    """Their reset, all of it drawn from `seed`."""
+    """OGBench's reset, all of it drawn from `seed`."""
     simulation._mode = "data_collection" if start == "scattered" else "task"
     options = {} if start == "scattered" else {"task_id": int(start.removeprefix("task"))}
     simulation.reset(seed=int(rng(seed, "ogbench").integers(2**31)), options=options)
@@ -314,13 +316,13 @@ def reset_simulation(simulation: Any, seed: int, start: str) -> None:
 
 
 def show_other_goals(simulation: Any, draw: np.random.Generator, share: float = 1.0) -> None:
-    """Put this share of the goals that theirs hides while it collects, all but that of one cube, on the table."""
+    """Put this share of the goals that OGBench hides while it collects, all but that of one cube, on the table."""
     for i, goal in enumerate(simulation._cube_target_mocap_ids):
         if i != simulation._target_block and draw.random() < share:
             simulation._data.mocap_pos[goal] = *draw.uniform(*simulation._target_sampling_bounds), CUBE_M / 2
 
 
 def move(simulation: Any, action: np.ndarray) -> None:
-    """Their control step, without what they compute for show."""
+    """OGBench's control step, without what it computes for display."""
     simulation.set_control(action)
     mj.mj_step(simulation._model, simulation._data, nstep=simulation._n_steps)

@@ -1,0 +1,39 @@
+"""The names of a world's objects in text: the only reader of them, for whoever has to know what a text is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+LETTERS = "XYZUVW"
+"""What stands for the objects of a template, in order of mention; a seventh object is X again."""
+
+
+class ObjectNames:
+    """Finds the names of `objects` in text: whole words, in any case, the longest first ('light blue' before 'blue')."""
+
+    def __init__(self, objects: Sequence[str]) -> None:
+        self.objects = tuple(objects)
+        self._names = {name.lower(): name for name in self.objects}
+        longest_first = sorted(self.objects, key=len, reverse=True)
+        # without objects, a pattern that matches nothing
+        names = "|".join(map(re.escape, longest_first)) or "(?!)"
+        self._pattern = re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
+
+    def mentions(self, text: str) -> tuple[str, ...]:
+        """The object of every mention, in order; one that is named twice stands there twice."""
+        return tuple(self._names[m.lower()] for m in self._pattern.findall(text))
+
+    def find(self, text: str) -> tuple[str, ...]:
+        """The objects that a text names, in order of first mention."""
+        return tuple(dict.fromkeys(self.mentions(text)))
+
+    def template(self, text: str) -> str:
+        """The text with its objects replaced by X, Y, Z in order of first mention: 'stack X on Y'."""
+        found = self.find(text)
+        letter = {name.lower(): LETTERS[i % len(LETTERS)] for i, name in enumerate(found)}
+        return self._pattern.sub(lambda m: letter[m.group().lower()], text)
+
+    def replace(self, text: str, marker: str) -> str:
+        """The text with `marker` for every object."""
+        return self._pattern.sub(lambda m: marker, text)
