@@ -1,7 +1,7 @@
 """Named child seeds of the run's seed: the only source of randomness in ludus.
 
-`rng(seed, "round", 3, "collect")` is the same generator on every machine, whatever was drawn before; so stages can be
-skipped, repeated or run elsewhere without shifting anyone else's numbers.
+`rng(seed, "round", 3, "collect")` is the same generator on every machine, whatever was drawn before. So a stage can be
+skipped, repeated or run elsewhere without changing the random numbers of other stages.
 """
 
 from __future__ import annotations

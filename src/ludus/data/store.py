@@ -1,7 +1,8 @@
 """Append-only episodes: one safetensors shard per appended batch, indexed in the record by the commit of its step.
 
 A shard is written under a temporary name, flushed and renamed *before* the commit; an episode exists once the commit
-returned. A writer killed in between leaves a file that no row names: ignored here, overwritten when the step is redone.
+returned. A writer that is killed in between leaves a file that no row names: it is ignored, and overwritten when the step is
+redone.
 
 Arrays of a shard with n episodes of T_i steps, concatenated over its episodes in order:
 
@@ -9,7 +10,7 @@ Arrays of a shard with n episodes of T_i steps, concatenated over its episodes i
     actions                [sum(T_i), A]        float32
     snapshots              [n, S]               float64
 
-Knows no world: only that episodes of different fingerprints do not mix.
+The store knows nothing of a world but its fingerprint, and refuses to mix episodes of different fingerprints.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Shard:
 class EpisodeStore:
     """The episodes of a record. Cheap to make; each process may have its own.
 
-    `EpisodeStore.create(directory, config)` and `.open(directory)` make one that stands alone, with a record of its own.
+    `EpisodeStore.create(directory, config)` and `.open(directory)` also make or open the record.
     """
 
     def __init__(self, record: Record):
@@ -75,11 +76,11 @@ class EpisodeStore:
         self._folder = record.path("shards")
         self._shards: list[Shard] = []
         self._by_id: dict[str, EpisodeRow] = {}
-        self._last = {"shards": 0, "episodes": 0}
+        self._read_up_to = {"shards": 0, "episodes": 0}
         if record.writable:
             for leftover in self._folder.glob("*.tmp"):
                 files.remove(leftover)
-        self._look()
+        self._read_index()
 
     @classmethod
     def create(cls, directory: str | Path, config: Config) -> EpisodeStore:
@@ -107,7 +108,7 @@ class EpisodeStore:
             )
         with self.record.commit(step) if opened is None and step is not None else nullcontext(opened) as current:
             assert current is not None
-            self._look()
+            self._read_index()
             self._check(episodes, [r for t, rows in current.rows if t is tables.episodes for r in rows])
             count = current.count("shard")
             # A step name has no dots, so no two steps share a file name.
@@ -141,12 +142,12 @@ class EpisodeStore:
     # --- reading -----------------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        self._look()
+        self._read_index()
         return len(self._by_id)
 
     def ids(self) -> list[str]:
         """Ids in the order of the commits."""
-        self._look()
+        self._read_index()
         return list(self._by_id)
 
     @property
@@ -156,12 +157,12 @@ class EpisodeStore:
 
     def shards(self) -> list[Shard]:
         """The shards in the order of the commits; a shard never changes."""
-        self._look()
+        self._read_index()
         return list(self._shards)
 
     def rows(self) -> list[EpisodeRow]:
         """The index of all episodes, in the order of the commits."""
-        self._look()
+        self._read_index()
         return list(self._by_id.values())
 
     def load(self, id: str) -> Episode:
@@ -171,7 +172,7 @@ class EpisodeStore:
             LudusError: no such episode, or its shard is missing or broken.
         """
         if id not in self._by_id:
-            self._look()
+            self._read_index()
         if id not in self._by_id:
             raise unknown("episode", id, list(self._by_id))
         row = self._by_id[id]
@@ -219,20 +220,20 @@ class EpisodeStore:
             if found != shard.checksum:
                 raise self._broken(shard.name, f"its checksum is {found}, committed was {shard.checksum}")
 
-    # --- inside ------------------------------------------------------------------------------------------------
+    # --- index and files --------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Take in what was committed since the last look."""
+    def _read_index(self) -> None:
+        """Read the index of episodes that were committed since the last call."""
         t = tables.shards
-        new = self.record.rows(t, t.c.number > self._last["shards"])
+        new = self.record.rows(t, t.c.number > self._read_up_to["shards"])
         if not new:
             return
         t = tables.episodes
         rows: dict[str, list[dict[str, Any]]] = {s["name"]: [] for s in new}
-        for row in self.record.rows(t, t.c.number > self._last["episodes"]):
+        for row in self.record.rows(t, t.c.number > self._read_up_to["episodes"]):
             if row["shard"] in rows:
                 rows[row["shard"]].append(row)
-                self._last["episodes"] = max(self._last["episodes"], row["number"])
+                self._read_up_to["episodes"] = max(self._read_up_to["episodes"], row["number"])
         for shard in new:
             episodes, first = [], 0
             for row in sorted(rows[shard["name"]], key=lambda r: r["place"]):
@@ -240,7 +241,7 @@ class EpisodeStore:
                 first += row["steps"]
             self._shards.append(Shard(shard["name"], shard["checksum"], tuple(episodes)))
             self._by_id.update((e.id, e) for e in episodes)
-            self._last["shards"] = shard["number"]
+            self._read_up_to["shards"] = shard["number"]
 
     def _opened(self, name: str) -> Any:
         path = self._folder / name
