@@ -49,14 +49,10 @@ class ActorSpec:
             raise unknown("actor", self.kind, get_args(ActorKind))
         if self.checkpoint is None:
             raise LudusError("a policy acts from a checkpoint; give its path in ActorSpec.checkpoint")
-        policy = _load_policy(Path(self.checkpoint), spec, self.temperature)
+        from ludus.agents.policy import load_policy  # torch is loaded for policies only
+
+        policy = load_policy(Path(self.checkpoint), spec, self.temperature)
         return EpsilonZGreedy(policy, self.exploration) if self.exploration else policy
-
-
-def _load_policy(path: Path, spec: WorldSpec, temperature: float) -> Actor:
-    from ludus.agents.trainer import Trainer  # torch is loaded for policies only
-
-    return Trainer.load(path, spec).policy(temperature)
 
 
 class RandomActor:
