@@ -19,5 +19,5 @@ class Convert:
     def __call__(self) -> None:
         from ludus.record.convert import convert
 
-        convert(self.dir)
-        Console().print(f"{self.dir} is converted; `ludus status {self.dir}` shows it", highlight=False)
+        said = "is converted" if convert(self.dir) else "is of this version already"
+        Console().print(f"{self.dir} {said}; `ludus status {self.dir}` shows it", highlight=False)

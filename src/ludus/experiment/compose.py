@@ -8,6 +8,7 @@ from types import TracebackType
 
 import torch
 
+from ludus.agents import agent_class
 from ludus.agents.backends import process_group
 from ludus.agents.captions import CaptionEncoder
 from ludus.agents.trainer import device_of
@@ -103,13 +104,14 @@ def compose(
 
 
 def check(config: Config, reach: bool = False) -> None:
-    """Find out before a run begins whether its world exists and its models can be used; with `reach`, also whether their
-    servers answer.
+    """Find out before a run begins whether its world and its agent exist and its models can be used; with `reach`, also
+    whether their servers answer.
 
     Raises:
         LudusError: they cannot, with what is missing.
     """
     world_kind(config.world.name)
+    agent_class(config.agent.name).read_options(config.agent)
     for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
         check_player(name, config.experimenter, config.budget, reach)
 
