@@ -191,7 +191,7 @@ def test_a_malformed_verdict_is_no_answer():
 
 def test_an_unknown_examinee_is_named():
     with pytest.raises(LudusError, match="unknown experimenter 'plannner'; nearest: 'planner'"):
-        cli.exam("plannner", parts=(("retrieve",),), pictures=False)
+        cli.Exam("plannner", parts=(("retrieve",),), pictures=False)()
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_curve_questions_are_first_thirds_of_recorded_curves():
 
 
 def test_the_command_writes_what_was_asked_for(tmp_path, capsys):
-    cli.exam("planner", parts=(("retrieve",),), limit=3, dir=tmp_path, json=tmp_path / "x.json", pictures=False)
+    cli.Exam("planner", parts=(("retrieve",),), limit=3, dir=tmp_path, json=tmp_path / "x.json", pictures=False)()
     assert "ludus exam: planner" in capsys.readouterr().out
     assert json.loads((tmp_path / "x.json").read_text())["parts"]["retrieve"]["rates"]["right"]["n"] == 3
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scorecard.png", "x.json"]

@@ -48,7 +48,7 @@ def content(directory, *without):
     """All that two equal runs have in common; addresses of servers differ from test to test."""
     with Record.open(directory, write=False) as record:
         found = record.content()
-    del found["run"]
+    del found["runs"]
     for row in found["calls"]:
         del row["model"], row["request"]
     return {k: v for k, v in found.items() if k not in without}

@@ -253,7 +253,7 @@ def test_no_start_of_training_is_measured(data, trained, monkeypatch):
     seen, reset = [], BlocksWorld.reset
     monkeypatch.setattr(BlocksWorld, "reset", lambda self, seeds, *a: seen.extend(seeds) or reset(self, seeds, *a))
     with Record.open(trained, write=False) as record:
-        spec = evaluation.EvalSpec(("reach X",), episodes=8, temperatures=(0.0,), seed=0)
+        spec = evaluation.EvalRequest(("reach X",), episodes=8, temperatures=(0.0,), seed=0)
         evaluation.evaluate(record, record.config, spec)
     assert len(set(seen)) == 16 and trained_on.isdisjoint(seen)
 

@@ -337,9 +337,11 @@ def test_no_terminal_pipe_or_disk_ends_a_run(error, terminal, caplog):
 
 def test_a_pipe_that_nobody_reads_leaves_no_error_at_exit():
     script = """
+import logging
 from rich.console import Console
 from ludus.record import StageState
 from ludus.views.terminal import TerminalProgress
+logging.basicConfig()
 console = Console()
 with TerminalProgress(console) as progress:
     progress.show(StageState("training", 10, 10, 0.0, 7.0, 7.0))

@@ -132,46 +132,43 @@ class Trainer:
         """
         process_group.check(self.training.sharded)
         self._gathered = {}
-        with self._memory(
-            f"{self.n_parameters:,} parameters and batches of {self.config.batch_size} in {self.training.microbatches} "
-            "parts; all finished steps are kept: free some memory and resume, or train anew with more "
-            "training.microbatches or a smaller agent.batch_size"
+        advance = progress or (lambda n: None)
+        with (
+            self._memory(
+                f"{self.n_parameters:,} parameters and batches of {self.config.batch_size} in {self.training.microbatches} "
+                "parts; all finished steps are kept: free some memory and resume, or train anew with more "
+                "training.microbatches or a smaller agent.batch_size"
+            ),
+            self._workers_closed_on_error(),
         ):
-            try:
-                return self._fit(source, updates, progress or (lambda n: None))
-            except BaseException:
-                self.backend.close()  # replies may be under way: the next call starts with new workers
-                raise
-
-    def _fit(self, source: Source, updates: int, progress: Callable[[int], None]) -> dict[str, float]:
-        backend, reader = self.backend, BatchReader(source, self.spec)
-        schedule = self._schedule()
-        sums: dict[str, float] = {}
-        started = time.perf_counter()
-        batch = reader.next()
-        waited = time.perf_counter() - started
-        backend.start_prepare(batch, self.updates)
-        backend.finish_prepare()
-        for done in range(1, updates + 1):
-            backend.start_gradient()
-            before = drawn = time.perf_counter()
-            if done < updates:
-                batch = reader.next()
-                drawn = time.perf_counter()
-                backend.start_prepare(batch, self.updates + 1)
-            infos, idle = backend.finish_gradient()
-            waited += max(0.0, drawn - max(before, idle))
-            self._step(schedule)
-            if done < updates:
-                backend.finish_prepare()
-            _average(backend.target_weights, backend.parameters, self.config.target_ema)
-            _add(sums, infos)
-            if done % CHECK_INTERVAL_UPDATES == 0 or done == updates:
-                self._check({name: value / done for name, value in sums.items()})
-            progress(1)
-        seconds = time.perf_counter() - started
-        means = {name: value / updates for name, value in sums.items()}
-        return means | {"time/updates_per_s": updates / seconds, "time/data_wait_share": waited / seconds}
+            backend, reader = self.backend, BatchReader(source, self.spec)
+            schedule = self._schedule()
+            sums: dict[str, float] = {}
+            started = time.perf_counter()
+            batch = reader.next()
+            waited = time.perf_counter() - started
+            backend.start_prepare(batch, self.updates)
+            backend.finish_prepare()
+            for done in range(1, updates + 1):
+                backend.start_gradient()
+                before = drawn = time.perf_counter()
+                if done < updates:
+                    batch = reader.next()
+                    drawn = time.perf_counter()
+                    backend.start_prepare(batch, self.updates + 1)
+                infos, idle = backend.finish_gradient()
+                waited += max(0.0, drawn - max(before, idle))
+                self._step(schedule)
+                if done < updates:
+                    backend.finish_prepare()
+                _average(backend.target_weights, backend.parameters, self.config.target_ema)
+                _add(sums, infos)
+                if done % CHECK_INTERVAL_UPDATES == 0 or done == updates:
+                    self._check({name: value / done for name, value in sums.items()})
+                advance(1)
+            seconds = time.perf_counter() - started
+            means = {name: value / updates for name, value in sums.items()}
+            return means | {"time/updates_per_s": updates / seconds, "time/data_wait_share": waited / seconds}
 
     def _step(self, schedule: LambdaLR) -> None:
         """One step of the optimiser on the microbatches' mean gradient; the acting weights follow."""
@@ -203,6 +200,15 @@ class Trainer:
             raise Diverged(
                 f"training diverged at update {self.updates}: {cause} and start again; all finished steps are kept"
             )
+
+    @contextmanager
+    def _workers_closed_on_error(self):
+        """Replies may be under way when an update breaks off: the next call of `fit` starts with new workers."""
+        try:
+            yield
+        except BaseException:
+            self.backend.close()
+            raise
 
     @contextmanager
     def _memory(self, what: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import sys
 
@@ -39,6 +40,7 @@ COMMANDS = {
 
 def main() -> None:
     """Entry point. Every mistake that a user can mend ends in one sentence and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="ludus: %(message)s")
     arguments = sys.argv[1:]
     settings: tuple[str, ...] = ()
     command = COMMANDS.get(arguments[0]) if arguments else None

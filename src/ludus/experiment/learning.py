@@ -73,8 +73,10 @@ class Learning:
     def trainer(self) -> Trainer:
         if self._trainer is None:
             spec, training = self.world.spec, self.config.training
-            if checkpoints.training_steps(self.record):
-                self._trainer = Trainer.load(checkpoints.latest(self.record), spec, training)
+            path = checkpoints.latest(self.record) if checkpoints.training_steps(self.record) else None
+            process_group.broadcast(process_group.Make(path and str(path)))
+            if path is not None:
+                self._trainer = Trainer.load(path, spec, training)
             else:
                 self._trainer = Trainer(self.config.agent, spec, training.updates, self.config.seed, training)
         return self._trainer
@@ -155,7 +157,6 @@ class Learning:
         limit the learning rate falls with the larger of two shares: of the updates and of the time."""
         trainer, sampler, total = self.trainer, self._sampler, self.config.training.updates
         assert sampler is not None
-        steps = checkpoints.training_steps(self.record)
         before, done, sums = self._trained_s(), 0, dict[str, float]()
         started, piece, spent = time.perf_counter(), updates, 0.0
         try:
@@ -166,8 +167,7 @@ class Learning:
                     piece = min(updates - done, max(1, int(rate * min(CHECK_INTERVAL_S, left_s))))
                     share = max(trainer.updates / total, (before + spent) / (60 * minutes))
                     trainer.total_updates = max(1, int(trainer.updates / share)) if share else total
-                checkpoint = str(checkpoints.path_of(self.record, steps[-1])) if steps else None
-                process_group.broadcast(process_group.Fit(piece, checkpoint, sampler.state(), trainer.total_updates))
+                process_group.broadcast(process_group.Fit(piece, sampler.state(), trainer.total_updates))
                 for name, value in trainer.fit(sampler, piece, advance).items():
                     sums[name] = sums.get(name, 0.0) + value * piece
                 done += piece

@@ -137,15 +137,17 @@ def run_worker(config: Config, spec: OfflineSpec) -> None:
         sampler = Sampler(data.stores, data.labels(library), config.agent, config.sampling, seed, shares=data.shares)
         trainer = None
         while (command := process_group.receive()) is not None:
+            if isinstance(command, process_group.Make):
+                if command.checkpoint is not None:
+                    trainer = Trainer.load(Path(command.checkpoint), world.spec, config.training)
+                else:
+                    trainer = Trainer(config.agent, world.spec, config.training.updates, config.seed, config.training)
+                    start_from(trainer, spec)
+                continue
+            assert trainer is not None
             if isinstance(command, process_group.Gather):
-                assert trainer is not None
                 trainer.gather()
                 continue
-            if trainer is None and command.checkpoint is not None:
-                trainer = Trainer.load(Path(command.checkpoint), world.spec, config.training)
-            elif trainer is None:
-                trainer = Trainer(config.agent, world.spec, config.training.updates, config.seed, config.training)
-                start_from(trainer, spec)
             sampler.restore(command.sampler)
             trainer.total_updates = command.total_updates
             trainer.fit(sampler, command.updates)

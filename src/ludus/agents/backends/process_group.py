@@ -18,12 +18,18 @@ from ludus.types import LudusError
 
 
 @dataclass(frozen=True)
+class Make:
+    """Command: make the trainer, together with rank 0, which does the same now: sharded weights are loaded collectively."""
+
+    checkpoint: str | None
+    """Where it stands; None: at its beginning."""
+
+
+@dataclass(frozen=True)
 class Fit:
     """Command: train."""
 
     updates: int
-    checkpoint: str | None
-    """Where the trainer stands; None: at its beginning."""
     sampler: dict[str, int]
     """Where the sampler stands."""
     total_updates: int
@@ -33,6 +39,9 @@ class Fit:
 @dataclass(frozen=True)
 class Gather:
     """Command: call `Trainer.gather`, since rank 0 wants to act with the network or to save it."""
+
+
+Command = Make | Fit | Gather
 
 
 def launched() -> bool:
@@ -83,13 +92,13 @@ def shutdown() -> None:
     dist.destroy_process_group()
 
 
-def broadcast(command: Fit | Gather | None) -> None:
+def broadcast(command: Command | None) -> None:
     """Rank 0 to the others; None: there is no more to do. Without a process group, nothing."""
     if is_member() and dist.get_rank() == 0:
         dist.broadcast_object_list([command], src=0)
 
 
-def receive() -> Fit | Gather | None:
+def receive() -> Command | None:
     """What rank 0 broadcast."""
     received: list[Any] = [None]
     dist.broadcast_object_list(received, src=0)
