@@ -18,6 +18,9 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from ludus.agents.backends import MAX_WORKER_PARAMETERS
 from ludus.agents.batches import BatchReader
 from ludus.agents.trainer import Trainer
-from ludus.config import AgentConfig, TrainingConfig, override, preset
+from ludus.config import AgentConfig, Config, TrainingConfig, override, preset
 from ludus.data.sampler import Sampler
-from ludus.experiment.compose import Experiment, build
+from ludus.data.store import EpisodeStore
 from ludus.lab.actors import SeedActor, seed_rollouts
 from ludus.lab.embodiment import run_batches
-from ludus.record import Record
+from ludus.skills.library import SkillLibrary
+from ludus.worlds.base import World
+from ludus.worlds.registry import world_kind
 
 BATCH = {"xs": 512, "s": 512, "base": 512, "m": 256, "l": 4096, "140m": 4096, "1b": 2048}
 """Rows per update; of the largest two, what keeps a GPU busy."""
@@ -52,27 +57,43 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     sizes = options.sizes or (["base", "140m"] if device == "cuda" else ["xs", "s", "base"])
     runs = []
-    with tempfile.TemporaryDirectory() as folder, _data(Path(folder)) as parts:
+    with tempfile.TemporaryDirectory() as folder, _data(Path(folder)) as data:
         for size in sizes:
             for network in options.networks:
                 config = AgentConfig(size=size, network=network, batch_size=options.batch or BATCH[size])
-                runs.append(_measure(parts, config, device, cores, options))
+                runs.append(_measure(data, config, device, cores, options))
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     print(json.dumps({"device": name, "cores": cores, "torch": torch.__version__, "runs": runs}, indent=1))
 
 
-def _data(folder: Path) -> Experiment:
+@dataclass(frozen=True)
+class Data:
+    """Teacher episodes, and what they were made with."""
+
+    config: Config
+    world: World
+    library: SkillLibrary
+    stores: tuple[EpisodeStore, ...]
+
+
+@contextmanager
+def _data(folder: Path) -> Iterator[Data]:
     config = override(preset("cpu"), ["world.n_envs=64", "seed_data.episodes=128"])
-    parts = build(Record.create(folder / "run", config))
-    rollouts = seed_rollouts(parts.library, config.seed_data, 0)
-    actor = SeedActor(parts.kind.teacher(parts.world.spec))
-    for k, (episodes, _) in enumerate(run_batches(parts.world, parts.library, rollouts, actor, "seed")):
-        parts.store.append(episodes, step=f"seed/{k}")
-    return parts
+    kind = world_kind(config.world.name)
+    world = kind.make(config.world)
+    library, store = world.library(), EpisodeStore.create(folder / "run", config)
+    rollouts, actor = seed_rollouts(library, config.seed_data, 0), SeedActor(kind.teacher(world.spec))
+    for k, (episodes, _) in enumerate(run_batches(world, library, rollouts, actor, "seed")):
+        store.append(episodes, step=f"seed/{k}")
+    try:
+        yield Data(config, world, library, (store,))
+    finally:
+        store.record.close()
+        world.close()
 
 
-def _measure(parts: Experiment, config: AgentConfig, device: str, cores: int, options: Any) -> dict[str, Any]:
-    learner = Trainer(config, parts.world.spec, 10**6, 0)
+def _measure(data: Data, config: AgentConfig, device: str, cores: int, options: Any) -> dict[str, Any]:
+    learner = Trainer(config, data.world.spec, 10**6, 0)
     small = learner.n_parameters < MAX_WORKER_PARAMETERS and device == "cpu"
     processes = options.processes or (cores if small else 1)
     precision = options.precision or ("bfloat16" if device == "cuda" else "float32")
@@ -85,9 +106,9 @@ def _measure(parts: Experiment, config: AgentConfig, device: str, cores: int, op
         precision=precision,
     )
     torch.set_num_threads(threads)
-    sampler = Sampler(parts.data, parts.library, config, parts.config.sampling, 0)
-    flops = _flops(config, parts, sampler)
-    learner = Trainer(config, parts.world.spec, 10**6, 0, training)
+    sampler = Sampler(data.stores, data.library, config, data.config.sampling, 0)
+    flops = _flops(config, data, sampler)
+    learner = Trainer(config, data.world.spec, 10**6, 0, training)
     peak = _peak(device, cores, precision)
     learner.fit(sampler, 3)
     updates = max(3, int(options.seconds * learner.fit(sampler, 5)["time/updates_per_s"]))
@@ -113,14 +134,14 @@ def _measure(parts: Experiment, config: AgentConfig, device: str, cores: int, op
     }
 
 
-def _flops(config: AgentConfig, parts: Experiment, sampler: Sampler) -> float:
+def _flops(config: AgentConfig, data: Data, sampler: Sampler) -> float:
     """Of one update, from one of a 64th of the rows."""
     rows = max(4, config.batch_size // 64)
     some = dataclasses.replace(config, batch_size=rows)
-    learner = Trainer(some, parts.world.spec, 1, 0, TrainingConfig(microbatches=1, processes=1))
-    source = Sampler(parts.data, parts.library, some, parts.config.sampling, 0)
+    learner = Trainer(some, data.world.spec, 1, 0, TrainingConfig(microbatches=1, processes=1))
+    source = Sampler(data.stores, data.library, some, data.config.sampling, 0)
     learner.fit(source, 1)
-    batch = BatchReader(source, parts.world.spec).next()
+    batch = BatchReader(source, data.world.spec).next()
     with FlopCounterMode(display=False) as counter:
         learner.backend.start_prepare(batch, 1)
         learner.backend.start_gradient()

@@ -8,7 +8,8 @@ import pytest
 from ludus.config import override, preset
 from ludus.data.sampler import Sampler
 from ludus.experiment import loop
-from ludus.experiment.compose import compose, recorded_library
+from ludus.experiment.compose import compose
+from ludus.experiment.library import recorded_library
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.lab.analysis import Analysis

@@ -8,12 +8,12 @@ from ludus.record import Record
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("agent", ["pac", "iql"])
-def test_a_policy_learns_to_lift_blocks(tmp_path, agent):
+@pytest.mark.parametrize(("agent", "updates"), [("pac", 1500), ("iql", 2500)])
+def test_a_policy_learns_to_lift_blocks(tmp_path, agent, updates):
     data, run = tmp_path / "data", tmp_path / "run"
     world = ("world.n_blocks=2", "world.n_envs=64")
     ludus("collect", data, *world, "--episodes", 512, "--skills", "reach _", "grasp _", "lift _")
-    long = ("training.updates=1500", "training.evaluate_every=1500", "training.evaluation_episodes=24")
+    long = (f"training.updates={updates}", f"training.evaluate_every={updates}", "training.evaluation_episodes=24")
     ludus("train", run, *world, *long, f"agent.name={agent}", "--data", data)
     with Record.open(run, write=False) as record:
         counts = [e.count for e in record.evaluations("curve") if e.count.caption.startswith("lift ")]

@@ -11,7 +11,7 @@ import torch
 
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
-from ludus.experiment.compose import recorded_library
+from ludus.experiment.library import recorded_library
 from ludus.record import Record
 from ludus.worlds.registry import make_world
 

@@ -19,8 +19,8 @@ from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints, evaluation, offline
 from ludus.experiment.collection import Driver
-from ludus.experiment.compose import recorded_library
 from ludus.experiment.learning import Learning, TrainingData
+from ludus.experiment.library import recorded_library
 from ludus.record import Record
 from ludus.types import LudusError
 from ludus.worlds.blocks.world import BlocksWorld

@@ -15,7 +15,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from ludus.experiment.compose import recorded_library
+from ludus.experiment.library import recorded_library
 from ludus.lab.analysis import aggregate, wilson
 from ludus.record import Record
 from ludus.worlds.registry import make_world

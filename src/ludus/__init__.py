@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ludus.api import evaluate, load_policy, make_world, run
     from ludus.config import PRESETS, Config, WorldConfig, as_dict, from_dict, override, preset
     from ludus.data.store import EpisodeStore
+    from ludus.experiment.evaluation import EvalResult
+    from ludus.lab.rollout import RolloutSpec
     from ludus.record.record import Record
     from ludus.skills.library import Skill, SkillLibrary
     from ludus.types import Episode, LudusError, Outcome, Segment, SuccessCount, WorldSpec
@@ -26,10 +28,12 @@ __all__ = [
     "Config",
     "Episode",
     "EpisodeStore",
+    "EvalResult",
     "LudusError",
     "Outcome",
     "Policy",
     "Record",
+    "RolloutSpec",
     "Segment",
     "Skill",
     "SkillLibrary",
@@ -52,6 +56,8 @@ _MODULES = {
     "api": ("evaluate", "load_policy", "make_world", "run"),
     "config": ("PRESETS", "Config", "WorldConfig", "as_dict", "from_dict", "override", "preset"),
     "data.store": ("EpisodeStore",),
+    "experiment.evaluation": ("EvalResult",),
+    "lab.rollout": ("RolloutSpec",),
     "record.record": ("Record",),
     "skills.library": ("Skill", "SkillLibrary"),
     "types": ("Episode", "LudusError", "Outcome", "Segment", "SuccessCount", "WorldSpec"),

@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ludus.config import Config, WorldConfig, as_dict, override
+from ludus.config import WorldConfig, override
 from ludus.config import preset as named
-from ludus.types import LudusError, differences
+from ludus.types import LudusError
 
 if TYPE_CHECKING:
     from ludus.agents.policy import Policy
     from ludus.experiment.evaluation import EvalResult
-    from ludus.record.record import Record
     from ludus.worlds.base import World
 
 logger = logging.getLogger("ludus")
@@ -48,16 +47,22 @@ def run(directory: str | Path, preset: str = "cpu", overrides: Iterable[str] = (
         LudusError: a wrong setting, or a run with other settings in `directory`.
     """
     from ludus.experiment import loop
+    from ludus.experiment.collection import is_collection
     from ludus.experiment.compose import check, compose
+    from ludus.experiment.offline import is_training
+    from ludus.experiment.opening import opened
     from ludus.views.report import write_report
 
     config = override(named(preset), [*overrides, f"seed={seed}"])
     check(config, reach=True)  # an unknown world or model makes no directory
-    with _opened(Path(directory), config) as record, compose(record) as experiment:
-        logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
-        library = loop.run(experiment)
-        report = write_report(record, experiment.world, library)
-        logger.info("run in %s finished; report: %s", directory, report)
+    with opened(Path(directory), config, command="ludus.run") as record:
+        if is_collection(record) or is_training(record):
+            raise LudusError(f"{directory} holds a run of another kind; choose another directory")
+        with compose(record) as experiment:
+            logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
+            library = loop.run(experiment)
+            report = write_report(record, experiment.world, library)
+            logger.info("run in %s finished; report: %s", directory, report)
     return Path(directory)
 
 
@@ -120,21 +125,3 @@ def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iter
             return load_policy(checkpoints.latest(record), world.spec, temperature)
         finally:
             world.close()
-
-
-def _opened(directory: Path, config: Config) -> Record:
-    """The run in `directory`, made if there is none."""
-    from ludus.record.record import Record
-    from ludus.record.runs import holds_run
-
-    if not holds_run(directory):
-        return Record.create(directory, config)
-    record = Record.open(directory)
-    if record.config != config:
-        there = as_dict(record.config)
-        record.close()
-        raise LudusError(
-            f"{directory} holds a run with other settings ({differences(there, as_dict(config))}); give the same, or choose "
-            "another directory"
-        )
-    return record

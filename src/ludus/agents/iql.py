@@ -91,13 +91,17 @@ class IQL(ActorCriticAgent):
         side = torch.where(advantage < 0, 1 - options.expectile, options.expectile)
         v_loss = -(side * (losses.two_hot(x.q, self.support) * v_logits.log_softmax(-1)).sum(-1)).mean()
         q_loss = losses.critic(q_logits, x.q_target)
-        scale = options.temperature * advantage.std().clamp(min=1e-5)
+        scale = options.temperature * advantage.std(correction=min(1, len(advantage) - 1)).clamp(min=1e-5)
         weights = (advantage / scale).exp().clamp(max=MAX_WEIGHT)
         bins = losses.to_bins(x.batch.actions, self.config.action_bins)[:, None]
         actor_loss = losses.behaviour_cloning(weights * losses.log_prob(logits, bins)[:, 0], x.batch.bc_mask)
         loss = v_loss + q_loss + actor_loss
         info = {"v_loss": v_loss, "q_loss": q_loss, "actor_loss": actor_loss, "q": x.q.mean()}
-        info |= {"advantage_std": advantage.std(), "loss": loss, "entropy": entropy(logits)}
+        info |= {
+            "advantage_std": advantage.std(correction=min(1, len(advantage) - 1)),
+            "loss": loss,
+            "entropy": entropy(logits),
+        }
         return loss, {name: value.detach() for name, value in info.items()}
 
     def _v_logits(self, network: ActorCritic, z: Tensor) -> Tensor:

@@ -68,6 +68,11 @@ class Policy:
         """`[E, size]` per group, E captions -> `[E, A]` float32 in [-1, 1]."""
         uniform = None
         if self.temperature > 0:
+            if len(self._uniform) != len(captions):
+                raise LudusError(
+                    f"a policy of temperature {self.temperature:g} acts for {len(captions)} robots, begun were "
+                    f"{len(self._uniform)} episodes; call policy.begin(rollouts) before each episode"
+                )
             uniform = torch.from_numpy(self._uniform[:, self._step % self._steps])
             self._step += 1
         token_ids, object_slots = map(torch.from_numpy, self._captions.table(captions))

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. One file per command; `ludus COMMAND --help` explains each."""
+"""ludus: an RL experimenter run by a vision-language model. `ludus COMMAND --help` explains each command."""
 
 from __future__ import annotations
 
@@ -58,6 +58,9 @@ def main() -> None:
     except LudusError as error:
         Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # before the command began to work; see `common.terminal`
+        Console(stderr=True).print("Interrupted before anything was begun.")
+        raise SystemExit(130) from None
     except BrokenPipeError:  # `ludus status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

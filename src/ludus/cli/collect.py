@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import Many, Overrides, check_temperature, listed, opened, terminal
+from ludus.cli.common import Many, Overrides, check_temperature, command_line, listed, terminal
 from ludus.types import LudusError
 
 
@@ -48,6 +48,7 @@ class Collect:
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.experiment.collection import CollectSpec, collect
+        from ludus.experiment.opening import opened
         from ludus.views.terminal import success_table
         from ludus.worlds.registry import world_kind
 
@@ -58,7 +59,8 @@ class Collect:
         name = self.name or self.actor
         spec = CollectSpec(self.actor, name, listed(self.skills), self.start, self.policy)
         console = Console()
-        with opened(self.dir, config, {"seed_data", "experiment", "seed", "training"}) as record:
+        free = {"seed_data", "experiment", "seed", "training"}
+        with opened(self.dir, config, free, command_line()) as record:
             with terminal(console, "the same command") as shown:
                 counts = collect(record, config, spec, shown.show)
             console.print(success_table(f"{self.dir}, {name}: what the data itself does", counts))

@@ -8,22 +8,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tyro
 from rich.console import Console
 
-from ludus.types import LudusError, differences
-
-if TYPE_CHECKING:
-    from ludus.config import Config
-    from ludus.record import Record
+from ludus.types import LudusError
 
 RUNS = Path("runs")
-COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
-"""Settings of how something is computed. The result does not depend on them."""
 SETTING = re.compile(r"[a-z0-9_.]+=")
 """How a setting begins on the command line. No option takes such a value."""
 
@@ -105,6 +99,11 @@ def check_writable(path: Path) -> None:
             path.unlink()
 
 
+def command_line() -> str:
+    """What was typed, for the record."""
+    return " ".join(["ludus", *sys.argv[1:]])
+
+
 # --- runs --------------------------------------------------------------------------------------------------------
 
 
@@ -134,52 +133,3 @@ def terminal(console: Console, go_on: str | None) -> Iterator[Terminal]:
         kept = f"all finished steps are kept. Continue with: {go_on}" if go_on else "nothing of it is kept."
         console.print(f"\nInterrupted; {kept}")
         raise SystemExit(130) from None
-
-
-@contextmanager
-def created(directory: Path, config: Config, database: str | None = None) -> Iterator[Record]:
-    """A new run in `directory`. A directory that was made for a request which is then refused is removed again."""
-    from ludus.record import Record, files
-
-    new = not directory.exists()
-    command = " ".join(["ludus", *sys.argv[1:]])
-    with Record.create(directory, config, url=database, command=command) as record:
-        try:
-            yield record
-        except LudusError:
-            tried = any(m.sender == "learner" for m in record.messages())  # how a training failed is a finding
-            if new and record.empty and not tried:
-                files.remove(directory)
-            raise
-
-
-def opened(directory: Path, config: Config, free: set[str]) -> Any:
-    """A context manager: the run in `directory`, made if there is none or nothing was made in it yet.
-
-    Args:
-        free: sections of the configuration that may differ from the run's own.
-
-    Raises:
-        LudusError: a run with other settings than those of `free` and `COMPUTING`.
-    """
-    from ludus.record import Record
-    from ludus.record.runs import holds_run
-
-    if not holds_run(directory):
-        return created(directory, config)
-    record = Record.open(directory)
-    if record.empty:
-        record.close()
-        return created(directory, config)
-    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
-    for setting in COMPUTING:
-        section, name = setting.split(".")
-        if section in new:
-            old[section][name] = new[section][name]
-    if old != new:
-        record.close()
-        raise LudusError(
-            f"{directory} holds a run with other settings ({differences(old, new)}); give the same, or choose another "
-            "directory"
-        )
-    return record

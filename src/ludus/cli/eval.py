@@ -23,7 +23,7 @@ from ludus.cli.common import (
 )
 from ludus.types import LudusError
 
-MEASURING = ("world.", "training.evaluation_temperature=", "training.device=", "training.threads=")
+MEASURING = ("world.", "training.evaluation_temperature=", "training.threads=")
 """Settings that a measurement depends on, or how it is computed."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Many, Overrides, listed, opened, play_all, terminal, writing
+from ludus.cli.common import RUNS, Many, Overrides, command_line, listed, play_all, terminal, writing
 
 if TYPE_CHECKING:
     from ludus.config import Config
@@ -72,6 +72,7 @@ class Exam:
 
     def _evaluate(self, config: Config, folder: Path, console: Console) -> list[Result]:
         from ludus.exam import questions, scorecard
+        from ludus.experiment.opening import opened
         from ludus.experimenter import asks_others, assemble
         from ludus.experimenter.context import RoleContext
         from ludus.experimenter.ledger import Ledger, NullCalls
@@ -81,7 +82,7 @@ class Exam:
         spec = scorecard.ExamSpec(listed(self.parts), self.limit, config.seed, shown, config.world.threads)
         keeps = asks_others(config.experimenter)  # only answers that cost something are kept
         with (
-            opened(folder, config, {"budget"}) if keeps else nullcontext(NullCalls()) as calls,
+            opened(folder, config, {"budget"}, command_line()) if keeps else nullcontext(NullCalls()) as calls,
             terminal(console, "the same command" if keeps else None) as shell,
             ExitStack() as stages,
         ):

@@ -21,7 +21,7 @@ class Export:
     """The run directory; the latest under runs/ if not given."""
 
     def __call__(self) -> None:
-        from ludus.experiment.compose import recorded_library
+        from ludus.experiment.library import recorded_library
         from ludus.record import Record
         from ludus.views.tensorboard import tensorboard
         from ludus.worlds.registry import make_world

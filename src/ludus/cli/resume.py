@@ -8,11 +8,8 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import COMPUTING, Overrides, latest, terminal
+from ludus.cli.common import Overrides, latest, terminal
 from ludus.types import LudusError
-
-FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in COMPUTING))
-"""Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class Resume:
         from ludus import config as configs
         from ludus.cli.run import carry_out
         from ludus.experiment import collection, offline
+        from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE
         from ludus.record import Record
         from ludus.views.terminal import success_table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Overrides, created, play_all, terminal
+from ludus.cli.common import RUNS, Overrides, command_line, play_all, terminal
 from ludus.types import LudusError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Run:
 
     def __call__(self) -> None:
         from ludus import config as configs
-        from ludus.experiment import compose
+        from ludus.experiment.opening import created
         from ludus.record import Record
 
         if self.replay is not None:
@@ -53,11 +53,9 @@ class Run:
             raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
         roles = [] if self.experimenter is None else play_all(self.experimenter)
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
-        compose.check(
-            config, reach=self.replay is None
-        )  # an unknown world or model, or a wrong key, makes no directory
+        check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
         directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"
-        with created(directory, config, self.database) as record:
+        with created(directory, config, database=self.database, command=command_line()) as record:
             if self.replay is not None:
                 with record.commit("replay") as opened:
                     opened.result = {"run": str(self.replay.resolve()), "strict": self.strict}

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import Many, Overrides, listed, numbers, opened, terminal
+from ludus.cli.common import Many, Overrides, command_line, listed, numbers, terminal
 from ludus.types import LudusError
 
 
@@ -41,6 +41,7 @@ class Train:
         from ludus import config as configs
         from ludus.agents.backends import process_group
         from ludus.experiment import compose, offline
+        from ludus.experiment.opening import opened
         from ludus.record import Record
         from ludus.views.terminal import success_table
 
@@ -62,7 +63,7 @@ class Train:
             if process_group.launched() and process_group.init(config.training.device) > 0:
                 offline.run_worker(config, spec)
                 return
-            with opened(self.dir, config, set()) as record:
+            with opened(self.dir, config, command=command_line()) as record:
                 offline.begin(record, spec)
                 console = Console()
                 with terminal(console, f"ludus resume {record.directory}") as shown:

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ludus.config import Config, WorldConfig
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.experiment.compose import begin, check_starts, choose, record_skills, recorded_library
+from ludus.experiment.library import begin, check_starts, choose, record_skills, recorded_library
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.analysis import aggregate
 from ludus.lab.collector import Collector, LocalCollector, collect_tasks
@@ -42,6 +44,7 @@ class Driver:
     """Commits what a collector returns: each batch of rollouts is a step."""
 
     record: Record
+    store: EpisodeStore
     config: WorldConfig
     world: World
     collector: Collector
@@ -53,7 +56,6 @@ class Driver:
         left = [t for t in tasks if not self.record.done(t.step)]
         if not left:
             return
-        store = EpisodeStore(self.record)
         total = sum(t.n_steps(self.world.spec) for t in left)
         title = f"{name.replace('/', ' ')}: {len(rollouts)} episodes"
         with self.progress.stage(title, total) as advance:
@@ -61,7 +63,7 @@ class Driver:
             for task in left:
                 with self.record.commit(task.step):  # opened before the robots move: its time is theirs
                     result = next(results)
-                    store.append(result.episodes)
+                    self.store.append(result.episodes)
                     self.record.add_outcomes(result.outcomes)
 
 
@@ -114,6 +116,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
             which something else was asked for; a record that is not one of collected episodes.
     """
     spec.check()
+    torch.set_num_threads(config.training.threads)  # a policy's bits depend on it
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     try:
@@ -138,7 +141,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
             if spec.actor != "teacher":
                 info = {"actor": spec.actor, **acting}
                 rollouts = [dataclasses.replace(r, actor=None, info=info) for r in rollouts]
-            driver = Driver(record, config.world, world, LocalCollector(world), progress)
+            driver = Driver(record, EpisodeStore(record), config.world, world, LocalCollector(world), progress)
             driver.collect(f"collect/{spec.name}", rollouts, actor, library)
         return aggregate(record.success_counts(f"collect/{spec.name}/"), library)
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -10,22 +10,19 @@ import torch
 
 from ludus.agents import agent_class
 from ludus.agents.backends import process_group
-from ludus.agents.captions import CaptionEncoder
 from ludus.agents.trainer import device_of
-from ludus.config import ROLES, Config, ExperimenterConfig
+from ludus.config import ROLES, Config
 from ludus.experimenter import assemble
 from ludus.experimenter import check as check_player
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
-from ludus.lab.collector import LocalCollector
+from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress, Show
-from ludus.skills.library import Skill, SkillLibrary
-from ludus.types import LudusError, WorldSpec, unknown
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
 
@@ -39,7 +36,7 @@ class Experiment:
     record: Record
     kind: WorldKind
     world: World
-    collector: LocalCollector
+    collector: Collector
     curriculum: Curriculum
     analysis: Analysis
     ledger: Ledger
@@ -73,7 +70,7 @@ def compose(
     config = config or record.config
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
-    process_group.check(config.training.sharded and record.writable)
+    process_group.check(config.training.sharded)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     room, pictures, ledger = Room(record), Pictures(record, world), _ledger(record, config)
@@ -81,7 +78,7 @@ def compose(
         RoleContext(
             world.vocabulary,
             config.seed,
-            config.experimenter if record.writable else ExperimenterConfig(),  # a read-only record makes no calls
+            config.experimenter,
             ledger,
             lambda path: record.path(path).read_bytes(),
             person,
@@ -116,70 +113,6 @@ def check(config: Config, reach: bool = False) -> None:
         check_player(name, config.experimenter, config.budget, reach)
 
 
-# --- skills --------------------------------------------------------------------------------------------------------
-
-
-def recorded_skills(record: Record) -> list[Skill]:
-    """All skills that the record knows, in the order in which they joined."""
-    return [Skill(**{name: row[name] for name in Skill.__dataclass_fields__}) for row in record.skills()]
-
-
-def recorded_library(record: Record, world: World) -> SkillLibrary:
-    """The world's base skills and those that joined the record's library. Skills about objects that this world lacks are
-    left out."""
-    library = world.library()
-    return library.add(*[s for s in recorded_skills(record) if s.caption not in library and _fits(s, library)])
-
-
-def choose(library: SkillLibrary, kind: WorldKind, names: Sequence[str]) -> tuple[SkillLibrary, tuple[str, ...]]:
-    """Captions of the skills and templates called `names`, and the library with those that it lacked.
-
-    Raises:
-        LudusError: neither the library nor the world's extra skills have a name.
-    """
-    extra = kind.extra_skills(library.vocabulary.objects)
-    every = library.add(*[s for s in extra if s.caption not in library])
-    captions = every.matching(names)
-    return library.add(*[every[c] for c in captions if c not in library]), captions
-
-
-def check_starts(spec: WorldSpec, starts: Sequence[str]) -> None:
-    """
-    Raises:
-        LudusError: the world has no start of this name.
-    """
-    for start in starts:
-        if start not in spec.starts:
-            raise unknown("start", start, spec.starts)
-
-
-def record_skills(record: Record, library: SkillLibrary, step: str) -> None:
-    """Add the library's skills that the record lacks, as a step of this name."""
-    known = {s["caption"] for s in record.skills()}
-    new = [s for s in library if s.caption not in known]
-    if new and not record.done(step):
-        with record.commit(step):
-            record.add_skills(new)
-
-
-def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> None:
-    """The record's first step: the skills that there are, and a note of what is to be done.
-
-    Raises:
-        LudusError: a caption that a policy cannot read.
-    """
-    CaptionEncoder(world.spec.objects).check(library.captions)
-    if record.done("begin"):
-        return
-    with record.commit("begin"):
-        record.add_skills(library)
-        spec = world.spec
-        text = (
-            f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."
-        )
-        Room(record).post("loop", "all", "note", text)
-
-
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
@@ -201,11 +134,3 @@ def _post_answers(room: Room) -> Callable[[str, str], None]:
         room.post("human", "experimenter", "answer", answer or "(can't tell)")
 
     return post
-
-
-def _fits(skill: Skill, library: SkillLibrary) -> bool:
-    try:
-        library.parse(skill)
-    except LudusError:
-        return False
-    return True

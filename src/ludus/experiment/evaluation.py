@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ludus.agents.policy import Policy
-from ludus.agents.trainer import Trainer
+from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.experiment import checkpoints
-from ludus.experiment.compose import check_starts, choose, recorded_library
+from ludus.experiment.library import check_starts, choose, recorded_library
 from ludus.lab.actors import GoalScheduler
 from ludus.lab.analysis import aggregate, wilson
 from ludus.lab.embodiment import EvalSpec, episode_steps, run_batches
@@ -79,11 +78,12 @@ def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | Non
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     try:
-        trial = Trial.of(record, world, kind, spec, Progress(None, show))
-        trainer = Trainer.load(checkpoints.latest(record), world.spec, config.training)
+        library = recorded_library(record, world, lenient=config.world != record.config.world)
+        trial = Trial.of(library, world, kind, spec, Progress(None, show))
+        path = checkpoints.latest(record)
         starts = world.spec.starts if spec.starts == ("all",) else spec.starts or world.spec.starts[:1]
         temperatures = spec.temperatures or (config.training.evaluation_temperature,)
-        return [trial.run(start, t, trainer.policy(t)) for start in starts for t in temperatures]
+        return [trial.run(start, t, load_policy(path, world.spec, t)) for start in starts for t in temperatures]
     finally:
         world.close()
 
@@ -101,9 +101,9 @@ class Trial:
     progress: Progress
 
     @classmethod
-    def of(cls, record: Record, world: World, kind: WorldKind, spec: EvalRequest, progress: Progress) -> Trial:
+    def of(cls, library: SkillLibrary, world: World, kind: WorldKind, spec: EvalRequest, progress: Progress) -> Trial:
         check_starts(world.spec, () if spec.starts == ("all",) else spec.starts)
-        library, captions = choose(recorded_library(record, world), kind, spec.skills)
+        library, captions = choose(library, kind, spec.skills)
         captions = _about(captions or library.captions, spec.library_of, library)
         if spec.goals and (spec.plan or spec.skills):
             raise LudusError(

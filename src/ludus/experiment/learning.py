@@ -62,10 +62,11 @@ class Learning:
         world: World,
         analysis: Analysis,
         progress: Progress,
-        data: TrainingData | None = None,
+        data: TrainingData,
     ) -> None:
         self.record, self.config, self.world, self.analysis, self.progress = record, config, world, analysis, progress
-        self.data = data or TrainingData((EpisodeStore(record),))
+        self.data = data
+        self._critic: tuple[int, Policy] | None = None
         self._trainer: Trainer | None = None
         self._sampler: Sampler | None = None
 
@@ -98,7 +99,7 @@ class Learning:
         if not left or stopped:
             return
         title, n = phase.replace("/", " "), self.config.training.evaluation_episodes
-        minutes = self.config.training.minutes if round_ == 0 else 0.0
+        minutes = self._minutes(round_)
         control_steps = sum(s.steps for s in library) * n
         with self.progress.stage(f"{title}: loading episodes", 1):
             self._load(library)
@@ -116,8 +117,7 @@ class Learning:
 
     def _load(self, library: SkillLibrary) -> None:
         """Make the trainer, and the sampler with its cursor where training stands."""
-        labels = self.data.labels(library)
-        _ = self.trainer
+        labels, self._trainer = self.data.labels(library), self.trainer
         if self._sampler is None:
             self._sampler = Sampler(
                 self.data.stores,
@@ -130,7 +130,8 @@ class Learning:
             )
             if steps := checkpoints.training_steps(self.record):
                 self._sampler.restore(self.record.result(steps[-1])["sampler"])
-        self._sampler.refresh(labels)
+        else:
+            self._sampler.refresh(labels)
 
     def _judge(
         self, step: str, round_: int, library: SkillLibrary, metrics: Mapping[str, float], advance: Advance
@@ -146,7 +147,7 @@ class Learning:
         verdicts = self.analysis.judge(curves_of(points, library))
         for verdict in verdicts:
             self.record.add_verdict(round_, trainer.updates, verdict)
-        minutes = training.minutes if round_ == 0 else 0.0
+        minutes = self._minutes(round_)
         late = minutes > 0 and self._trained_s() + metrics["time/training_s"] >= 60 * minutes
         measured_any = any(c.n for c in counts)  # without episodes no skill is known to be stuck
         enough = late or (training.early_stop and measured_any and stop(verdicts))
@@ -180,6 +181,10 @@ class Learning:
         trainer.gather()
         return {name: value / done for name, value in sums.items()} | {"time/training_s": spent}
 
+    def _minutes(self, round_: int) -> float:
+        """The limit on the time of training, 0 for none: rounds have none."""
+        return self.config.training.minutes if round_ == 0 else 0.0
+
     def _trained_s(self) -> float:
         """Seconds of all committed training."""
         return sum(value for _, _, value in self.record.metrics("time/training_s"))
@@ -191,8 +196,10 @@ class Learning:
         return self.trainer.policy(temperature)
 
     def values(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
-        """See `Policy.values`."""
-        return self.policy().values(observations, captions)
+        """See `Policy.values`; of the weights as they stand."""
+        if self._critic is None or self._critic[0] != self.trainer.updates:
+            self._critic = self.trainer.updates, self.policy()
+        return self._critic[1].values(observations, captions)
 
     def measure(self, stage: str, library: SkillLibrary) -> None:
         """Success of every skill, with more episodes than the curves have, on starts of its own; in step `measure/<stage>`."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.experiment.collection import Driver
-from ludus.experiment.compose import Experiment, begin, recorded_library
-from ludus.experiment.learning import Learning
+from ludus.experiment.compose import Experiment
+from ludus.experiment.learning import Learning, TrainingData
+from ludus.experiment.library import begin, recorded_library
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of
@@ -24,9 +25,10 @@ def run(experiment: Experiment) -> SkillLibrary:
         LudusError: what worlds, trainers and experimenters refuse; finished steps are kept.
     """
     record, world, config, progress = experiment.record, experiment.world, experiment.config, experiment.progress
-    driver = Driver(record, config.world, world, experiment.collector, progress)
-    learning = Learning(record, config, world, experiment.analysis, progress)
-    planning = Planning(experiment.curriculum, record, world, config)
+    store = EpisodeStore(record)
+    driver = Driver(record, store, config.world, world, experiment.collector, progress)
+    learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)))
+    planning = Planning(experiment.curriculum, record, world, config, progress)
 
     library = recorded_library(record, world)
     begin(record, world, library, f"{config.experiment.rounds} rounds")
@@ -53,8 +55,7 @@ def run_round(
     values = learning.values if config.experimenter.affordance else None
 
     # propose, decompose, retrieve; skills that steps lack join the library
-    with experiment.progress.stage(f"round {n}: planning", 1):
-        plans, library = planning.plans(n, library, candidates, values)
+    plans, library = planning.plans(n, library, candidates, values)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: every robot executes a plan that has no gap
@@ -62,7 +63,7 @@ def run_round(
     acting = config.experiment
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
-    planning.tell(n, plans, library, EpisodeStore(record).load)
+    planning.tell(n, plans, library, driver.store.load)
 
     # learn from old and new data; the analysis judges each curve and may stop the training
     learning.train(f"round/{n}", n, config.training.round_updates, library)

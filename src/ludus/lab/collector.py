@@ -113,8 +113,16 @@ class LocalCollector:
         return self._actor[1]
 
 
-def run_task(task: CollectTask) -> CollectResult:
-    """Run one task on a world of its own: what a process elsewhere does."""
+def run_task(task: CollectTask, threads: int = 1) -> CollectResult:
+    """Run one task on a world of its own: what a process elsewhere does.
+
+    Args:
+        threads: of torch; a policy's bits depend on it, so give the driver's `training.threads`.
+    """
+    if task.actor.kind == "policy":
+        import torch
+
+        torch.set_num_threads(threads)
     world = make_world(task.world)
     try:
         return next(LocalCollector(world).map([task]))

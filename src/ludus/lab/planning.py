@@ -18,6 +18,7 @@ from ludus.lab.embodiment import look
 from ludus.lab.growth import fill_gaps
 from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
+from ludus.record.progress import Progress
 from ludus.seeding import child
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Episode, Plan
@@ -38,8 +39,11 @@ def history(record: Record) -> list[Attempt]:
 class Planning:
     """Plans of one run. Its only state is which rounds are being asked for in the background."""
 
-    def __init__(self, curriculum: Curriculum, record: Record, world: World, config: Config) -> None:
+    def __init__(
+        self, curriculum: Curriculum, record: Record, world: World, config: Config, progress: Progress | None = None
+    ) -> None:
         self._curriculum, self._record, self._world, self._config = curriculum, record, world, config
+        self._progress = progress or Progress()
         self._prefetched: dict[int, tuple[PlanContext, Prefetch]] = {}
 
     def plans(
@@ -58,7 +62,7 @@ class Planning:
         if not record.done(step):
             self._ask(n, n + max(1, self._config.experimenter.prefetch) - 1, library)
             context, prefetch = self._prefetched.pop(n, None) or (self._context(n, library), None)
-            with record.commit(step):
+            with record.commit(step), self._progress.stage(f"round {n}: planning", 1):
                 if prefetch is not None:
                     prefetch.wait()
                 plans = self._curriculum.plans(context, values)
