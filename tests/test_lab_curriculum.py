@@ -193,7 +193,7 @@ def test_facts_are_the_conditions_that_hold():
     assert facts(world.vocabulary, seen) == [("marked(shop)",), ("at(home)", "marked(shop)")]
 
 
-def test_cards_count_tallies_and_remember_the_latest(record):
+def test_skill_stats_sum_counts_and_keep_the_latest_outcomes(record):
     library = CountingWorld().library()
     counts = [
         SuccessCount("go to home", "", 8, 3, 5),

@@ -42,6 +42,7 @@ class Run:
 
     def __call__(self) -> None:
         from ludus import config as configs
+        from ludus.experiment.compose import check
         from ludus.experiment.opening import created
         from ludus.record import Record
 

@@ -237,8 +237,8 @@ class TrainingConfig(Section):
     device: str = "cpu"
     """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
     sharded: bool = False
-    """Whether the processes that `torchrun` starts cut the networks and the optimiser up among them (FSDP2), for networks too
-    large for one device. Needs microbatches that they can share evenly. Checkpoints are the same."""
+    """Whether to shard networks and optimiser over the ranks (FSDP2) that `torchrun` starts, for networks too large for one
+    device. The number of microbatches must be a multiple of the ranks. Checkpoints are the same."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """'float32', or 'bfloat16' for mixed precision (autocast) on GPUs."""
 
@@ -292,7 +292,7 @@ class ExperimenterConfig(Section):
     facts: bool = True
     """Whether what is true in a scene is said in words, beside the pictures."""
     images: bool = True
-    """Whether pictures are sent; models without eyes need false."""
+    """Whether pictures are sent; models that take no images need false."""
     structure: Literal["auto", "native", "tool", "prompted"] = "auto"
     """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
     in words); 'auto' is what the model's profile says."""
@@ -308,8 +308,8 @@ class ExperimenterConfig(Section):
     """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
     price_out: Real = -1
     prefetch: CountOrZero = 1
-    """Plans of a round are asked for while the robots of the round so many before it move, and know nothing of what came
-    later: how stale they may be, in rounds. More hides a slower model; 0 asks when plans are needed."""
+    """Plans are requested this many rounds ahead, from what is known at that time. 0: when needed. More rounds hide a slower
+    model."""
     max_concurrency: Count = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
 

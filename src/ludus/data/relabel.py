@@ -2,7 +2,7 @@
 episodes (docs/method.md, section 3).
 
 A new skill costs only its own column. `outcomes` scores the segments of episodes with the same functions, so success
-seen while acting and success found later cannot differ.
+while acting and success after relabelling cannot differ.
 """
 
 from __future__ import annotations
@@ -127,4 +127,4 @@ class Relabeller:
         except OSError as error:
             if not files.is_full(error, path.parent):
                 raise
-            # A cache is not needed to go on; the next commit will say that the disk is full.
+            # Training works without the cache; the next commit reports the full disk.

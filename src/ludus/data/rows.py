@@ -19,8 +19,8 @@ from ludus.data.store import EpisodeStore, Shard
 from ludus.types import LudusError, Observations
 
 RESERVE = 0.25
-"""Arrays in memory have room for this share of rows more. Pages nobody has written to are no memory yet, so it costs little;
-and what joins within it moves nothing. (Growing by realloc moves nothing either, but the huge pages are gone then and drawing
+"""Arrays in memory have room for this share of rows more. Unwritten pages take no physical memory. New
+rows that fit into this room need no copy. (Growing by realloc needs none either, but it loses the huge pages, and drawing then
 takes a tenth longer.)"""
 PIECE = 1 << 18
 """Values moved at a time when an array in a file becomes wider."""
@@ -41,8 +41,8 @@ class Rows:
 
 
 class RowTable:
-    """Takes in shards and skills. Memory has room to spare; where it is used up, one array after the other is copied into a
-    larger one, so that never more than one of them is there twice. Files grow in place.
+    """Takes in shards and skills. Memory has spare room; when it is full, the arrays are copied into larger ones, one at a time,
+    so that at most one of them exists twice. Files grow in place.
 
     Args:
         sampling: `sparse`, the reward's mix, and `memory`.
@@ -127,7 +127,7 @@ class RowTable:
     # --- memory ------------------------------------------------------------------------------------------------
 
     def _reserve(self, n: int, observations: Observations, n_actions: int, n_skills: int) -> None:
-        """See to it that n rows more fit."""
+        """Make room for n more rows."""
         n += self.n
         if self._rows is not None:
             if n > len(self._rows.command):

@@ -2,8 +2,8 @@
 
 The reward of transition t under a skill is that of the observation it leads to, see `ludus.data.labels`. The window of a
 transition is up to `n_step` steps. It ends with the *segment* when the label is the command the transition was collected
-under (what follows was done under another command), else with the *trajectory*: at the end of the episode, or where
-something was moved from outside (`Segment.reset`), which no action is to be rewarded for. Nothing here is terminal: discounts are
+under (later steps follow another command), else with the *trajectory*: at the end of the episode, or where
+something was moved from outside (`Segment.reset`), for which no action is rewarded. Nothing here is terminal: discounts are
 gamma^steps, never 0 (docs/method.md, section 5).
 
 Batch i is drawn by the named child seed (seed, 'batch', i): so the cursor is one number, and batches do not depend on

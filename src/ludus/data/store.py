@@ -135,7 +135,7 @@ class EpisodeStore:
                     f"two worlds do not mix: use another directory"
                 )
             if e.id in self._by_id or e.id in seen:
-                raise LudusError(f"episode {e.id!r} is already in the store; ids name episodes once and for all")
+                raise LudusError(f"episode {e.id!r} is already in the store; ids must be unique")
             seen.add(e.id)
             _check_episode(e, layout)
 

@@ -14,7 +14,7 @@ from ludus.lab.analysis import wilson
 from ludus.types import LudusError
 
 MAX_FAILURES = 5
-"""Errors in a row that end the exam: the examinee is broken, not wrong."""
+"""Errors in a row that end the exam: they mean a broken examinee, not wrong answers."""
 NO_ANSWER = "no answer"
 BINS = 10
 """Of the reliability diagram."""
@@ -38,7 +38,7 @@ class Rate:
 
     @property
     def worth_showing(self) -> bool:
-        """There was something to count; that every question was answered is not worth a row."""
+        """Whether the rate is shown: not without trials, and not where no question was left without an answer."""
         return self.n > 0 and (self.right > 0 or self.name != NO_ANSWER)
 
     @property
@@ -77,7 +77,7 @@ class Result:
     means: tuple[Mean, ...] = ()
     confusion: Confusion | None = None
     stated: tuple[tuple[float, bool], ...] = ()
-    """Probabilities that were stated, and whether it was so."""
+    """Stated probabilities, each with whether the event happened."""
     answers: tuple[Mapping[str, Any], ...] = ()
     """JSON: one object per question, in order."""
 

@@ -67,7 +67,7 @@ class Robot:
     """Caption -> outcomes, oldest first, '1' for a success."""
 
     def stats(self, which: Which) -> tuple[SkillStats, ...]:
-        """What an experimenter may know of it."""
+        """Statistics of its skills that a question contains."""
         stats = []
         for skill in skills(self.n_blocks, which):
             tries = self.tries.get(skill.caption, "")

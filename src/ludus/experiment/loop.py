@@ -1,5 +1,12 @@
 """The method on one page: seed data, training, then rounds of propose, act, learn, judge, grow.
 
+Where each part of a round happens:
+
+* propose, grow: `planning.plans` makes the plans and adds the skills that their capability gaps ask for. A skill that joins the
+  library has not been learned yet.
+* act: `driver.collect` runs the rollouts; rollout i executes plan i modulo the number of plans without a gap.
+* learn, judge: `learning.train` trains in chunks, measures every skill after each and asks the analysis whether to go on.
+
 Every stage is a sequence of named steps of the record. A step that was committed is skipped, so resuming a run is the
 same as running it.
 """
@@ -49,22 +56,29 @@ def run_round(
     planning: Planning,
     library: SkillLibrary,
 ) -> SkillLibrary:
-    """Propose, act, learn, judge, grow; returns the library with the skills that joined."""
+    """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
     record, config = experiment.record, experiment.config
+    # candidates: the world's extra skills that a gap may ask for; values: critic's values of skills, for experimenter.affordance
     candidates = experiment.kind.extra_skills(library.vocabulary.objects)
     values = learning.values if config.experimenter.affordance else None
 
+<<<<<<< HEAD
     # propose, decompose, retrieve; skills that steps lack join the library
     plans, library = planning.plans(n, library, candidates, values)
+=======
+    # propose, decompose, retrieve; grow: skills that gaps ask for join the library
+    with experiment.progress.stage(f"round {n}: planning", 1):
+        plans, library = planning.plans(n, library, candidates, values)
+>>>>>>> fixdoc
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
-    # act: every robot executes a plan that has no gap
+    # act: rollout i executes plan i modulo the number of plans that have no gap
     rollouts = rollouts_of([p for p in plans if not p.gaps], start_seeds(config, n), info={"round": n})
     acting = config.experiment
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     planning.tell(n, plans, library, driver.store.load)
 
-    # learn from old and new data; the analysis judges each curve and may stop the training
+    # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
     learning.train(f"round/{n}", n, config.training.round_updates, library)
     return library

@@ -30,7 +30,7 @@ class PlanStep:
     text: str
     skill: SkillStats | None
     prepares: bool = False
-    """Only helps a later, weak skill, which might do without."""
+    """Optional: prepares a later, weak skill, which may succeed without it."""
 
     @property
     def competence(self) -> float:
@@ -38,7 +38,7 @@ class PlanStep:
 
 
 def feasibility(steps: Sequence[PlanStep]) -> float:
-    """Estimated chance that a plan succeeds: the product of the competences of all steps that it cannot do without."""
+    """Estimated chance that a plan succeeds: the product of the competences of its required steps."""
     return math.prod(step.competence for step in steps if not step.prepares)
 
 
@@ -210,7 +210,7 @@ class _Chain:
             self._apply(best)
 
     def _derived(self, atom: Atom) -> bool:
-        """A word that no skill is about (clear, still): it follows from the others."""
+        """A predicate that no skill achieves directly (clear, still): it follows from others."""
         return atom[0] not in self.c._achieved_words and len(atom[1]) < 2
 
     def _lasting(self, atom: Atom) -> bool:

@@ -53,7 +53,7 @@ class Human:
                 said = clean(self._person(f"{text}\n{HELP}"))
                 while (wrong := complaint(said)) is not None:
                     said = clean(self._person(wrong))
-            except LudusError as error:  # nobody is there: the next question would not be answered either
+            except LudusError as error:  # no person answers, so the next question would fail too
                 raise CannotAsk(str(error)) from None
             return Reply({"text": said}, usd=0.0)
 

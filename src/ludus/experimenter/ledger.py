@@ -68,7 +68,7 @@ class NullCalls:
 
 
 class CannotAsk(LudusError):
-    """The question was not put, and the next one would not be either."""
+    """The question was not asked, and further questions cannot be asked either."""
 
 
 class Failed(CannotAsk):

@@ -156,8 +156,8 @@ class GoalScheduler:
         order, robots = self._order(observations), np.arange(len(holds))
         self._held = np.where(holds[robots, self._now], self._held + 1, 0)
         for i in np.flatnonzero((self._left == 0) | (self._held >= self._hold_steps)):
-            waits = np.arange(len(self._skills)) == (self._now[i] if self._left[i] == 0 else -1)
-            now = int(np.lexsort((order[i], waits, holds[i]))[0])  # the last key weighs most
+            timed_out = np.arange(len(self._skills)) == (self._now[i] if self._left[i] == 0 else -1)
+            now = int(np.lexsort((order[i], timed_out, holds[i]))[0])  # the last key weighs most
             self._now[i], self._left[i], self._held[i] = now, self._times[now], 0
         self._left -= 1
         return self._actor.act(observations, [self._skills[k] for k in self._now])

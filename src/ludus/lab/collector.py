@@ -49,7 +49,7 @@ class CollectResult:
 
 
 class Collector(Protocol):
-    """Runs tasks somewhere."""
+    """Runs tasks, in this process or elsewhere."""
 
     def map(self, tasks: Iterable[CollectTask], advance: Advance | None = None) -> Iterator[CollectResult]:
         """The results in the order of the tasks, each as soon as it and all before it are there.

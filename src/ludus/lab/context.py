@@ -1,4 +1,4 @@
-"""What the experimenter's questions are made of: scenes with their facts, what is known of skills, tasks tried so far."""
+"""Contents of the experimenter's questions: scenes with their facts, statistics of skills, tasks tried so far."""
 
 from __future__ import annotations
 

@@ -234,7 +234,8 @@ def _log(
     actor: Actor,
     advance: Advance | None,
 ) -> _Log:
-    """Step the world until the longest schedule ends. Simulations without a rollout repeat the last one's, unseen."""
+    """Step the world until the longest schedule ends. Unused simulations run the last rollout again;
+    their results are discarded."""
     n, lengths = len(rollouts), [schedule[-1][1] for schedule in schedules]
     n_steps = max(lengths)
     alive = [sum(length > t for length in lengths) for t in range(n_steps)]

@@ -1,4 +1,4 @@
-"""From a capability gap to skills that may fill it."""
+"""Selects the skills that a capability gap adds to the library."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ludus.types import Plan
 def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence[Skill]) -> list[Skill]:
     """Which of `candidates` the gaps of these plans ask for.
 
-    For each part of a goal that no skill of the library brings about: the simplest candidate that does, and all candidates
-    of its template, because who can put red beside green can put blue there. Those with fewer relations come first, then
-    those asked for more often.
+    For each part of a goal that no skill of the library achieves: the simplest candidate that does, and all candidates
+    of its template, because a skill for one pair of objects is likely to work for others.
+    Those with fewer relations come first, then those asked for more often.
     """
     vocabulary = library.vocabulary
     known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}

@@ -1,4 +1,4 @@
-"""The plans of each round: asked for ahead, made in the round's own step, and what came of them.
+"""Makes, prefetches and records the plans of each round and the outcomes of their execution.
 
 Steps of the record: `round/N/ahead` (what is known when the plans of round N are first asked for), `round/N/plan` (plans and
 new skills) and `round/N/outcomes` (attempts). A step that was committed is not run again.
@@ -79,7 +79,7 @@ class Planning:
         self._ask(n + 1, n + self._config.experimenter.prefetch, library)
 
     def tell(self, n: int, plans: Sequence[Plan], library: SkillLibrary, load: Callable[[str], Episode]) -> None:
-        """Post and keep what came of the plans that were executed in round n.
+        """Post and store the outcomes of the plans that were executed in round n.
 
         Args:
             load: the stored episode of an id.

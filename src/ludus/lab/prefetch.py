@@ -1,4 +1,4 @@
-"""Questions asked at the same time, and before their answers are needed: robots need not wait for a slow model.
+"""Asks questions concurrently and before their answers are needed, so that robots do not wait for a slow model.
 
 The threads are daemons, which `concurrent.futures.ThreadPoolExecutor` and `asyncio.to_thread` do not offer: Python joins
 their threads at exit, so that Ctrl-C would wait for a model's answer.
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 class Prefetch:
-    """Does work for each of several things, each in a thread of its own. Exceptions are dropped: the same
+    """Runs `work` for each thing in a thread of its own. Exceptions are dropped: the same
     question raises again when its answer is needed. The ledger limits how many calls are under way."""
 
     def __init__(self, work: Callable[[T], object], things: Sequence[T]) -> None:

@@ -78,6 +78,6 @@ class NullRoom:
     """A room that stores nothing."""
 
     def post(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing happens."""
+        """Does nothing."""
 
     batched = nullcontext

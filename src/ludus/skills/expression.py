@@ -91,7 +91,7 @@ class Expression:
 
     @property
     def is_conjunction(self) -> bool:
-        """Whether `atoms()` is all of it."""
+        """Whether the expression is a conjunction of `atoms()` and nothing else."""
         return all(map(self._is_atom, self._conjuncts))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -107,7 +107,7 @@ class Expression:
 
 
 def condition(text: str | None, vocabulary: Vocabulary) -> Expression | None:
-    """The expression, where there is one and it is a condition of the language: a proposer's goal is an offer."""
+    """The parsed text, or None where it is empty or no valid condition: the goal of a proposal may be either."""
     try:
         parsed = parse(text, vocabulary) if text else None
     except LudusError:

@@ -1,4 +1,4 @@
-"""The names of a world's objects in text: the only reader of them, for whoever has to know what a text is about."""
+"""Finds object names in text; all modules use this."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 LETTERS = "XYZUVW"
-"""What stands for the objects of a template, in order of mention; a seventh object is X again."""
+"""Letters that replace the objects of a template, in order of mention; the seventh object is X again."""
 
 
 class ObjectNames:
@@ -21,7 +21,7 @@ class ObjectNames:
         self._pattern = re.compile(rf"(?<!\w)(?:{names})(?!\w)", re.IGNORECASE)
 
     def mentions(self, text: str) -> tuple[str, ...]:
-        """The object of every mention, in order; one that is named twice stands there twice."""
+        """The object of every mention, in order; an object that is named twice is listed twice."""
         return tuple(self._names[m.lower()] for m in self._pattern.findall(text))
 
     def find(self, text: str) -> tuple[str, ...]:

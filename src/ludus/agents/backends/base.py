@@ -25,20 +25,20 @@ class Backend(ABC):
     """Holds three networks and computes the gradient of the first.
 
     Per update, `Trainer.fit` calls `start_prepare` on a batch, `start_gradient`, and `finish_gradient`. The next batch is
-    prepared between the latter two: with the target network of before the update, whoever is faster. Errors of a process at
-    work come from the `finish_...` methods.
+    prepared between the latter two, always with the target network as it was before the update. Errors of worker processes
+    are raised by the `finish_...` methods.
     """
 
     online: nn.Module
     target: nn.Module
     acting: nn.Module
     parameters: list[nn.Parameter]
-    """What the optimiser moves, and the laid out weights of the online network."""
+    """The online network's weights as the optimiser gets them: one row, or one tensor per weight."""
     target_weights: list[Tensor]
-    """Laid out as `parameters`."""
+    """The target network's weights, in the layout of `parameters`."""
     acting_weights: list[Tensor]
     is_collective: bool = False
-    """Whether `state` has to be called by all ranks together."""
+    """Whether all ranks have to call `state` together."""
 
     @property
     def n_parameters(self) -> int:

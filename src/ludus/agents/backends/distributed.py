@@ -68,7 +68,7 @@ class ShardedBackend(Backend):
         self.target, self.acting = (copy.deepcopy(network).requires_grad_(False) for _ in range(2))
         self.online = network
         for name in NETWORKS:
-            shard(getattr(self, name), device, spec.precision)
+            shard_module(getattr(self, name), device, spec.precision)
         self.parameters, self.target_weights, self.acting_weights = (
             list(getattr(self, name).parameters()) for name in NETWORKS
         )
@@ -138,7 +138,7 @@ class ShardedBackend(Backend):
         self._microbatches = None
 
 
-def shard(network: nn.Module, device: torch.device, precision: str) -> None:
+def shard_module(network: nn.Module, device: torch.device, precision: str) -> None:
     """Put this rank's shards of the weights, on the device, in their place. Every rank has the same network; nothing is sent.
     In bfloat16 what is gathered is rounded before it is sent."""
     from torch.distributed.device_mesh import init_device_mesh

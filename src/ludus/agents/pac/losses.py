@@ -1,15 +1,24 @@
-"""The losses of Perceiver-Actor-Critic (arXiv 2402.05546, there one equation):
+"""The losses of Perceiver-Actor-Critic (PAC, arXiv 2402.05546). The paper states them as one loss:
 
-    L = (1 - alpha) KL[pi_imp || pi] + alpha KL[b || pi] + beta KL[Gamma || p]      up to constants
+    L = (1 - alpha) KL[pi_imp || pi] + alpha KL[b || pi] + beta KL[Gamma || p]
+
+Each KL is minimised here as a cross-entropy, which differs from it by a term without gradient:
 
 | here | paper | |
 |---|---|---|
 | `behaviour_cloning` | KL[b || pi] | -log pi(a), a from the data |
-| `improvement_weights`, `improvement` | KL[pi_imp || pi] | -sum_a' w(a') log pi(a'), w = softmax(Q / eta) over actions a' |
+| `improvement_weights`, `improvement` | KL[pi_imp || pi] | -sum_a' w(a') log pi(a'), w = softmax(Q / eta') over tried a' |
 | `bellman_target`, `critic` | KL[Gamma || p] | cross-entropy of p, the distribution of Q, against Gamma |
 
-Each loss is a scalar. Sampling and projection avoid dense kernels (docs/method.md, section 5). B: rows of a batch; K: actions
-per row; A: action dimensions.
+eta' = eta x spread of Q (`improvement_weights`). The tried actions a' are K candidates per row: candidate 0 is the data's own
+action, the others are sampled from the target policy (`PAC.prepare` in agent.py).
+
+The backend calls `Agent.prepare` under `torch.no_grad` (`backends/base.py`), so the weights w and the target Gamma carry no
+gradient. The paper computes w with the online network's Q, here it is the target network's: then half of the work of an update
+can run beside the gradient (docs/decisions.md, 8).
+
+Each loss is a scalar. `two_hot` is used by `iql.py`. Sampling and projection avoid dense kernels (docs/method.md, section 5).
+B: rows of a batch; K: actions per row; A: action dimensions.
 """
 
 from __future__ import annotations
@@ -47,12 +56,11 @@ def behaviour_cloning(log_probs: Tensor, mask: Tensor) -> Tensor:
 
 
 def improvement_weights(q: Tensor, eta: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights w(a') = softmax_a'(Q / eta') of `[B, K]` values, K actions of each row (PAC's policy improvement, arXiv
-    2402.05546, there with Q of the online network); their KL from uniform (nats); and the mean standard deviation of Q over
-    a row's actions.
+    """Weights w(a') = softmax_a'(Q / eta') of `[B, K]` values, K actions of each row (PAC's policy improvement); their KL
+    from uniform (nats); and the spread, the mean standard deviation of Q over a row's actions.
 
-    eta' = eta x that standard deviation: the temperature then does not depend on the scale of the rewards. No gradient
-    flows through any.
+    eta' = eta x spread: the temperature then does not depend on the scale of the rewards. The caller computes this under
+    `torch.no_grad`.
     """
     spread = q.std(-1).mean()
     weights = (q / (eta * spread.clamp(min=1e-5))).softmax(-1)
@@ -85,7 +93,8 @@ def bellman_target(probabilities: Tensor, returns: Tensor, discounts: Tensor, su
 
 
 def two_hot(values: Tensor, support: Tensor) -> Tensor:
-    """Distributions `[B, atoms]` whose mean is `values` `[B]`, on the two nearest atoms."""
+    """Distributions `[B, atoms]` whose mean is `values` `[B]`, on the two nearest atoms; for scalar targets, as in
+    `iql.py`."""
     certain = torch.zeros(len(values), len(support), device=values.device)
     certain[:, 0] = 1
     return bellman_target(certain, values, torch.zeros_like(values), support)

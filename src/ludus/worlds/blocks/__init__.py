@@ -8,8 +8,8 @@ from ludus.types import WorldSpec
 
 
 def cube_encoder(spec: WorldSpec) -> Any:
-    """The `ObservationEncoder` of worlds of one gripper and cubes. Imports torch only when it is called, so that whoever
-    only steps a world does not wait for it."""
+    """The `ObservationEncoder` of worlds of one gripper and cubes. Imports torch only when it is called:
+    stepping a world does not need it."""
     from ludus.worlds.blocks.encoder import CubeEncoder
 
     return CubeEncoder(spec)

@@ -142,7 +142,7 @@ def _named(view: _View, object_slots: Tensor) -> _Named:
 
 
 def _own(view: _View) -> Tensor:
-    """`[B, N, 26]`: each object as the gripper finds it."""
+    """`[B, N, 26]`: each object relative to the gripper."""
     w, x, y, z = view.quaternion.unbind(-1)
     turn = torch.atan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)).unsqueeze(-1)
     quarter = 4 * (turn - view.yaw[:, None])  # cubes look the same after a quarter turn

@@ -93,7 +93,7 @@ EXACT_VERBS = ("beside", "pyramid")
 
 @dataclass(frozen=True)
 class _Phase:
-    """What each arm is about: masks `[E]`."""
+    """Which phase each arm is in: masks `[E]`."""
 
     holding: np.ndarray
     carried: np.ndarray  # [E] int: the block in hand; -1: none
@@ -108,14 +108,14 @@ class _Phase:
 
 @dataclass(frozen=True)
 class _Aim:
-    """What is steered where."""
+    """The point that is controlled, its goal and the errors."""
 
     block: np.ndarray  # [E] int: the block in hand, or the one to take
     point: np.ndarray  # [E, 3] the tool centre, or the centre of the block that it carries
-    goal: np.ndarray  # [E, 3] where the point belongs
+    goal: np.ndarray  # [E, 3] position that the point should reach
     error: np.ndarray  # [E] m: horizontal distance of the two
     turn: np.ndarray  # [E] rad to turn
-    straight: np.ndarray  # [E] bool: turned well enough to descend
+    straight: np.ndarray  # [E] bool: the yaw error is small enough to descend
     tight: np.ndarray  # [E] bool: other blocks are so near that the gripper opens only a little
 
 
@@ -199,8 +199,8 @@ def _aim(state: BlockState, subgoal: Subgoal, phase: _Phase) -> _Aim:
 
 
 def _path(state: BlockState, aim: _Aim, phase: _Phase) -> tuple[np.ndarray, np.ndarray]:
-    """Where the point is steered now `[E, 3]`, and a factor `[E]` of its horizontal speed: it descends only when above its
-    goal; until then it keeps above everything on the way."""
+    """The point's next target `[E, 3]` and a factor `[E]` of its horizontal speed. The point descends only when it is above its
+    goal; until then it stays above all blocks on the way."""
     size = of(state.size, aim.block)
     rest = np.where(phase.holding, size / 2, FINGERTIP_M)
     open_enough = phase.holding | (state.width > size + OPEN_M)
@@ -215,7 +215,7 @@ def _path(state: BlockState, aim: _Aim, phase: _Phase) -> tuple[np.ndarray, np.n
 
 
 def _withdraw(target: np.ndarray, state: BlockState, subgoal: Subgoal, phase: _Phase) -> None:
-    """Of those that leave a placed block, change `target`: straight up until the fingers are clear, then above the block."""
+    """Change `target` of arms that leave a placed block: straight up until the fingers are clear, then above the block."""
     left = of(state.block, subgoal.moved)
     target[phase.leaving] = (left + LEAVE_HEIGHT_M * UP)[phase.leaving]
     inside = phase.leaving & (state.tcp[:, 2] < left[:, 2] + FINGERS_CLEAR_M)

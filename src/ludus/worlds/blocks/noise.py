@@ -1,4 +1,4 @@
-"""What spoils a teacher's clean actions: white noise and a slow bias, gripper flips, bursts of random actions.
+"""Noise on a teacher's clean actions: white noise and a slow bias, gripper flips, bursts of random actions.
 
 All of an episode's randomness is drawn from its own seed before it starts, so its neighbours in the batch do not matter.
 """
@@ -22,7 +22,7 @@ BURSTS = 0.02
 BURST_STEPS = (5, 15)
 """Shortest and longest burst, control steps."""
 FRESH = 0.25
-"""Chance per control step that a random action is drawn anew: random robots go somewhere instead of trembling."""
+"""Chance per control step that a random action is drawn anew: held actions cover distance, independent ones cancel out."""
 
 
 class Noise:

@@ -1,6 +1,6 @@
 """What the teacher computes from observations: poses, what is held, how blocks lie to each other; E simulations of N blocks.
 
-Stricter than the predicates of skills: what the teacher takes for done must not be at the edge of a tolerance.
+Stricter than the predicates of skills: the teacher stops only well within the tolerances of success.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How robot and table look: shells, table top, lights, cameras. Nothing here touches or weighs anything."""
+"""How robot and table look: shells, table top, lights, cameras. Nothing here collides or has mass."""
 
 from __future__ import annotations
 

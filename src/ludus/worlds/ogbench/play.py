@@ -23,32 +23,34 @@ STEPS = 1000
 NOISE, NOISE_SMOOTHING = 0.1, 0.5
 """OGBench's defaults for play data."""
 COPIES = 4
-"""How often a play is told in hindsight, each time with other goals."""
+"""Hindsight-labelled copies per play episode."""
 CUBE_POSE = slice(0, 7)
 """Position and quaternion in a cube's observation."""
 HIDDEN = (0, 0, -0.3, 1, 0, 0, 0)
-"""Where they put a goal that is not to be seen."""
+"""Pose that OGBench gives to a hidden goal, below the table."""
 
 
 def play(
     variant: str, library: SkillLibrary, seeds: Sequence[int], name: str, hindsight: bool = False, processes: int = 0
 ) -> Iterator[Episode]:
-    """Episodes of play in the order of their seeds. `processes` = 0 takes every core. A snapshot holds the goals that the
-    oracle began with, whatever the labels in hindsight say.
+    """Episodes of play in the order of their seeds. `processes` = 0 takes every core. A snapshot holds the
+    oracle's first goals, also where the captions were labelled in hindsight.
 
     Args:
-        hindsight: forget what the oracle wanted, as OGBench's data sets do. Each play is then labelled `COPIES` times: every 100
-            steps some cube's goal becomes one of the next 200 poses of that cube. Otherwise each is told once, a
-            segment 'put X at X goal' for each goal of the oracle.
+        hindsight: replace the oracle's goals, as OGBench's data sets do. Each play then gives `COPIES` episodes: every 100
+            steps a random cube's goal becomes one of the next 200 poses of that cube. Otherwise each play gives one episode
+            with a segment 'put X at X goal' for each goal of the oracle.
     """
     processes = min(processes or len(os.sched_getaffinity(0)), len(seeds))
     hashes = {s.caption: s.hash for s in library}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for i, (seen, actions, told, snapshot, spec) in enumerate(pool.map(_episode, [variant] * len(seeds), seeds)):
-            tellings = [(seen, told)]
+        for i, (seen, actions, labelled, snapshot, spec) in enumerate(
+            pool.map(_episode, [variant] * len(seeds), seeds)
+        ):
+            copies = [(seen, labelled)]
             if hindsight:
-                tellings = [_retold(spec, seen, rng(seeds[i], "hindsight", k)) for k in range(COPIES)]
-            for k, (observations, captions) in enumerate(tellings):
+                copies = [_relabelled(spec, seen, rng(seeds[i], "hindsight", k)) for k in range(COPIES)]
+            for k, (observations, captions) in enumerate(copies):
                 yield Episode(
                     id=f"{name}-{i:05d}" + (f"-{k}" if hindsight else ""),
                     observations=observations,
@@ -63,22 +65,22 @@ def play(
                 )
 
 
-def _retold(
+def _relabelled(
     spec: WorldSpec, seen: Observations, draw: np.random.Generator
 ) -> tuple[Observations, list[tuple[int, str]]]:
     cubes = [o for o in spec.objects if not o.endswith(" goal")]
-    told: list[tuple[int, str]] = []
-    retold = {g: a.copy() for g, a in seen.items()}
+    captions: list[tuple[int, str]] = []
+    relabelled = {g: a.copy() for g, a in seen.items()}
     for first in range(0, STEPS, SKILL_STEPS):
         shown = slice(first + 1 if first else 0, first + SKILL_STEPS + 1)
         cube = cubes[draw.integers(len(cubes))]
-        told.append((first, f"put {cube} at {goal_of(cube)}"))
+        captions.append((first, f"put {cube} at {goal_of(cube)}"))
         for other in cubes:
             later = draw.integers(first + 1, min(first + 2 * SKILL_STEPS, STEPS) + 1)
-            retold[goal_of(other)][shown, CUBE_POSE] = seen[other][later, CUBE_POSE]
+            relabelled[goal_of(other)][shown, CUBE_POSE] = seen[other][later, CUBE_POSE]
             if other != cube and draw.random() < 0.5:
-                retold[goal_of(other)][shown, CUBE_POSE] = HIDDEN
-    return retold, told
+                relabelled[goal_of(other)][shown, CUBE_POSE] = HIDDEN
+    return relabelled, captions
 
 
 @cache
@@ -97,14 +99,14 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
     draw = rng(seed, "later goals")
     snapshot = world.snapshot()[0]
     oracle = CubePlanOracle(env=simulation, noise=NOISE, noise_smoothing=NOISE_SMOOTHING)
-    rows, actions, told = [world.row(simulation, 0.0)], [], []
+    rows, actions, labelled = [world.row(simulation, 0.0)], [], []
     fresh = True
     simulation.pre_step()
     info = simulation.compute_ob_info()
     for t in range(STEPS):
         if fresh:
             cube = world.cubes[simulation._target_block]
-            told.append((t, f"put {cube} at {goal_of(cube)}"))
+            labelled.append((t, f"put {cube} at {goal_of(cube)}"))
             oracle.reset(None, info)
         action = np.clip(oracle.select_action(None, info), -1, 1).astype(np.float32)
         move(simulation, action)
@@ -121,7 +123,7 @@ def _episode(variant: str, seed: int) -> tuple[Any, ...]:
     return (
         {g: np.ascontiguousarray(a) for g, a in seen.items()},
         np.array(actions),
-        told,
+        labelled,
         snapshot,
         world.spec,
     )
