@@ -62,14 +62,8 @@ def run_round(
     candidates = experiment.kind.extra_skills(library.vocabulary.objects)
     values = learning.values if config.experimenter.affordance else None
 
-<<<<<<< HEAD
-    # propose, decompose, retrieve; skills that steps lack join the library
-    plans, library = planning.plans(n, library, candidates, values)
-=======
     # propose, decompose, retrieve; grow: skills that gaps ask for join the library
-    with experiment.progress.stage(f"round {n}: planning", 1):
-        plans, library = planning.plans(n, library, candidates, values)
->>>>>>> fixdoc
+    plans, library = planning.plans(n, library, candidates, values)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: rollout i executes plan i modulo the number of plans that have no gap
