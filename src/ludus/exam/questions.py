@@ -104,7 +104,7 @@ class DecomposeItem:
     task: str
     goal: str
     shown: bool
-    """The question gives the goal's expression; otherwise the words are all."""
+    """Whether the question gives the goal's expression; otherwise only its text."""
     reference: tuple[str, ...]
     """Captions with which the teacher reaches the goal."""
 
