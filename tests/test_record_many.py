@@ -13,7 +13,7 @@ import pytest
 from record_parts import message, outcome, use_all
 
 from ludus.config import override, preset
-from ludus.record import Progress, Record, holds_run, runs_in, tables
+from ludus.record import Progress, Record, files, holds_run, runs_in, tables
 from ludus.seeding import rng
 from ludus.types import LudusError
 
@@ -121,6 +121,8 @@ def test_a_directory_that_lost_its_place_is_found_again(tmp_path, database):
     (tmp_path / "a" / "run.json").write_text("{half")
     with pytest.raises(LudusError, match=r"run.json cannot be read .*; restore it"):
         Record.open(tmp_path / "a")
+    assert holds_run(tmp_path / "a") and not holds_run(tmp_path / "nowhere")  # and never an error
+    assert [r.state for r in runs_in(database)] == ["stopped", "stopped"]
 
 
 def test_a_directory_may_move_with_its_own_database(tmp_path):
@@ -131,7 +133,58 @@ def test_a_directory_may_move_with_its_own_database(tmp_path):
     with Record.open(tmp_path / "b") as record:
         assert record.content() == content
         assert [(Path(r.directory).name, r.state) for r in runs_in(tmp_path / "b")] == [("b", "running")]
+        assert record.rows(tables.runs)[0]["directory"] == str(tmp_path / "b")
     assert runs_in(tmp_path / "b" / "ludus.db")[0].state == "stopped"
+
+
+def test_a_copy_writes_no_rows_of_its_original(tmp_path, database):
+    """Where the rows are in a database elsewhere: a copy is refused while the original exists, a moved directory is not."""
+    with Record.create(tmp_path / "a", preset("tiny"), url=database, run_id="a") as record:
+        content = use_all(record)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(
+        LudusError, match=r"b is a copy of .*a, and both would write the rows of run 'a' in .*; open .*a"
+    ):
+        Record.open(tmp_path / "b")
+    Record.open(tmp_path / "b", write=False).close()
+    Record.open(tmp_path / "a").close()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    Record.open(tmp_path / "link").close()
+    assert [r.directory for r in runs_in(database)] == [str(tmp_path / "a")]
+    shutil.rmtree(tmp_path / "a")
+    Record.create(tmp_path / "a", preset("tiny")).close()  # another run, in the place of the old one
+    with Record.open(tmp_path / "b") as moved:
+        assert moved.content() == content
+    assert [r.directory for r in runs_in(database)] == [str(tmp_path / "b")]
+
+
+def test_a_discarded_run_leaves_nothing(tmp_path):
+    url = tmp_path / "all.db"
+    with Record.create(tmp_path / "a", preset("tiny"), url=url, run_id="a") as kept:
+        content = use_all(kept)
+        with pytest.raises(LudusError, match="a holds results; delete it by hand"):
+            kept.discard()
+        with Record.create(tmp_path / "b", preset("tiny"), url=url, run_id="b") as refused:
+            refused.post(message("m"))
+            with refused.commit("begin"), Progress(refused).stage("looking", 1):
+                pass
+            with Record.open(tmp_path / "b", write=False) as reader, pytest.raises(LudusError, match="to look at"):
+                reader.discard()
+            refused.discard()
+        assert kept.content() == content and not (tmp_path / "b").exists()
+    with sqlite3.connect(url) as rows:
+        for table in tables.metadata.sorted_tables:
+            assert {run_id for (run_id,) in rows.execute(f"SELECT run_id FROM {table.name}")} <= {"a"}
+    assert [r.run_id for r in runs_in(url)] == ["a"]
+
+
+def test_a_discarded_run_leaves_the_others_of_its_own_database(tmp_path):
+    first = Record.create(tmp_path / "a", preset("tiny"))
+    Record.create(tmp_path / "b", preset("tiny"), url=tmp_path / "a" / "ludus.db", run_id="b").close()
+    first.discard()
+    assert [r.run_id for r in runs_in(tmp_path / "a" / "ludus.db")] == ["b"]
+    Record.create(tmp_path / "c", preset("tiny")).discard()
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_shared_database_that_is_gone_is_named(tmp_path):
@@ -163,6 +216,20 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
     ) as found:
         Record.create(tmp_path / "a", preset("tiny"), url=url)
     assert "secret" not in str(found.value) and not (tmp_path / "a").exists()
+    with pytest.raises(LudusError, match=r"cannot use the database postgresql\+psycopg://ludus:\*\*\*@") as found:
+        runs_in(url)
+    assert "secret" not in str(found.value)
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "all.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
+    for where in (tmp_path / "all.db", f"sqlite:///{tmp_path / 'all.db'}"):
+        with pytest.raises(LudusError, match=r"cannot use the database .*/all.db: .*; name another one"):
+            runs_in(where)
+    with pytest.raises(LudusError, match=r"folder of the database .*/gone/all.db is missing; make .*/gone, or name"):
+        Record.create(tmp_path / "a", preset("tiny"), url=f"sqlite:///{tmp_path / 'gone' / 'all.db'}")
+    assert not (tmp_path / "a").exists()
+    assert not files.is_full(RuntimeError("no server"), tmp_path / "gone")
 
 
 def test_the_runs_of_a_database_are_listed(tmp_path, database):

@@ -29,7 +29,7 @@ def test_a_stage_is_a_row_that_others_see(record, monkeypatch):
             (stage,) = reader.stages()
             assert stage.done == 15 and stage.finished is None and stage.started <= stage.updated <= time.time()
         (stage,) = reader.stages()
-        assert stage.done == 15 and stage.finished == stage.updated
+        assert stage.done == stage.total == 30 and stage.finished == stage.updated
         assert abs(reader.heartbeat().at - time.time()) < 60
         with pytest.raises(Stop), Progress(record).stage("round 1: training", 40) as advance:  # begun anew, cut short
             stop(advance(1))
@@ -37,7 +37,7 @@ def test_a_stage_is_a_row_that_others_see(record, monkeypatch):
             pass
         assert [(s.name, s.done, s.total, s.finished is None) for s in reader.stages()] == [
             ("round 1: training", 1, 40, True),
-            ("round 2: training", 0, 5, False),
+            ("round 2: training", 5, 5, False),
         ]
 
 

@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -235,8 +237,38 @@ def test_runs_of_a_folder_include_what_cannot_be_read(tmp_path):
     ]
     assert found[-1].error
     console = Console(file=io.StringIO(), width=160)
-    print_runs(found, console)
-    assert all(s.name in console.file.getvalue() for s in found)
+    print_runs(found, console, tmp_path)
+    shown = console.file.getvalue()
+    assert all(s.name in shown for s in found) and str(tmp_path) not in shown.split("unreadable")[0]
+    assert f"{tmp_path / 'broken'} holds no readable run" in shown.split("unreadable")[1].replace("\n", " ")
+
+
+def listed(where, width=160):
+    console = Console(file=io.StringIO(), width=width)
+    print_runs(queries.runs(where), console, where)
+    return console.file.getvalue()
+
+
+def test_a_list_survives_a_broken_run_json_and_names_old_versions(tmp_path):
+    make(tmp_path / "one")
+    make(tmp_path / "bad")
+    (tmp_path / "bad" / "run.json").write_text("{half")
+    (tmp_path / "old").mkdir()
+    with sqlite3.connect(tmp_path / "old" / "ludus.db") as database:
+        database.execute("CREATE TABLE run (schema INTEGER)")
+        database.execute("INSERT INTO run VALUES (1)")
+    assert [(s.name, s.version) for s in queries.runs(tmp_path)] == [("one", None), ("bad", None), ("old", 1)]
+    shown = listed(tmp_path)
+    assert re.search(r"old .*version 1: ludus convert\n", shown) and re.search(r"bad .*unreadable *\n", shown)
+    assert "upgrade it in place" not in shown and "run.json cannot be read" in shown
+
+
+def test_an_empty_folder_or_database_has_no_runs(tmp_path):
+    (tmp_path / "none").mkdir()
+    assert listed(tmp_path / "none", 500) == f"no runs in {tmp_path / 'none'}\n"
+    Record.create(tmp_path / "run", Config(), url=tmp_path / "all.db").discard()
+    url = f"sqlite:///{tmp_path / 'all.db'}"
+    assert listed(url, 500) == f"no runs in {url}\n"
 
 
 def test_notable_episodes(run):
@@ -273,6 +305,16 @@ def test_runs_of_a_database(tmp_path):
     found = queries.runs(url)
     assert [s.name for s in found] == ["run0", "run1"] == [s.name for s in queries.runs(tmp_path)]
     assert len({s.header.run_id for s in found}) == 2
+    for k in range(2):  # as if on another machine, with a name that is taken here
+        shutil.rmtree(tmp_path / f"run{k}")
+    make(tmp_path / "run0")
+    assert [(s.name, s.status and s.status.state) for s in queries.runs(url)] == [
+        ("run0", "stopped"),
+        ("run1", "stopped"),
+    ]
+    Record.create(tmp_path / "deep" / "run0", Config(), url=url).close()
+    shown = listed(url, 500)
+    assert all(f"{tmp_path / name} " in shown for name in ("run0", "run1", "deep/run0"))
 
 
 # --- text --------------------------------------------------------------------------------------------------------
@@ -393,12 +435,27 @@ def status_of(directory):
 def test_status_says_how_to_go_on(tmp_path):
     make(tmp_path / "done", words=HOSTILE)
     said = status_of(tmp_path / "done")
-    assert said.endswith("finished\n") and "\x1b" not in said and "[red]" in said
+    assert said.endswith("\ndone\n") and "\x1b" not in said and "[red]" in said
     make(tmp_path / "half", finished=False)
     assert f"continue with: ludus resume {tmp_path / 'half'}" in status_of(tmp_path / "half").replace("\n", "")
     with Record.open(tmp_path / "half") as record:
         record.post(Message("x", "learner", "all", "diverged", "diverged at update 4"))
-    assert "diverged, and would again" in status_of(tmp_path / "half")
+    said = status_of(tmp_path / "half")
+    assert "\nfailed: diverged at update 4\n" in said and "diverged, and would again" in said
+    assert re.search(r"\n  begin +1 step +\d", said) and re.search(r"\n  round/1/train +2 steps +\d", said)
+
+
+def test_status_says_what_runs_now(tmp_path):
+    make(tmp_path / "run", finished=False)
+    with Record.open(tmp_path / "run") as record:
+        progress = Progress(record)
+        with progress.stage("training", 30) as trained, progress.stage("measuring", 6240) as measured:
+            trained(11)
+            measured(3304)
+            record.write_stage(StageState("training", 11, 30, 1.0, 2.0, None))
+            record.write_stage(StageState("measuring", 3304, 6240, 1.0, 2.0, None))
+            said = status_of(tmp_path / "run")
+    assert said.endswith("\nrunning: training 11 of 30; measuring 3,304 of 6,240\n")
 
 
 def test_success_table_shows_brackets_as_they_stand():

@@ -28,8 +28,9 @@ class Status:
         console, folder = Console(), self.dir
         if folder is None and self.database is None:
             folder = latest()
-        if folder is None or (folder.is_dir() and not holds_run(folder) and any(folder.iterdir())):
-            terminal.print_runs(queries.runs(folder or self.database or ""), console)
+        if folder is None or (folder.is_dir() and not holds_run(folder)):
+            where = folder or self.database or ""
+            terminal.print_runs(queries.runs(where), console, where)
             return
         with Record.open(folder, write=False) as record:
             terminal.print_status(record, console)

@@ -80,18 +80,37 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
+class OtherVersion(LudusError):
+    """A record of another version than this ludus reads."""
+
+    def __init__(self, message: str, version: int):
+        super().__init__(message)
+        self.version = version
+
+
 @contextmanager
 def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
-    """Turn the errors of a database that cannot be read into a `LudusError` that says what to do."""
+    """Turn the errors of a database that cannot be read into a `LudusError` that says what to do.
+
+    Args:
+        directory: the run's; of a list of runs, where the database is.
+    """
     try:
         yield
     except DatabaseError as error:
         if files.is_full(error, directory):
             raise LudusError(f"the disk of {directory} is full; free some space and try again") from error
         if engine.dialect.name != "sqlite":
-            raise LudusError(f"cannot use the database {engine.url!s} of {directory}: {error.orig}") from error
+            raise LudusError(f"cannot use the database {engine.url!s}: {error.orig}") from error
         if "locked" in str(error):
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
+        path = Path((engine.url.database or "").removeprefix("file:"))
+        if not path.parent.is_dir():
+            raise LudusError(
+                f"the folder of the database {path} is missing; make {path.parent}, or name another database"
+            ) from error
+        if path != (directory / DATABASE).resolve():
+            raise LudusError(f"cannot use the database {path}: {error.orig}; name another one") from error
         raise LudusError(f"{directory} holds no readable run ({error.orig}); choose another directory") from error
 
 
@@ -130,8 +149,9 @@ def find_run(engine: sa.Engine, directory: Path, run_id: str | None) -> str:
             if version == 1 and engine.dialect.name == "sqlite"
             else "open it with the ludus that made it, or start a new run"
         )
-        raise LudusError(
-            f"the run in {directory} has record version {version}, this ludus reads version {tables.SCHEMA}; {mend}"
+        raise OtherVersion(
+            f"the run in {directory} has record version {version}, this ludus reads version {tables.SCHEMA}; {mend}",
+            version,
         )
     return ids[0]
 
@@ -169,8 +189,13 @@ def make_room(engine: sa.Engine, directory: Path, run_id: str | None) -> None:
             old.reflect(connection)
             old.drop_all(connection)
             return
-        for table in tables.metadata.sorted_tables:
-            connection.execute(sa.delete(table).where(sa.true() if run_id is None else table.c.run_id == run_id))
+        delete_run(connection, run_id)
+
+
+def delete_run(connection: sa.Connection, run_id: str | None) -> None:
+    """Delete the rows of a run from every table; with None, those of all runs."""
+    for table in tables.metadata.sorted_tables:
+        connection.execute(sa.delete(table).where(sa.true() if run_id is None else table.c.run_id == run_id))
 
 
 def _all_empty(connection: sa.Connection, run_id: str | None) -> bool:

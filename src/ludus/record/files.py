@@ -60,7 +60,8 @@ def remove(path: Path) -> None:
 
 def is_full(error: BaseException | None, directory: Path) -> bool:
     """Whether a full disk is behind `error`, which arose from writing in `directory`: an OSError, the wording of SQLite
-    or safetensors, or an error that says nothing of the kind while there is no room."""
+    or safetensors, or an error that says nothing of the kind while there is no room. A directory that does not exist is not
+    full."""
     chain = error
     while chain is not None:
         if isinstance(chain, OSError) and chain.errno in FULL:
@@ -69,7 +70,7 @@ def is_full(error: BaseException | None, directory: Path) -> bool:
             return True
         chain = chain.__cause__ or chain.__context__
     # SQLite also says 'disk I/O error', torch.save raises a RuntimeError about positions.
-    return isinstance(error, Exception) and shutil.disk_usage(directory).free < 1 << 16
+    return isinstance(error, Exception) and directory.exists() and shutil.disk_usage(directory).free < 1 << 16
 
 
 def _flush_tree(path: Path) -> None:

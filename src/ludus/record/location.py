@@ -45,17 +45,16 @@ class Location:
         Raises:
             LudusError: `run.json` cannot be read.
         """
-        path = directory / LOCATION
+        path, own = directory / LOCATION, directory / database.DATABASE
         try:
             kept = json.loads(path.read_text()) if path.is_file() else {}
             where, name = kept.get("database"), kept.get("run_id")
+            if url is None and where is None and not own.is_file():
+                return None
         except (OSError, ValueError, AttributeError) as error:
             raise LudusError(
                 f"{path} cannot be read ({error}); restore it from a copy, or give url and run_id"
             ) from error
-        own = directory / database.DATABASE
-        if url is None and where is None and not own.is_file():
-            return None
         return cls(database.address(url or where or own), run_id or name)
 
     @property

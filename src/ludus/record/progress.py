@@ -46,7 +46,8 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A stage of `total` units of work; yields `advance(n)`. When the body raises, the stage stays unfinished."""
+        """A stage of `total` units of work; yields `advance(n)`. A finished stage reports `done = total`; when
+        the body raises, the stage stays unfinished."""
         stage = _Stage(self._record, self._show, name, total)
         stage.report(write=True)
         try:
@@ -84,7 +85,8 @@ class _Stage:
     def report(self, write: bool, finished: bool = False) -> None:
         with self._lock:
             now = time.time()
-            self._state = replace(self._state, updated=now, finished=now if finished else None)
+            done = self._state.total if finished else self._state.done
+            self._state = replace(self._state, done=done, updated=now, finished=now if finished else None)
             if write:
                 self._written = time.monotonic()
             for sink, tell in self._sinks.items():

@@ -98,7 +98,11 @@ class Reader:
         return "failed" if last is not None and last["kind"] in FAILED else "stopped"
 
     def _is_running(self) -> bool:
-        beat, place = self.heartbeat(), Location.of(self.directory)
+        beat = self.heartbeat()
+        try:
+            place = Location.of(self.directory)
+        except LudusError:  # out of reach, or damaged: the heartbeat tells
+            place = None
         here = beat is None or beat.host == socket.gethostname()
         if here and place is not None and place.run_id in (None, self.run_id):
             held = lock.is_held(self.directory)

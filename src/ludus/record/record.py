@@ -98,7 +98,8 @@ class Record(Writer):
             run_id: the run, likewise.
 
         Raises:
-            LudusError: no run there, one of another version, or one that is running already.
+            LudusError: no run there, one of another version, one that is running already, or, to write, the copy of a
+                directory whose rows are in a database elsewhere.
         """
         directory = Path(directory)
         place = Location.of(directory, url, run_id) if directory.is_dir() else None
@@ -119,12 +120,41 @@ class Record(Writer):
             ) from error
         engine = database.connect(place.url)
         try:
-            return cls(directory, engine, database.find_run(engine, directory, place.run_id), lock)
+            found = database.find_run(engine, directory, place.run_id)
+            if write:
+                _claim(directory, engine, found)
+            return cls(directory, engine, found, lock)
         except BaseException:
             engine.dispose()
             if lock:
                 lock.release()
             raise
+
+    def discard(self) -> None:
+        """Delete the run, in which nothing was made, and close the record: its rows in every table, and the directory with
+        everything in it. For a command that begins a run and is then refused.
+
+        A database in the directory that holds other runs is kept, and the directory with it.
+
+        Raises:
+            LudusError: something was made in the run, or the record was opened to look at.
+        """
+        self._must_write()
+        runs = tables.runs.c
+        with (
+            database.explained(self._engine, self.directory),
+            database.writing(self._engine, self.run_id) as connection,
+        ):
+            if not database.is_empty(connection, self.run_id):
+                raise LudusError(f"{self.directory} holds results; delete it by hand if they are not needed")
+            database.delete_run(connection, self.run_id)
+            shared = connection.execute(sa.select(runs.run_id).limit(1)).first() is not None
+        self._engine.dispose()
+        if shared and self._engine.url == database.address(self.directory / database.DATABASE):
+            files.remove(self.directory / LOCATION)
+        else:
+            files.remove(self.directory)
+        self.close()
 
     def close(self) -> None:
         """Release the directory. What was committed is on the disk already."""
@@ -154,6 +184,33 @@ def _make_room(directory: Path) -> None:
         (directory / LOCATION).unlink(missing_ok=True)
     finally:
         engine.dispose()
+
+
+def _claim(directory: Path, engine: sa.Engine, run_id: str) -> None:
+    """Make `directory` the one that the run's row names.
+
+    Raises:
+        LudusError: the row names another one that holds the run too, and both have their rows in this database.
+    """
+    row = tables.runs.c.run_id == run_id
+    with database.explained(engine, directory), engine.connect() as connection:
+        known = Path(connection.execute(sa.select(tables.runs.c.directory).where(row)).scalar_one())
+    here = directory.resolve()
+    if known == here:
+        return
+    if engine.url != database.address(directory / database.DATABASE) and not _same(known, here):
+        original = Location.of(known)
+        if original is not None and original.run_id == run_id:
+            raise LudusError(
+                f"{directory} is a copy of {known}, and both would write the rows of run {run_id!r} in {engine.url!s}; "
+                f"open {known}, or delete it to go on in the copy"
+            )
+    with database.explained(engine, directory), database.writing(engine, run_id) as connection:
+        connection.execute(sa.update(tables.runs).where(row).values(directory=str(here)))
+
+
+def _same(a: Path, b: Path) -> bool:
+    return a.exists() and a.samefile(b)  # the same place under two names: a mount
 
 
 def _begin(directory: Path, engine: sa.Engine, place: Location, config: Config, command: str | None) -> None:

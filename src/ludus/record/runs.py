@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ludus.record import database, tables
-from ludus.record.location import Location
+from ludus.record.location import LOCATION, Location
 from ludus.record.mapping import Heartbeat
 from ludus.record.reader import Reader, RunState
 from ludus.types import LudusError
@@ -21,7 +23,7 @@ class RunRow:
     """One run. Times in seconds since 1970."""
 
     run_id: str
-    directory: str  # absolute, where it was begun
+    directory: str  # absolute, where it was last opened for writing
     seed: int
     settings: Mapping[str, Any]  # those that are not the default: 'world.n_blocks' -> 2
     command: str
@@ -32,8 +34,8 @@ class RunRow:
 
 
 def holds_run(directory: str | Path) -> bool:
-    """Whether `directory` is that of a run, begun or cut short before it began."""
-    return Path(directory).is_dir() and Location.of(Path(directory)) is not None
+    """Whether `directory` is that of a run, begun or cut short before it began; it may be one that cannot be read."""
+    return any(os.path.isfile(Path(directory, name)) for name in (LOCATION, database.DATABASE))
 
 
 def runs_in(where: str | Path) -> list[RunRow]:
@@ -45,27 +47,45 @@ def runs_in(where: str | Path) -> list[RunRow]:
     Raises:
         LudusError: no database there, or one of another version.
     """
+    with listing(where) as (engine, found):
+        return [_row(Reader(directory, engine, run_id)) for directory, run_id in found]
+
+
+@contextmanager
+def listing(where: str | Path) -> Iterator[tuple[sa.Engine, list[tuple[Path, str]]]]:
+    """The database at `where`, see `runs_in`, and the directory and id of each run in it: a `Reader` for each can be made
+    inside the context.
+
+    Raises:
+        LudusError: no database there, or one of another version.
+    """
     path = Path(where)
-    home = None if "://" in str(where) else path if path.is_dir() else path.parent
-    here = Location.of(home) if home is not None else None
-    url = here.url if here is not None and home == path else database.address(where)
+    here = Location.of(path) if "://" not in str(where) and path.is_dir() else None
+    url = database.address(where) if here is None else here.url
     if Location(url, None).missing:
         raise LudusError(f"{where} holds no runs; name a database, or the directory of a run")
+    is_file = url.get_backend_name() == "sqlite"
+    home = path if here else Path(url.database or "").parent if is_file else Path(str(url))  # a server has no folder
     engine = database.connect(url)
     try:
-        with database.explained(engine, path), engine.connect() as connection:
+        with database.explained(engine, home), engine.connect() as connection:
             if database.version_of(connection) != tables.SCHEMA:
-                database.find_run(engine, path, None)  # says what to do
+                database.find_run(engine, home, None)  # says what to do
             runs = tables.runs.c
             query = sa.select(runs.run_id, runs.directory).where(runs.schema == tables.SCHEMA)
             found = connection.execute(query.order_by(runs.created, runs.run_id)).all()
-        rows = []
-        for run in found:
-            moved = home is not None and here is not None and here.run_id == run.run_id and here.url == url
-            rows.append(_row(Reader(home.resolve() if moved and home else Path(run.directory), engine, run.run_id)))
-        return rows
+        yield engine, [(_directory(row.run_id, row.directory, home, url), row.run_id) for row in found]
     finally:
         engine.dispose()
+
+
+def _directory(run_id: str, begun: str, home: Path, url: sa.URL) -> Path:
+    """Where a run is: `home`, if it holds it, for it may have moved with its database."""
+    try:
+        here = Location.of(home)
+    except LudusError:
+        here = None
+    return home.resolve() if here == Location(url, run_id) else Path(begun)
 
 
 def _row(run: Reader) -> RunRow:

@@ -232,9 +232,9 @@ heartbeats = Table(
 )
 
 MADE = (shards, outcomes, metrics, evaluations, plans, verdicts, calls)
-"""What a run is for. One without a row in them holds requests and notes only: nothing is lost with it."""
+"""Tables of results. A run without a row in any of them may be replaced."""
 LIVE = (stages, heartbeats)
-"""How a process is getting on: rows that are overwritten. `Record.content` leaves them out."""
+"""Live progress: rows that are overwritten in place. `Record.content` leaves them out."""
 SKILL_STATUSES = ("base", "candidate", "practising", "accepted", "dropped")
 WALL_CLOCK = {
     "runs": {"run_id", "directory", "command", "versions", "created"},

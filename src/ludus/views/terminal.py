@@ -7,8 +7,10 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 
+import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -108,7 +110,7 @@ class _LossyStream:
                 logger.warning("progress cannot be shown any more (%s); the run goes on", error)
 
     def _discard(self) -> None:
-        """Nobody reads any more: what Python still holds for the stream goes nowhere, instead of failing at exit."""
+        """The reader closed the pipe: redirect the rest to /dev/null."""
         with suppress(OSError, ValueError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -154,9 +156,9 @@ def print_status(record: Reader, console: Console) -> None:
     def say(line: str) -> None:
         console.print(text.clean(line), markup=False, highlight=False)
 
-    say(f"{header.directory}: seed {header.seed}, {status.steps} steps done")
+    say(f"{header.directory}: seed {header.seed}, {_steps(status.steps)} done")
     for phase in queries.phase_times(record):
-        say(f"  {phase.name:24} {phase.steps:4} steps {phase.seconds:8.1f} s")
+        say(f"  {phase.name:24} {_steps(phase.steps, 4):10} {phase.seconds:8.1f} s")
     if calls := queries.model_calls(record):
         total = calls.total
         tokens = total.tokens_in + total.tokens_out
@@ -165,6 +167,10 @@ def print_status(record: Reader, console: Console) -> None:
         say(f"  {posting.sender}: {posting.text[:200]}")
     for line in _outlook(header, status):
         say(line)
+
+
+def _steps(n: int, width: int = 0) -> str:
+    return f"{n:{width}} step{'' if n == 1 else 's'}"
 
 
 def _latest(chat: queries.Chat, n: int) -> Sequence[queries.Posting]:
@@ -176,36 +182,55 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
     """What is running, or what to do next."""
     for c in status.collections:
         yield f"collected {c.made} of {c.asked} episodes under the name {c.name!r}"
+    if status.error:
+        yield f"failed: {status.error}"
     if status.state == "running":
-        stages = ", ".join(f"{stage.name}, {stage.done:,} of {stage.total:,}" for stage in status.stages)
+        stages = "; ".join(f"{stage.name} {stage.done:,} of {stage.total:,}" for stage in status.stages)
         yield f"running{': ' if stages else ''}{stages}"
     elif header.kind == "collection":
         yield "the same `ludus collect` goes on, another --name collects more"
     elif header.kind == "exam":
         yield "the same `ludus exam` asks only what was not answered yet"
     elif status.state == "done":
-        yield "finished"
+        yield "done"
     elif status.diverged:
         what = (
             f"`ludus eval {header.directory}` and `ludus train NEW --init {header.directory}` take its last checkpoint"
         )
         yield f"diverged, and would again; {what}, if it came to one"
     else:
-        yield f"not finished; continue with: ludus resume {header.directory}"
+        yield f"not done; continue with: ludus resume {header.directory}"
 
 
-def print_runs(summaries: Iterable[queries.RunSummary], console: Console) -> None:
-    """A line per run."""
+def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where: Path | str) -> None:
+    """A line per run, named by its directory: the last part alone where all are in one folder. Why a run cannot be read
+    follows the table.
+
+    Args:
+        where: the folder or database of the runs.
+    """
+    shown = str(where if isinstance(where, Path) else sa.make_url(where))  # a URL without its password
+    if not summaries:
+        console.print(_plain(f"no runs in {shown}"))
+        return
+    whole = len({Path(s.directory).parent for s in summaries}) > 1
     table = Table("run", "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
     for s in summaries:
         if s.header is None or s.status is None:
-            cells = [s.name, *["–"] * 6, s.error or "cannot be read"]
+            cells = [*["–"] * 6, "unreadable" if s.version is None else _version(s.version)]
         else:
             h = s.header
             numbers = (str(h.seed), f"{h.episodes:,}", f"{h.updates:,}")
-            cells = [s.name, text.when(h.created), h.kind, h.world, *numbers, s.status.state]
-        table.add_row(*(_plain(cell) for cell in cells))
+            cells = [text.when(h.created), h.kind, h.world, *numbers, s.status.state]
+        table.add_row(*(_plain(cell) for cell in (s.directory if whole else s.name, *cells)))
     console.print(table)
+    for s in summaries:
+        if s.error and s.version is None:
+            console.print(_plain(s.error))
+
+
+def _version(version: int) -> str:
+    return f"version {version}: ludus convert" if version == 1 else f"version {version}: another ludus"
 
 
 # --- tables ------------------------------------------------------------------------------------------------------

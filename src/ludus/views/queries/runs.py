@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sqlalchemy.exc import DatabaseError
+
 from ludus.config import ROLES
-from ludus.record import Record, StageState, holds_run, runs_in, tables
+from ludus.record import Record, StageState, holds_run, tables
+from ludus.record.database import OtherVersion
 from ludus.record.reader import Reader, RunState
+from ludus.record.runs import listing
 from ludus.types import LudusError, Outcome
 
 Kind = Literal["experiment", "training", "collection", "exam"]
@@ -210,17 +215,19 @@ def notable_episodes(record: Reader) -> tuple[NotableEpisode, ...]:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A line in a list of runs; what cannot be read has an `error` and nothing else."""
+    """A line in a list of runs; what cannot be read has an `error` and neither header nor status."""
 
     name: str
     directory: str
     header: RunHeader | None
     status: RunStatus | None
     error: str | None = None
+    version: int | None = None  # of its record, where that is why it cannot be read
 
 
 def runs(where: Path | str) -> tuple[RunSummary, ...]:
-    """The runs of a folder or of a database, the oldest first; those that cannot be read are last.
+    """The runs of a folder or of a database, the oldest first; those that cannot be read are last. The runs of a database
+    are read from their rows alone: their directories may be on other machines.
 
     Args:
         where: a folder of run directories, or the URL of a database.
@@ -230,15 +237,17 @@ def runs(where: Path | str) -> tuple[RunSummary, ...]:
     """
     if isinstance(where, Path):
         directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
+        found = [_summary(directory, lambda d=directory: Record.open(d, write=False)) for directory in directories]
     else:
-        directories = [Path(row.directory) for row in runs_in(where)]
-    found = [_summary(directory) for directory in directories]
+        with listing(where) as (engine, rows):
+            found = [_summary(d, lambda d=d, id=id: nullcontext(Reader(d, engine, id))) for d, id in rows]
     return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
 
 
-def _summary(directory: Path) -> RunSummary:
+def _summary(directory: Path, opened: Callable[[], AbstractContextManager[Reader]]) -> RunSummary:
     try:
-        with Record.open(directory, write=False) as record:
+        with opened() as record:
             return RunSummary(directory.name, str(directory), run_header(record), run_status(record))
-    except LudusError as error:
-        return RunSummary(directory.name, str(directory), None, None, str(error))
+    except (LudusError, DatabaseError) as error:
+        version = error.version if isinstance(error, OtherVersion) else None
+        return RunSummary(directory.name, str(directory), None, None, str(error), version)
