@@ -101,7 +101,8 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
         if files.is_full(error, directory):
             raise LudusError(f"the disk of {directory} is full; free some space and try again") from error
         if engine.dialect.name != "sqlite":
-            raise LudusError(f"cannot use the database {engine.url!s}: {error.orig}") from error
+            why = (str(error.orig).splitlines() or ["unknown"])[0]  # hints of the server follow
+            raise LudusError(f"cannot use the database {engine.url!s}: {why}") from error
         if "locked" in str(error):
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
         path = Path((engine.url.database or "").removeprefix("file:"))

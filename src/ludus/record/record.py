@@ -198,19 +198,15 @@ def _claim(directory: Path, engine: sa.Engine, run_id: str) -> None:
     here = directory.resolve()
     if known == here:
         return
-    if engine.url != database.address(directory / database.DATABASE) and not _same(known, here):
+    if engine.url != database.address(directory / database.DATABASE):
         original = Location.of(known)
-        if original is not None and original.run_id == run_id:
+        if original is not None and original.run_id == run_id and not known.samefile(here):
             raise LudusError(
                 f"{directory} is a copy of {known}, and both would write the rows of run {run_id!r} in {engine.url!s}; "
                 f"open {known}, or delete it to go on in the copy"
             )
     with database.explained(engine, directory), database.writing(engine, run_id) as connection:
         connection.execute(sa.update(tables.runs).where(row).values(directory=str(here)))
-
-
-def _same(a: Path, b: Path) -> bool:
-    return a.exists() and a.samefile(b)  # the same place under two names: a mount
 
 
 def _begin(directory: Path, engine: sa.Engine, place: Location, config: Config, command: str | None) -> None:

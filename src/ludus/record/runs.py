@@ -69,11 +69,13 @@ def listing(where: str | Path) -> Iterator[tuple[sa.Engine, list[tuple[Path, str
     engine = database.connect(url)
     try:
         with database.explained(engine, home), engine.connect() as connection:
-            if database.version_of(connection) != tables.SCHEMA:
+            found, there = [], sa.inspect(connection)
+            if there.has_table("runs"):
+                runs = tables.runs.c
+                query = sa.select(runs.run_id, runs.directory).where(runs.schema == tables.SCHEMA)
+                found = connection.execute(query.order_by(runs.created, runs.run_id)).all()
+            elif there.has_table("run"):
                 database.find_run(engine, home, None)  # says what to do
-            runs = tables.runs.c
-            query = sa.select(runs.run_id, runs.directory).where(runs.schema == tables.SCHEMA)
-            found = connection.execute(query.order_by(runs.created, runs.run_id)).all()
         yield engine, [(_directory(row.run_id, row.directory, home, url), row.run_id) for row in found]
     finally:
         engine.dispose()
