@@ -102,7 +102,7 @@ def test_training_stops_when_its_time_is_over(data, tmp_path):
     with Record.open(tmp_path / "timed", write=False) as record:
         ((_, update, spent),) = record.metrics("time/training_s")
     assert 1 <= update < 1_000_000 and 1.2 <= spent < 10
-    assert "finished" in ludus("status", tmp_path / "timed")
+    assert "done" in ludus("status", tmp_path / "timed")
     state = torch.load(next((tmp_path / "timed" / "checkpoints").glob("*.pt")))
     # the learning rate followed the clock
     assert state["total_updates"] < 100 * state["updates"]
