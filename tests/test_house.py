@@ -1,13 +1,18 @@
 """Limits on the size of what stands in the house: what is larger is more than one thing."""
 
 import ast
+import traceback
 from pathlib import Path
 
 import pytest
+import torch
+from command import ludus
 
 SOURCES = sorted((Path(__file__).parents[1] / "src" / "ludus").rglob("*.py"))
 MAX_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 350, 60, 7
 MAX_LOOP_LINES = 150
+MAX_CALLS, MAX_FILES = 5, 4
+"""From a command to the gradient step."""
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: "/".join(p.parts[p.parts.index("ludus") + 1 :]))
@@ -26,3 +31,21 @@ def test_files_and_functions_are_small(path):
 def test_the_method_stands_on_one_page():
     (loop,) = (p for p in SOURCES if p.parts[-2:] == ("experiment", "loop.py"))
     assert loop.read_text().count("\n") < MAX_LOOP_LINES
+
+
+def test_few_calls_lead_from_the_command_to_the_gradient_step(tmp_path, monkeypatch):
+    class FoundError(Exception):
+        pass
+
+    def step(*_, **__):
+        raise FoundError
+
+    tiny = ("--preset", "tiny", "world.n_envs=4")
+    ludus("collect", tmp_path / "data", *tiny, "--episodes", 4)
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(FoundError) as found:
+        ludus("train", tmp_path / "run", *tiny, "training.evaluation_episodes=0", "--data", tmp_path / "data")
+    frames = [f for f in traceback.extract_tb(found.tb) if "/ludus/" in f.filename]
+    (command,) = (i for i, f in enumerate(frames) if f.filename.endswith("cli/train.py"))
+    way = frames[command:]
+    assert len(way) - 1 <= MAX_CALLS and len({f.filename for f in way}) <= MAX_FILES, [f.name for f in way]
