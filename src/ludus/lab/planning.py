@@ -69,7 +69,7 @@ class Planning:
                 for plan in plans:
                     record.add_plan(n, plan)
                 new = fill_gaps(plans, library, candidates)[: self._config.experiment.new_skills_per_round]
-                record.add_skills(new, round=n)
+                record.add_skills(new, round=n, author="extra", status="candidate")  # not learned yet
                 self._curriculum.announce(new)
             library = library.add(*new)
         return [plan for _, plan in record.plans(n)], library
