@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LETTERS = "XYZUVW"
 """Letters that replace the objects of a template, in order of mention; the seventh object is X again."""
@@ -33,6 +33,10 @@ class ObjectNames:
         found = self.find(text)
         letter = {name.lower(): LETTERS[i % len(LETTERS)] for i, name in enumerate(found)}
         return self._pattern.sub(lambda m: letter[m.group().lower()], text)
+
+    def substitute(self, text: str, swap: Mapping[str, str]) -> str:
+        """The text with other objects in place of its own; those that are not in `swap` stay."""
+        return self._pattern.sub(lambda m: swap.get(o := self._names[m.group().lower()], o), text)
 
     def replace(self, text: str, marker: str) -> str:
         """The text with `marker` for every object."""

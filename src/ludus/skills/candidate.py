@@ -1,0 +1,71 @@
+"""A skill that somebody wrote for a capability gap, before it is known to be any good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+from ludus.skills.expression import parse
+from ludus.skills.library import Skill
+from ludus.skills.names import ObjectNames
+from ludus.skills.syntax import Node, read
+from ludus.skills.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Text only, as a model, a person or the planner wrote it; nothing of it has been checked."""
+
+    caption: str
+    reward: str
+    """Expression; a good one is in [0, 1] and rises on the way to success."""
+    success: str
+    """Expression, a condition."""
+    steps: int
+    """Control steps that the skill is given."""
+    prerequisites: str = ""
+    """Expression, a condition that should hold before the skill begins; empty for none."""
+    why: str = ""
+
+    @property
+    def skill(self) -> Skill:
+        return Skill(self.caption, self.reward, self.success, self.steps, base=False)
+
+
+def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ...]:
+    """The same skill about every choice of different objects ('put X beside Y'), the candidate itself first.
+
+    Only objects that the caption names are exchanged. Objects that differ in what they can be (a goal, a drawer) may give
+    members that make no sense; the checks on candidates are there to find them.
+
+    Raises:
+        LudusError: an expression is outside the language.
+    """
+    objects = vocabulary.objects
+    names = ObjectNames(objects)
+    own = names.find(candidate.caption)
+    texts = (candidate.reward, candidate.success, candidate.prerequisites)
+    for text in filter(None, texts):
+        parse(text, vocabulary)
+    found = [candidate]
+    for others in permutations(objects, len(own)) if own else ():
+        if others == own:
+            continue
+        swap = dict(zip(own, others, strict=True))
+        reward, success, prerequisites = (_renamed(text, swap) for text in texts)
+        caption = names.substitute(candidate.caption, swap)
+        found.append(Candidate(caption, reward, success, candidate.steps, prerequisites, candidate.why))
+    return tuple(found)
+
+
+def _renamed(text: str, swap: dict[str, str]) -> str:
+    """The expression with its objects exchanged; objects that are not in `swap` stay."""
+    if not text:
+        return text
+
+    def renamed(n: Node) -> Node:
+        if n.op == "object":
+            return Node("object", name=swap.get(n.name, n.name))
+        return Node(n.op, tuple(map(renamed, n.args)), n.name, n.value)
+
+    return renamed(read(text)).text
