@@ -346,7 +346,7 @@ class _Goal:
         if any(atom in p.completions or atom_text(atom) in p.conditions for p in parts):
             return
         carried: Atom = (self._carried or "", atom[1])
-        on_the_way = {carried, *closure(self.v, carried)} if self._carried else set()
+        on_the_way = {carried, *closure(self.v, carried)} if self._carried and len(atom[1]) == 1 else set()
         for part in parts:
             if atom[0] in completing and atom[1] == (part.moved,):
                 part.completions.append(atom)
