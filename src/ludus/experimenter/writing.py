@@ -16,6 +16,7 @@ from ludus.experimenter.answers import clean
 from ludus.experimenter.chaining import Chainer, aside_text, atom_text, atoms, lasting_relations
 from ludus.experimenter.compose import Form, Request, compose
 from ludus.experimenter.matching import Matcher
+from ludus.experimenter.phrasing import MAX_CAPTION_OBJECTS
 from ludus.experimenter.roles import NoAnswer, WriteQuestion
 from ludus.skills.candidate import Candidate
 from ludus.skills.expression import condition, parse
@@ -169,55 +170,56 @@ class _Gap:
     def goals(self) -> Iterator[str]:
         """Expressions, the likeliest first."""
         wanted = condition(self.q.goal, self.v)
-        said = self._said()
+        planned = self._planned()
         if wanted is None:
-            if said:
-                yield said
+            yield from filter(None, (planned, self._said()))
             return
         parts = [a for a in wanted.atoms() if a[0] in lasting_relations(self.v)]
-        if len(parts) < 2:
-            if said and not self._is_about(said, wanted.atoms()):
-                yield said  # something in the way of the goal
+        named = [a for a in _atoms_or_none(planned or self._said() or "", self.v) if a in parts]
+        if planned and not any(a in wanted.atoms() for a in _atoms_or_none(planned, self.v)):
+            yield planned  # something in the way of the goal
+        if len(parts) > 1:
+            known = {a for s in self.q.skills for a in _atoms_or_none(s.success, self.v)}
+            missing = [a for a in Chainer(self.v, ()).order(parts) if a not in known]
+            partly = named if len(named) == 1 else missing if 0 < len(missing) < len(parts) else []
+            yield from (self._with_what_is_said_of(relation, wanted.atoms()) for relation in partly)
             yield str(wanted)
-            return
-        if said:
-            relation = next((a for a in _atoms_or_none(said, self.v) if a in parts), None)
-            yield self._with_what_is_said_of(relation, wanted.atoms()) if relation else said
-        known = {a for s in self.q.skills for a in _atoms_or_none(s.success, self.v)}
-        missing = [a for a in Chainer(self.v, ()).order(parts) if a not in known]
-        if missing and len(missing) < len(parts):
-            yield self._with_what_is_said_of(missing[0], wanted.atoms())
+            yield from (self._with_what_is_said_of(relation, wanted.atoms()) for relation in missing)
         yield str(wanted)
-        for relation in missing:
-            yield self._with_what_is_said_of(relation, wanted.atoms())
 
     def _with_what_is_said_of(self, relation: Atom, wanted: Sequence[Atom]) -> str:
         """One relation of a goal, with the goal's conditions on the object that it moves."""
         more = [a for a in wanted if len(a[1]) == 1 and a[1] == relation[1][:1]]
         return " and ".join(map(atom_text, (relation, *more)))
 
-    def _is_about(self, goal: str, wanted: Sequence[Atom]) -> bool:
-        return any(a in wanted for a in _atoms_or_none(goal, self.v))
+    @property
+    def _conditions(self) -> list[Atom]:
+        """Every atom over the scene's objects."""
+        conditions = [p for p in self.v.predicates if p.result == "bool" and len(p.parameters) <= MAX_CAPTION_OBJECTS]
+        return [(p.name, o) for p in conditions for o in permutations(self.v.objects, len(p.parameters))]
 
-    def _said(self) -> str | None:
-        """The goal that the words of the missing step name."""
-        step, objects = " ".join(self.q.missing.split()), self.v.objects
-        chainer, relations = Chainer(self.v, ()), lasting_relations(self.v)
-        conditions = [p for p in self.v.predicates if p.result == "bool" and len(p.parameters) <= 3]
-        each = [(p.name, o) for p in conditions for o in permutations(objects, len(p.parameters))]
-        for atom in each:
+    def _planned(self) -> str | None:
+        """The goal of a step that the planner put into words."""
+        step, chainer = " ".join(self.q.missing.split()), Chainer(self.v, ())
+        for atom in self._conditions:
             if chainer.gap_text(atom) == step:
                 return atom_text(atom)
-        for upper, below in permutations(objects, 2):
+        for upper, below in permutations(self.v.objects, 2):
             if aside_text(upper, below) == step:
                 return self._off(upper, below)
-        ends = {phrasing.undoing(self.v, a): f"not {atom_text(a)}" for a in each if a[0] in relations}
-        means = {phrasing.phrase(self.v, a): atom_text(a) for a in each}
-        matcher = Matcher([*means, *ends], objects)
-        whole = matcher.retrieve(step).caption
-        found = [whole] if whole else [matcher.retrieve(part).caption for part in _parted(step)]
-        goals = [(means | ends)[c] for c in found if c]
-        return " and ".join(dict.fromkeys(goals)) if goals and len(goals) == len(found) else None
+        return None
+
+    def _said(self) -> str | None:
+        """The goal that anybody's words name: each part of them is what a predicate's phrase says, or its undoing."""
+        relations = lasting_relations(self.v)
+        goals = {phrasing.phrase(self.v, a): atom_text(a) for a in self._conditions}
+        goals |= {phrasing.undoing(self.v, a): f"not {atom_text(a)}" for a in self._conditions if a[0] in relations}
+        matcher, names = Matcher([*goals], self.v.objects), ObjectNames(self.v.objects)
+        for parts in (_parted(self.q.missing), [self.q.missing]):
+            found = [c for p in parts if (c := matcher.retrieve(p).caption) and len(names.mentions(p)) <= len(names.find(c))]
+            if found and len(found) == len(parts):
+                return " and ".join(dict.fromkeys(goals[c] for c in found))
+        return None
 
     def _off(self, upper: str, below: str) -> str | None:
         """The relations in which one object takes another's place, as far as the scene shows them."""
