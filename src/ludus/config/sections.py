@@ -288,6 +288,8 @@ class ExperimenterConfig(Section):
     decompose: Player = "planner"
     retrieve: Player = "planner"
     analyse: Player = "planner"
+    write_skill: Player = "planner"
+    """Writes the skill that a plan lacks; it is checked before anything is trained on it."""
     one_call: bool = False
     """Task, steps and their skills in one answer, instead of three questions as in the paper."""
     temperature: PositiveOrZero = 0.7

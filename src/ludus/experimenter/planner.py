@@ -67,7 +67,7 @@ class Task:
 
 
 class Planner:
-    """All four roles. Stateless: the same question gets the same answer."""
+    """All roles but `write_skill`, which `writing` plays for it. Stateless: the same question gets the same answer."""
 
     def __init__(self, vocabulary: Vocabulary, seed: int, weights: Weights | None = None) -> None:
         self.vocabulary = vocabulary
