@@ -12,7 +12,15 @@ from ludus.skills.verify import Evidence
 from ludus.types import Observations, ObservationSpec
 
 PATH = Path(__file__).parent / "data" / "blocks-episodes.npz"
-FIELDS = {"position": 1e-4, "width": 1e-4, "command": 0.1, "velocity": 1e-3, "touch_left": 1, "touch_right": 1, "size": 1e-4}
+FIELDS = {
+    "position": 1e-4,
+    "width": 1e-4,
+    "command": 0.1,
+    "velocity": 1e-3,
+    "touch_left": 1,
+    "touch_right": 1,
+    "size": 1e-4,
+}
 EPISODES = 36
 """Of each half."""
 

@@ -25,6 +25,11 @@ MAX_CONDITIONS = 12
 """Joined by 'and', that are composed; a skill with more should be split."""
 RENAMINGS = 60
 """Most exchanges of objects that are tried for a condition that was never seen: all of 3 objects of 5."""
+USUAL = 0.5
+"""A condition that holds at this share of all observations, or more, is usual."""
+BY_CHANCE = 1e-4
+"""Two conditions exclude each other if one is usual and never held in any of the times that the other did, unless that happens
+by chance with at least this probability."""
 MAX_DEPTH = 4
 """Of preconditions of preconditions."""
 
@@ -65,13 +70,19 @@ def feasible(name: str, condition: Expression, seen: Observations, n: int) -> tu
             trusted.append(str(part))
         else:
             return Check(name, False, f"{part} held at none of {n} stored observations{_range(part, seen)}"), None
+    if excluded := _excluded(parts, seen, n):
+        return Check(name, False, excluded), None
     composed = _compose(tuple(sources), sources, vocabulary) if sources else None
     if sources and composed is None:
         return Check(name, False, f"{' and '.join(map(str, sources))}: each part occurs, but no combination of "
                      f"{n} stored observations meets all of them at once; leave out what contradicts the others"), None  # fmt: skip
     if trusted:
-        return Check(name, True, f"never seen: {', '.join(trusted)}; but what leads to it was, and nothing contradicts"), None
-    return Check(name, True, f"never seen, but all {len(parts)} conditions occur, and fit together when composed"), composed
+        return Check(
+            name, True, f"never seen: {', '.join(trusted)}; but what leads to it was, and nothing contradicts"
+        ), None
+    return Check(
+        name, True, f"never seen, but all {len(parts)} conditions occur, and fit together when composed"
+    ), composed
 
 
 # --- where a condition held ---------------------------------------------------------------------------------------
@@ -122,10 +133,23 @@ def _range(part: Expression, seen: Observations) -> str:
     return f" ({', '.join(ranges)})" if ranges else ""
 
 
+def _excluded(parts: Sequence[Expression], seen: Observations, n: int) -> str:
+    """Two conditions that the stored observations show to exclude each other, such as being high up and not being held."""
+    held = {p: p.evaluate(seen)[:n] for p in parts}
+    for (a, first), (b, second) in permutations(held.items(), 2):
+        times = int(np.count_nonzero(first[1:] & ~first[:-1]))
+        usual = float(second.mean()) if n else 0.0
+        if usual >= USUAL and (1 - usual) ** times < BY_CHANCE and not (first & second).any():
+            return f"{b} holds at {usual:.0%} of {n} stored observations, but never in the {times} times that {a} did; drop one"
+    return ""
+
+
 # --- composing ----------------------------------------------------------------------------------------------------
 
 
-def _compose(parts: Sequence[Expression], sources: dict[Expression, Observations], words: Vocabulary) -> Observations | None:
+def _compose(
+    parts: Sequence[Expression], sources: dict[Expression, Observations], words: Vocabulary
+) -> Observations | None:
     """Observations at which all `parts` hold, or None if none is found: beginning with each part in turn, the others are
     brought about one by one, those about most objects first."""
     for first in parts:

@@ -55,7 +55,9 @@ def rises(scores: Scores) -> Check:
     """Along stored ways to success the reward must rise before the success, or it guides nobody there."""
     ways = scores.ways
     if len(ways) < MIN_WAYS:
-        return Check("rises", True, f"not judged: {len(ways)} ways to success in stored episodes, {MIN_WAYS} are needed")
+        return Check(
+            "rises", True, f"not judged: {len(ways)} ways to success in stored episodes, {MIN_WAYS} are needed"
+        )
     before = np.array([scores.reward[max(b, t - NEAR_SUCCESS) : t].mean() for b, t in ways])
     first = np.array([scores.reward[b : min(t, b + NEAR_SUCCESS)].mean() for b, t in ways])
     rises = before - first

@@ -56,7 +56,9 @@ def new(candidate: Candidate, scores: Scores, library: SkillLibrary) -> Check:
         return Check("new", False, f"success holds where that of {nearest!r} does: of {n} observations with one of them, "
                      f"{most:.1%} have both; demand something else")  # fmt: skip
     if n < MIN_POSITIVES:
-        return Check("new", True, f"no known skill has this text; behaviour not compared: {n} observations with success")
+        return Check(
+            "new", True, f"no known skill has this text; behaviour not compared: {n} observations with success"
+        )
     return Check("new", True, f"nearest known skill: {nearest!r}, {most:.0%} of successes in common" if nearest
                  else "no known skill succeeds where it does")  # fmt: skip
 
@@ -75,7 +77,9 @@ def prerequisites(scores: Scores) -> Check:
     if len(onsets) < MIN_WAYS:
         return Check(name, True, f"{text}; not judged further: {len(onsets)} stored episodes came to success")
     led, elsewhere = scores.led[onsets], float(scores.led[scores.others].mean())
-    text += f", before {int(led.sum())} of {len(led)} stored successes, and before {elsewhere:.0%} of other observations"
+    text += (
+        f", before {int(led.sum())} of {len(led)} stored successes, and before {elsewhere:.0%} of other observations"
+    )
     if led.mean() >= LED_SHARE or _at_most(int(led.sum()), len(led), elsewhere) > UNLIKELY:
         return Check(name, True, text)
     example = scores.at(int(onsets[~led][0]))
@@ -84,7 +88,9 @@ def prerequisites(scores: Scores) -> Check:
 
 def _at_most(k: int, n: int, p: float) -> float:
     """Probability of at most k of n independent events of probability p."""
-    return math.fsum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+    p = min(max(p, 1e-9), 1 - 1e-9)
+    chosen = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k + 1))
+    return math.fsum(math.exp(c + i * math.log(p) + (n - i) * math.log1p(-p)) for i, c in enumerate(chosen))
 
 
 def _plain(caption: str) -> str:

@@ -52,7 +52,9 @@ def parses(candidate: Candidate, vocabulary: Vocabulary, goal: str | None) -> tu
     reward, success = parsed["reward"], parsed["success"]
     assert reward is not None and success is not None
     written = Written(reward, success, parsed["prerequisites"], _goal(goal, vocabulary), candidate.steps)
-    return Check(name, True, "reward, success and prerequisites are in the language; caption and steps in limits"), written
+    return Check(
+        name, True, "reward, success and prerequisites are in the language; caption and steps in limits"
+    ), written
 
 
 def names(candidate: Candidate, written: Written, vocabulary: Vocabulary) -> Check:
