@@ -63,7 +63,8 @@ GOOD = [
     C("carry red over to blue", "staged(reach_grasp(red), lift(red), lifted(red) * shape(offset(red, blue), 0.3))",
       "lifted(red) and offset(red, blue) < 0.03", 80),
     C("bring red close to green", "staged(reach_grasp(red), held(red) * shape(max(distance(red, green) - 0.06, 0), 0.3), "
-      "(distance(red, green) < 0.07) * release(red))", "distance(red, green) < 0.07 and released(red) and on_table(red)", 80),
+      "(distance(red, green) < 0.07 and on_table(red)) * release(red))",
+      "distance(red, green) < 0.07 and released(red) and on_table(red)", 80),
     C("push red and green apart", "clip(offset(red, green) / 0.32, 0, 1)", "offset(red, green) > 0.3", 120),
     C("line up red with green", "1 - clip(abs(x(red) - x(green)) / 0.15, 0, 1)", "abs(x(red) - x(green)) < 0.01", 80),
     C("close the gripper", "1 - clip(width() / 0.08, 0, 1)", "width() < 0.01", 40, "open()"),
@@ -201,6 +202,9 @@ BAD = {
                            "held(red) and height(red) > 0.08"),
     "holding still": _bad("not_hackable", "stack red on green and leave",
                           "0.95 * max(still(red), on(red, green)) + 0.05 * on(red, green) * release(red)", f"{STACKED} and away(red)"),
+    "stacking pays too": _bad("not_hackable", "bring red close to green", "staged(reach_grasp(red), held(red) * "
+                              "shape(max(distance(red, green) - 0.06, 0), 0.3), (distance(red, green) < 0.07) * release(red))",
+                              "distance(red, green) < 0.07 and released(red) and on_table(red)"),
     "a constant and an end": _bad("not_hackable", "stack red on green and leave",
                                   "0.9 + 0.1 * (on(red, green) and released(red)) * leave(red)", f"{STACKED} and away(red)"),
     "success without the goal": Bad("not_hackable", next(c for c in GOOD if c.caption == "bring red close to green"),
@@ -217,7 +221,7 @@ BAD = {
     # prerequisites
     "prerequisites out of reach": _like("prerequisites", prerequisites="height(red) > 1"),
     "prerequisites that contradict": _like("prerequisites", prerequisites="held(red) and released(red)"),
-    "prerequisites of another skill": _bad("prerequisites", "hold red away from green", f"staged(reach_grasp(red), held(red) * "
-                                           "clip(offset(red, green) / 0.1, 0, 1))", "held(red) and offset(red, green) > 0.1",
-                                           "held(green)"),
+    "prerequisites that hinder": _bad("prerequisites", "hold the open hand at red, away from green",
+                                      "clip(width() / 0.08, 0, 1) * reach(red) * clip(offset(red, green) / 0.05, 0, 1)",
+                                      "near(red) and open() and offset(red, green) > 0.05", "held(red)"),
 }  # fmt: skip

@@ -21,7 +21,7 @@ FIELDS = {
     "touch_right": 1,
     "size": 1e-4,
 }
-EPISODES = 36
+EPISODES = 64
 """Of each half."""
 
 

@@ -52,6 +52,14 @@ class Evidence:
         """N, the number of stored observations without the starts."""
         return int(self.ends[-1])
 
+    def runs(self, holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`(begin, end)` of each time that a condition, `[N or more]` bool, holds without a break within a stored episode."""
+        n = self.n_stored
+        first = np.zeros(n + 1, bool)
+        first[self.ends] = True  # of an episode, or one past the last
+        before, now = np.concatenate([[False], holds[:n]]), np.concatenate([holds[:n], [False]])
+        return np.flatnonzero(now & (~before | first)), np.flatnonzero(before & (~now | first))
+
     @cached_property
     def _sorted(self) -> list[Observations]:
         def digest(episode: Observations) -> bytes:
@@ -157,10 +165,7 @@ class Scores:
 
     def _onsets(self, holds: np.ndarray) -> np.ndarray:
         """Indices of stored observations where a condition holds and, within the episode, did not just before."""
-        stored = holds[: self.evidence.n_stored]
-        before = np.concatenate([[False], stored[:-1]]) if len(stored) else stored
-        before[self.evidence.ends[:-1]] = False
-        return np.flatnonzero(stored & ~before)
+        return self.evidence.runs(holds)[0]
 
     def at(self, index: int) -> str:
         """What is seen at one observation, for an author: the reward, and the predicates that it and the success read."""

@@ -28,10 +28,11 @@ STANDARD_ERRORS = 2
 """... if the mean is, with this many standard errors added (97.5 %): few stored ways say little."""
 LEAST_SPREAD = 0.02
 """A reward that varies less over all observations without success leads nowhere."""
-PRECISION = 0.5
-"""Of the stored observations with a reward as of success, this share must be successes."""
-TRANSIENT = 20
-"""Or else at most this many may be paid so without success: a block that is let go comes to rest within a second."""
+DWELL = 20
+"""Observations (a second at 20 Hz) that a full reward without success must last to count: a block that was let go comes to
+rest sooner (14 at most in 41,216 observations of the teacher's base skills) ..."""
+ALL_DWELLING = 2 * DWELL
+"""... and how many such observations, together, are more than an odd case."""
 STILL_SHARE = 0.8
 """Of the reward of success; a skill that is given more at its beginning pays for holding still."""
 
@@ -72,8 +73,7 @@ def rises(scores: Scores) -> Check:
 
 def not_hackable(scores: Scores, composed: Observations | None) -> Check:
     """High reward without success, success without the goal, pay for holding still, a reward that nothing changes."""
-    paid, _ = _paid(scores, composed)
-    full = NEARLY_FULL_REWARD if paid is None else max(LEAST_HIGH_REWARD, paid)
+    full = _full(scores, composed)
     problem = _constant(scores) or _still(scores, full) or _goal(scores, composed) or _without_success(scores, full)
     if problem:
         return Check("not_hackable", False, problem)
@@ -90,6 +90,14 @@ def _paid(scores: Scores, composed: Observations | None) -> tuple[float | None, 
         paid = scores.written.reward.evaluate(composed)
         return float(np.max(paid)), f"at {len(paid)} composed observations with success (the best)"
     return None, "success holds nowhere in the evidence"
+
+
+def _full(scores: Scores, composed: Observations | None) -> float:
+    """The reward that a success typically gets. A reward of skills with a wide success may be low at its edge."""
+    if len(scores.successful):
+        return max(LEAST_HIGH_REWARD, float(np.median(scores.reward[scores.successful])))
+    paid, _ = _paid(scores, composed)
+    return NEARLY_FULL_REWARD if paid is None else max(LEAST_HIGH_REWARD, paid)
 
 
 def _constant(scores: Scores) -> str:
@@ -131,9 +139,13 @@ def _goal(scores: Scores, composed: Observations | None) -> str:
 
 
 def _without_success(scores: Scores, full: float) -> str:
-    paid = scores.others[scores.reward[scores.others] >= full]
-    right = int(np.count_nonzero(scores.reward[scores.successful] >= full))
-    if len(paid) <= TRANSIENT or right >= PRECISION * (right + len(paid)):
+    n = scores.evidence.n_stored
+    paid = (scores.reward[:n] >= full) & ~scores.success[:n]
+    begin, end = scores.evidence.runs(paid)
+    long = end - begin >= DWELL
+    dwelling = int((end - begin)[long].sum())
+    if dwelling < ALL_DWELLING:
         return ""
-    return (f"high reward without success: {len(paid)} stored observations without success are paid {full:.2f} or more, and "
-            f"{right} with it; {scores.at(int(paid[len(paid) // 2]))}; pay this less than success")  # fmt: skip
+    middle = int((begin + end)[long][0] // 2)
+    return (f"high reward without success: stored episodes stayed {int(long.sum())} times, {dwelling} observations in all, where "
+            f"{full:.2f} or more is paid and the success does not hold; {scores.at(middle)}; pay this less than success")  # fmt: skip

@@ -76,14 +76,21 @@ def prerequisites(scores: Scores) -> Check:
     onsets = scores.reached
     if len(onsets) < MIN_WAYS:
         return Check(name, True, f"{text}; not judged further: {len(onsets)} stored episodes came to success")
-    led, elsewhere = scores.led[onsets], float(scores.led[scores.others].mean())
-    text += (
-        f", before {int(led.sum())} of {len(led)} stored successes, and before {elsewhere:.0%} of other observations"
-    )
+    led, elsewhere = scores.led[onsets], _elsewhere(scores, onsets)
+    text += f", before {int(led.sum())} of {len(led)} stored successes; chance would give {elsewhere * len(led):.1f}"
     if led.mean() >= LED_SHARE or _at_most(int(led.sum()), len(led), elsewhere) > UNLIKELY:
         return Check(name, True, text)
     example = scores.at(int(onsets[~led][0]))
     return Check(name, False, f"{text}; {example}; state what must hold on the way, or leave them out")
+
+
+def _elsewhere(scores: Scores, onsets: np.ndarray) -> float:
+    """How often the prerequisites held before observations without success, as far into an episode as the onsets are."""
+    ends = scores.evidence.ends
+    age = np.arange(scores.evidence.n_stored) - np.repeat(ends[:-1], np.diff(ends))
+    others = scores.others
+    led, count = (np.bincount(age[others], w, minlength=age.max() + 1) for w in (scores.led[others], None))
+    return float(np.mean((led / np.maximum(count, 1))[age[onsets]]))
 
 
 def _at_most(k: int, n: int, p: float) -> float:
