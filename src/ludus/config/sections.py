@@ -189,9 +189,9 @@ class SamplingConfig(Section):
     memory: Literal["ram", "mapped"] = "ram"
     """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory (of other `torchrun` ranks than the
     first: in the system's folder for temporary files), for stores larger than memory."""
-    balance: Share = 0.0
+    balance: Share = 1.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
-    balance_hindsight: Share = 0.0
+    balance_hindsight: Share = 1.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
 
@@ -211,7 +211,7 @@ class TrainingConfig(Section):
 
     path = "training."
 
-    updates: Count = 10_000
+    updates: Count = 3000
     """Updates on the seed data, before the first round; the learning rate falls over as many."""
     minutes: PositiveOrZero = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
@@ -249,13 +249,13 @@ class ExperimentConfig(Section):
 
     path = "experiment."
 
-    rounds: CountOrZero = 3
+    rounds: CountOrZero = 4
     episodes_per_round: Count = 256
     plans_per_round: Count = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
     max_practising: CountOrZero = 1
-    """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no skill is
-    written for capability gaps."""
+    """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no
+    skill is written for capability gaps."""
     practice_ratio: Share = 0.75
     """Share of a round's episodes that practise written skills, while there are any to practise."""
     practice_temperature: Temperature = 0.6

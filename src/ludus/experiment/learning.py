@@ -171,7 +171,9 @@ class Learning:
                     piece = min(updates - done, max(1, int(rate * min(CHECK_INTERVAL_S, left_s))))
                     share = max(trainer.updates / total, (before + spent) / (60 * minutes))
                     trainer.total_updates = max(1, int(trainer.updates / share)) if share else total
-                process_group.broadcast(process_group.Fit(piece, sampler.state(), trainer.cycle_start, trainer.total_updates))
+                process_group.broadcast(
+                    process_group.Fit(piece, sampler.state(), trainer.cycle_start, trainer.total_updates)
+                )
                 for name, value in trainer.fit(sampler, piece, advance).items():
                     sums[name] = sums.get(name, 0.0) + value * piece
                 done += piece

@@ -28,6 +28,7 @@ from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.growth import Growth
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of
+from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
 
 
@@ -53,7 +54,7 @@ def run(experiment: Experiment) -> SkillLibrary:
     driver = Driver(record, store, config.world, world, experiment.collector, progress)
     learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)))
     planning = Planning(experiment.curriculum, record, world, config, progress)
-    growth = Growth(experiment.curriculum.experimenter, experiment.curriculum.room, record, world, config, progress)
+    growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
     settling = Settling(record, config, world, growth, progress)
     stages = Stages(planning, growth, driver, learning, settling)
 

@@ -6,6 +6,7 @@ was decided of each practised template, with the numbers behind it. How it is de
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -13,8 +14,9 @@ from typing import Any, Literal
 from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.experiment import checkpoints
+from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept
 from ludus.lab.embodiment import EvalSpec, evaluate, run
-from ludus.lab.gate import Acceptance, AcceptanceSettings, GateDecision, GateSettings, PairedCount, accept, decide
+from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide
 from ludus.lab.growth import Growth
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -65,23 +67,29 @@ class Settling:
         practised = self.growth.practising(library)
         captions = [c for c in library.captions if c not in self.growth.dropped]
         accepted = {library.template(c) for c in captions} - set(practised)
+        members = Counter(map(library.template, captions))
         policies, settings, counts = (self._policy(old), self._policy(new)), GateSettings(), list[PairedCount]()
+        episodes = dict.fromkeys(members, self.config.training.evaluation_episodes)
         for look in range(settings.max_looks):
-            seed = child(self.config.seed, f"round/{n}", "gate", look)
-            counts += self._pairs(f"round {n}: comparing policies ({look + 1})", library, captions, policies, seed)
+            seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
+            trials = [
+                EvalSpec((c,), episodes[t], seed) for c in captions if episodes.get(t := library.template(c), 0)
+            ]
+            counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
             decision = decide(counts, accepted, look + 1, settings)
             if decision.promote is not None:
                 return decision
-            captions = [c for c in captions if library.template(c) in decision.open]
+            episodes = allot(decision.open, members, self.config.training.evaluation_episodes)
         raise AssertionError("the last look decides")
 
     def _pairs(
-        self, title: str, library: SkillLibrary, captions: Sequence[str], policies: Sequence[Policy], seed: int
+        self, title: str, library: SkillLibrary, trials: Sequence[EvalSpec], policies: Sequence[Policy]
     ) -> list[PairedCount]:
         """One look: how often both policies, or only one of them, did a skill of each template from the same starts."""
-        trials = EvalSpec(tuple(captions), self.config.training.evaluation_episodes, seed)
-        with self.progress.stage(title, len(policies) * trials.steps(library)) as advance:
-            tries = [run(self.world, library, trials.rollouts, p, "gate", advance)[1] for p in policies]
+        rollouts = [rollout for trial in trials for rollout in trial.rollouts]
+        total = len(policies) * sum(trial.steps(library) for trial in trials)
+        with self.progress.stage(title, total) as advance:
+            tries = [run(self.world, library, rollouts, p, "gate", advance)[1] for p in policies]
         found: dict[str, list[int]] = {}
         for old, new in zip(*tries, strict=True):
             count = found.setdefault(library.template(old.caption), [0, 0, 0, 0])

@@ -123,4 +123,8 @@ class Planning:
         record = self._record
         dropped = {s["caption"] for s in record.skills() if s["status"] == "dropped"}
         stats = skill_stats(library, latest_counts(record.evaluations("curve")), record.outcomes("round"))
-        return [s for s in stats if s.caption not in dropped], history(record), [p.proposal.task for _, p in record.plans() if p.gaps]
+        return (
+            [s for s in stats if s.caption not in dropped],
+            history(record),
+            [p.proposal.task for _, p in record.plans() if p.gaps],
+        )
