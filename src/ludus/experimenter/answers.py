@@ -50,7 +50,9 @@ class WriteSkillAnswer(Answer):
     """A skill for what is missing."""
 
     caption: str | None = Field(default=None, max_length=LONGEST_CAPTION, description="what the robot is told")
-    reward: str = Field(default="", max_length=MAX_LENGTH, description="expression in [0, 1] that rises towards success")
+    reward: str = Field(
+        default="", max_length=MAX_LENGTH, description="expression in [0, 1] that rises towards success"
+    )
     success: str = Field(default="", max_length=MAX_LENGTH, description="condition that holds when it is done")
     prerequisites: str = Field(default="", max_length=LONGEST_TEXT, description="condition to begin with; empty: none")
     steps: int = Field(default=0, ge=0, le=MAX_STEPS, description="control steps it is given; 0: the usual number")

@@ -223,7 +223,12 @@ class _Goal:
         if any(end in self.atoms for c in completions for end in _ended(self.v, c)):
             completions = []
         return Part(
-            [atom_text(atom)], phrasing.phrase(self.v, atom), self._stages(atom), completions, atom[1][0], self._needs(atom)
+            [atom_text(atom)],
+            phrasing.phrase(self.v, atom),
+            self._stages(atom),
+            completions,
+            atom[1][0],
+            self._needs(atom),
         )
 
     def _stages(self, atom: Atom) -> list[str]:

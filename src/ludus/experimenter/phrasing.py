@@ -47,7 +47,9 @@ def measuring(node: Node) -> str:
     calls = [n for n in node.walk() if n.op == "call" and n.args and all(a.op == "object" for a in n.args)]
     objects = dict.fromkeys(a.name for call in calls for a in call.args)
     numbers = [n.text for n in node.walk() if n.op == "number"]
-    names = dict.fromkeys(n.name.replace("_", " ") for n in node.walk() if n.op == "call" and n.name not in ("abs", "min"))
+    names = dict.fromkeys(
+        n.name.replace("_", " ") for n in node.walk() if n.op == "call" and n.name not in ("abs", "min")
+    )
     relation = "at most" if node.op in ("<", "<=") else "at least"
     about = f" of {' and '.join(objects)}" if objects else ""
     return " ".join([f"{' and '.join(names)}{about}", relation, *numbers[-1:]])
@@ -65,7 +67,9 @@ def fits(caption: str, names: ObjectNames) -> bool:
     return 0 < n_words <= MAX_CAPTION_WORDS and len(names.find(caption)) <= MAX_CAPTION_OBJECTS
 
 
-def caption_of(parts: Sequence[str], objects: Sequence[str], text: str, names: ObjectNames, taken: Container[str]) -> str:
+def caption_of(
+    parts: Sequence[str], objects: Sequence[str], text: str, names: ObjectNames, taken: Container[str]
+) -> str:
     """`text` where it is a short instruction that names what the skill is about, else the parts joined.
 
     Args:

@@ -216,7 +216,9 @@ class _Gap:
         goals |= {phrasing.undoing(self.v, a): f"not {atom_text(a)}" for a in self._conditions if a[0] in relations}
         matcher, names = Matcher([*goals], self.v.objects), ObjectNames(self.v.objects)
         for parts in (_parted(self.q.missing), [self.q.missing]):
-            found = [c for p in parts if (c := matcher.retrieve(p).caption) and len(names.mentions(p)) <= len(names.find(c))]
+            found = [
+                c for p in parts if (c := matcher.retrieve(p).caption) and len(names.mentions(p)) <= len(names.find(c))
+            ]
             if found and len(found) == len(parts):
                 return " and ".join(dict.fromkeys(goals[c] for c in found))
         return None
