@@ -79,8 +79,8 @@ def read(q: WriteQuestion, given: Sequence[Mapping[str, Any]], vocabulary: Vocab
 
 def _candidate(q: WriteQuestion, answer: Mapping[str, Any]) -> Candidate:
     steps = min(answer["steps"] or q.skill_steps, q.max_steps)
-    texts = (clean(answer[name]) for name in FIELDS[:3])
-    return Candidate(*texts, steps, clean(answer["prerequisites"]), clean(answer["why"]))
+    caption, reward, success, prerequisites = (clean(answer[name]) for name in FIELDS)
+    return Candidate(caption, reward, success, steps, prerequisites, clean(answer["why"]))
 
 
 def _is_in_language(candidate: Candidate, vocabulary: Vocabulary) -> bool:

@@ -48,11 +48,7 @@ class Gap:
     plan: Plan
     step: Retrieval
     template: str
-    """What is missing, with X, Y, Z for its objects: gaps of one template ask for one family of skills."""
-
-    @property
-    def missing(self) -> str:
-        return self.step.missing or self.step.step
+    """The step, with X, Y, Z for its objects: gaps of one template ask for one family of skills."""
 
 
 class Growth:
@@ -96,7 +92,7 @@ class Growth:
         asked, first = Counter[str](), dict[str, Gap]()
         for _, plan in self._record.plans():
             for step in plan.gaps:
-                template = library.template(step.missing or step.step)
+                template = library.template(step.step)
                 asked[template] += 1
                 first.setdefault(template, Gap(plan, step, template))
         known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
@@ -147,7 +143,7 @@ class Growth:
                 family = _family(candidate, library, evidence)
                 break
             rejections.append(Rejection(candidate, verification.failed.name, verification.failed.detail))
-        kept = {"template": gap.template, "missing": gap.missing, "plan": gap.plan.id, "tried": tried}
+        kept = {"template": gap.template, "missing": gap.step.step, "plan": gap.plan.id, "tried": tried}
         return family, kept | {"author": self._author, "joined": [c.caption for c in family]}
 
     def _question(
@@ -156,7 +152,7 @@ class Growth:
         proposal, spec = gap.plan.proposal, self._world.spec
         return WriteQuestion(
             key=f"{gap.plan.id}/write/{attempt}",
-            missing=gap.missing,
+            missing=gap.step.step,
             task=proposal.task,
             goal=proposal.goal,
             scene=Scene(spec.objects, ()),

@@ -35,8 +35,9 @@ class Candidate:
 def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ...]:
     """The same skill about every choice of different objects ('put X beside Y'), the candidate itself first.
 
-    The objects that the caption names are exchanged; others that the expressions name make room for them. Objects that differ in what they can be (a goal, a drawer) may give
-    members that make no sense; the checks on candidates are there to find them.
+    The objects that the caption names are exchanged; others that the expressions name make room for them. Objects that
+    differ in what they can be (a goal, a drawer) may give members that make no sense; the checks on candidates are there to
+    find them.
 
     Raises:
         LudusError: an expression is outside the language.

@@ -23,10 +23,11 @@ Atom = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Shaping:
-    """What whoever writes a skill for a predicate may know of it. Texts are expressions over the predicate's arguments X, Y, Z."""
+    """What the writer of a skill may know of a predicate. Texts are expressions over the predicate's arguments X, Y, Z."""
 
     progress: tuple[str, ...] = ()
-    """Stages on the way to it, each in [0, 1] and rising towards it: `('lift(X)',)`. Empty: nothing is known but whether it holds."""
+    """Stages on the way to it, each in [0, 1] and rising towards it: `('lift(X)',)`. Empty: it is
+    only known whether it holds."""
     from_anywhere: bool = False
     """Whether the first stage rises from any state. If not, it is 0 until what the predicate needs was brought about. Of a
     measure: whether it changes without moving an object."""
