@@ -35,7 +35,7 @@ GOOD = [
     C("leave red on green", LEAVE, "away(red) and on(red, green)", 80),
     C("put green on red, then back off", "staged(reach_grasp(green), lift(green), hover(green, red), lower(green, red), "
       "on(green, red) * release(green), on(green, red) * clip((tcp_distance(green) - 0.02) / 0.08, 0, 1))",
-      "on(green, red) and tcp_distance(green) >= 0.1", 100),
+      "on(green, red) and tcp_distance(green) >= 0.09", 100),
     BESIDE,
     _extra("put blue beside red"),
     C("set red next to blue", "staged(reach_grasp(red), lift(red), lifted(red) * shape(beside_error(red, blue), 0.3), "
@@ -78,9 +78,8 @@ GOOD = [
       "clear(green)", 80, "on(red, green) or on(blue, green)"),
     C("grasp red and move it to the left", "staged(reach_grasp(red), held(red) * clip((y(red) + 0.3) / 0.4, 0, 1))",
       "held(red) and y(red) > 0.1", 80),
-    C("stack blue on green while red stands apart", "0.9 * staged(reach_grasp(blue), lift(blue), hover(blue, green), "
-      "lower(blue, green), on(blue, green) * release(blue)) + 0.1 * (offset(red, green) > 0.06)",
-      "on(blue, green) and released(blue) and offset(red, green) > 0.06", 80),
+    C("stack red on green, then close the gripper", f"0.8 * ({LEAVE}) + 0.2 * (on(red, green) and away(red)) * "
+      "(1 - clip(width() / 0.08, 0, 1))", "on(red, green) and away(red) and width() < 0.02", 120),
     C("put red and blue beside green", "staged(" + ", ".join([
       "reach_grasp(red)", "lift(red)", "lifted(red) * shape(beside_error(red, green), 0.2)", "beside(red, green) * release(red)",
       "beside(red, green) * reach_grasp(blue)", "beside(red, green) * lift(blue)",

@@ -8,7 +8,7 @@ relative to another object, in another stored scene. It satisfies conditions tha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, permutations, product
+from itertools import combinations, islice, permutations
 
 import numpy as np
 
@@ -174,8 +174,8 @@ def _add(
         return _take(scene, holds)
     i, j = (a.ravel() for a in np.meshgrid(*map(np.arange, (_length(scene), _length(source))), indexing="ij"))
     scene, source = _take(scene, i), _take(source, j)
-    for moved, anchor in _moves(part.objects, words):
-        candidate = scene | _moved(moved, anchor, scene, source, words)
+    for moved, kept in _moves(part.objects, words):
+        candidate = scene | _moved(moved, kept, scene, source, words)
         good = part.evaluate(candidate)
         for other in met:
             good = good & other.evaluate(candidate)
@@ -184,29 +184,29 @@ def _add(
     return None
 
 
-def _moves(objects: tuple[str, ...], words: Vocabulary) -> Iterator[tuple[tuple[str, ...], str | None]]:
-    """`(groups that are moved, group that keeps its place)`, the smallest changes first; None keeps the table's frame."""
+def _moves(objects: tuple[str, ...], words: Vocabulary) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """`(groups that are moved, groups whose mean position is kept)`, the smallest changes first; where none is kept, the moved
+    ones stand where they stood on the table."""
     effectors = tuple(g.name for g in words.spec.of_kind("effector"))
-    for moved_effectors, anchor in product(((), effectors), (*reversed(objects), None, *effectors)):
-        others = tuple(o for o in objects if o != anchor)
-        yield (*others, *moved_effectors), anchor
-        if anchor in objects:
-            yield (*objects, *moved_effectors), anchor
+    for hand in ((), effectors):
+        for n in range(1, len(objects)):
+            for moved in combinations(objects, n):
+                yield (*moved, *hand), tuple(o for o in objects if o not in moved)
+        for kept in ((), *((o,) for o in objects), effectors):
+            yield (*objects, *hand), kept
 
 
 def _moved(
-    groups: Sequence[str], anchor: str | None, scene: Observations, source: Observations, words: Vocabulary
+    groups: Sequence[str], kept: Sequence[str], scene: Observations, source: Observations, words: Vocabulary
 ) -> Observations:
-    """`groups` as they are in `source`, shifted by how far the anchor is from there in `scene`."""
-    shift = None
-    if anchor is not None and (at := _position(anchor, words)) is not None:
-        shift = scene[anchor][:, at] - source[anchor][:, at]
+    """`groups` as they are in `source`, shifted by how far what is kept is from there in `scene`."""
+    shifts = [scene[k][:, at] - source[k][:, at] for k in kept if (at := _position(k, words)) is not None]
     new = {}
     for group in groups:
         new[group] = source[group].copy()
         at = _position(group, words)
-        if shift is not None and at is not None:
-            new[group][:, at] += shift
+        if shifts and at is not None:
+            new[group][:, at] += np.mean(shifts, 0)
     return new
 
 

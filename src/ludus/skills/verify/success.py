@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ludus.skills.candidate import Candidate
 from ludus.skills.expression import Expression
 from ludus.skills.library import SkillLibrary
+from ludus.skills.verify.chance import UNLIKELY, at_most
 from ludus.skills.verify.evidence import AT_MOST_STARTS, Scores
 from ludus.skills.verify.possible import conjuncts, feasible
 from ludus.skills.verify.reward import MIN_WAYS
@@ -20,9 +19,6 @@ MIN_POSITIVES = 20
 """Observations with success from which on behaviour is compared, not only text."""
 LED_SHARE = 0.5
 """Prerequisites that held before this share of stored successes are needed. Not more: much stored success is accidental."""
-UNLIKELY = 0.05
-"""Prerequisites that held before fewer stored successes than before other observations hinder, if chance leaves so few with
-at most this probability."""
 
 
 def not_always(scores: Scores) -> Check:
@@ -78,7 +74,7 @@ def prerequisites(scores: Scores) -> Check:
         return Check(name, True, f"{text}; not judged further: {len(onsets)} stored episodes came to success")
     led, elsewhere = scores.led[onsets], _elsewhere(scores, onsets)
     text += f", before {int(led.sum())} of {len(led)} stored successes; chance would give {elsewhere * len(led):.1f}"
-    if led.mean() >= LED_SHARE or _at_most(int(led.sum()), len(led), elsewhere) > UNLIKELY:
+    if led.mean() >= LED_SHARE or at_most(int(led.sum()), len(led), elsewhere) > UNLIKELY:
         return Check(name, True, text)
     example = scores.at(int(onsets[~led][0]))
     return Check(name, False, f"{text}; {example}; state what must hold on the way, or leave them out")
@@ -91,13 +87,6 @@ def _elsewhere(scores: Scores, onsets: np.ndarray) -> float:
     others = scores.others
     led, count = (np.bincount(age[others], w, minlength=age.max() + 1) for w in (scores.led[others], None))
     return float(np.mean((led / np.maximum(count, 1))[age[onsets]]))
-
-
-def _at_most(k: int, n: int, p: float) -> float:
-    """Probability of at most k of n independent events of probability p."""
-    p = min(max(p, 1e-9), 1 - 1e-9)
-    chosen = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k + 1))
-    return math.fsum(math.exp(c + i * math.log(p) + (n - i) * math.log1p(-p)) for i, c in enumerate(chosen))
 
 
 def _plain(caption: str) -> str:
