@@ -39,7 +39,16 @@ MEMBERS = {"open": 1, "reach": 3, "grasp": 3, "lift": 3, "hover": 6, "stack": 6,
 ACCEPTED = frozenset(MEMBERS) - {"beside"}
 MASTERED = {**dict.fromkeys(MEMBERS, 0.99), "open": 1.0, "beside": 0.02}
 """The default run: what is accepted hardly fails, what is practised hardly succeeds."""
-MIXED = {"open": 0.95, "reach": 0.98, "grasp": 0.95, "lift": 0.95, "hover": 0.9, "stack": 0.9, "leave": 0.85, "beside": 0.5}
+MIXED = {
+    "open": 0.95,
+    "reach": 0.98,
+    "grasp": 0.95,
+    "lift": 0.95,
+    "hover": 0.9,
+    "stack": 0.9,
+    "leave": 0.85,
+    "beside": 0.5,
+}
 NORMAL = NormalDist()
 Rule = Callable[[Sequence[Mapping[str, PairedCount]]], bool]
 
@@ -54,13 +63,16 @@ class Pair:
     """Of rates that are drawn anew at every look."""
     shared: float = 0.5
 
-    def look(self, members: Mapping[str, int], episodes: Mapping[str, int], draw: np.random.Generator) -> list[PairedCount]:
+    def look(
+        self, members: Mapping[str, int], episodes: Mapping[str, int], draw: np.random.Generator
+    ) -> list[PairedCount]:
         return [self._count(name, n * members[name], draw) for name, n in episodes.items()]
 
     def _count(self, family: str, n: int, draw: np.random.Generator) -> PairedCount:
         start = draw.standard_normal(n) * math.sqrt(self.shared)
         old, new = (
-            start + draw.standard_normal(n) * math.sqrt(1 - self.shared) < _quantile(_drawn(rates[family], self.alike, draw))
+            start + draw.standard_normal(n) * math.sqrt(1 - self.shared)
+            < _quantile(_drawn(rates[family], self.alike, draw))
             for rates in (self.old, self.new)
         )
         return PairedCount(family, n, int((old & new).sum()), int((old & ~new).sum()), int((new & ~old).sum()))
@@ -191,7 +203,15 @@ def clean(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict
 def loss(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[str, Any]]:
     """The practised family rises from 0 to .5 and one accepted family falls: how often the new policy is stopped."""
     rows = []
-    for family, level in (("open", 1.0), ("open", 0.95), ("reach", 1.0), ("reach", 0.95), ("stack", 1.0), ("stack", 0.95), ("stack", 0.85)):
+    for family, level in (
+        ("open", 1.0),
+        ("open", 0.95),
+        ("reach", 1.0),
+        ("reach", 0.95),
+        ("stack", 1.0),
+        ("stack", 0.95),
+        ("stack", 0.85),
+    ):
         for fall in (0.0, 0.05, 0.1, 0.2):
             for kind, alike in (("same", 0.0), ("per_look", 0.03)):
                 draw = rng(seed, "gate", "loss", family, int(100 * level), int(100 * fall), kind)
@@ -258,7 +278,12 @@ def _accepted(size: int, rate: float, draw: np.random.Generator) -> bool:
 
 
 def _pair(
-    old: Mapping[str, float], new: Mapping[str, float], kind: str, alike: float, shared: float, draw: np.random.Generator
+    old: Mapping[str, float],
+    new: Mapping[str, float],
+    kind: str,
+    alike: float,
+    shared: float,
+    draw: np.random.Generator,
 ) -> Pair:
     if kind == "retrained":
         old, new = ({f: _drawn(p, alike, draw) for f, p in rates.items()} for rates in (old, new))

@@ -162,7 +162,11 @@ def decide(
     )
     gain = float(_gain(wealth, shares))
     promote, reason = _rule(families, accepted, gain, look, settings)
-    if promote is None and gain < settings.needed and _best_gain(looks, wealth, shares, look, settings) < settings.needed:
+    if (
+        promote is None
+        and gain < settings.needed
+        and _best_gain(looks, wealth, shares, look, settings) < settings.needed
+    ):
         promote, reason = False, "nothing gained, and the looks that are left could hardly show a gain"
     wanted = () if promote is not None else _open(families, accepted, gain >= settings.needed)
     return GateDecision(promote, reason, gain, families, wanted)
@@ -265,7 +269,11 @@ def _gain(wealth: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _best_gain(
-    looks: Mapping[str, Sequence[PairedCount]], wealth: np.ndarray, shares: np.ndarray, look: int, settings: GateSettings
+    looks: Mapping[str, Sequence[PairedCount]],
+    wealth: np.ndarray,
+    shares: np.ndarray,
+    look: int,
+    settings: GateSettings,
 ) -> float:
     """The evidence of a gain if, in all remaining looks, one family, or all alike, bring as many successes of only the new
     policy as the upper bound of their rate so far, and none of only the old one."""
