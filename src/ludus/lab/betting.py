@@ -2,7 +2,8 @@
 
 A bet t in (0, 1) on 'the mean of x is above m', x in [low, high], multiplies its wealth by `1 + t (x - m) / (m - low)` per
 observation. If the claim is false, whatever was seen before, the expected wealth never grows, and the chance that it ever
-reaches 1/a is at most a (Ville 1939). The mean wealth over a fixed grid of bets (Cover's universal portfolio, 1991) is the e-value.
+reaches 1/a is at most a (Ville 1939). The mean wealth over a fixed grid of bets (Cover's universal portfolio, 1991) is the
+e-value.
 Waudby-Smith and Ramdas, *Estimating means of bounded random variables by betting*, JRSS-B 86(1), 2024.
 """
 

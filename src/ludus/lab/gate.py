@@ -262,8 +262,8 @@ def _shares(families: Sequence[str], accepted: Set[str]) -> np.ndarray:
 
 
 def _gain(wealth: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """`[..., F, N_BETS] -> [...]`: log of the weighted mean of the families' e-values and the pooled one. It is an e-value against
-    'gained nowhere', however the families depend on each other (Vovk and Wang 2021, Annals of Statistics 49)."""
+    """`[..., F, N_BETS] -> [...]`: log of the weighted mean of the families' e-values and the pooled one. It is an e-value
+    against 'gained nowhere', however the families depend on each other (Vovk and Wang 2021, Annals of Statistics 49)."""
     evidence = log_e(np.concatenate([wealth, wealth.sum(-2, keepdims=True)], -2))
     return np.logaddexp.reduce(evidence + np.log(shares), -1)
 
