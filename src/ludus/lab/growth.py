@@ -15,7 +15,7 @@ import numpy as np
 
 from ludus.config import Config
 from ludus.data.store import EpisodeStore
-from ludus.experimenter.chaining import closure
+from ludus.experimenter.chaining import atom_text, closure
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
 from ludus.lab.context import skill_stats
@@ -95,7 +95,7 @@ class Growth:
                 template = library.template(step.step)
                 asked[template] += 1
                 first.setdefault(template, Gap(plan, step, template))
-        known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+        known = _achieved(library)
         far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
         return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
 
@@ -136,7 +136,7 @@ class Growth:
             except NoAnswer as error:
                 self._room.post("growth", "all", "note", f"{error}.")
                 break
-            verification = verify(candidate, library, evidence, gap.plan.proposal.goal)
+            verification = verify(candidate, library, evidence, _described(gap, library))
             self._tell(candidate, verification)
             tried.append(asdict(candidate) | {"checks": [asdict(c) for c in verification.checks]})
             if verification.failed is None:
@@ -221,6 +221,23 @@ class Growth:
         """Results of this module's step of all rounds."""
         found = [s.name for s in self._record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
         return [self._record.result(step) for step in found]
+
+
+def _achieved(library: SkillLibrary) -> set[Atom]:
+    """The conditions that the skills bring about."""
+    return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+
+
+def _described(gap: Gap, library: SkillLibrary) -> str | None:
+    """The part of the task's goal that the missing step is about: its conditions on the objects that the step names, without
+    those that known skills bring about; the whole goal where this leaves nothing."""
+    goal = gap.plan.proposal.goal
+    expression = condition(goal, library.vocabulary)
+    if expression is None or not expression.is_conjunction:
+        return goal
+    named, known = set(library.mentioned(gap.step.step)), _achieved(library)
+    part = [a for a in expression.atoms() if set(a[1]) <= named and a not in known]
+    return " and ".join(map(atom_text, part)) or goal
 
 
 def _new_relations(goal: str | None, known: Set[Atom], vocabulary: Vocabulary) -> int:
