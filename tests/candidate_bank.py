@@ -292,6 +292,7 @@ BAD = {
     "out of reach": _bad(
         "possible", "lift red to the ceiling", f"staged({GET_RED}, clip(height(red) / 2, 0, 1))", "height(red) > 2"
     ),
+    "too little time": Bad("possible", Candidate("stack red on green and leave", LEAVE, f"{STACKED} and away(red)", 6)),
     "negative distance": _bad(
         "possible", "press red into green", "1 - clip(distance(red, green), 0, 1)", "distance(red, green) < 0"
     ),
@@ -354,6 +355,11 @@ BAD = {
         "0.95 * max(still(red), on(red, green)) + 0.05 * on(red, green) * release(red)",
         f"{STACKED} and away(red)",
     ),
+    "paid in the air": _like("not_hackable", reward="max(shape(beside_error(red, green), 0.3), 0.2 * reach(red))"),
+    "paid while held": _like(
+        "not_hackable", reward="staged(reach_grasp(red), lift(red), beside_error(red, green) < 0.01)"
+    ),
+    "nearly sparse": _like("not_hackable", reward=f"0.05 * reach(red) + 0.95 * ({BESIDE.success})"),
     "stacking pays too": _bad(
         "not_hackable",
         "bring red close to green",

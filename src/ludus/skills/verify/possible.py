@@ -14,7 +14,7 @@ import numpy as np
 
 from ludus.skills.expression import Expression
 from ludus.skills.syntax import Node
-from ludus.skills.verify.evidence import Scores
+from ludus.skills.verify.evidence import MIN_WAYS, Scores
 from ludus.skills.verify.verdict import Check
 from ludus.skills.vocabulary import Atom, Vocabulary
 from ludus.types import Observations
@@ -30,6 +30,8 @@ USUAL = 0.5
 BY_CHANCE = 1e-4
 """Two conditions exclude each other if one is usual and never held in any of the times that the other did, unless that happens
 by chance with at least this probability."""
+FASTER = 0.5
+"""A skill may be given this share of the steps that the fastest stored episode took: a robot may be faster, but not much."""
 MAX_DEPTH = 4
 """Of preconditions of preconditions."""
 
@@ -44,6 +46,8 @@ def conjuncts(condition: Expression) -> tuple[Expression, ...]:
 def possible(scores: Scores) -> tuple[Check, Observations | None]:
     """The check, and up to `SOURCES` composed observations at which the success holds, if it holds at none of the evidence."""
     success, n = scores.written.success, scores.evidence.n_stored
+    if problem := _too_short(scores):
+        return Check("possible", False, problem), None
     seen = int(np.count_nonzero(scores.success))
     if seen:
         return Check("possible", True, f"success holds at {seen} of {len(scores.success)} observations"), None
@@ -83,6 +87,18 @@ def feasible(name: str, condition: Expression, seen: Observations, n: int) -> tu
     return Check(
         name, True, f"never seen, but all {len(parts)} conditions occur, and fit together when composed"
     ), composed
+
+
+def _too_short(scores: Scores) -> str:
+    """Too few steps, compared with the stored episodes that came to success from their beginnings."""
+    onsets = scores.reached
+    if scores.written.prerequisites is not None or len(onsets) < MIN_WAYS:
+        return ""
+    fastest = int(min(onsets - np.array([scores.episode(t) for t in onsets])))
+    if scores.written.steps >= FASTER * fastest:
+        return ""
+    given = f"{scores.written.steps} steps are given, the fastest of {len(onsets)} stored episodes took {fastest} to succeed"
+    return f"{given}; give more, usually twice as many"
 
 
 # --- where a condition held ---------------------------------------------------------------------------------------
