@@ -293,6 +293,12 @@ BAD = {
         "possible", "lift red to the ceiling", f"staged({GET_RED}, clip(height(red) / 2, 0, 1))", "height(red) > 2"
     ),
     "too little time": Bad("possible", Candidate("stack red on green and leave", LEAVE, f"{STACKED} and away(red)", 6)),
+    "two held": _bad(
+        "possible",
+        "hold red and green",
+        "staged(reach_grasp(red), lift(red), lifted(red) * reach_grasp(green), held(red) * held(green))",
+        "held(red) and held(green)",
+    ),
     "negative distance": _bad(
         "possible", "press red into green", "1 - clip(distance(red, green), 0, 1)", "distance(red, green) < 0"
     ),
