@@ -318,8 +318,8 @@ BAD = {
         LEAVE.replace("red", "@").replace("green", "red").replace("@", "green"),
         f"{STACKED} and away(red)",
     ),
-    "half of it is paid": _bad(
-        "not_hackable", "put red and blue on green", f"staged({STACKING})", "on(red, green) and on(blue, green)"
+    "two on one": _bad(
+        "possible", "put red and blue on green", f"staged({STACKING})", "on(red, green) and on(blue, green)"
     ),
     "pays for lifting": _like("success_pays", reward=f"staged({GET_RED})"),
     "pays for closing on air": _like("success_pays", reward="grasp(red)"),

@@ -2,8 +2,8 @@
 
 A composed observation shows a stored scene in which some objects (and perhaps the gripper) were put where they stood,
 relative to another object, in another stored scene. It satisfies conditions that were met one at a time ('red on green',
-'green on blue') together, if they fit together. Objects are never nearer to each other than in any stored scene; whether they would stay
-there is not asked.
+'green on blue') together, if they fit together. Objects are never nearer to each other than in any stored scene; whether
+they would stay there is not asked.
 """
 
 from __future__ import annotations
