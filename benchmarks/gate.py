@@ -161,7 +161,7 @@ def null(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[
                 alarms += decision.reason.startswith("lost")
                 wrong += _false_alarm(decision, pair, settings)
                 looks += used
-                if i < n // 10:
+                if i < n // 20:
                     every = dict.fromkeys(MEMBERS, EPISODES)
                     seen = [{c.family: c for c in pair.look(MEMBERS, every, draw)} for _ in range(settings.max_looks)]
                     for name, rule in BASELINES.items():
@@ -172,7 +172,7 @@ def null(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[
                     "promoted": promoted, "promoted_95": _95(promoted, n),
                     "promoted_better_at_nothing": worse, "loss_declared": alarms, "false_alarms": wrong,
                     "looks": round(looks / n, 2),
-                    "others": {name: round(k / (n // 10), 4) for name, k in rules.items()},
+                    "others": {name: round(k / (n // 20), 4) for name, k in rules.items()},
                 }
             )  # fmt: skip
     return rows
