@@ -165,7 +165,9 @@ class Goal:
             part.conditions = list(dict.fromkeys([atom_text(atom), *part.conditions]))
         if taking:
             return
-        each = [(t, self._carrying(t[1][0])) for t in self._takers(atom)[:MAX_ARGUMENTS]]
+        # Any object may be the one to move; without its stages the skill reads only what its caption names.
+        takers = self._takers(atom)[:MAX_ARGUMENTS] if self.form.all_stages else []
+        each = [(t, self._carrying(t[1][0])) for t in takers]
         rows = list(zip(*(stages for _, stages in each), strict=False))
         stages = [_most([f"{atom_text(t)} * {s}" for (t, _), s in zip(each, row, strict=True)]) for row in rows[:1]]
         stages += [_most(list(row)) for row in rows[1:]]
