@@ -74,8 +74,8 @@ def feasible(name: str, condition: Expression, seen: Observations, n: int) -> tu
         return Check(name, False, excluded), None
     composed = _compose(tuple(sources), sources, vocabulary) if sources else None
     if sources and composed is None:
-        return Check(name, False, f"{' and '.join(map(str, sources))}: each part occurs, but no combination of "
-                     f"{n} stored observations meets all of them at once; leave out what contradicts the others"), None  # fmt: skip
+        each = f"{' and '.join(map(str, sources))}: each part occurs, but no combination of {n} stored observations"
+        return Check(name, False, f"{each} meets all of them at once; leave out what contradicts the others"), None
     if trusted:
         return Check(
             name, True, f"never seen: {', '.join(trusted)}; but what leads to it was, and nothing contradicts"

@@ -123,8 +123,10 @@ def _constant(scores: Scores) -> str:
     low, high = np.quantile(without, (0.01, 0.99)) if len(without) else (0.0, 0.0)
     if high - low >= LEAST_SPREAD:
         return ""
-    return (f"the reward hardly depends on anything: without success it is {low:.3f} to {high:.3f} (1 and 99 % quantile); "
-            "let it grow with what leads to the success, such as the distance that remains")  # fmt: skip
+    return (
+        f"the reward hardly depends on anything: without success it is {low:.3f} to {high:.3f} (1 and 99 % quantile); "
+        "let it grow with what leads to the success, such as the distance that remains"
+    )
 
 
 def _still(scores: Scores, full: float) -> str:
@@ -134,8 +136,10 @@ def _still(scores: Scores, full: float) -> str:
     paid = float(np.median(scores.reward[begins]))
     if paid < STILL_SHARE * full:
         return ""
-    return (f"holding still pays: at {len(begins)} beginnings, before anything was done, the reward is {paid:.2f} already "
-            f"(success: {full:.2f}); {scores.at(int(begins[0]))}")  # fmt: skip
+    return (
+        f"holding still pays: at {len(begins)} beginnings, before anything was done, the reward is {paid:.2f} already "
+        f"(success: {full:.2f}); {scores.at(int(begins[0]))}"
+    )
 
 
 def _goal(scores: Scores, composed: Observations | None) -> str:
@@ -152,8 +156,10 @@ def _goal(scores: Scores, composed: Observations | None) -> str:
     if len(wrong) <= 0.02 * n_success:
         return ""
     example = scores.at(int(wrong[0])) if scores.success.any() else "these are composed observations"
-    return (f"success without the change that was asked for: at {len(wrong)} of {n_success} observations with success, "
-            f"{goal} does not hold; {example}; let the success demand it")  # fmt: skip
+    return (
+        f"success without the change that was asked for: at {len(wrong)} of {n_success} observations with success, "
+        f"{goal} does not hold; {example}; let the success demand it"
+    )
 
 
 def _without_success(scores: Scores, full: float) -> str:
@@ -165,5 +171,8 @@ def _without_success(scores: Scores, full: float) -> str:
     if dwelling < ALL_DWELLING:
         return ""
     middle = int((begin + end)[long][0] // 2)
-    return (f"high reward without success: stored episodes stayed {int(long.sum())} times, {dwelling} observations in all, where "
-            f"{full:.2f} or more is paid and the success does not hold; {scores.at(middle)}; pay this less than success")  # fmt: skip
+    stayed = f"stored episodes stayed {int(long.sum())} times, {dwelling} observations in all"
+    return (
+        f"high reward without success: {stayed}, where {full:.2f} or more is paid and the success does not hold; "
+        f"{scores.at(middle)}; pay this less than success"
+    )

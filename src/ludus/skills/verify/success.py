@@ -49,14 +49,23 @@ def new(candidate: Candidate, scores: Scores, library: SkillLibrary) -> Check:
             agreement = _jaccard(scores, success)
             nearest, most = (skill.caption, agreement) if agreement > most else (nearest, most)
     if most >= SAME:
-        return Check("new", False, f"success holds where that of {nearest!r} does: of {n} observations with one of them, "
-                     f"{most:.1%} have both; demand something else")  # fmt: skip
+        return Check(
+            "new",
+            False,
+            f"success holds where that of {nearest!r} does: of {n} observations with one of them, "
+            f"{most:.1%} have both; demand something else",
+        )
     if n < MIN_POSITIVES:
         return Check(
             "new", True, f"no known skill has this text; behaviour not compared: {n} observations with success"
         )
-    return Check("new", True, f"nearest known skill: {nearest!r}, {most:.0%} of successes in common" if nearest
-                 else "no known skill succeeds where it does")  # fmt: skip
+    return Check(
+        "new",
+        True,
+        f"nearest known skill: {nearest!r}, {most:.0%} of successes in common"
+        if nearest
+        else "no known skill succeeds where it does",
+    )
 
 
 def prerequisites(scores: Scores) -> Check:
