@@ -27,7 +27,7 @@ from ludus.worlds.blocks.world import BlocksWorld
 
 BLOCKS = (2, 3, 4, 5)
 CUBES = ("double", "triple")
-NOISE = (0.0, 0.0, 0.0, 0.1, 0.2)
+NOISE = (0.0, 0.0, 0.1, 0.2)
 """Of the teacher, one episode per question and level ..."""
 OTHERS = 16
 """... and so many episodes of base skills with the noise of seed data."""
@@ -58,13 +58,19 @@ def blocks(n_blocks: int, threads: int) -> None:
         for i, captions in enumerate(questions(name))
         for k, noise in enumerate(NOISE)
     ]
+    # the last step alone too: what a whole achieves must differ from what its parts do
+    rollouts += [
+        RolloutSpec(captions[-1:], child(0, "exam-write", name, i, "last"), "scattered", None, {"noise": 0.0})
+        for i, captions in enumerate(questions(name))
+        if len(captions) > 1
+    ]
     seeds = SeedDataConfig(episodes=OTHERS)
     rollouts += seed_rollouts(world.library(), seeds, child(0, "exam-write", name, "others"))
     episodes, _ = run(world, library, rollouts, SeedActor(Teacher(world.spec)), name)
     kinds = world.spec.starts
-    seen = look(world, [child(0, "exam-write", name, "start", i) for i in range(STARTS)],
+    starts = look(world, [child(0, "exam-write", name, "start", i) for i in range(STARTS)],
                 [kinds[i % len(kinds)] for i in range(STARTS)])  # fmt: skip
-    write(name, world, [e.observations for e in episodes], seen)
+    write(name, world, [e.observations for e in episodes], starts)
 
 
 def cubes(variant: str) -> None:
@@ -77,12 +83,12 @@ def cubes(variant: str) -> None:
     seeds = [child(0, "exam-write", name, i) for i in range(PLAYS)]
     parts = []
     for episode in play(variant, world.library(), seeds, name, processes=2):
-        for first in range(0, len(episode.observations["gripper"]) - 1, CHUNK):
-            parts.append({g: a[first : first + CHUNK + 1] for g, a in episode.observations.items()})
+        seen, n_steps = episode.observations, len(episode.observations["gripper"]) - 1
+        parts += [{g: a[t : t + CHUNK + 1] for g, a in seen.items()} for t in range(0, n_steps, CHUNK)]
     kinds = world.spec.starts
-    seen = look(world, [child(0, "exam-write", name, "start", i) for i in range(STARTS)],
+    starts = look(world, [child(0, "exam-write", name, "start", i) for i in range(STARTS)],
                 [kinds[i % len(kinds)] for i in range(STARTS)])  # fmt: skip
-    write(name, world, parts, seen)
+    write(name, world, parts, starts)
 
 
 def write(name: str, world: Any, episodes: list[dict[str, np.ndarray]], starts: dict[str, np.ndarray]) -> None:

@@ -55,7 +55,9 @@ def near(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     return tcp_distance(spec, o, x) <= REACH_TOLERANCE_M
 
 
-@predicate("bool", ("near", (0,)), shaping=Shaping(("reach_grasp(X)",), from_anywhere=True, phrase="touch X on both sides"))
+@predicate(
+    "bool", ("near", (0,)), shaping=Shaping(("reach_grasp(X)",), from_anywhere=True, phrase="touch X on both sides")
+)
 def touching(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     """Both pads touch X."""
     return (spec.get(o, x, "touch_left")[..., 0] > 0.5) & (spec.get(o, x, "touch_right")[..., 0] > 0.5)
