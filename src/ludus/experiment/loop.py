@@ -83,7 +83,7 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
 
     # act: the best policy executes the plans, the latest one practises
     acting, (practice, exploration) = config.experiment, growth.practice(n, library)
-    seeds = start_seeds(config, n)[: acting.episodes_per_round - len(practice)]
+    seeds = start_seeds(config, n)
     rollouts = rollouts_of([p for p in plans if not p.gaps], seeds, info={"round": n})
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
@@ -92,7 +92,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     planning.tell(n, plans, library, driver.store.load)
 
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
-    learning.train(f"round/{n}", n, config.training.round_updates, library)
+    share = (len(rollouts) + len(practice)) / acting.episodes_per_round
+    learning.train(f"round/{n}", n, round(share * config.training.round_updates), library)
 
     # judge: which policy acts from here on, which skills are accepted, practised further or dropped
     stages.settling.settle(n, library)
