@@ -273,6 +273,11 @@ class ExperimentConfig(Section):
     final_episodes: CountOrZero = 32
     """Episodes per skill in the before/after measurement."""
 
+    @property
+    def practice_episodes(self) -> int:
+        """Of each round, while a skill is practised."""
+        return round(self.practice_ratio * self.episodes_per_round)
+
 
 Player = Annotated[str, "who plays a role"]
 

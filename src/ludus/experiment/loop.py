@@ -25,7 +25,7 @@ from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
 from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
-from ludus.lab.growth import Growth
+from ludus.lab.growth import Growth, stored_evidence
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of
 from ludus.lab.room import Room
@@ -78,12 +78,12 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     plans = planning.plans(n, library, learning.values if config.experimenter.affordance else None)
 
     # grow: a skill is written for a capability gap, checked, and joins the skills that are practised
-    library = growth.grow(n, library, driver.store)
+    library = growth.grow(n, library, lambda: stored_evidence(driver.store, experiment.world, config.seed))
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
     acting, (practice, exploration) = config.experiment, growth.practice(n, library)
-    seeds = start_seeds(config, n)
+    seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     rollouts = rollouts_of([p for p in plans if not p.gaps], seeds, info={"round": n})
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)

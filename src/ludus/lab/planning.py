@@ -26,9 +26,8 @@ from ludus.worlds.base import World
 
 
 def start_seeds(config: Config, n: int) -> list[int]:
-    """Seeds of the starts of round n's planned episodes; the first `plans_per_round` are the scenes that are planned for."""
-    practice = round(config.experiment.practice_ratio * config.experiment.episodes_per_round)
-    return [child(config.seed, f"round/{n}", "start", i) for i in range(config.experiment.episodes_per_round - practice)]
+    """Seeds of the starts of round n's episodes; the first `plans_per_round` are the scenes that are planned for."""
+    return [child(config.seed, f"round/{n}", "start", i) for i in range(config.experiment.episodes_per_round)]
 
 
 def history(record: Record) -> list[Attempt]:
