@@ -9,7 +9,7 @@ from ludus.config import Config, override
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import NoAnswer
-from ludus.lab.growth import Growth
+from ludus.lab.growth import Growth, open_gaps
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -62,7 +62,7 @@ def test_a_gap_grows_a_family_whose_checks_and_author_are_recorded(grown):
     (told,) = record.result("round/1/grow")["gaps"]
     assert told["joined"] == [s["caption"] for s in new] and all(c["passed"] for c in told["tried"][-1]["checks"])
     assert [m.kind for m in record.messages()][-3:] == ["candidate", "verification", "skills"]
-    assert growth.practising(library) == {"put X beside Y": told["joined"]} and not growth.gaps(library)
+    assert growth.practising(library) == {"put X beside Y": told["joined"]} and not open_gaps(record, library)
 
 
 def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three_times(grown):
@@ -101,7 +101,7 @@ def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
     _, record, growth = grown([pyramid, pyramid_again(pyramid), beside], "experiment.max_practising=1", rounds=2)
     assert [g["plan"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s1-a0"]
     assert record.result("round/2/grow")["gaps"] == []  # nobody has settled the first one
-    assert [g.plan.id for g in growth.gaps(LIBRARY)] == ["r1-s0-a0"]
+    assert [g.plan.id for g in open_gaps(record, LIBRARY)] == ["r1-s0-a0"]
     _, record, _ = grown([beside], "experiment.max_practising=0")
     assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "exploration": 0.0}}
 

@@ -75,7 +75,7 @@ def evaluate(
     overrides: Iterable[str] = (),
     seed: int = 1,
 ) -> list[EvalResult]:
-    """Success of the latest policy of the run in `directory`: one result per start and temperature, in each a
+    """Success of the best policy of the run in `directory`: one result per start and temperature, in each a
     `SuccessCount` per skill. Nothing is stored.
 
     Args:
@@ -103,7 +103,7 @@ def evaluate(
 
 
 def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iterable[str] = ()) -> Policy:
-    """The latest policy of the run in `directory`: `policy.act(observations, captions)` gives `[E, A]` actions in [-1, 1] for
+    """The best policy of the run in `directory`: `policy.act(observations, captions)` gives `[E, A]` actions in [-1, 1] for
     observations of E simulations (group -> `[E, size]`) and E captions. Call `policy.begin` before each episode if
     `temperature` is not 0.
 
@@ -122,6 +122,6 @@ def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iter
     with Record.open(directory, write=False) as record:
         world = make_world(override(record.config, [*overrides, "world.n_envs=1"]).world)
         try:
-            return load_policy(checkpoints.latest(record), world.spec, temperature)
+            return load_policy(checkpoints.best(record), world.spec, temperature)
         finally:
             world.close()

@@ -26,7 +26,7 @@ class Collect:
     """teacher (its noise is in seed_data.*), random, policy, play (data as the world's makers collect it: ogbench), or
     play-hindsight (the same, with the commands forgotten and others found in what happened)."""
     policy: Path | None = None
-    """With --actor policy: the run whose latest policy acts."""
+    """With --actor policy: the run whose best policy acts."""
     episodes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     """How many; seed_data.episodes if not given."""
     skills: Many = ()

@@ -29,7 +29,7 @@ MEASURING = ("world.", "training.evaluation_temperature=", "training.threads=")
 
 @dataclass(frozen=True)
 class Eval:
-    """Measure a run's latest policy: success per template and per skill with 95 % Wilson intervals."""
+    """Measure a run's best policy: success per template and per skill with 95 % Wilson intervals."""
 
     dir: tyro.conf.Positional[Path | None] = None
     """The run directory; the latest under runs/ if not given."""

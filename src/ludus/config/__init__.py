@@ -8,9 +8,7 @@ is refused when the tree is made.
 from ludus.config.overrides import as_dict, from_dict, override
 from ludus.config.presets import PRESETS, preset
 from ludus.config.sections import (
-    NETWORKS,
     ROLES,
-    SIZES,
     AgentConfig,
     BudgetConfig,
     Config,
@@ -18,10 +16,10 @@ from ludus.config.sections import (
     ExperimenterConfig,
     SamplingConfig,
     SeedDataConfig,
-    Size,
     TrainingConfig,
     WorldConfig,
 )
+from ludus.config.sizes import NETWORKS, SIZES, Size
 
 __all__ = [
     "NETWORKS",

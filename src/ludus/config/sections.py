@@ -5,7 +5,7 @@ reason for its value. Only data: no reading of files, arguments or environment v
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Literal, NamedTuple, get_args, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -23,6 +23,7 @@ from ludus.config.limits import (
     Share,
     Temperature,
 )
+from ludus.config.sizes import SIZES, Network, Size, SizeName
 from ludus.types import LudusError
 
 
@@ -70,28 +71,6 @@ class SeedDataConfig(Section):
         _check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
 
 
-class Size(NamedTuple):
-    """Of a Perceiver: the width of its tokens, and the numbers of latents, self-attention blocks and heads."""
-
-    width: int
-    latents: int
-    blocks: int
-    heads: int
-
-
-SizeName = Literal["xs", "s", "base", "m", "l", "140m", "1b"]
-SIZES: dict[SizeName, Size] = {
-    # parameters on world blocks
-    "xs": Size(64, 4, 1, 2),  # 0.23 M
-    "s": Size(128, 8, 3, 4),  # 1.0 M
-    "base": Size(384, 16, 4, 6),  # 9.8 M
-    "m": Size(640, 16, 8, 10),  # 40 M
-    "l": Size(1024, 16, 5, 16),  # 77 M
-    "140m": Size(1024, 32, 13, 16),  # 144 M, the paper's largest but one
-    "1b": Size(2048, 32, 26, 16),  # 1,009 M
-}
-Network = Literal["perceiver", "mlp"]
-NETWORKS: tuple[Network, ...] = get_args(Network)
 FromSize = Annotated[int, Field(ge=0, le=MAX_INT, description="0 (as agent.size says) or more")]
 Bins = Annotated[int, Field(ge=2, le=MAX_INT, description="at least 2")]
 Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]

@@ -75,7 +75,7 @@ class CollectSpec:
     """What `ludus collect` is asked for, besides the configuration's `seed_data` and `experiment.temperature`."""
 
     actor: str
-    """'teacher' (noisy as `seed_data` says), 'random', 'policy' (the latest of the run in `policy`), 'play' (the world's
+    """'teacher' (noisy as `seed_data` says), 'random', 'policy' (the best of the run in `policy`), 'play' (the world's
     own way of making data) or 'play-hindsight' (the same, with the commands forgotten and others found in what happened)."""
     name: str
     """Names the collection within its record."""
@@ -158,7 +158,7 @@ def _actor(spec: CollectSpec, config: Config) -> tuple[ActorSpec, dict[str, Any]
     if spec.policy is None:
         return ActorSpec("teacher" if spec.actor == "teacher" else "random"), {}
     with Record.open(spec.policy, write=False) as other:
-        path, result = checkpoints.latest(other), other.result(checkpoints.training_steps(other)[-1])
+        path, result = checkpoints.best(other), other.result(checkpoints.best_step(other))
     how = {k: getattr(config.experiment, k) for k in ("temperature", "exploration")}
     about = {"policy": spec.policy.resolve().name, "updates": result["updates"]}
     return ActorSpec("policy", str(path), **how), about | how

@@ -68,7 +68,7 @@ class EvalResult:
 
 
 def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | None = None) -> list[EvalResult]:
-    """Success of the record's latest policy in the world of `config`.
+    """Success of the record's best policy in the world of `config`.
 
     Raises:
         LudusError: unknown skill or start; a plan longer than an episode; not that many objects; a world without goals; no
@@ -80,7 +80,7 @@ def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | Non
     try:
         library = recorded_library(record, world, lenient=config.world != record.config.world)
         trial = Trial.of(library, world, kind, spec, Progress(None, show))
-        path = checkpoints.latest(record)
+        path = checkpoints.best(record)
         starts = world.spec.starts if spec.starts == ("all",) else spec.starts or world.spec.starts[:1]
         temperatures = spec.temperatures or (config.training.evaluation_temperature,)
         return [trial.run(start, t, load_policy(path, world.spec, t)) for start in starts for t in temperatures]

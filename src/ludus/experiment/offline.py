@@ -160,7 +160,7 @@ def start_from(trainer: Trainer, spec: OfflineSpec) -> None:
     """Begin with the weights that `spec.init` names, if any."""
     if spec.init is not None:
         with Record.open(spec.init, write=False) as other:
-            trainer.start_from(checkpoints.latest(other))
+            trainer.start_from(checkpoints.best(other))
 
 
 # --- the data ------------------------------------------------------------------------------------------------------

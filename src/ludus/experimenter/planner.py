@@ -52,9 +52,8 @@ class Weights:
     """4 f (1 - f) of the estimated feasibility f: neither sure nor hopeless."""
     complexity: float = 1.0
     """f times the share of an episode it fills: harder things once their parts are mastered."""
-    gap: float = 1.0
-    """A step that no skill fits, over 1 + the number of tasks that have one already; in place of progress and frontier. The whole
-    score of such a task counts times the mean competence of the known skills."""
+    gap: float = 0.3
+    """A step that no skill fits, times the mean competence of the known skills; in place of progress and frontier."""
     temperature: float = 0.2
 
 
@@ -83,7 +82,8 @@ class Planner:
     # --- propose --------------------------------------------------------------------------------------------------
 
     def propose(self, question: ProposeQuestion) -> Proposal:
-        """Draws among all tasks by novelty, learning progress, feasibility and complexity.
+        """Draws among all tasks by novelty, learning progress, feasibility and complexity; where a gap is sought, among those
+        that lack the fewest skills.
 
         Raises:
             LudusError: there is nothing to propose.
@@ -102,10 +102,12 @@ class Planner:
             if sum(not s.prepares for s in steps) > 1 and self._names.template(task.text) in mastered:
                 whole = f"{AT_ONCE} {task.text}"
                 options.append((Task(whole, task.goal, task.atoms), (PlanStep(whole, None),)))
+        options = [(t, s) for t, s in options if _n_missing(s) == 0 or t.text not in question.gaps]
+        if question.seek_gap and any(_n_missing(s) for _, s in options):
+            least = min(n for _, s in options if (n := _n_missing(s)))
+            options = [(t, s) for t, s in options if _n_missing(s) == least]
         open_tasks, scores, reasons, chances = [], [], [], []
         for task, steps in options:
-            if task.text in question.gaps and any(s.skill is None for s in steps):
-                continue
             score, why = self._score(task, steps, question)
             open_tasks.append(task)
             scores.append(score)
@@ -129,7 +131,7 @@ class Planner:
         if missing:
             # New, but nothing to do with the robot yet: the better the known skills are, the more it is time for more.
             ready = float(np.mean([s.competence for s in question.skills]))
-            score = ready * (w.novelty * novelty + w.gap / (1 + len(question.gaps)) + w.complexity * n_parts / question.max_steps)
+            score = ready * (w.novelty * novelty + w.gap + w.complexity * n_parts / question.max_steps)
         else:
             frontier, complexity = 4 * chance * (1 - chance), chance * n_parts / question.max_steps
             score = w.novelty * novelty + w.progress * change + w.frontier * frontier + w.complexity * complexity
@@ -245,6 +247,11 @@ def _some(tasks: list[Task], captions: set[str], draw: np.random.Generator) -> l
     for pool, n in ((single, n_single), (composed, n_composed)):
         chosen += [pool[i] for i in sorted(draw.choice(len(pool), n, replace=False))] if n < len(pool) else pool
     return chosen
+
+
+def _n_missing(steps: Sequence[PlanStep]) -> int:
+    """Steps that no skill fits."""
+    return sum(s.skill is None for s in steps)
 
 
 def _change(results: Sequence[bool]) -> float:

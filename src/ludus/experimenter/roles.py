@@ -69,6 +69,8 @@ class ProposeQuestion:
     """Tasks proposed before of which a step fitted no skill of this library."""
     max_steps: int = 5
     """Skills that fit into one episode."""
+    seek_gap: bool = False
+    """Whether a task is wanted that needs a skill which the library lacks: there is time to learn one."""
 
 
 @dataclass(frozen=True)

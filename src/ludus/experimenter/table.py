@@ -66,12 +66,17 @@ class Role:
 # --- propose -----------------------------------------------------------------------------------------------------
 
 
+SEEK_GAP = "There is time to learn a new skill: name a task that needs one which is not among the skills."
+"""What is added to the question where a gap is sought."""
+
+
 def propose_variables(q: ProposeQuestion, context: RoleContext) -> dict[str, str]:
     """Scene, skills, history, gaps and the words that a goal may use."""
     return scene_variables(q.scene, context) | {
         "skills": _skills(q.skills),
         "history": _history(q.history),
         "gaps": ", ".join(map(_quote, q.gaps)) or "none",
+        "wanted": SEEK_GAP if q.seek_gap else "",
         "max_steps": str(q.max_steps),
         "words": ", ".join(p.signature for p in context.vocabulary.predicates if p.result == "bool"),
     }
@@ -92,10 +97,11 @@ def proposal(answer: ModelAnswer, context: RoleContext) -> Proposal:
 
 
 def _propose_text(q: ProposeQuestion) -> str:
+    wanted = f" {SEEK_GAP}" if q.seek_gap else ""
     return (
         f"Objects: {', '.join(q.scene.objects)}. True now: {', '.join(q.scene.facts) or 'nothing of note'}."
         f"{_pictures(q.scene.images)}"
-        f"\nWhich task should the robot try next? At most {q.max_steps} skills long."
+        f"\nWhich task should the robot try next? At most {q.max_steps} skills long.{wanted}"
     )
 
 

@@ -39,6 +39,8 @@ class PlanContext:
     """Tasks tried so far."""
     gaps: tuple[str, ...] = ()
     """Tasks that had a step which none of these skills fits."""
+    seek_gap: bool = False
+    """Whether the first question of the round asks for a task that needs a new skill."""
 
 
 def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str, ...]]:

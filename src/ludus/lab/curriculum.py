@@ -70,6 +70,7 @@ class Curriculum:
         stats: Sequence[SkillStats],
         history: Sequence[Attempt] = (),
         gaps: Sequence[str] = (),
+        seek_gap: bool = False,
     ) -> PlanContext:
         """What to plan from: a round's scenes with their facts and, where one can be made, a picture; and what is known.
 
@@ -85,7 +86,7 @@ class Curriculum:
             except LudusError as error:
                 remark = f" (no picture: {error})"
             scenes.append(SceneContext(name, Scene(self.spec.objects, facts_, images), here, remark))
-        return PlanContext(tuple(scenes), tuple(stats), tuple(history), tuple(gaps))
+        return PlanContext(tuple(scenes), tuple(stats), tuple(history), tuple(gaps), seek_gap)
 
     def plans(self, context: PlanContext, values: Values | None = None) -> list[Plan]:
         """One executable plan per scene, in order; before it, those of its proposals that had a gap. Where none of the
@@ -114,13 +115,19 @@ class Curriculum:
                 )
                 self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
                 plans += self._plans_of_scene(scene_context, context, values)
+                context = dataclasses.replace(context, seek_gap=False)
         return plans
 
     def prefetch(self, context: PlanContext) -> Prefetch:
         """Ask in the background what `plans` of the same context will ask, all scenes at the same time; nothing is posted.
         Of use only where answers are kept, see `Ledger`."""
         silent = Curriculum(self.experimenter, NullRoom(), self.spec, self.seed, None, self.attempts)
-        return Prefetch(lambda scene: silent._plans_of_scene(scene, context, None), context.scenes)
+        others = dataclasses.replace(context, seek_gap=False)
+
+        def ask(scene: SceneContext) -> list[Plan]:
+            return silent._plans_of_scene(scene, context if scene is context.scenes[0] else others, None)
+
+        return Prefetch(ask, context.scenes)
 
     def _plans_of_scene(self, scene: SceneContext, context: PlanContext, values: Values | None) -> list[Plan]:
         plans: list[Plan] = []
@@ -133,7 +140,7 @@ class Curriculum:
             plans.append(plan)
             if not plan.gaps:
                 return plans
-            context = dataclasses.replace(context, gaps=(*context.gaps, plan.proposal.task))
+            context = dataclasses.replace(context, gaps=(*context.gaps, plan.proposal.task), seek_gap=False)
         return [*plans, self._practise(f"{scene.name}-practise", context.stats)]
 
     def _plan(self, name: str, scene: SceneContext, context: PlanContext, values: Values | None) -> Plan:
@@ -155,9 +162,8 @@ class Curriculum:
         return plan
 
     def _propose(self, name: str, scene: Scene, context: PlanContext) -> Proposal:
-        question = ProposeQuestion(
-            f"{name}/propose", scene, context.stats, context.history, context.gaps, self.max_steps
-        )
+        known = (context.stats, context.history, context.gaps)
+        question = ProposeQuestion(f"{name}/propose", scene, *known, self.max_steps, context.seek_gap)
         proposal = check_proposal(self.experimenter.propose(question))
         text = f"{proposal.task} (P(success) {proposal.success_probability:.0%}). Why: {proposal.why}."
         payload = asdict(proposal) | {"plan": name}

@@ -83,21 +83,7 @@ class Growth:
 
     def practised_rounds(self, template: str) -> int:
         """In how many rounds a template was practised."""
-        return sum(template in result["practice"]["ways"] for result in self._results())
-
-    def gaps(self, library: SkillLibrary) -> list[Gap]:
-        """Gaps of all plans so far that no skill was written for yet. First those whose task needs the fewest relations that no
-        skill brings about; of these, those that more plans have."""
-        handled = {g["template"] for result in self._results() for g in result["gaps"]}
-        asked, first = Counter[str](), dict[str, Gap]()
-        for _, plan in self._record.plans():
-            for step in plan.gaps:
-                template = library.template(step.step)
-                asked[template] += 1
-                first.setdefault(template, Gap(plan, step, template))
-        known = _achieved(library)
-        far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
-        return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
+        return sum(template in result["practice"]["ways"] for result in grown(self._record))
 
     # --- growing -------------------------------------------------------------------------------------------------
 
@@ -112,7 +98,7 @@ class Growth:
             return library  # it came from the record and has them
         practising = self.practising(library)
         room = self._config.experiment.max_practising - len(practising)
-        gaps, written = self.gaps(library) if room > 0 else [], list[dict[str, Any]]()
+        gaps, written = open_gaps(record, library) if room > 0 else [], list[dict[str, Any]]()
         with record.commit(step) as opened, self._progress.stage(f"round {n}: growing", 1):
             seen = evidence() if gaps else None
             for gap in gaps:
@@ -209,10 +195,26 @@ class Growth:
     def _author(self) -> str:
         return self._config.experimenter.write_skill
 
-    def _results(self) -> list[Mapping[str, Any]]:
-        """Results of this module's step of all rounds."""
-        found = [s.name for s in self._record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
-        return [self._record.result(step) for step in found]
+
+def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
+    """Gaps of all plans so far that no skill was written for yet. First those whose task needs the fewest relations that no
+    skill brings about; of these, those that more plans have."""
+    handled = {g["template"] for result in grown(record) for g in result["gaps"]}
+    asked, first = Counter[str](), dict[str, Gap]()
+    for _, plan in record.plans():
+        for step in plan.gaps:
+            template = library.template(step.step)
+            asked[template] += 1
+            first.setdefault(template, Gap(plan, step, template))
+    known = _achieved(library)
+    far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
+    return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
+
+
+def grown(record: Record) -> list[Mapping[str, Any]]:
+    """Results of the steps `round/N/grow`, in order."""
+    steps = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
+    return [record.result(step) for step in steps]
 
 
 def _achieved(library: SkillLibrary) -> set[Atom]:

@@ -15,6 +15,7 @@ from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, attempts_of, skill_stats
 from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
+from ludus.lab.growth import open_gaps
 from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
 from ludus.record.progress import Progress
@@ -98,8 +99,9 @@ class Planning:
             step = f"round/{n}/ahead"
             if not self._record.done(step):
                 with self._record.commit(step) as opened:
-                    stats, attempts, gaps = self._known(library)
+                    stats, attempts, gaps, seek_gap = self._known(library)
                     opened.result = {
+                        "seek_gap": seek_gap,
                         "cards": [asdict(s) for s in stats],
                         "history": [asdict(a) for a in attempts],
                         "gaps": gaps,
@@ -114,18 +116,20 @@ class Planning:
         if self._record.done(step):
             kept = self._record.result(step)
             stats = [SkillStats(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
-            attempts, gaps = [Attempt(**a) for a in kept["history"]], kept["gaps"]
+            attempts, gaps, seek_gap = [Attempt(**a) for a in kept["history"]], kept["gaps"], kept["seek_gap"]
         else:
-            stats, attempts, gaps = self._known(library)
-        return self._curriculum.context(n, scenes, library.vocabulary, stats, attempts, gaps)
+            stats, attempts, gaps, seek_gap = self._known(library)
+        return self._curriculum.context(n, scenes, library.vocabulary, stats, attempts, gaps, seek_gap)
 
-    def _known(self, library: SkillLibrary) -> tuple[Sequence[SkillStats], list[Attempt], list[str]]:
-        """`(what is known of each skill, attempts, tasks with a gap)` as the record stands."""
+    def _known(self, library: SkillLibrary) -> tuple[Sequence[SkillStats], list[Attempt], list[str], bool]:
+        """`(what is known of each skill, attempts, tasks with a gap, whether one is sought)` as the record stands."""
         record = self._record
         dropped = {s["caption"] for s in record.skills() if s["status"] == "dropped"}
         stats = skill_stats(library, latest_counts(record.evaluations("curve")), record.outcomes("round"))
         gaps = [p.proposal.task for _, p in record.plans() if p.gaps and not _filled(p, library)]
-        return [s for s in stats if s.caption not in dropped], history(record), gaps
+        practised = {library.template(s["caption"]) for s in record.skills() if s["status"] == "practising"}
+        room = self._config.experiment.max_practising - len(practised)
+        return [s for s in stats if s.caption not in dropped], history(record), gaps, room > len(open_gaps(record, library))
 
 
 def _filled(plan: Plan, library: SkillLibrary) -> bool:

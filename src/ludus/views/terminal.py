@@ -195,7 +195,7 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
         yield "done"
     elif status.diverged:
         what = (
-            f"`ludus eval {header.directory}` and `ludus train NEW --init {header.directory}` take its last checkpoint"
+            f"`ludus eval {header.directory}` and `ludus train NEW --init {header.directory}` take its best checkpoint"
         )
         yield f"diverged, and would again; {what}, if it came to one"
     else:
