@@ -30,13 +30,12 @@ from ludus.exam.metrics import calibration_error
 from ludus.exam.parts import STOPS, UNDECIDED, three_way_brier
 from ludus.exam.questions import load, truth
 from ludus.experimenter import curves
+from ludus.lab.hindsight import AROUND
 from ludus.seeding import rng
 from ludus.types import Curve, Verdict
 
 EPISODES = (4, 8, 16, 10**9)
 """Per point, at most; the last shows all."""
-AROUND = 1 / 8
-"""Points within this share of an update belong to it, as in the exam."""
 CLASSES = ("converged", "learning", "stuck")
 RIDGE = 3.0
 """Penalty on the squared weights of standardised features; a curve counts one, however many questions it gives."""

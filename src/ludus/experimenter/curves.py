@@ -84,6 +84,9 @@ CORRECTION = Correction(
 
 # --- members of a pooled curve ---
 
+LEAST_PRACTICE = 128
+"""Episodes in which a skill was commanded before it may be 'stuck'. Blocks come to stand beside each other by accident in 3 % of
+the episodes of a run; where that is a skill's chance, all of 128 fail one time in fifty."""
 BEHIND = 2.58
 """Standard errors in the interval of a member's rate: 99 %, because a template has many members and one of them
 is always the worst."""
@@ -233,33 +236,37 @@ def corrected(found: Forecast, evidence: np.ndarray, correction: Correction) -> 
 # --- members of a pooled curve -----------------------------------------------------------------------------------
 
 
-def judge_family(pooled: Curve, members: Sequence[Curve]) -> Verdict:
-    """The verdict on the pooled curve of a template, unless its members tell otherwise.
+def judge_family(pooled: Curve, members: Sequence[Curve] = (), practised: int | None = None) -> Verdict:
+    """The verdict on the pooled curve of a template, unless its members or too little practice tell otherwise.
 
     The mean of a template hides a member that has not begun. 'converged' needs every member near the mean: where the interval
     of a member's recent rate lies more than WORTHWHILE below it, the verdict is 'learning' if one of these members is, else
-    'unclear'. 'stuck' needs that no member works: where one is clearly above USEFUL, the verdict is 'unclear'.
+    'unclear'. 'stuck' needs that no member works (one that is clearly above USEFUL makes it 'unclear'), and practice.
 
     Args:
         pooled: successes and episodes of the members, added up per point.
         members: their own curves; none leave the pooled verdict as it is.
+        practised: episodes in which a robot was told to do it; None where that is not known.
     """
     verdict = judge(pooled)
-    if verdict.judgement == "converged":
-        weak = weak_members(pooled, members)
-        if weak:
-            why = f"converged on average, but behind: {', '.join(m.caption for m in weak)}; {verdict.why}"
-            own = [judge(m) for m in weak]
-            rising = [v.probability for v in own if v.judgement == "learning"]
-            if rising:
-                return Verdict(pooled.caption, "learning", max(rising), why)
-            return Verdict(pooled.caption, "unclear", 1 - verdict.probability, why)
-    if verdict.judgement == "stuck":
-        able = [m.caption for m in members if _recent_interval(m)[0] > USEFUL]
-        if able:
-            why = f"stuck on average, but these work: {', '.join(able)}; {verdict.why}"
-            return Verdict(pooled.caption, "unclear", 1 - verdict.probability, why)
+    weak, able = weak_members(pooled, members), [m for m in members if _recent_interval(m)[0] > USEFUL]
+    unclear = replace(verdict, judgement="unclear", probability=1 - verdict.probability)
+    if verdict.judgement == "converged" and weak:
+        why = f"converged on average, but behind: {_names(weak)}; {verdict.why}"
+        rising = [v.probability for v in map(judge, weak) if v.judgement == "learning"]
+        if rising:
+            return replace(verdict, judgement="learning", probability=max(rising), why=why)
+        return replace(unclear, why=why)
+    if verdict.judgement == "stuck" and able:
+        return replace(unclear, why=f"stuck on average, but these work: {_names(able)}; {verdict.why}")
+    if verdict.judgement == "stuck" and practised is not None and practised < LEAST_PRACTICE:
+        few = f"practised in {practised} episodes; 'stuck' needs {LEAST_PRACTICE}"
+        return replace(unclear, why=f"{few}; {verdict.why}")
     return verdict
+
+
+def _names(members: Sequence[Curve]) -> str:
+    return ", ".join(m.caption for m in members)
 
 
 def weak_members(pooled: Curve, members: Sequence[Curve]) -> tuple[Curve, ...]:
