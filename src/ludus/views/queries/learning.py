@@ -222,7 +222,7 @@ class VerdictScores:
 
 
 def verdict_scores(record: Reader, library: SkillLibrary) -> tuple[VerdictScores, ...]:
-    """The analyst's verdicts and, where the analyst is not the built-in one, the statistical judge's beside them. A verdict can be
+    """The analyst's verdicts and, where the analyst is not the built-in one, the statistical judge's beside them. A verdict is
     scored once the curve has a point near `HORIZON` times its updates; judges of whom nothing can be scored are left out."""
     curves = curves_of(record.evaluations("curve"), library)
     given = {"analyst": [(update, verdict) for _, update, verdict in record.verdicts()]}
