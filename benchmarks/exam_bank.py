@@ -22,13 +22,13 @@ import numpy as np
 from PIL import Image
 
 from ludus.exam import questions
-from ludus.exam.questions import Count, truth
 from ludus.exam.simulator import Rollout, Simulator, at_end
 from ludus.experimenter.curves import HORIZON, MIN_POINTS
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import Scene
 from ludus.lab.analysis import aggregate
 from ludus.lab.context import facts
+from ludus.lab.hindsight import AROUND, Count, truth
 from ludus.record import Record
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
@@ -45,8 +45,6 @@ ROBOTS = {"beginner": 0.33, "middling": 0.24, "skilled": 0.15}
 TRIES = 32
 """Per template of skills, dealt out to its members."""
 PICTURE = 256  # pixels
-AROUND = 1 / 8
-"""Points this near to three times the updates (relatively) count together as what came later: little changes between them."""
 EPISODES = (4, 8, 16, 1000)
 """Episodes per point that are left of those recorded; the last leaves all."""
 

@@ -25,6 +25,7 @@ from ludus.lab.context import facts
 from ludus.skills.candidate import Candidate
 from ludus.skills.expression import parse
 from ludus.skills.names import ObjectNames
+from ludus.lab.hindsight import rise
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 QUESTIONS = questions.load()
@@ -255,13 +256,13 @@ def test_truth_is_what_came_later():
     assert truth((0, 48), (0, 48)) == "stuck"
     assert truth((24, 48), (28, 48)) == truth((2, 4), (4, 4)) == "unclear"
     assert truth((9, 48), (9, 480)) == "unclear"  # no rise, but is it useful?
-    low, high = questions.rise((24, 48), (46, 48))
+    low, high = rise((24, 48), (46, 48))
     assert WORTHWHILE < low < 22 / 48 < high
 
 
 def test_every_curve_of_the_question_set_has_a_truth_by_the_rule():
     for item in QUESTIONS.analyse:
-        least, most = questions.rise(item.now, item.later)
+        least, most = rise(item.now, item.later)
         low, high = wilson(*item.now, z=1.645)
         expected = "learning" if least >= WORTHWHILE else "converged" if low >= USEFUL else "stuck"
         assert item.truth == expected and (expected == "learning" or most < WORTHWHILE)

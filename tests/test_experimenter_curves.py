@@ -5,6 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from ludus.exam.metrics import calibration_error
+from ludus.exam.questions import load
 from ludus.experimenter import curves
 from ludus.seeding import rng
 from ludus.types import Curve
@@ -26,16 +28,26 @@ def sample(rate, points, n, draw):
     return Curve("x", tuple(int(1000 * t) for t in u), tuple(map(int, successes)), (n,) * points)
 
 
+def judgements(shape, points, n, times=60):
+    draw = rng(0, "curves", shape, points)
+    return Counter(curves.judge(sample(SHAPES[shape][0], points, n, draw)).judgement for _ in range(times))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("points", "n"), [(6, 8), (10, 16), (12, 32)])
-def test_few_wrong_verdicts_and_fewer_with_more_data(shape, points, n):
-    rate, truth = SHAPES[shape]
-    draw = rng(0, "curves", shape, points)
-    table = Counter(curves.judge(sample(rate, points, n, draw)).judgement for _ in range(60))
-    wrong = 60 - table[truth] - table["unclear"]
-    assert wrong <= (15 if n == 8 else 6), table
-    if n == 32:
-        assert table[truth] >= 30, table
+def test_no_training_is_stopped_that_was_worth_its_while(shape, points, n):
+    truth, table = SHAPES[shape][1], judgements(shape, points, n)
+    wrong_stops = table["converged"] + table["stuck"] - table[truth] * (truth != "learning")
+    assert wrong_stops <= 1, table
+    if shape in ("mastered", "high from the start", "rising", "late start"):
+        assert table[truth] >= 48, table
+
+
+@pytest.mark.parametrize("shape", ["plateau", "never", "hardly ever"])
+def test_what_does_not_change_is_settled_once_it_has_lasted(shape):
+    """In published trainings four of five plateaus of a few points rose in the end, so a short one is 'unclear' or 'learning'."""
+    truth, table = SHAPES[shape][1], judgements(shape, 40, 32, 20)
+    assert table[truth] >= 10 and table[truth] + table["unclear"] == 20, table
 
 
 def test_a_mastered_skill_is_recognised_from_eight_episodes_per_point():
@@ -56,26 +68,107 @@ def test_episodes_of_one_point_say_less_the_more_there_are():
     assert curves.forecast(many).learning > 0.5 * curves.forecast(few).learning
 
 
-def test_stated_probabilities_match_the_share_of_right_verdicts():
-    draw, stated, right = rng(0, "calibration"), [], []
-    for _ in range(300):
-        low = draw.uniform(0, 0.3)
-        high = draw.uniform(low, 1) if draw.random() < 0.7 else low
-        delay = draw.uniform(0, 0.8) if draw.random() < 0.5 else 0.0
-        tau = np.exp(draw.uniform(np.log(0.05), np.log(1.5)))
+def shown(successes, n=16):
+    return Curve("x", tuple(range(100, 100 * len(successes) + 1, 100)), tuple(successes), (n,) * len(successes))
 
-        def rate(u, low=low, high=high, delay=delay, tau=tau):
-            return low + (high - low) * (1 - np.exp(-np.maximum(u - delay, 0) / tau))
 
-        now, later = rate(np.array([1.0, curves.HORIZON]))
-        truth = "learning" if later - now >= curves.WORTHWHILE else "converged" if now >= curves.USEFUL else "stuck"
-        verdict = curves.judge(sample(rate, int(draw.integers(4, 13)), int(draw.choice([8, 16, 32])), draw))
-        if verdict.judgement != "unclear":
-            stated.append(verdict.probability)
-            right.append(verdict.judgement == truth)
-    assert len(right) > 150
-    assert abs(np.mean(stated) - np.mean(right)) < 0.12
-    assert np.mean((np.array(stated) - right) ** 2) < 0.15
+@pytest.mark.parametrize(
+    ("what", "successes"),
+    [
+        ("a fall", (4, 10, 15, 16, 16, 7)),
+        ("a fall at the very end of a long plateau", (16, 16, 15, 16, 16, 16, 16, 15, 16, 4)),
+        ("success shown and lost", (0, 0, 4, 9, 0, 1, 0)),
+        ("success shown twice and lost", (0, 3, 0, 5, 0, 0)),
+        ("a short plateau from which others rose", (0, 2, 6, 8, 8, 7, 8, 8)),
+        ("one high point", (0, 0, 1, 0, 15)),
+    ],
+)
+def test_no_stop(what, successes):
+    assert curves.judge(shown(successes)).judgement in ("learning", "unclear"), what
+
+
+def test_one_low_point_among_many_delays_a_stop_until_the_next():
+    high = (16, 16, 15, 16, 16, 16, 15)
+    assert curves.judge(shown((*high, 8))).judgement == "unclear"
+    assert curves.judge(shown((*high, 8, 16, 16))).judgement == "converged"
+
+
+def test_denser_evaluation_of_the_same_training_is_no_reason_to_stop():
+    """A slow rise seen at 6 or at 40 points, with noise that all episodes of a point share."""
+    for points in (6, 12, 40):
+        draw, stops = rng(0, "dense", points), 0
+        for _ in range(20):
+            p = np.clip(0.15 + 0.25 * np.arange(1, points + 1) / points, 0.01, 0.99)
+            p = draw.beta(p * (1 / 0.2 - 1), (1 - p) * (1 / 0.2 - 1))
+            stops += curves.judge(shown(draw.binomial(16, p).tolist())).judgement in ("converged", "stuck")
+        assert stops <= 1
+
+
+def test_stated_probabilities_hold_on_trainings_that_nothing_was_fitted_to():
+    """The exam's curves are this project's own trainings; the judge was fitted to other robots and learners."""
+    items = load().analyse
+    verdicts = [curves.judge(item.curve) for item in items]
+    stated = [
+        (v.probability, v.judgement == i.truth)
+        for v, i in zip(verdicts, items, strict=True)
+        if v.judgement != "unclear"
+    ]
+    assert len(stated) > 200 and calibration_error(stated) < 0.12
+    assert sum(right for _, right in stated) / len(items) > 0.7
+    stops = [
+        v.judgement in ("converged", "stuck") for v, i in zip(verdicts, items, strict=True) if i.truth == "learning"
+    ]
+    assert sum(stops) / len(stops) < 0.03
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+def family(*members):
+    successes, n = (
+        tuple(map(sum, zip(*columns, strict=True)))
+        for columns in ([m.successes for m in members], [m.n for m in members])
+    )
+    pooled = Curve("stack X on Y", members[0].updates, successes, n)
+    return pooled, members
+
+
+def member(name, *successes, n=8):
+    return Curve(name, tuple(range(100, 100 * len(successes) + 1, 100)), successes, (n,) * len(successes))
+
+
+def test_a_member_that_has_not_begun_is_not_hidden_by_the_others():
+    good = [member(f"stack {i}", 5, 8, 8, 8, 8, 8, 8) for i in range(9)]
+    pooled, members = family(*good, member("stack red on blue", 0, 0, 0, 0, 0, 0, 0))
+    assert curves.judge(pooled).judgement == "converged"  # .9 on average
+    verdict = curves.judge_family(pooled, members)
+    assert verdict.judgement in ("learning", "unclear") and "stack red on blue" in verdict.why
+    assert curves.weak_members(pooled, members) == (members[-1],)
+    rising = member("stack red on blue", 0, 0, 0, 1, 1, 2, 4)
+    verdict = curves.judge_family(*family(*good, rising))
+    assert verdict.judgement == "learning" and "stack red on blue" in verdict.why
+
+
+def test_members_that_are_as_good_as_the_mean_change_nothing():
+    pooled, members = family(*[member(f"stack {i}", 5, 8, 7, 8, 8, 7, 8) for i in range(6)])
+    assert curves.judge_family(pooled, members) == curves.judge_family(pooled) == curves.judge(pooled)
+
+
+def test_a_family_with_a_member_that_works_is_not_stuck():
+    never = [member(f"stack {i}", *[0] * 12) for i in range(11)]
+    pooled, members = family(*never, member("stack red on blue", *[8] * 12))
+    assert curves.judge_family(pooled, members).judgement != "stuck"
+
+
+def test_stuck_needs_practice():
+    flat = shown([0] * 10)
+    assert curves.judge_family(flat).judgement == "stuck"
+    few = curves.judge_family(flat, practised=curves.LEAST_PRACTICE - 1)
+    assert few.judgement == "unclear" and f"{curves.LEAST_PRACTICE}" in few.why
+    assert curves.judge_family(flat, practised=curves.LEAST_PRACTICE).judgement == "stuck"
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

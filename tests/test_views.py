@@ -114,6 +114,31 @@ def test_every_query_is_json(run):
     assert queries.model_calls(record) is None
 
 
+def test_verdicts_are_scored_against_what_happened_afterwards(run, tmp_path):
+    record, world, library = run
+    assert queries.verdict_scores(record, library) == ()  # no curve is three times as long as at its verdict
+    with Record.create(tmp_path / "longer", Config()) as longer:
+        with longer.commit("begin"):
+            longer.add_skills(library)
+        for k, update in enumerate((10, 20, 30, 60)):
+            with longer.commit(f"pretrain/train/{k:03d}"):
+                longer.add_evaluation("curve", update, [count("go to home", 6 * k, 20), count("go to shop", 6 * k, 20)])
+                verdict = Verdict("go to X", "stuck", 0.8, HOSTILE)
+                longer.add_verdict(0, update, verdict)
+                second = asdict(replace(verdict, judgement="learning", probability=0.6))
+                payload = asdict(verdict) | {"statistical": second, "update": update}
+                longer.post(Message(f"v{k}", "experimenter", "analysis", "verdict", "stuck", payload=payload))
+        analyst, statistical = queries.verdict_scores(longer, library)
+        assert (analyst.judge, analyst.verdicts, analyst.right, len(analyst.scored)) == ("analyst", 4, 0, 2)
+        assert (statistical.judge, statistical.right, len(statistical.scored)) == ("statistical", 2, 2)
+        assert json.loads(json.dumps(asdict(analyst)))["bins"][0]["stated"] == 0.8
+        page = write_report(longer, world, library).read_text()
+        assert "How good were the verdicts?" in page and "2 of 2" in page
+    assert "How good were the verdicts?" not in render(
+        "curves.html", curves=queries.learning_curves(record, library), curves_picture=None, verdict_scores=()
+    )
+
+
 def test_header_counts(run):
     header = queries.run_header(run[0])
     assert (header.name, header.kind, header.world) == ("run", "experiment", "blocks")

@@ -160,9 +160,9 @@ class SamplingConfig(Section):
     """Reward = (1 - sparse) * dense staged reward + sparse * success."""
     horizon: Annotated[int, Field(ge=1, le=MAX_HORIZON, description=f"at least 1, at most {MAX_HORIZON}")] = 40
     """Hindsight looks this many steps ahead: half a skill's time."""
-    bc_labels: Literal["commanded", "hindsight"] = "commanded"
-    """Which rows behaviour cloning imitates: 'commanded', those under the command that the action was taken for, or
-    'hindsight', those under a skill achieved in hindsight."""
+    bc_labels: Literal["commanded", "hindsight", "both"] = "commanded"
+    """Which rows behaviour cloning imitates: 'commanded', those under the command that the action was taken for,
+    'hindsight', those under a skill achieved in hindsight, or 'both'."""
     only_successes: bool = False
     """Draw only transitions of commands that succeeded at their end."""
     memory: Literal["ram", "mapped"] = "ram"

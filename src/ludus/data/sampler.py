@@ -120,7 +120,7 @@ class Sampler:
             returns=returns,
             discounts=self._gamma[n],
             skills=skill,
-            bc_mask=hindsight if self._sampling.bc_labels == "hindsight" else is_command,
+            bc_mask={"commanded": is_command, "hindsight": hindsight, "both": is_command | hindsight}[self._sampling.bc_labels],
         )
 
     # --- loading -----------------------------------------------------------------------------------------------

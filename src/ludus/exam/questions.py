@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -17,7 +16,7 @@ from typing import Any, Literal
 from ludus.exam.gaps import WriteItem, write_items
 from ludus.experimenter.curves import USEFUL, WORTHWHILE
 from ludus.experimenter.roles import Attempt, SkillStats
-from ludus.lab.analysis import wilson
+from ludus.lab.hindsight import Count, truth
 from ludus.skills.library import Skill
 from ludus.types import Curve, Judgement, LudusError
 from ludus.worlds.blocks.scene import COLOURS
@@ -26,10 +25,6 @@ from ludus.worlds.blocks.skills import base_skills, extra_skills
 FOLDER = files("ludus.exam") / "data"
 Which = Literal["base", "full"]
 """The base library, or with 'put beside', 'tower' and 'pyramid'."""
-Count = tuple[int, int]
-"""Successes, episodes."""
-Z = 1.645
-"""Of the intervals behind the truth of a curve: each end of a 90 % interval is overstepped one time in twenty."""
 
 
 def skills(n_blocks: int, which: Which) -> list[Skill]:
@@ -158,31 +153,6 @@ class CurveItem:
 
 
 DIFFICULTIES = ("up to 40 episodes", "41 to 160 episodes", "over 160 episodes")
-
-
-def rise(now: Count, later: Count) -> tuple[float, float]:
-    """90 % interval of the later success rate less the one now: Newcombe 1998, method 10, from two Wilson intervals."""
-    (a, n), (b, m) = now, later
-    (low_a, high_a), (low_b, high_b) = wilson(a, n, Z), wilson(b, m, Z)
-    p, q = a / n, b / m
-    return q - p - math.hypot(q - low_b, high_a - p), q - p + math.hypot(high_b - q, p - low_a)
-
-
-def truth(now: Count, later: Count) -> Judgement:
-    """What became of a training: `now` when it was judged, `later` at `curves.HORIZON` times the training.
-
-    learning: at least WORTHWHILE more came, by the lower end of its interval; converged or stuck: less did, by the upper
-    end, from at least or below USEFUL; unclear: the intervals leave it open.
-    """
-    least, most = rise(now, later)
-    low, high = wilson(*now, Z)
-    if least >= WORTHWHILE:
-        return "learning"
-    if most < WORTHWHILE and low >= USEFUL:
-        return "converged"
-    if most < WORTHWHILE and high < USEFUL:
-        return "stuck"
-    return "unclear"
 
 
 # --- all of them -------------------------------------------------------------------------------------------------

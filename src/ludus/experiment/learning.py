@@ -19,7 +19,7 @@ from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.lab.analysis import Analysis, curves_of, stop
+from ludus.lab.analysis import Analysis, Background, aggregate, curves_of, members_of
 from ludus.lab.embodiment import EvalSpec, evaluate
 from ludus.lab.rollout import Advance
 from ludus.lab.room import Room
@@ -147,14 +147,16 @@ class Learning:
         counts = self._evaluate(step, policy, library, training.evaluation_episodes, advance)
         self.record.add_evaluation("curve", trainer.updates, counts)
         points = [*self.record.evaluations("curve"), *(Evaluation("curve", trainer.updates, c) for c in counts)]
-        verdicts = self.analysis.judge(curves_of(points, library))
-        for verdict in verdicts:
+        practised = {t.caption: t.n for t in aggregate(self.record.success_counts(), library)}
+        judged = self.analysis.judge(curves_of(points, library), Background(members_of(points, library), practised))
+        for verdict in judged.verdicts:
             self.record.add_verdict(round_, trainer.updates, verdict)
         minutes = self._minutes(round_)
         late = minutes > 0 and self._trained_s() + metrics["time/training_s"] >= 60 * minutes
         measured_any = any(c.n for c in counts)  # without episodes no skill is known to be stuck
-        enough = late or (training.early_stop and measured_any and stop(verdicts))
-        return {"stop": enough, "sampler": sampler.state(), "updates": trainer.updates}
+        enough = late or (training.early_stop and measured_any and judged.stop)
+        second = [[v.judgement, s.judgement, v.caption] for v, s in judged.disagreements]
+        return {"stop": enough, "sampler": sampler.state(), "updates": trainer.updates, "disagreements": second}
 
     def _fit(self, updates: int, minutes: float, advance: Advance) -> dict[str, float]:
         """Mean metrics of `updates` updates, or of fewer if the `minutes` of training (0: no limit) run out. Under a

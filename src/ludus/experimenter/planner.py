@@ -226,7 +226,7 @@ class Planner:
     # --- analyse --------------------------------------------------------------------------------------------------
 
     def analyse(self, question: AnalyseQuestion) -> Verdict:
-        return curves.judge(question.curve)
+        return curves.judge_family(question.curve, question.members, question.practised)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,10 @@ class AnalyseQuestion:
     curve: Curve
     images: tuple[str, ...] = ()
     """The plotted curve, relative to the run directory."""
+    members: tuple[Curve, ...] = ()
+    """The curves of the skills that are pooled in it; empty where they are not known."""
+    practised: int | None = None
+    """Episodes in which a robot was told to do one of these skills; None where that is not known."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from ludus.experimenter import answers, writing
 from ludus.experimenter.answers import NONE_FITS, clean
 from ludus.experimenter.context import RoleContext
+from ludus.experimenter.curves import weak_members
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,
@@ -187,8 +188,17 @@ def _analyse_variables(q: AnalyseQuestion, context: RoleContext) -> dict[str, st
     points = zip(q.curve.updates, q.curve.successes, q.curve.n, strict=True)
     return {
         "caption": _quote(q.curve.caption),
-        "points": ", ".join(f"{s} of {n} at {u}" for u, s, n in points) or "none yet",
+        "points": (", ".join(f"{s} of {n} at {u}" for u, s, n in points) or "none yet") + _behind(q),
     }
+
+
+def _behind(q: AnalyseQuestion) -> str:
+    """Names the members that the pooled curve hides, so that whoever is asked sees them too."""
+    weak = weak_members(q.curve, q.members)
+    if not weak:
+        return ""
+    shown = (f"{_quote(m.caption)} ({m.successes[-1]} of {m.n[-1]} at the last point)" for m in weak)
+    return f". Behind the others: {', '.join(shown)}"
 
 
 def _analyse_read(q: AnalyseQuestion, given: Sequence[ModelAnswer], context: RoleContext) -> Verdict:
@@ -203,7 +213,7 @@ def _analyse_read(q: AnalyseQuestion, given: Sequence[ModelAnswer], context: Rol
 def _analyse_text(q: AnalyseQuestion) -> str:
     c = q.curve
     points = ", ".join(f"{s}/{n} at {u}" for u, s, n in zip(c.updates, c.successes, c.n, strict=True))
-    shown = f"{c.caption!r}: {points or 'no points yet'}.{_pictures(q.images)}"
+    shown = f"{c.caption!r}: {points or 'no points yet'}{_behind(q)}.{_pictures(q.images)}"
     return f"{shown}\nWould three times the training help? {', '.join(get_args(Judgement))}?"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from ludus.experimenter.curves import judge_family
 from ludus.experimenter.roles import AnalyseQuestion, Experimenter, NoAnswer
 from ludus.lab.prefetch import concurrently
 from ludus.lab.room import Room
@@ -76,9 +77,55 @@ def curves_of(evaluations: Iterable[Evaluation], library: SkillLibrary) -> list[
     return list(curves.values())
 
 
-def stop(verdicts: Sequence[Verdict]) -> bool:
-    """Whether training may stop: each skill has converged or is stuck. Without verdicts it goes on."""
-    return bool(verdicts) and all(v.judgement in ("converged", "stuck") for v in verdicts)
+def members_of(evaluations: Iterable[Evaluation], library: SkillLibrary) -> dict[str, tuple[Curve, ...]]:
+    """Template -> the curves of its skills, where it has more than one. See `curves_of`."""
+    curves: dict[str, Curve] = {}
+    for e in evaluations:
+        curves[e.count.caption] = add_point(curves.get(e.count.caption), e.update, e.count)
+    members: dict[str, list[Curve]] = {}
+    for caption, curve in curves.items():
+        members.setdefault(library.template(caption), []).append(curve)
+    return {template: tuple(found) for template, found in members.items() if len(found) > 1}
+
+
+def stop(verdicts: Sequence[Verdict], statistical: Sequence[Verdict] = ()) -> bool:
+    """Whether training may stop: the analyst says of each skill that it has converged or is stuck, and the statistical judge
+    says of none that it is learning. Without verdicts it goes on."""
+    settled = bool(verdicts) and all(v.judgement in ("converged", "stuck") for v in verdicts)
+    return settled and not any(v.judgement == "learning" for v in statistical)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was said of the curves, in their order."""
+
+    verdicts: tuple[Verdict, ...]
+    """The analyst's, whoever that is."""
+    statistical: tuple[Verdict, ...]
+    """The built-in judge's on the same questions."""
+
+    @property
+    def stop(self) -> bool:
+        """See `stop`."""
+        return stop(self.verdicts, self.statistical)
+
+    @property
+    def disagreements(self) -> list[tuple[Verdict, Verdict]]:
+        """`(analyst's, statistical)` where the judgements differ."""
+        pairs = zip(self.verdicts, self.statistical, strict=True)
+        return [(v, s) for v, s in pairs if v.judgement != s.judgement]
+
+
+@dataclass(frozen=True)
+class Background:
+    """What is known of the skills behind pooled curves, by the curve's caption."""
+
+    members: Mapping[str, tuple[Curve, ...]]
+    practised: Mapping[str, int]
+    """Episodes in which a robot was told to do one of its skills. Empty: not known of any; else 0 for those not in it."""
+
+
+NOTHING_KNOWN = Background({}, {})
 
 
 class Analysis:
@@ -89,52 +136,68 @@ class Analysis:
         self.room = room
         self.plot = plot
 
-    def judge(self, curves: Sequence[Curve]) -> list[Verdict]:
+    def judge(self, curves: Sequence[Curve], background: Background = NOTHING_KNOWN) -> Judged:
         """One verdict per curve, in order; posts each of them and, at the end, whether training may stop. A curve that the
-        analyst cannot judge is 'unclear'.
+        analyst cannot judge is 'unclear'. Beside each stands the verdict of the built-in judge, which costs nothing and
+        shows how good the analyst's are.
 
         Call it inside a step of the record: messages are keyed by it.
         """
-        step = self.room.step
-        questions = []
-        for i, curve in enumerate(curves):
-            path = self.plot(f"{step.replace('/', '-')}-curve-{i}", curve) if self.plot else None
-            questions.append(AnalyseQuestion(f"{step}/analyse/{i}", curve, (path,) if path else ()))
+        questions = [self._question(i, curve, background) for i, curve in enumerate(curves)]
         verdicts = (
             concurrently(self._verdict, questions)
             if self.experimenter.analyst_is_remote
             else [self._verdict(q) for q in questions]
         )
-        for question, verdict in zip(questions, verdicts, strict=True):
-            curve = question.curve
-            points = ", ".join(f"{s}/{n}" for s, n in zip(curve.successes, curve.n, strict=True))
-            self.room.post(
-                "analysis",
-                "experimenter",
-                "curve",
-                f"Has the training of {curve.caption!r} converged? Successes so far: {points or 'none yet'}.",
-                question.images,
-                {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(curve).items()},
-            )
-            self.room.post(
-                "experimenter",
-                "analysis",
-                "verdict",
-                f"{curve.caption!r}: {verdict.judgement} ({verdict.probability:.0%}). {verdict.why}.",
-                payload=asdict(verdict),
-            )
-        if verdicts:
-            going = [v.caption for v in verdicts if v.judgement in ("learning", "unclear")]
-            text = (
-                "Training may stop: every skill has converged or is stuck."
-                if stop(verdicts)
-                else f"Training goes on for {len(going)} of {len(verdicts)} skills: {', '.join(going)}."
-            )
-            self.room.post("analysis", "all", "decision", text, payload={"stop": stop(verdicts)})
-        return verdicts
+        statistical = (judge_family(q.curve, q.members, q.practised) for q in questions)
+        judged = Judged(tuple(verdicts), tuple(statistical))
+        for question, verdict, second in zip(questions, judged.verdicts, judged.statistical, strict=True):
+            self._post(question, verdict, second)
+        if questions:
+            self.room.post("analysis", "all", "decision", _decision(judged), payload={"stop": judged.stop})
+        return judged
+
+    def _question(self, i: int, curve: Curve, background: Background) -> AnalyseQuestion:
+        step, practised = self.room.step, background.practised
+        path = self.plot(f"{step.replace('/', '-')}-curve-{i}", curve) if self.plot else None
+        return AnalyseQuestion(
+            f"{step}/analyse/{i}",
+            curve,
+            (path,) if path else (),
+            background.members.get(curve.caption, ()),
+            practised.get(curve.caption, 0) if practised else None,
+        )
+
+    def _post(self, question: AnalyseQuestion, verdict: Verdict, second: Verdict) -> None:
+        curve = question.curve
+        points = ", ".join(f"{s}/{n}" for s, n in zip(curve.successes, curve.n, strict=True))
+        self.room.post(
+            "analysis",
+            "experimenter",
+            "curve",
+            f"Has the training of {curve.caption!r} converged? Successes so far: {points or 'none yet'}.",
+            question.images,
+            {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(curve).items()},
+        )
+        said = f"{curve.caption!r}: {verdict.judgement} ({verdict.probability:.0%}). {verdict.why}."
+        payload = asdict(verdict)
+        if second != verdict:
+            said += f" The statistical judge says: {second.judgement} ({second.probability:.0%})."
+            payload |= {"statistical": asdict(second), "update": max(curve.updates, default=0)}
+        self.room.post("experimenter", "analysis", "verdict", said, payload=payload)
 
     def _verdict(self, question: AnalyseQuestion) -> Verdict:
         try:
             return self.experimenter.analyse(question)
         except NoAnswer as error:
             return Verdict(question.curve.caption, "unclear", 0.5, str(error))
+
+
+def _decision(judged: Judged) -> str:
+    if judged.stop:
+        return "Training may stop: every skill has converged or is stuck."
+    going = [v.caption for v in judged.verdicts if v.judgement in ("learning", "unclear")]
+    if not going:
+        vetoed = ", ".join(s.caption for _, s in judged.disagreements if s.judgement == "learning")
+        return f"Training goes on: the analyst would stop, but the statistical judge sees these learning: {vetoed}."
+    return f"Training goes on for {len(going)} of {len(judged.verdicts)} skills: {', '.join(going)}."

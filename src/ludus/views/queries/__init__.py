@@ -29,11 +29,13 @@ from ludus.views.queries.learning import (
     Success,
     SuccessRow,
     TemplateCurve,
+    VerdictScores,
     growth,
     learning_curves,
     rate_of,
     skills,
     success,
+    verdict_scores,
 )
 from ludus.views.queries.runs import (
     Collection,
@@ -73,6 +75,7 @@ __all__ = [
     "SuccessRow",
     "TemplateCurve",
     "Topic",
+    "VerdictScores",
     "chat",
     "growth",
     "learning_curves",
@@ -86,4 +89,5 @@ __all__ = [
     "runs",
     "skills",
     "success",
+    "verdict_scores",
 ]

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ludus.lab.analysis import aggregate, curves_of, wilson
+from ludus.lab.hindsight import ScoredVerdict, StatedBin, calibration, score
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
-from ludus.types import SuccessCount
+from ludus.types import SuccessCount, Verdict
 
 STAGES = {"seed-data": "seed data", "before": "before the rounds", "after": "after the rounds"}
 """What success is compared between -> its label: episodes of the noisy teacher, and two evaluations of the policy."""
@@ -201,6 +202,38 @@ def learning_curves(record: Reader, library: SkillLibrary) -> LearningCurves:
         for c in curves
     )
     return LearningCurves(tuple(found), tuple(starts), tuple(m.text for m in record.messages("decision")))
+
+
+# --- how good the verdicts were ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class VerdictScores:
+    """One judge's verdicts against what became of the curves."""
+
+    judge: str  # 'analyst', or 'statistical' where the analyst is another
+    verdicts: int  # all, 'unclear' among them
+    scored: tuple[ScoredVerdict, ...]
+    bins: tuple[StatedBin, ...]
+
+    @property
+    def right(self) -> int:
+        return sum(s.right for s in self.scored)
+
+
+def verdict_scores(record: Reader, library: SkillLibrary) -> tuple[VerdictScores, ...]:
+    """The analyst's verdicts and, where the analyst is not the built-in one, the statistical judge's beside them. A verdict is
+    scored once the curve has a point near `HORIZON` times its updates; judges of whom nothing can be scored are left out."""
+    curves = curves_of(record.evaluations("curve"), library)
+    given = {"analyst": [(update, verdict) for _, update, verdict in record.verdicts()]}
+    beside = [m.payload for m in record.messages("verdict") if "statistical" in m.payload]
+    given["statistical"] = [(p["update"], Verdict(**p["statistical"])) for p in beside]
+    found = []
+    for judge, verdicts in given.items():
+        scored = score(verdicts, curves)
+        if scored:
+            found.append(VerdictScores(judge, len(verdicts), tuple(scored), tuple(calibration(scored))))
+    return tuple(found)
 
 
 # --- skills ------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def _content(record: Record, world: World, library: SkillLibrary) -> dict[str, A
         "success_picture": data_uri(figures.success_bars(success)) if success.templates else None,
         "curves": curves,
         "curves_picture": data_uri(figures.learning_curves(curves)) if curves.curves else None,
+        "verdict_scores": queries.verdict_scores(record, library),
         "plans": queries.plans(record),
         "films": _films(record, world),
         "chat": chat,
