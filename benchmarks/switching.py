@@ -1,8 +1,9 @@
 """Fixed durations against conditional switching: the same policy, seeds and plans. Prints one JSON object per line.
 
-    python benchmarks/switching.py CHECKPOINT [--episodes 256] [--starts scattered drifting] [--temperature 0.33] [--out FILE]
+    python benchmarks/switching.py CHECKPOINT [--episodes 300] [--starts scattered drifting] [--ways fixed conditional]
+        [--temperature 0.33] [--out FILE]
 
-Each plan runs from each start under every way of switching (`WAYS`). `success` is the plan's goal at the last observation of
+Each plan runs from each start under each way of switching (`WAYS`). `success` is the plan's goal at the last observation of
 the episode; `time_to_success_s` the quartiles of the first time from which the goal holds for half a second, among the episodes
 where it does; `episode_s` the mean length; `switches` the changes of command per episode; `endings` why skills were over.
 From 'drifting' one block slides over the table: the numbers stand for each part that this block plays in the plan.
@@ -46,8 +47,8 @@ PROGRAMS = {
 WAYS = {
     "fixed": None,
     "conditional": Switching(),
-    "conditional, no stall": Switching(stall_s=0),
-    "conditional, last held": Switching(hold_last=True),
+    "no-stall": Switching(stall_s=0),
+    "last-held": Switching(hold_last=True),
 }
 
 
@@ -86,8 +87,9 @@ def main() -> None:
     """Every start, plan and way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--episodes", type=int, default=256)
+    parser.add_argument("--episodes", type=int, default=300)
     parser.add_argument("--starts", nargs="+", default=["scattered", "drifting"])
+    parser.add_argument("--ways", nargs="+", default=["fixed", "conditional"], choices=list(WAYS))
     parser.add_argument("--temperature", type=float, default=0.33)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="of physics; results do not depend on it")
@@ -102,7 +104,9 @@ def main() -> None:
             goal, steps = expression.parse(condition, world.vocabulary), program.check(program.parse(text), library)
             seeds = [child(options.seed, "switching", start, i) for i in range(options.episodes)]
             for way, rule in WAYS.items():
-                rollouts = [RolloutSpec(program.captions_of(steps), s, start, program=steps, switching=rule) for s in seeds]
+                rollouts = [
+                    RolloutSpec(program.captions_of(steps), s, start, program=steps, switching=rule) for s in seeds
+                ]
                 episodes, _ = run(world, library, rollouts, policy, "switching")
                 parts = np.array(roles(text, episodes, world.spec.objects))
                 for part in sorted(set(parts)):

@@ -21,7 +21,7 @@ from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.planning import Planning, start_seeds
-from ludus.lab.rollout import rollouts_of
+from ludus.lab.rollout import rollouts_of, switching_of
 from ludus.skills.library import SkillLibrary
 
 
@@ -67,8 +67,9 @@ def run_round(
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: rollout i executes plan i modulo the number of plans that have no gap
-    rollouts = rollouts_of([p for p in plans if not p.gaps], start_seeds(config, n), info={"round": n})
     acting = config.experiment
+    runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
+    rollouts = rollouts_of(runnable, start_seeds(config, n), info={"round": n}, switching=switching)
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     planning.tell(n, plans, library, driver.store.load)

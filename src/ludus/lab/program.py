@@ -125,9 +125,7 @@ def check(program: Sequence[Step], library: SkillLibrary) -> Program:
     """
     if not program:
         raise LudusError("a program without steps; give at least one skill")
-    parts = 0
-    for step, depth in _parts(program):
-        parts += 1
+    for parts, (step, depth) in enumerate(_parts(program), 1):
         if depth > MAX_DEPTH:
             raise LudusError(f"a program nested deeper than {MAX_DEPTH}; flatten it")
         if parts > MAX_PARTS:

@@ -22,7 +22,7 @@ class Switching:
     hold_s: float = 0.5
     """Its success has held for so long; what flickers does not count."""
     stall_s: float = 2.0
-    """Or: its reward has not risen for so long and its success does not hold; 0: never."""
+    """Or another one follows, its reward has not risen for so long and its success does not hold; 0: never."""
     stall_gain: float = 0.01
     """By at least this, of rewards in [0, 1]."""
     hold_last: bool = False

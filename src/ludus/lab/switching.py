@@ -1,14 +1,14 @@
 """When a skill is over and what comes next: fixed durations, or success, stall and time limit (`experiment.switching`).
 
 With fixed durations a skill lasts the control steps that it declares. With conditional switching it is over as soon as its
-success has held for some time (a flicker does not count), when its reward has stopped rising, or when its time is up. The
-time that a skill leaves over is added to the next one's: a sequence never takes longer than with fixed durations.
+success has held for some time (a flicker does not count), when its reward has stopped rising and another skill follows, or when
+its time is up. The time that a skill leaves over is added to the next one's: a sequence never takes longer than with fixed
+durations.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -57,13 +57,17 @@ class Watch:
     def __init__(self, hold: np.ndarray, stall: np.ndarray | None = None, gain: np.ndarray | None = None) -> None:
         n = len(hold)
         self._hold = hold
-        self._stall, self._gain = (np.zeros(n) if a is None else a for a in (stall, gain))
+        self._stall, self._gain = (np.zeros(n) if a is None else a.copy() for a in (stall, gain))
         self.left = np.zeros(n, int)
         self._held, self._flat, self._best = np.zeros(n, int), np.zeros(n, int), np.zeros(n)
 
     def start(self, robot: int, steps: int) -> None:
         """A skill begins that may last so many control steps."""
         self.left[robot], self._held[robot], self._flat[robot], self._best[robot] = steps, 0, 0, -np.inf
+
+    def go_on(self, robot: int) -> None:
+        """The robot has nothing else to do: no stall ends a skill of it any more."""
+        self._stall[robot] = 0
 
     def see(self, success: np.ndarray, reward: np.ndarray | None = None) -> None:
         """Take note of `[n]` success and reward of the present skills, once after each control step."""
@@ -148,15 +152,19 @@ class Commands:
         watch = self._watch
         watch.see(success, reward)
         succeeded, stalled, timed_out = watch.succeeded, watch.stalled, watch.timed_out
-        for i in running:
-            if succeeded[i] or stalled[i] or timed_out[i] or t >= self._limits[i]:
-                if len(self.endings[i]) < len(self.segments[i]):
-                    self.endings[i].append("success" if succeeded[i] else "stall" if stalled[i] else "time")
-                self._advance(i, t)
+        for i in map(int, running):
+            late = timed_out[i] or t >= self._limits[i]
+            if late or succeeded[i] or stalled[i]:
+                self._advance(i, t, "success" if succeeded[i] else "time" if late else "stall")
 
-    def _advance(self, i: int, t: int) -> None:
-        """Robot i's next skill; the end of its episode if there is none, or no time."""
+    def _advance(self, i: int, t: int, why: Ending | None = None) -> None:
+        """Robot i's next skill, `why` the one before it is over; the end of its episode if there is none, or no time."""
         caption = next(self._next[i], None) if t < self._limits[i] else None
+        if caption is None and why == "stall":
+            self._watch.go_on(i)
+            return
+        if why is not None and len(self.endings[i]) < len(self.segments[i]):
+            self.endings[i].append(why)
         if caption is None and t == 0:
             # An episode has at least one step: of a program that has nothing to do, one step of its first skill.
             caption, self._limits[i] = self._first[i], 1
