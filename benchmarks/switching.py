@@ -1,6 +1,6 @@
 """Fixed durations against conditional switching: the same policy, seeds and plans. Prints one JSON object per line.
 
-    python benchmarks/switching.py CHECKPOINT [--episodes 300] [--starts scattered drifting] [--ways fixed conditional]
+    python benchmarks/switching.py CHECKPOINT [--episodes 256] [--starts scattered drifting] [--ways fixed conditional]
         [--temperature 0.33] [--out FILE]
 
 Each plan runs from each start under each way of switching (`WAYS`). `success` is the plan's goal at the last observation of
@@ -87,7 +87,7 @@ def main() -> None:
     """Every start, plan and way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--episodes", type=int, default=300)
+    parser.add_argument("--episodes", type=int, default=256)
     parser.add_argument("--starts", nargs="+", default=["scattered", "drifting"])
     parser.add_argument("--ways", nargs="+", default=["fixed", "conditional"], choices=list(WAYS))
     parser.add_argument("--temperature", type=float, default=0.33)
@@ -103,15 +103,15 @@ def main() -> None:
         for text, condition in (PLANS | PROGRAMS).items():
             goal, steps = expression.parse(condition, world.vocabulary), program.check(program.parse(text), library)
             seeds = [child(options.seed, "switching", start, i) for i in range(options.episodes)]
-            for way, rule in WAYS.items():
+            for way in options.ways:
                 rollouts = [
-                    RolloutSpec(program.captions_of(steps), s, start, program=steps, switching=rule) for s in seeds
+                    RolloutSpec(program.captions_of(steps), s, start, program=steps, switching=WAYS[way]) for s in seeds
                 ]
                 episodes, _ = run(world, library, rollouts, policy, "switching")
                 parts = np.array(roles(text, episodes, world.spec.objects))
-                for part in sorted(set(parts)):
-                    some = [e for e, p in zip(episodes, parts, strict=True) if p == part]
-                    row = {"start": start, "plan": text, "way": way} | ({"sliding": part} if part else {})
+                for part in ("any", *sorted(set(parts) - {""})):
+                    some = [e for e, p in zip(episodes, parts, strict=True) if part in ("any", p)]
+                    row = {"start": start, "plan": text, "way": way} | ({} if parts[0] == "" else {"sliding": part})
                     lines.append(json.dumps(row | summary(some, goal, world.spec.control_hz)))
                     print(lines[-1], flush=True)
                     if options.out:
