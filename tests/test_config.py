@@ -212,8 +212,8 @@ def test_presets_survive_a_record(name):
 def test_tables_name_what_the_settings_take():
     hints = get_type_hints(AgentConfig)
     assert tuple(SIZES) == get_args(hints["size"]) and get_args(hints["network"]) == NETWORKS
-    assert ROLES == ("propose", "decompose", "retrieve", "analyse")
-    assert ExperimenterConfig(*["random"] * 4) == ExperimenterConfig(**dict.fromkeys(ROLES, "random"))
+    assert ROLES == ("propose", "decompose", "retrieve", "analyse", "write_skill")
+    assert ExperimenterConfig(*["random"] * 5) == ExperimenterConfig(**dict.fromkeys(ROLES, "random"))
 
 
 def test_help_does_not_wait_for_the_settings_library():

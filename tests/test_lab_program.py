@@ -167,7 +167,6 @@ WORDS = (
 def test_any_text_is_a_program_or_refused(text):
     try:
         written = check(parse(text), LIBRARY)
-    except LudusError as refused:
-        assert len(str(refused)) < 1000
-    else:
-        assert check(parse(as_text(written)), LIBRARY) == written
+    except LudusError:
+        return
+    assert check(parse(as_text(written)), LIBRARY) == written

@@ -7,11 +7,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from ludus.skills.syntax import MAX_LENGTH
 from ludus.types import Judgement
 
+LONGEST_CAPTION = 120
+"""Characters of a skill's caption; a policy reads twelve words."""
 NONE_FITS = "none fits"
 LONGEST_TEXT = 600
 """Characters of a task, a step or a reason."""
+MAX_STEPS = 100_000
+"""Control steps that an answer may name; what is more than an episode is cut to it."""
 
 
 class Answer(BaseModel):
@@ -39,6 +44,19 @@ class AnalyseAnswer(Answer):
     judgement: Judgement
     probability: float = Field(ge=0, le=1, description="that the judgement is right")
     why: str = Field(default="", max_length=LONGEST_TEXT)
+
+
+class WriteSkillAnswer(Answer):
+    """A skill for what is missing."""
+
+    caption: str | None = Field(default=None, max_length=LONGEST_CAPTION, description="what the robot is told")
+    reward: str = Field(
+        default="", max_length=MAX_LENGTH, description="expression in [0, 1] that rises towards success"
+    )
+    success: str = Field(default="", max_length=MAX_LENGTH, description="condition that holds when it is done")
+    prerequisites: str = Field(default="", max_length=LONGEST_TEXT, description="condition to begin with; empty: none")
+    steps: int = Field(default=0, ge=0, le=MAX_STEPS, description="control steps it is given; 0: the usual number")
+    why: str = Field(default="", max_length=LONGEST_TEXT, description="why it is written this way")
 
 
 def retrieve_answer(captions: Sequence[str]) -> type[BaseModel]:

@@ -79,6 +79,10 @@ class Chainer:
         meaning = self.vocabulary.by_name[name].meaning.split(":")[0].split(" (")[0].strip().rstrip(".")
         return re.sub(r"\b[XYZW]\b", lambda m: letters.get(m.group(), m.group()), meaning)
 
+    def gap_text(self, atom: Atom) -> str:
+        """The step that brings about an atom where no skill does."""
+        return f"bring about that {self.describe(atom)}"
+
     def order(self, goal: Sequence[Atom]) -> list[Atom]:
         """The order in which to bring about the atoms of a goal: what is built upon, or passed on the way, comes first;
         what the others would undo comes last."""
@@ -166,7 +170,7 @@ class _Chain:
                         self.plan[first:] = [replace(s, prepares=True) for s in self.plan[first:]]
         self._clear_way([atom])
         if skill is None:
-            self._add(PlanStep(f"bring about that {self.c.describe(atom)}", None), [atom])
+            self._add(PlanStep(self.c.gap_text(atom), None), [atom])
         else:
             self._apply(skill)
 
@@ -205,13 +209,17 @@ class _Chain:
                 options += [s for s in skills if len({a for a in self.c.effects[s.caption] if len(a[1]) > 1}) == 1]
         best = max(options, key=lambda s: (s.competence, -len(self.c.effects[s.caption])), default=None)
         if best is None:
-            self._add(PlanStep(f"move {upper} off {below} and put it aside", None), [], moved=upper)
+            self._add(PlanStep(aside_text(upper, below), None), [], moved=upper)
         else:
             self._apply(best)
 
     def _derived(self, atom: Atom) -> bool:
-        """A predicate that no skill achieves directly (clear, still): it follows from others."""
-        return atom[0] not in self.c._achieved_words and len(atom[1]) < 2
+        """A predicate that no skill achieves directly (clear, still) and that says of no way to it: it follows from others."""
+        return (
+            atom[0] not in self.c._achieved_words
+            and len(atom[1]) < 2
+            and not self.c.vocabulary.by_name[atom[0]].preconditions
+        )
 
     def _lasting(self, atom: Atom) -> bool:
         """A relation that is a part of what is built, not a stage of moving something."""
@@ -232,6 +240,11 @@ class _Chain:
             and (a[0] not in passed or a[0] in lasting)
         }
         self.state |= set(effects)
+
+
+def aside_text(upper: str, below: str) -> str:
+    """The step that frees an object where no skill does."""
+    return f"move {upper} off {below} and put it aside"
 
 
 def atoms(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:

@@ -7,8 +7,19 @@ from typing import get_args
 
 import numpy as np
 
-from ludus.experimenter.roles import AnalyseQuestion, DecomposeQuestion, ProposeQuestion, RetrieveQuestion, SkillStats
+from ludus.experimenter.chaining import atom_text
+from ludus.experimenter.compose import Request, compose
+from ludus.experimenter.roles import (
+    AnalyseQuestion,
+    DecomposeQuestion,
+    NoAnswer,
+    ProposeQuestion,
+    RetrieveQuestion,
+    SkillStats,
+    WriteQuestion,
+)
 from ludus.seeding import rng
+from ludus.skills.candidate import Candidate
 from ludus.skills.predicates import Vocabulary
 from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
 
@@ -17,10 +28,10 @@ NONE_FITS = 0.05
 
 
 class RandomRoles:
-    """All four roles. Stateless: the same question gets the same answer."""
+    """All roles. Stateless: the same question gets the same answer."""
 
     def __init__(self, vocabulary: Vocabulary, seed: int) -> None:
-        self.seed = seed
+        self.seed, self._vocabulary = seed, vocabulary
 
     def propose(self, question: ProposeQuestion) -> Proposal:
         draw = rng(self.seed, "propose", question.key)
@@ -42,6 +53,22 @@ class RandomRoles:
         draw = rng(self.seed, "analyse", question.key)
         judgements: tuple[Judgement, ...] = get_args(Judgement)
         return Verdict(question.curve.caption, judgements[draw.integers(len(judgements))], 0.25, "drawn at random")
+
+    def write_skill(self, question: WriteQuestion) -> Candidate:
+        """A skill for one condition of the vocabulary. Raises: NoAnswer: there is none that can be told."""
+        draw = rng(self.seed, "write_skill", question.key, len(question.rejections))
+        conditions = [p for p in self._vocabulary.predicates if p.result == "bool"]
+        conditions = [p for p in conditions if len(p.parameters) <= len(self._vocabulary.objects)]
+        if not conditions:
+            raise NoAnswer("nothing to write a skill for: the vocabulary has no condition")
+        chosen = conditions[int(draw.integers(len(conditions)))]
+        objects = draw.permutation(self._vocabulary.objects)[: len(chosen.parameters)]
+        goal = atom_text((chosen.name, tuple(map(str, objects))))
+        taken = {s.caption for s in question.skills}
+        try:
+            return compose(Request(goal, skill_steps=question.skill_steps, taken=taken), self._vocabulary)
+        except LudusError as error:
+            raise NoAnswer(str(error)) from None
 
 
 def _pick(skills: Sequence[SkillStats], draw: np.random.Generator) -> SkillStats:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ludus.skills.candidate import Candidate
+from ludus.skills.library import Skill
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 
@@ -101,6 +103,39 @@ class AnalyseQuestion:
     """The plotted curve, relative to the run directory."""
 
 
+@dataclass(frozen=True)
+class Rejection:
+    """A candidate that failed a check before training."""
+
+    candidate: Candidate
+    check: str
+    """Name of the check that it failed."""
+    detail: str
+    """What was wrong, with an example."""
+
+
+@dataclass(frozen=True)
+class WriteQuestion:
+    """Which skill is missing? The answer is a `Candidate`: text that is checked before anything is trained."""
+
+    key: str
+    missing: str
+    """Description of the missing step."""
+    task: str
+    """The task in which it was missing ..."""
+    goal: str | None
+    """... and its goal, an expression, where the proposal had one."""
+    scene: Scene
+    skills: tuple[Skill, ...]
+    """The library: examples of the language, and what need not be written again."""
+    max_steps: int = 400
+    """Control steps of an episode."""
+    skill_steps: int = 80
+    """Usual control steps of a skill."""
+    rejections: tuple[Rejection, ...] = ()
+    """Earlier answers to the same gap and why they were refused, oldest first; at most three."""
+
+
 class NoAnswer(LudusError):
     """No usable answer, or 'can't tell'. The caller goes on without one."""
 
@@ -128,6 +163,13 @@ class Experimenter:
     """Whether plans come over a wire: then questions are better asked at the same time, and ahead."""
     analyst_is_remote: bool = False
     """Whether verdicts do."""
+
+    def write_skill(self, question: WriteQuestion) -> Candidate:
+        """The skill that a gap asks for. Raises: NoAnswer: nobody plays the role, or whoever does cannot tell."""
+        player = self.more.get("write_skill")
+        if player is None:
+            raise NoAnswer("nobody writes skills: name a player in experimenter.write_skill")
+        return player(question)
 
 
 def check_proposal(proposal: Proposal) -> Proposal:

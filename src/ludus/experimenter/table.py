@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ludus.experimenter import answers
+from ludus.experimenter import answers, writing
 from ludus.experimenter.answers import NONE_FITS, clean
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import (
@@ -254,6 +254,17 @@ ROLES: dict[str, Role] = {
             read_text=_analyse_line,
             complaint=_analyse_complaint,
             images=lambda q: q.images,
+        ),
+        Role(
+            "write_skill",
+            answer_type=lambda q: answers.WriteSkillAnswer,
+            variables=lambda q, context: scene_variables(q.scene, context) | writing.variables(q, context.vocabulary),
+            read=lambda q, given, context: writing.read(q, given, context.vocabulary),
+            text=writing.text,
+            read_text=writing.read_line,
+            complaint=writing.complaint,
+            images=lambda q: q.scene.images,
+            builtin=lambda q, context: writing.write(q, context.vocabulary),
         ),
     )
 }

@@ -35,8 +35,9 @@ class Candidate:
 def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ...]:
     """The same skill about every choice of different objects ('put X beside Y'), the candidate itself first.
 
-    Only objects that the caption names are exchanged. Objects that differ in what they can be (a goal, a drawer) may give
-    members that make no sense; the checks on candidates are there to find them.
+    The objects that the caption names are exchanged; others that the expressions name make room for them. Objects that
+    differ in what they can be (a goal, a drawer) may give members that make no sense; the checks on candidates are there to
+    find them.
 
     Raises:
         LudusError: an expression is outside the language.
@@ -51,7 +52,8 @@ def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ..
     for others in permutations(objects, len(own)) if own else ():
         if others == own:
             continue
-        swap = dict(zip(own, others, strict=True))
+        rest = zip([o for o in objects if o not in own], [o for o in objects if o not in others], strict=True)
+        swap = {**dict(zip(own, others, strict=True)), **dict(rest)}
         reward, success, prerequisites = (_renamed(text, swap) for text in texts)
         caption = names.substitute(candidate.caption, swap)
         found.append(Candidate(caption, reward, success, candidate.steps, prerequisites, candidate.why))

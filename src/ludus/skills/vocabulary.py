@@ -22,6 +22,29 @@ Atom = tuple[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
+class Shaping:
+    """What the writer of a skill may know of a predicate. Texts are expressions over the predicate's arguments X, Y, Z."""
+
+    progress: tuple[str, ...] = ()
+    """Stages on the way to it, each in [0, 1] and rising towards it: `('lift(X)',)`. Empty: it is
+    only known whether it holds."""
+    from_anywhere: bool = False
+    """Whether the first stage rises from any state. If not, it is 0 until what the predicate needs was brought about. Of a
+    measure: whether it changes without moving an object."""
+    completed_by: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """What also holds once it is done thoroughly, as (predicate, positions of arguments): on(X, Y) is complete when X is
+    released."""
+    ends: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """What cannot hold together with it: released(X) ends held(X)."""
+    scale: float = 0.0
+    """Of a measure, in its unit: a difference that is large. 0: not known."""
+    phrase: str = ""
+    """How a robot is told to bring it about: 'put X on Y'."""
+    undo: str = ""
+    """How it is told to end it: 'take X off Y'."""
+
+
+@dataclass(frozen=True)
 class Predicate:
     """One predicate. `function(spec, observations, *objects)` gives `[...]` bool, or float32 for result 'real'.
 
@@ -36,6 +59,7 @@ class Predicate:
     preconditions: tuple[tuple[str, tuple[int, ...]], ...] = ()
     """What must hold some time before it on the way, as (predicate, positions of this predicate's arguments):
     on(X, Y) needs `('above', (0, 1))`. `Vocabulary.preconditions` fills in the objects."""
+    shaping: Shaping = Shaping()
 
     def __call__(self, spec: ObservationSpec, observations: Observations, *objects: str) -> np.ndarray:
         return self.function(spec, observations, *objects)
@@ -59,16 +83,15 @@ def _at(module: str, name: str) -> Any:
 
 
 def predicate(
-    result: Literal["bool", "real"], *preconditions: tuple[str, tuple[int, ...]]
+    result: Literal["bool", "real"], *preconditions: tuple[str, tuple[int, ...]], shaping: Shaping | None = None
 ) -> Callable[[Callable[..., np.ndarray]], Predicate]:
     """Turn `def name(spec, observations, x, y)` into a `Predicate`; its docstring is the meaning."""
 
     def make(function: Callable[..., np.ndarray]) -> Predicate:
         n_objects = len(inspect.signature(function).parameters) - 2
         meaning = " ".join((function.__doc__ or "").split())
-        return Predicate(
-            function.__name__.rstrip("_"), ("object",) * n_objects, result, function, meaning, preconditions
-        )
+        name, known = function.__name__.rstrip("_"), shaping or Shaping()
+        return Predicate(name, ("object",) * n_objects, result, function, meaning, preconditions, known)
 
     return make
 

@@ -8,10 +8,28 @@ from typing import Any
 import numpy as np
 
 from ludus.skills.predicates.conditions import held, lifted, released, touching
-from ludus.skills.predicates.measures import effector, gap, height, hypot, offset, size, tcp_distance, width, xyz
+from ludus.skills.predicates.measures import (
+    beside_error,
+    both_gap,
+    both_offset,
+    effector,
+    gap,
+    height,
+    hypot,
+    offset,
+    size,
+    speed,
+    tcp_distance,
+    width,
+    xyz,
+)
 from ludus.skills.predicates.tolerances import (
     ALIGNED_M,
+    ASIDE_ENOUGH,
+    ASIDE_OFFSET,
     AWAY_M,
+    BESIDE_ALIGNED_M,
+    BESIDE_LOWER_FROM_M,
     HOVER_GAP_M,
     HOVER_MARGIN_M,
     HOVER_TOLERANCE_M,
@@ -23,7 +41,9 @@ from ludus.skills.predicates.tolerances import (
     REACH_MARGIN_M,
     REACH_TOLERANCE_M,
     RELEASED_WIDER_M,
+    SETTLE_FROM_M_S,
     SHAPE_AT_MARGIN,
+    STILL_M_S,
 )
 from ludus.skills.vocabulary import predicate
 from ludus.types import Observations, ObservationSpec
@@ -101,4 +121,62 @@ def leave(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     return _ramp(tcp_distance(spec, o, x), LEAVE_FROM_M, AWAY_M)
 
 
-SHAPED = (reach, grasp, reach_grasp, lift, hover, lower, release, leave)
+@predicate("real")
+def settle(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
+    """1 when X is at rest, falling to 0 at 25 cm/s."""
+    return 1 - _ramp(speed(spec, o, x), STILL_M_S, SETTLE_FROM_M_S)
+
+
+@predicate("real")
+def carry_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.ndarray:
+    """How near a lifted X is, horizontally, to a place side by side with Y; 0 when X is not lifted."""
+    return lifted(spec, o, x) * shape(beside_error(spec, o, x, y), HOVER_MARGIN_M)
+
+
+@predicate("real")
+def lower_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.ndarray:
+    """How far a held X has come down from 6 cm above the height of Y to it; 0 when its place is not side by side with Y."""
+    ready = held(spec, o, x) & (beside_error(spec, o, x, y) <= BESIDE_ALIGNED_M)
+    rise = np.abs(height(spec, o, x) - height(spec, o, y))
+    return ready * (1 - _ramp(rise, 0, BESIDE_LOWER_FROM_M))
+
+
+@predicate("real")
+def hover_both(spec: ObservationSpec, o: Observations, x: str, y: str, z: str) -> np.ndarray:
+    """How near a lifted X is to the place 2 cm above the middle between Y and Z; 0 when X is not lifted."""
+    d = hypot(both_offset(spec, o, x, y, z), both_gap(spec, o, x, y, z) - HOVER_GAP_M)
+    return lifted(spec, o, x) * np.where(d <= HOVER_TOLERANCE_M, np.float32(1), shape(d, HOVER_MARGIN_M))
+
+
+@predicate("real")
+def lower_both(spec: ObservationSpec, o: Observations, x: str, y: str, z: str) -> np.ndarray:
+    """How far a held X has come down from 3 cm above Y and Z to contact; 0 when it is not above the middle between them."""
+    air = both_gap(spec, o, x, y, z)
+    ready = held(spec, o, x) & (both_offset(spec, o, x, y, z) <= ALIGNED_M) & (air >= -ON_GAP_M)
+    return ready * (1 - _ramp(air, 0, LOWER_FROM_M))
+
+
+@predicate("real")
+def carry_aside(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
+    """How far a lifted X is, horizontally, from being over any other block; 0 when X is not lifted."""
+    return lifted(spec, o, x) * _ramp(_room(spec, o, x), 0, ASIDE_OFFSET)
+
+
+@predicate("real")
+def lower_to_table(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
+    """How far a held X has come down from 10 cm to the table; 0 when it is over another block."""
+    ready = held(spec, o, x) & (_room(spec, o, x) >= ASIDE_ENOUGH)
+    return ready * (1 - _ramp(np.abs(height(spec, o, x)), 0, LIFT_TOP_M))
+
+
+def _room(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
+    """Horizontal distance of the nearest other block, in edges of it; far where there is none."""
+    room = np.full(o[x].shape[:-1], 2 * ASIDE_OFFSET, np.float32)
+    for other in spec.of_kind("object"):
+        if other.name != x:
+            room = np.minimum(room, offset(spec, o, x, other.name) / size(spec, o, other.name))
+    return room
+
+
+SHAPED = (reach, grasp, reach_grasp, lift, hover, lower, release, leave, settle, carry_beside, lower_beside)
+SHAPED += (hover_both, lower_both, carry_aside, lower_to_table)

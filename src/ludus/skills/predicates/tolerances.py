@@ -21,6 +21,16 @@ HOVER_MARGIN_M = 0.20
 """Where hover has fallen to 0.05."""
 LOWER_FROM_M = 0.03
 """Lowering counts from this gap down to contact: it takes over inside hover's full region, so nothing is lost on the way."""
+BESIDE_ALIGNED_M = 0.012
+"""Lowering beside another block counts within this error of the gap: what `BESIDE_GAP_M` allows around its aim."""
+BESIDE_LOWER_FROM_M = 0.06
+"""... and from this height above the other's down to its own: it begins above `LIFTED_M`, where carrying ends."""
+ASIDE_OFFSET = 1.5
+"""A carried block is clear of another one at a horizontal distance of this many edges of it ..."""
+ASIDE_ENOUGH = 1.2
+"""... and may be lowered to the table from this many on: a hand's width of room is not needed to stand."""
+SETTLE_FROM_M_S = 0.25
+"""A block this fast is not at rest at all: a free fall of 3 mm."""
 LEAVE_FROM_M = 0.03
 """Leaving counts from this distance of tcp and block centre ..."""
 AWAY_M = 0.08

@@ -1,0 +1,169 @@
+"""Checks on a reward: does it lead to the success, and to nothing else?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ludus.skills.verify.chance import UNLIKELY, at_most
+from ludus.skills.verify.evidence import Scores
+from ludus.skills.verify.verdict import Check
+from ludus.types import Observations
+
+MIN_SUCCESSES = 10
+"""Observations with success from which a quantile of the reward is taken."""
+LOW, HIGH = 0.2, 0.95
+"""Quantiles that stand for the reward of success and for the most that is paid without it. A good reward may lag at the edge of
+a wide success: hovering is paid half while the block is still rising."""
+HIGH_REWARD = 0.8
+"""A reward this high counts as full."""
+NEARLY_FULL_REWARD = 0.95
+"""Where the evidence shows no success, only a reward this high counts as paid without it."""
+LEAST_HIGH_REWARD = 0.5
+"""What a success must pay at least, even where everything else pays less."""
+MIN_WAYS = 9
+"""Ways to success from which it is judged whether the reward rises along them."""
+NEAR_SUCCESS = 5
+"""Observations (a quarter of a second at 20 Hz) at the begin and at the end of a way that are compared."""
+RISE = 0.01
+"""Along a way where the reward gains less, it is flat."""
+RISING_SHARE = 0.3
+"""Of the ways along which the reward must rise, but for chance. Not more: stored success is often an accident, such as a block
+that was knocked off; along the ways of such a success no reward rises."""
+NEAR_SUCCESS = 5
+"""Observations (a quarter of a second at 20 Hz) at the begin and at the end of a way that are compared."""
+RISE = 0.01
+"""Along a way where the reward gains less, it is flat."""
+RISING_SHARE = 0.25
+"""Of the ways along which the reward must rise. Not more: stored success is often an accident, such as a block knocked off."""
+NEAR_SUCCESS = 5
+"""Observations (a quarter of a second at 20 Hz) at the begin and at the end of a way that are compared."""
+RISE = 0.01
+"""Least mean rise of the reward along the ways; below, it is flat ..."""
+STANDARD_ERRORS = 2
+"""... if the mean is, with this many standard errors added (97.5 %): few stored ways say little."""
+LEAST_SPREAD = 0.02
+"""A reward that varies less over all observations without success leads nowhere."""
+DWELL = 20
+"""Observations (a second at 20 Hz) that a full reward without success must last to count: a block that was let go comes to
+rest sooner (14 at most in 41,216 observations of the teacher's base skills) ..."""
+ALL_DWELLING = 2 * DWELL
+"""... and how many such observations, together, are more than an odd case."""
+STILL_SHARE = 0.8
+"""Of the reward of success; a skill that is given more at its beginning pays for holding still."""
+
+
+def success_pays(scores: Scores, composed: Observations | None) -> Check:
+    """Where the success holds, the reward must be high: absolutely, or above nearly all that is paid without success."""
+    name, low, where = "success_pays", *_paid(scores, composed)
+    if low is None:
+        return Check(name, True, f"not judged: {where}")
+    other = float(np.quantile(scores.reward[scores.others], HIGH)) if len(scores.others) else 0.0
+    text = f"reward is {low:.2f} {where}, and {other:.2f} (95 % quantile) without success"
+    if low >= HIGH_REWARD or (low >= LEAST_HIGH_REWARD and low > other):
+        return Check(name, True, text)
+    example = ""
+    if len(scores.successful):
+        example = "; " + scores.at(int(scores.successful[np.argmin(scores.reward[scores.successful])]))
+    return Check(name, False, f"{text}; let the success pay most, such as by a last stage that is 1 there{example}")
+
+
+def rises(scores: Scores) -> Check:
+    """Along stored ways to success the reward must rise before the success, or it guides nobody there."""
+    ways = scores.ways
+    if len(ways) < MIN_WAYS:
+        return Check(
+            "rises", True, f"not judged: {len(ways)} ways to success in stored episodes, {MIN_WAYS} are needed"
+        )
+    before = np.array([scores.reward[max(b, t - NEAR_SUCCESS) : t].mean() for b, t in ways])
+    first = np.array([scores.reward[b : min(t, b + NEAR_SUCCESS)].mean() for b, t in ways])
+    gains = before - first
+    n_rising = int(np.count_nonzero(gains >= RISE))
+    text = (
+        f"along {len(ways)} ways to success the reward goes from {first.mean():.2f} to {before.mean():.2f} just before it, "
+        f"and rises along {n_rising}"
+    )
+    if at_most(n_rising, len(ways), RISING_SHARE) > UNLIKELY:
+        return Check("rises", True, text)
+    flattest = ways[int(np.argmin(gains))][1] - 1
+    problem = f"{text}, fewer than {RISING_SHARE:.0%}; pay for what comes before success"
+    return Check("rises", False, f"{problem}; {scores.at(flattest)}, just before success")
+
+
+def not_hackable(scores: Scores, composed: Observations | None) -> Check:
+    """High reward without success, success without the goal, pay for holding still, a reward that nothing changes."""
+    full = _full(scores, composed)
+    problem = _constant(scores) or _still(scores, full) or _goal(scores, composed) or _without_success(scores, full)
+    if problem:
+        return Check("not_hackable", False, problem)
+    goal = " and the goal holds where it succeeds" if scores.written.goal is not None else ""
+    return Check("not_hackable", True, f"rewards of {full:.2f} and more come with success{goal}")
+
+
+def _paid(scores: Scores, composed: Observations | None) -> tuple[float | None, str]:
+    """The reward of success (low quantile), and where that was found."""
+    if len(scores.successful) >= MIN_SUCCESSES or (len(scores.successful) and composed is None):
+        paid = scores.reward[scores.successful]
+        return float(np.quantile(paid, LOW)), f"where success holds (20 % quantile of {len(paid)} observations)"
+    if composed is not None:
+        paid = scores.written.reward.evaluate(composed)
+        return float(np.max(paid)), f"at {len(paid)} composed observations with success (the best)"
+    return None, "success holds nowhere in the evidence"
+
+
+def _full(scores: Scores, composed: Observations | None) -> float:
+    """The reward that a success typically gets. A reward of skills with a wide success may be low at its edge."""
+    if len(scores.successful):
+        return max(LEAST_HIGH_REWARD, float(np.median(scores.reward[scores.successful])))
+    paid, _ = _paid(scores, composed)
+    return NEARLY_FULL_REWARD if paid is None else max(LEAST_HIGH_REWARD, paid)
+
+
+def _constant(scores: Scores) -> str:
+    without = scores.reward[~scores.success]
+    low, high = np.quantile(without, (0.01, 0.99)) if len(without) else (0.0, 0.0)
+    if high - low >= LEAST_SPREAD:
+        return ""
+    return (f"the reward hardly depends on anything: without success it is {low:.3f} to {high:.3f} (1 and 99 % quantile); "
+            "let it grow with what leads to the success, such as the distance that remains")  # fmt: skip
+
+
+def _still(scores: Scores, full: float) -> str:
+    begins = scores.beginnings[~scores.success[scores.beginnings]]
+    if not len(begins):
+        return ""
+    paid = float(np.median(scores.reward[begins]))
+    if paid < STILL_SHARE * full:
+        return ""
+    return (f"holding still pays: at {len(begins)} beginnings, before anything was done, the reward is {paid:.2f} already "
+            f"(success: {full:.2f}); {scores.at(int(begins[0]))}")  # fmt: skip
+
+
+def _goal(scores: Scores, composed: Observations | None) -> str:
+    goal = scores.written.goal
+    if goal is None:
+        return ""
+    seen = scores.evidence.together if scores.success.any() else composed
+    if seen is None:
+        return ""
+    success = scores.success if scores.success.any() else np.ones(1, bool)
+    reached = goal.evaluate(seen, scores.cache if seen is scores.evidence.together else None)
+    wrong = np.flatnonzero(success & ~reached)
+    n_success = int(np.count_nonzero(np.broadcast_to(success, reached.shape)))
+    if len(wrong) <= 0.02 * n_success:
+        return ""
+    example = scores.at(int(wrong[0])) if scores.success.any() else "these are composed observations"
+    return (f"success without the change that was asked for: at {len(wrong)} of {n_success} observations with success, "
+            f"{goal} does not hold; {example}; let the success demand it")  # fmt: skip
+
+
+def _without_success(scores: Scores, full: float) -> str:
+    n = scores.evidence.n_stored
+    paid = (scores.reward[:n] >= full) & ~scores.success[:n]
+    begin, end = scores.evidence.runs(paid)
+    long = end - begin >= DWELL
+    dwelling = int((end - begin)[long].sum())
+    if dwelling < ALL_DWELLING:
+        return ""
+    middle = int((begin + end)[long][0] // 2)
+    return (f"high reward without success: stored episodes stayed {int(long.sum())} times, {dwelling} observations in all, where "
+            f"{full:.2f} or more is paid and the success does not hold; {scores.at(middle)}; pay this less than success")  # fmt: skip
