@@ -40,7 +40,7 @@ class Eval:
     episodes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
     """Episodes per skill, start and temperature."""
     start: Many = ()
-    """Start distributions: scattered, held, stacked, beside, or all; scattered if not given."""
+    """Start distributions: scattered, held, stacked, beside, drifting, or all; scattered if not given."""
     temperature: Many = ()
     """0 acts greedily, 1 samples from the policy; several may be given. The run's own, 0.33, if none is."""
     plan: Many = ()
