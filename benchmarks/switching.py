@@ -7,6 +7,9 @@ Each plan runs from each start under each way of switching (`WAYS`). `success` i
 the episode; `time_to_success_s` the quartiles of the first time from which the goal holds for half a second, among the episodes
 where it does; `episode_s` the mean length; `switches` the changes of command per episode; `endings` why skills were over.
 From 'drifting' one block slides over the table: the numbers stand for each part that this block plays in the plan.
+
+With --stalls instead: how long rewards stand still in skills that succeed afterwards, and in those that do not. Three random
+skills per episode, from every start; a skill ends on success or at its time.
 """
 
 from __future__ import annotations
@@ -20,15 +23,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ludus.agents.policy import load_policy
+from ludus.agents.policy import Policy, load_policy
 from ludus.lab import program
 from ludus.lab.analysis import wilson
 from ludus.lab.embodiment import run
 from ludus.lab.rollout import RolloutSpec, Switching
 from ludus.lab.switching import first_held
-from ludus.seeding import child
+from ludus.seeding import child, rng
 from ludus.skills import expression
-from ludus.types import Episode
+from ludus.skills.library import SkillLibrary
+from ludus.types import Episode, Observations
 from ludus.worlds.blocks.world import BlocksWorld
 
 STACKED = "on(red, green) and released(red) and still(red)"
@@ -83,6 +87,43 @@ def summary(episodes: Sequence[Episode], goal: expression.Expression, hz: float)
     }
 
 
+def longest_flat(library: SkillLibrary, caption: str, seen: Observations) -> int:
+    """The most control steps in which the reward did not rise by `stall_gain` above its best, before success first held."""
+    reward, success = library.rewards(caption, seen)
+    best, flat, longest = -np.inf, 0, 0
+    for r in reward[: int(success.argmax()) if success.any() else len(reward)]:
+        rises = r > best + Switching().stall_gain
+        best, flat = (r, 0) if rises else (best, flat + 1)
+        longest = max(longest, flat)
+    return longest
+
+
+def stalls(world: BlocksWorld, policy: Policy, n: int, seed: int) -> dict:
+    """Shares of skills whose reward stood still for so many seconds, of those that succeeded in the end and of those that did
+    not."""
+    library, hz, draw = world.library(), world.spec.control_hz, rng(seed, "stalls")
+    rule, starts = Switching(stall_s=0), world.spec.starts
+    rollouts = [
+        RolloutSpec(
+            tuple(draw.choice(library.captions, 3).tolist()),
+            child(seed, "stalls", i),
+            starts[i % len(starts)],
+            switching=rule,
+        )
+        for i in range(n)
+    ]
+    flats: dict[str, list[int]] = {"success": [], "time": []}
+    for e in run(world, library, rollouts, policy, "stalls")[0]:
+        for (segment, first, last), why in zip(e.segment_bounds(), e.info["endings"], strict=True):
+            seen = {g: v[first + 1 : last + 1] for g, v in e.observations.items()}
+            flats[why].append(longest_flat(library, segment.caption, seen))
+    shares = {
+        f"{s} s": {k: round(float(np.mean(np.array(v) >= s * hz)), 4) for k, v in flats.items()}
+        for s in (1, 1.5, 2, 3, 4)
+    }
+    return {"n": {k: len(v) for k, v in flats.items()}} | shares
+
+
 def main() -> None:
     """Every start, plan and way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,6 +132,7 @@ def main() -> None:
     parser.add_argument("--starts", nargs="+", default=["scattered", "drifting"])
     parser.add_argument("--ways", nargs="+", default=["fixed", "conditional"], choices=list(WAYS))
     parser.add_argument("--temperature", type=float, default=0.33)
+    parser.add_argument("--stalls", action="store_true")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=0, help="of physics; results do not depend on it")
     parser.add_argument("--out", type=Path, help="also written here, a line per row")
@@ -98,6 +140,9 @@ def main() -> None:
     torch.set_num_threads(1)
     world = BlocksWorld(3, 128, options.threads)
     library, policy = world.library(), load_policy(options.checkpoint, world.spec, options.temperature)
+    if options.stalls:
+        print(json.dumps(stalls(world, policy, options.episodes, options.seed)))
+        return
     lines = []
     for start in options.starts:
         for text, condition in (PLANS | PROGRAMS).items():
