@@ -1,4 +1,4 @@
-"""Error rates and power of `ludus.lab.gate`: `python benchmarks/gate.py [--parts null clean loss gain acceptance] [--n 10000]`.
+"""Error rates and power of `ludus.lab.gate`: `python benchmarks/gate.py [--parts null clean loss gain ...] [--n 10000]`.
 
 Prints one JSON object. Nothing is trained: two policies are success rates per family, and the episodes of a pair, which have
 the same start, fail together more often than by chance (Gaussian copula, correlation `--shared`). Noise between two policies
@@ -161,9 +161,8 @@ def null(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[
                 alarms += decision.reason.startswith("lost")
                 wrong += _false_alarm(decision, pair, settings)
                 looks += used
-                if i < n // 10:
-                    every = dict.fromkeys(MEMBERS, EPISODES)
-                    seen = [{c.family: c for c in pair.look(MEMBERS, every, draw)} for _ in range(settings.max_looks)]
+                if i < n // 20:
+                    seen = _all_looks(pair, settings, draw)
                     for name, rule in BASELINES.items():
                         rules[name] += rule(seen)
             rows.append(
@@ -172,7 +171,7 @@ def null(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[
                     "promoted": promoted, "promoted_95": _95(promoted, n),
                     "promoted_better_at_nothing": worse, "loss_declared": alarms, "false_alarms": wrong,
                     "looks": round(looks / n, 2),
-                    "others": {name: round(k / (n // 10), 4) for name, k in rules.items()},
+                    "others": {name: round(k / (n // 20), 4) for name, k in rules.items()},
                 }
             )  # fmt: skip
     return rows
@@ -251,6 +250,28 @@ def gain(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[
     return rows
 
 
+def chain(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[str, Any]]:
+    """Thirty gates in a row with retrains that learned nothing (`retrained`, .03): what becomes of accepted families."""
+    rows, gates = [], 30
+    for name, rule in {"gate": None, **BASELINES}.items():
+        draw, chains = rng(seed, "gate", "chain"), max(n // 10, 1)
+        promoted, change, worst = 0, 0.0, 0.0
+        for _ in range(chains):
+            first = old = {f: _drawn(p, 0.03, draw) for f, p in MIXED.items()}
+            for _ in range(gates):
+                pair = Pair(old, {f: _drawn(p, 0.03, draw) for f, p in MIXED.items()}, 0.0, shared)
+                if rule is None:
+                    better = run_gate(pair, MEMBERS, ACCEPTED, settings, draw)[0].promote is True
+                else:
+                    better = rule(_all_looks(pair, settings, draw))
+                old, promoted = pair.new if better else old, promoted + better
+            change += sum(old[f] - first[f] for f in ACCEPTED) / len(ACCEPTED)
+            worst += min(old[f] - first[f] for f in ACCEPTED)
+        row = {"rule": name, "chains": chains, "gates": gates, "promoted_per_chain": promoted / chains}
+        rows.append(row | {"change_of_accepted": round(change / chains, 3), "of_the_worst": round(worst / chains, 3)})
+    return rows
+
+
 def acceptance(n: int, seed: int) -> list[dict[str, Any]]:
     """A family of equal members asked once a round for ten rounds, after each of up to four looks a round."""
     rows = []
@@ -284,6 +305,11 @@ def _accepted(size: int, rate: float, draw: np.random.Generator) -> bool:
     return False
 
 
+def _all_looks(pair: Pair, settings: GateSettings, draw: np.random.Generator) -> list[dict[str, PairedCount]]:
+    every = dict.fromkeys(MEMBERS, EPISODES)
+    return [{c.family: c for c in pair.look(MEMBERS, every, draw)} for _ in range(settings.max_looks)]
+
+
 def _false_alarm(decision: GateDecision, pair: Pair, settings: GateSettings) -> bool:
     """Whether a loss is declared of a family that in truth lost no more than is tolerated."""
     declared = [f.family for f in decision.families if f.verdict == "lost" and f.family in ACCEPTED]
@@ -308,7 +334,7 @@ def _95(k: int, n: int) -> list[float]:
 
 
 def main() -> None:
-    parts = {"null": null, "clean": clean, "loss": loss, "gain": gain}
+    parts = {"null": null, "clean": clean, "loss": loss, "gain": gain, "chain": chain}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=(*parts, "acceptance"), default=[*parts, "acceptance"])
     parser.add_argument("--n", type=int, default=10_000, help="null retrains per row; a tenth of it in the other parts")

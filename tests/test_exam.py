@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ludus import cli
@@ -14,12 +15,16 @@ from ludus.exam.metrics import Examiner, bins, brier, calibration_error
 from ludus.exam.parts import three_way_brier
 from ludus.exam.questions import CurveItem, truth
 from ludus.exam.simulator import Rollout, Simulator, at_end
+from ludus.exam.write import balanced_accuracy, correlation, jaccard, judged, ways
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.curves import USEFUL, WORTHWHILE
-from ludus.experimenter.roles import Experimenter
+from ludus.experimenter.roles import Experimenter, NoAnswer
 from ludus.lab.analysis import wilson
 from ludus.lab.context import facts
+from ludus.skills.candidate import Candidate
+from ludus.skills.expression import parse
+from ludus.skills.names import ObjectNames
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 QUESTIONS = questions.load()
@@ -39,6 +44,7 @@ SMALL = replace(
     decompose=tuple(d for d in QUESTIONS.decompose if d.scene.n_blocks == 2)[:6],
     retrieve=tuple(r for r in QUESTIONS.retrieve if r.n_blocks == 3)[::4],
     analyse=MADE_UP,
+    write=tuple(w for w in QUESTIONS.write if w.world == "blocks-2")[:4],
 )
 
 
@@ -74,7 +80,8 @@ def knows(question_set):
     def analyse(question):
         return Verdict("x", question_set.analyse[number(question)].truth, 1.0, "")
 
-    return Experimenter(propose, lambda q: question_set.decompose[number(q)].reference, retrieve, analyse)
+    more = {"write_skill": lambda q: question_set.write[number(q)].reference}
+    return Experimenter(propose, lambda q: question_set.decompose[number(q)].reference, retrieve, analyse, more)
 
 
 def says(judgement, probability=0.8):
@@ -86,7 +93,7 @@ def says(judgement, probability=0.8):
 
 def test_who_knows_everything_gets_everything():
     results = evaluate(lambda _: knows(SMALL))
-    for part in ("decompose", "retrieve", "analyse"):
+    for part in ("decompose", "retrieve", "analyse", "write"):
         assert results[part].rates[0].value == 1, results[part].answers
     assert rate(results["propose"], "sound").value == 1
     assert {m.name: m.value for m in results["analyse"].means} == {
@@ -106,6 +113,42 @@ def test_who_always_says_learning_stops_too_late():
     result = evaluate(says("learning"), "analyse")["analyse"]
     assert rate(result, "premature stops, of those still learning").right == 0
     assert rate(result, "late stops, of those converged or stuck").value == 1
+
+
+def test_what_is_written_is_judged_by_what_it_does():
+    item = next(w for w in QUESTIONS.write if (w.world, w.kind) == ("blocks-2", "stack"))
+
+    def marks(**changed):
+        roles = replace(knows(SMALL), more={"write_skill": lambda q: replace(item.reference, **changed)})
+        (row,) = evaluate(lambda _: roles, "write", question_set=replace(SMALL, write=(item,)))["write"].answers
+        return row["passes"], row["agrees"], row["usable"]
+
+    assert marks() == (True, True, True)
+    others = ObjectNames(("red", "green")).substitute(item.reference.success, {"red": "green", "green": "red"})
+    assert marks(success=others)[1] is False
+    assert marks(reward="1")[0] is False and marks(reward="1")[2] is False
+    assert marks(success="1 <") == marks(success="0.5") == marks(reward="import os") == (False, False, False)
+
+
+def test_who_writes_nothing_or_nonsense_gets_nothing():
+    def silent(question):
+        raise NoAnswer("could not tell")
+
+    for answer in (silent, lambda q: Candidate("", "", "", 1), lambda q: Candidate("x", "((", "on(red)", -5, "?")):
+        result = evaluate(lambda _, a=answer: replace(knows(SMALL), more={"write_skill": a}), "write")["write"]
+        assert result.rates[0].right == 0 and result.rates[0].n == 4
+    assert rate(evaluate(lambda _: replace(knows(SMALL), more={}), "write")["write"], "no answer").value == 1
+
+
+def test_agreement_and_correlation_have_known_values():
+    a, b = np.array([1, 1, 0, 0], bool), np.array([1, 0, 0, 0], bool)
+    assert (jaccard(a, b), jaccard(a, a), jaccard(~a & a, b & ~b)) == (0.5, 1, 1)
+    assert balanced_accuracy(a, b) == pytest.approx((1 + 2 / 3) / 2) and balanced_accuracy(a, a) == 1
+    rising, way = np.arange(9.0), [slice(0, 4), slice(4, 9)]
+    assert correlation(rising**3, rising, way) == pytest.approx(1) and correlation(
+        -rising, rising, way
+    ) == pytest.approx(-1)
+    assert correlation(np.ones(9), rising, way) == 0 and correlation(rising, rising, []) == 0
 
 
 def test_unclear_is_neither_right_nor_a_stop_and_costs_what_ignorance_costs():
@@ -238,9 +281,21 @@ def test_the_question_set_asks_enough():
     for item in QUESTIONS.retrieve:
         known = {s.caption for s in questions.skills(item.n_blocks, item.library)}
         assert set(item.captions) <= known and bool(item.captions) == (item.kind != "none")
+    assert len(QUESTIONS.write) >= 40 and len({w.world for w in QUESTIONS.write}) == 6
+    assert 0.4 < sum(w.shown for w in QUESTIONS.write) / len(QUESTIONS.write) < 0.6
     folder = questions.FOLDER
     size = sum(len(p.read_bytes()) for f in (folder, folder / "pictures") for p in f.iterdir() if p.is_file())
     assert size < 1_000_000
+
+
+def test_every_reference_passes_and_was_reached():
+    for item in QUESTIONS.write:
+        row = judged(item, item.reference)
+        assert row["passes"] and row["agrees"] and row["usable"], (item.world, item.kind, row)
+        assert len(ways(item)) >= 3 and item.reference.caption not in item.skills
+        question = item.question("k")
+        assert question.scene.facts and (question.goal is not None) == item.shown
+        assert parse(item.goal, item.stored.vocabulary).type == "bool"
 
 
 def test_the_question_set_is_of_the_world_as_it_is():

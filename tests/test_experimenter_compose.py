@@ -98,6 +98,7 @@ def test_taking_off_is_the_inverse_of_putting_on():
     assert blocked.caption == "take green off red" and blocked.success.startswith("clear(red) and not on(green, red)")
     anything = written("clear(red)")
     assert anything.success == "clear(red)" and "on(blue, red) * reach_grasp(blue)" in anything.reward
+    assert written("clear(red)", Form(all_stages=False)).reward == "clear(red)"
     assert all(parse(m.reward, WORDS) for m in members(anything, WORDS)) and len(members(anything, WORDS)) == 3
 
 

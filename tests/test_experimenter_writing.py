@@ -194,6 +194,8 @@ def wrote(*args, **more):
 def test_the_planner_writes_the_part_that_no_skill_does():
     step = Chainer(WORDS, ()).gap_text(("beside", ("green", "blue")))
     assert wrote(step, PYRAMID).success == "beside(green, blue) and released(green) and still(green)"
+    on = Chainer(WORDS, ()).gap_text(("on", ("red", "green")))
+    assert wrote(on, "on(red, green)").caption == "put red on green"  # what explains a step is no instruction
     with_pairs = (*BASE, *(s for s in extra_skills(OBJECTS) if "beside" in s.caption))
     top = wrote("build a pyramid", PYRAMID, with_pairs)
     assert top.caption == "put red on both green and blue" and top.prerequisites.startswith("beside(green, blue)")

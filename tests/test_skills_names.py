@@ -57,3 +57,9 @@ def test_library_policy_matcher_and_teacher_read_alike():
             assert tuple(slots) == named
             assert matcher.retrieve(text).caption == caption
             assert (teacher.clean(observations, [text]) == teacher.clean(observations, [caption])).all()
+
+
+def test_letters_that_only_match_without_case_name_their_object():
+    odd = ObjectNames(("sink", "brick"))
+    assert odd.find("move the \u017fink to the BR\u0131CK") == ("sink", "brick")  # a long s, a dotless i
+    assert odd.template("\u017fink on brick") == "X on Y"

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exam:
-    """Examine an experimenter: does it propose, decompose, retrieve and analyse well? See docs/exam.md."""
+    """Examine an experimenter: does it propose, decompose, retrieve, analyse and write skills well? See docs/exam.md."""
 
     name: tyro.conf.Positional[str]
     """Who plays all roles: planner, random, oracle, human or a model, as in `ludus run --experimenter`."""
     overrides: Overrides = ()
     """Settings of the experimenter to change, e.g. experimenter.analyse=random."""
     parts: Many = ()
-    """Of propose, decompose, retrieve and analyse; all if not given."""
+    """Of propose, decompose, retrieve, analyse and write; all if not given."""
     limit: int | None = None
     """Questions per part, the same for every examinee; all if not given."""
     json: Path | None = None

@@ -217,7 +217,8 @@ class TrainingConfig(Section):
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
     round_updates: CountOrZero = 2000
-    """At most this many updates per round; the learning rate warms up again and falls over as many."""
+    """At most this many updates per round with `experiment.episodes_per_round` new episodes; in proportion fewer where no skill is
+    practised. The learning rate warms up again and falls over as many."""
     evaluate_every: Count = 2500
     """Updates between two points of the learning curves. Another number gives other weights, in their last digits."""
     evaluation_episodes: CountOrZero = 8
@@ -257,7 +258,7 @@ class ExperimentConfig(Section):
     """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no
     skill is written for capability gaps."""
     practice_ratio: Share = 0.75
-    """Share of a round's episodes that practise written skills, while there are any to practise."""
+    """Share of a round's episodes that practise written skills; they are left out while there is none to practise."""
     practice_temperature: Temperature = 0.6
     """Of the acting policy while it practises."""
     practice_exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.1
@@ -273,6 +274,11 @@ class ExperimentConfig(Section):
     """A plan's skills last their declared steps, or until success, stall or time limit (docs/method.md, section 1)."""
     final_episodes: CountOrZero = 32
     """Episodes per skill in the before/after measurement."""
+
+    @property
+    def practice_episodes(self) -> int:
+        """Of each round, while a skill is practised."""
+        return round(self.practice_ratio * self.episodes_per_round)
 
 
 Player = Annotated[str, "who plays a role"]

@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from ludus.exam.metrics import Confusion, Rate, Result, bins
 from ludus.lab.pictures import png
 
-COLOURS = {"propose": "#d9a441", "decompose": "#7a5ea8", "retrieve": "#2e7d32", "analyse": "#1f6f8b"}
+COLOURS = {
+    "propose": "#d9a441",
+    "decompose": "#7a5ea8",
+    "retrieve": "#2e7d32",
+    "analyse": "#1f6f8b",
+    "write": "#b0413e",
+}
 
 
 def scorecard_picture(name: str, results: Sequence[Result]) -> bytes:

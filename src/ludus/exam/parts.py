@@ -1,4 +1,4 @@
-"""The four parts of the exam: each asks one role its questions and scores the answers."""
+"""The parts of the exam: each asks one role its questions and scores the answers. The part *write* is a module of its own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from ludus.exam.metrics import NO_ANSWER, Confusion, Mean, Rate, Result, brier, 
 from ludus.exam.questions import DIFFICULTIES, RETRIEVE_KINDS, ProposeItem
 from ludus.exam.session import Session
 from ludus.exam.simulator import Rollout, Simulator, at_end
+from ludus.exam.write import write
 from ludus.experimenter.chaining import atoms
 from ludus.experimenter.roles import (
     AnalyseQuestion,
@@ -265,4 +266,5 @@ PARTS: dict[str, Callable[[Session], Result]] = {
     "decompose": decompose,
     "retrieve": retrieve,
     "analyse": analyse,
+    "write": write,
 }

@@ -1,7 +1,7 @@
 """The questions that ship with the project, and where their truth comes from. Nothing here knows who answers.
 
 `benchmarks/exam_bank.py` makes `data/scenes.json` and `data/curves.json` from simulation and from recorded trainings;
-`data/retrieve.json` is written by hand.
+`data/retrieve.json` and `data/write.json` (see `ludus.exam.gaps`) are written by hand.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib.resources import files
 from itertools import permutations
 from typing import Any, Literal
 
+from ludus.exam.gaps import WriteItem, write_items
 from ludus.experimenter.curves import USEFUL, WORTHWHILE
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.analysis import wilson
@@ -197,6 +198,7 @@ class QuestionSet:
     decompose: tuple[DecomposeItem, ...]
     retrieve: tuple[RetrieveItem, ...]
     analyse: tuple[CurveItem, ...]
+    write: tuple[WriteItem, ...] = ()
 
     @cached_property
     def scene_of(self) -> dict[int, SceneItem]:
@@ -244,6 +246,7 @@ def load() -> QuestionSet:
         tuple(DecomposeItem(**{**where(row), "reference": tuple(row["reference"])}) for row in data["decompose"]),
         tuple(_retrieve_item(i, *row) for i, row in enumerate(_read("retrieve"))),
         tuple(_curve_item(row) for row in _read("curves")["questions"]),
+        write_items(),
     )
 
 

@@ -19,6 +19,8 @@ from ludus.experimenter.roles import Experimenter
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError, unknown
 
+STORED = tuple(sorted(f.name for f in FOLDER.iterdir() if f.name.startswith("stored-")))
+"""Observations that written skills are judged on."""
 Begin = Callable[[str, int], Callable[[], None]]
 
 
@@ -54,7 +56,7 @@ def evaluate(
     """Ask an examinee and score its answers; one result per part.
 
     Args:
-        make: the examinee over the words of one world; called once per number of blocks that questions are about.
+        make: the examinee over the words of one world; called once per world that questions are about.
         exam: by default every question, without pictures.
         begin: called with a part and its number of questions; returns what is called before each question.
         question_set: by default the one that ships with the project.
@@ -78,8 +80,8 @@ def evaluate(
 def fingerprint() -> str:
     """Twelve hex digits that name the question set: scores of different question sets do not compare."""
     digest = hashlib.blake2b(digest_size=6)
-    for name in ("scenes", "retrieve", "curves"):
-        digest.update((FOLDER / f"{name}.json").read_bytes())
+    for name in ("scenes.json", "retrieve.json", "curves.json", "write.json", *STORED):
+        digest.update((FOLDER / name).read_bytes())
     return digest.hexdigest()
 
 

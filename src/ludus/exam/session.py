@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ludus.exam import stored
 from ludus.exam.metrics import Examiner
 from ludus.exam.questions import CurveItem, QuestionSet, SceneItem
 from ludus.exam.simulator import Simulators
@@ -18,8 +19,8 @@ from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError
 
 Item = TypeVar("Item")
-Ask = Callable[[int, Any], tuple[Any, str | None]]
-"""`(number of blocks, question) -> (answer, error)`; see `Examiner`."""
+Ask = Callable[[int | str, Any], tuple[Any, str | None]]
+"""`(number of blocks or name of stored observations, question) -> (answer, error)`; see `Examiner`."""
 
 
 @dataclass
@@ -34,13 +35,14 @@ class Session:
     folder: Path | None = None
     begin: Callable[[str, int], Callable[[], None]] = lambda part, n: lambda: None
     """Called with the part and its number of questions; returns what is called before each."""
-    _made: dict[int, Experimenter] = field(default_factory=dict)
+    _made: dict[int | str, Experimenter] = field(default_factory=dict)
 
-    def who(self, n_blocks: int) -> Experimenter:
-        """The examinee, over the words of a table with so many blocks."""
-        if n_blocks not in self._made:
-            self._made[n_blocks] = self.make(self.simulators[n_blocks].vocabulary)
-        return self._made[n_blocks]
+    def who(self, world: int | str) -> Experimenter:
+        """The examinee, over the words of a table with so many blocks or of stored observations."""
+        if world not in self._made:
+            words = stored.load(world).vocabulary if isinstance(world, str) else self.simulators[world].vocabulary
+            self._made[world] = self.make(words)
+        return self._made[world]
 
     def questions(
         self, part: str, items: Sequence[Item], role: Callable[[Experimenter, Any], Any]
@@ -57,8 +59,8 @@ class Session:
         drawn = rng(self.seed, "exam", part).permutation(len(items))[:n]
         asks = Examiner(self.begin(part, n))
 
-        def ask(n_blocks: int, question: Any) -> tuple[Any, str | None]:
-            return asks(partial(role, self.who(n_blocks)), question)
+        def ask(world: int | str, question: Any) -> tuple[Any, str | None]:
+            return asks(partial(role, self.who(world)), question)
 
         for i in sorted(map(int, drawn)):
             yield i, items[i], ask

@@ -25,7 +25,7 @@ from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
 from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
-from ludus.lab.growth import Growth
+from ludus.lab.growth import Growth, stored_evidence
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of, switching_of
 from ludus.lab.room import Room
@@ -78,12 +78,12 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     plans = planning.plans(n, library, learning.values if config.experimenter.affordance else None)
 
     # grow: a skill is written for a capability gap, checked, and joins the skills that are practised
-    library = growth.grow(n, library, driver.store)
+    library = growth.grow(n, library, lambda: stored_evidence(driver.store, experiment.world, config.seed))
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
     acting, (practice, exploration) = config.experiment, growth.practice(n, library)
-    seeds = start_seeds(config, n)[: acting.episodes_per_round - len(practice)]
+    seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
     rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching)
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
@@ -93,7 +93,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     planning.tell(n, plans, library, driver.store.load)
 
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
-    learning.train(f"round/{n}", n, config.training.round_updates, library)
+    share = (len(rollouts) + len(practice)) / acting.episodes_per_round
+    learning.train(f"round/{n}", n, round(share * config.training.round_updates), library)
 
     # judge: which policy acts from here on, which skills are accepted, practised further or dropped
     stages.settling.settle(n, library)

@@ -49,8 +49,9 @@ class Settling:
             return
         with record.commit(step) as opened:
             new, old = checkpoints.training_steps(record)[-1], checkpoints.best_step(record)
-            decision = self._compare(n, library, old, new) if new != old else None
-            best = new if decision is not None and decision.promote else old
+            measured = self.config.training.evaluation_episodes > 0
+            decision = self._compare(n, library, old, new) if measured and new != old else None
+            best = new if decision is None or decision.promote else old
             if decision is not None:
                 said = "replaces" if decision.promote else "does not replace"
                 text = f"The policy of {new} {said} that of {old}: {decision.reason}."

@@ -19,6 +19,8 @@ from ludus.skills.predicates import Atom, Vocabulary
 
 COMPETENT = 0.6
 """A skill with at least this success rate is used directly; below, finer skills prepare what it needs."""
+GAP = "bring about that"
+"""How a step begins that no skill does: it explains, and is no instruction."""
 GAP_COMPETENCE = 0.05
 """Chance given to a step that no skill fits."""
 
@@ -81,7 +83,7 @@ class Chainer:
 
     def gap_text(self, atom: Atom) -> str:
         """The step that brings about an atom where no skill does."""
-        return f"bring about that {self.describe(atom)}"
+        return f"{GAP} {self.describe(atom)}"
 
     def order(self, goal: Sequence[Atom]) -> list[Atom]:
         """The order in which to bring about the atoms of a goal: what is built upon, or passed on the way, comes first;

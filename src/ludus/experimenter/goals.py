@@ -98,17 +98,14 @@ class Goal:
 
     def _built(self, atom: Atom) -> Part:
         """A relation, done as thoroughly as it can be, unless the goal itself wants it otherwise."""
-        completions = _related(self._shaping(atom).completed_by, atom) if self.form.thorough else []
-        if any(end in self.atoms for c in completions for end in ended_by(self.v, c)):
-            completions = []
-        return Part(
-            [atom_text(atom)],
-            phrasing.phrase(self.v, atom),
-            self._stages(atom),
-            completions,
-            atom[1][0],
-            self._needs(atom),
-        )
+        complete = _related(self._shaping(atom).completed_by, atom) if self.form.thorough else []
+        if any(end in self.atoms for c in complete for end in ended_by(self.v, c)):
+            complete = []
+        passed = closure(self.v, atom)
+        conditions = [atom, *(c for c in complete if c in passed)]
+        later = [c for c in complete if c not in passed]
+        says = phrasing.phrase(self.v, atom)
+        return Part([*map(atom_text, conditions)], says, self._stages(atom), later, atom[1][0], self._needs(atom))
 
     def _stages(self, atom: Atom) -> list[str]:
         """How far it has come, from any state on."""
@@ -165,7 +162,9 @@ class Goal:
             part.conditions = list(dict.fromkeys([atom_text(atom), *part.conditions]))
         if taking:
             return
-        each = [(t, self._carrying(t[1][0])) for t in self._takers(atom)[:MAX_ARGUMENTS]]
+        # Any object may be the one to move; without its stages the skill reads only what its caption names.
+        takers = self._takers(atom)[:MAX_ARGUMENTS] if self.form.all_stages else []
+        each = [(t, self._carrying(t[1][0])) for t in takers]
         rows = list(zip(*(stages for _, stages in each), strict=False))
         stages = [_most([f"{atom_text(t)} * {s}" for (t, _), s in zip(each, row, strict=True)]) for row in rows[:1]]
         stages += [_most(list(row)) for row in rows[1:]]
@@ -232,12 +231,12 @@ class Goal:
         carried: Atom = (self._carried or "", atom[1])
         on_the_way = {carried, *closure(self.v, carried)} if self._carried and len(atom[1]) == 1 else set()
         for part in parts:
-            if atom[0] in completing and atom[1] == (part.moved,):
-                part.completions.append(atom)
-                return
             passed = any(atom_text(a) in part.conditions and atom in closure(self.v, a) for a in self.atoms)
             if passed or (atom[1] == (part.moved,) and atom in on_the_way):
                 part.conditions.append(atom_text(atom))
+                return
+            if atom[0] in completing and atom[1] == (part.moved,):
+                part.completions.append(atom)
                 return
         wider = [b for b in rest if b != atom and atom in closure(self.v, b)]
         if wider:  # it is passed on the way to another one, and must hold at its end

@@ -52,8 +52,9 @@ class Weights:
     """4 f (1 - f) of the estimated feasibility f: neither sure nor hopeless."""
     complexity: float = 1.0
     """f times the share of an episode it fills: harder things once their parts are mastered."""
-    gap: float = 0.3
-    """A step that no skill fits, times the mean competence of the known skills; in place of progress and frontier."""
+    gap: float = 1.0
+    """A step that no skill fits, over 1 + the number of tasks that have one already; in place of progress and frontier. The whole
+    score of such a task counts times the mean competence of the known skills."""
     temperature: float = 0.2
 
 
@@ -128,7 +129,7 @@ class Planner:
         if missing:
             # New, but nothing to do with the robot yet: the better the known skills are, the more it is time for more.
             ready = float(np.mean([s.competence for s in question.skills]))
-            score = ready * (w.novelty * novelty + w.gap + w.complexity * n_parts / question.max_steps)
+            score = ready * (w.novelty * novelty + w.gap / (1 + len(question.gaps)) + w.complexity * n_parts / question.max_steps)
         else:
             frontier, complexity = 4 * chance * (1 - chance), chance * n_parts / question.max_steps
             score = w.novelty * novelty + w.progress * change + w.frontier * frontier + w.complexity * complexity

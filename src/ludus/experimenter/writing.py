@@ -13,7 +13,7 @@ from typing import Any
 
 from ludus.experimenter import phrasing
 from ludus.experimenter.answers import clean
-from ludus.experimenter.chaining import Chainer, aside_text, atom_text, atoms, lasting_relations
+from ludus.experimenter.chaining import GAP, Chainer, aside_text, atom_text, atoms, lasting_relations
 from ludus.experimenter.compose import Form, Request, compose
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.phrasing import MAX_CAPTION_OBJECTS
@@ -144,8 +144,9 @@ def write(q: WriteQuestion, vocabulary: Vocabulary) -> Candidate:
     facts = frozenset(a for fact in q.scene.facts for a in _atoms_or_none(fact, vocabulary))
     refused = [(r.candidate.reward, r.candidate.success, r.candidate.prerequisites) for r in q.rejections]
     taken, problem = {s.caption for s in q.skills}, f"could not tell what {q.missing!r} is to bring about"
+    words = "" if q.missing.startswith(GAP) else clean(q.missing)
     for goal in dict.fromkeys(_Gap(q, vocabulary, facts).goals()):
-        request = Request(goal, facts, clean(q.missing), q.skill_steps, taken)
+        request = Request(goal, facts, words, q.skill_steps, taken)
         for form in FORMS:
             try:
                 c = compose(request, vocabulary, form)
@@ -176,8 +177,12 @@ class _Gap:
             return
         parts = [a for a in wanted.atoms() if a[0] in lasting_relations(self.v)]
         named = [a for a in _atoms_or_none(planned or self._said() or "", self.v) if a in parts]
-        if planned and not any(a in wanted.atoms() for a in _atoms_or_none(planned, self.v)):
-            yield planned  # something in the way of the goal
+        if planned:
+            asked = _atoms_or_none(planned, self.v)
+            if all(a in wanted.atoms() for a in asked):
+                yield from (self._with_what_is_said_of(a, wanted.atoms()) for a in asked if len(a[1]) > 1)
+            else:
+                yield planned  # something in the way of the goal
         if len(parts) > 1:
             known = {a for s in self.q.skills for a in _atoms_or_none(s.success, self.v)}
             missing = [a for a in Chainer(self.v, ()).order(parts) if a not in known]

@@ -7,7 +7,7 @@ and what is practised in the round; so a run can be resumed, and a skill's origi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ludus.config import Config
 from ludus.data.store import EpisodeStore
-from ludus.experimenter.chaining import closure
+from ludus.experimenter.chaining import atom_text, closure
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
 from ludus.lab.context import skill_stats
@@ -95,17 +95,17 @@ class Growth:
                 template = library.template(step.step)
                 asked[template] += 1
                 first.setdefault(template, Gap(plan, step, template))
-        known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+        known = _achieved(library)
         far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
         return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
 
     # --- growing -------------------------------------------------------------------------------------------------
 
-    def grow(self, n: int, library: SkillLibrary, store: EpisodeStore) -> SkillLibrary:
+    def grow(self, n: int, library: SkillLibrary, evidence: Callable[[], Evidence]) -> SkillLibrary:
         """The library with the skills that are written in round n for gaps, as long as there is room for their practice.
 
         Args:
-            store: candidates are checked on its episodes.
+            evidence: what candidates are checked on; asked for only where there is a gap.
         """
         step, record = f"round/{n}/grow", self._record
         if record.done(step):
@@ -114,11 +114,11 @@ class Growth:
         room = self._config.experiment.max_practising - len(practising)
         gaps, written = self.gaps(library) if room > 0 else [], list[dict[str, Any]]()
         with record.commit(step) as opened, self._progress.stage(f"round {n}: growing", 1):
-            evidence = self._evidence(store) if gaps else None
+            seen = evidence() if gaps else None
             for gap in gaps:
-                if evidence is None or room == 0:
+                if seen is None or room == 0:
                     break
-                family, kept = self._write(gap, library, evidence)
+                family, kept = self._write(gap, library, seen)
                 written.append(kept)
                 if family:
                     library = self._join(n, library, family)
@@ -136,7 +136,7 @@ class Growth:
             except NoAnswer as error:
                 self._room.post("growth", "all", "note", f"{error}.")
                 break
-            verification = verify(candidate, library, evidence, gap.plan.proposal.goal)
+            verification = verify(candidate, library, evidence, _described(gap, library))
             self._tell(candidate, verification)
             tried.append(asdict(candidate) | {"checks": [asdict(c) for c in verification.checks]})
             if verification.failed is None:
@@ -183,13 +183,6 @@ class Growth:
         payload = {"caption": candidate.caption, "checks": [asdict(c) for c in verification.checks]}
         self._room.post("growth", "experimenter", "verification", f"{candidate.caption!r} {said}.{detail}", (), payload)
 
-    def _evidence(self, store: EpisodeStore) -> Evidence:
-        ids = store.ids()
-        some = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), EVIDENCE_EPISODES)).astype(int))
-        seeds = [child(self._config.seed, "evidence", i) for i in range(EVIDENCE_STARTS)]
-        episodes = tuple(store.load(ids[i]).observations for i in some)
-        return Evidence(episodes, look(self._world, seeds))
-
     # --- practice ------------------------------------------------------------------------------------------------
 
     def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -206,9 +199,8 @@ class Growth:
     def practice(self, n: int, library: SkillLibrary) -> tuple[list[RolloutSpec], float]:
         """The practice episodes of round n, none where no skill is practised, and the share of random actions in them."""
         recorded = self._record.result(f"round/{n}/grow")["practice"]
-        n_episodes = round(self._config.experiment.practice_ratio * self._config.experiment.episodes_per_round)
         seed = child(self._config.seed, f"round/{n}", "practice")
-        rollouts = practice_rollouts(recorded["ways"], library, self._world.spec, n_episodes, seed)
+        rollouts = practice_rollouts(recorded["ways"], library, self._world.spec, self._config.experiment.practice_episodes, seed)
         return rollouts, recorded["exploration"]
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -223,12 +215,37 @@ class Growth:
         return [self._record.result(step) for step in found]
 
 
+def _achieved(library: SkillLibrary) -> set[Atom]:
+    """The conditions that the skills bring about."""
+    return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+
+
+def _described(gap: Gap, library: SkillLibrary) -> str | None:
+    """The part of the task's goal that the missing step is about: its conditions on the objects that the step names, without
+    those that known skills bring about; the whole goal where this leaves nothing."""
+    goal = gap.plan.proposal.goal
+    expression = condition(goal, library.vocabulary)
+    if expression is None or not expression.is_conjunction:
+        return goal
+    named, known = set(library.mentioned(gap.step.step)), _achieved(library)
+    part = [a for a in expression.atoms() if set(a[1]) <= named and a not in known]
+    return " and ".join(map(atom_text, part)) or goal
+
+
 def _new_relations(goal: str | None, known: Set[Atom], vocabulary: Vocabulary) -> int:
     """Relations that a goal demands, or needs on the way, and no skill brings about; 0 for one outside the language."""
     expression = condition(goal, vocabulary)
     atoms = set(expression.atoms()) if expression is not None else set[Atom]()
     needed = atoms.union(*(closure(vocabulary, atom) for atom in atoms))
     return sum(len(objects) > 1 for _, objects in needed - known)
+
+
+def stored_evidence(store: EpisodeStore, world: World, seed: int) -> Evidence:
+    """Some of the stored episodes, spread evenly, and fresh starts."""
+    ids = store.ids()
+    some = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), EVIDENCE_EPISODES)).astype(int))
+    seeds = [child(seed, "evidence", i) for i in range(EVIDENCE_STARTS)]
+    return Evidence(tuple(store.load(ids[i]).observations for i in some), look(world, seeds))
 
 
 def _family(candidate: Candidate, library: SkillLibrary, evidence: Evidence) -> list[Candidate]:

@@ -19,6 +19,7 @@ from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.seeding import child
+from ludus.skills.expression import condition
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Plan
 from ludus.worlds.base import World
@@ -123,8 +124,12 @@ class Planning:
         record = self._record
         dropped = {s["caption"] for s in record.skills() if s["status"] == "dropped"}
         stats = skill_stats(library, latest_counts(record.evaluations("curve")), record.outcomes("round"))
-        return (
-            [s for s in stats if s.caption not in dropped],
-            history(record),
-            [p.proposal.task for _, p in record.plans() if p.gaps],
-        )
+        gaps = [p.proposal.task for _, p in record.plans() if p.gaps and not _filled(p, library)]
+        return [s for s in stats if s.caption not in dropped], history(record), gaps
+
+
+def _filled(plan: Plan, library: SkillLibrary) -> bool:
+    """Whether skills that joined since bring about all that the plan's goal demands."""
+    goal = condition(plan.proposal.goal, library.vocabulary)
+    known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+    return goal is not None and set(goal.atoms()) <= known

@@ -22,7 +22,7 @@ class ObjectNames:
 
     def mentions(self, text: str) -> tuple[str, ...]:
         """The object of every mention, in order; an object that is named twice is listed twice."""
-        return tuple(self._names[m.lower()] for m in self._pattern.findall(text))
+        return tuple(map(self._object, self._pattern.findall(text)))
 
     def find(self, text: str) -> tuple[str, ...]:
         """The objects that a text names, in order of first mention."""
@@ -32,12 +32,18 @@ class ObjectNames:
         """The text with its objects replaced by X, Y, Z in order of first mention: 'stack X on Y'."""
         found = self.find(text)
         letter = {name.lower(): LETTERS[i % len(LETTERS)] for i, name in enumerate(found)}
-        return self._pattern.sub(lambda m: letter[m.group().lower()], text)
+        return self._pattern.sub(lambda m: letter[self._object(m.group()).lower()], text)
 
     def substitute(self, text: str, swap: Mapping[str, str]) -> str:
         """The text with other objects in place of its own; those that are not in `swap` stay."""
-        return self._pattern.sub(lambda m: swap.get(o := self._names[m.group().lower()], o), text)
+        return self._pattern.sub(lambda m: swap.get(o := self._object(m.group()), o), text)
 
     def replace(self, text: str, marker: str) -> str:
         """The text with `marker` for every object."""
         return self._pattern.sub(lambda m: marker, text)
+
+    def _object(self, mention: str) -> str:
+        """The object that a match of the pattern names. Case does not matter in more ways than `lower` knows: ſ matches s."""
+        if mention.lower() in self._names:
+            return self._names[mention.lower()]
+        return next(o for o in self.objects if re.fullmatch(re.escape(o), mention, re.IGNORECASE))

@@ -55,7 +55,9 @@ def near(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     return tcp_distance(spec, o, x) <= REACH_TOLERANCE_M
 
 
-@predicate("bool", ("near", (0,)), shaping=Shaping(("reach_grasp(X)",), from_anywhere=True, phrase="pinch X"))
+@predicate(
+    "bool", ("near", (0,)), shaping=Shaping(("reach_grasp(X)",), from_anywhere=True, phrase="touch X on both sides")
+)
 def touching(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     """Both pads touch X."""
     return (spec.get(o, x, "touch_left")[..., 0] > 0.5) & (spec.get(o, x, "touch_right")[..., 0] > 0.5)
@@ -123,7 +125,12 @@ def clear(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     return result
 
 
-@predicate("bool", ("lifted", (0,)), ("clear", (1,)), shaping=Shaping(("hover(X, Y)",), phrase="hold X above Y"))
+@predicate(
+    "bool",
+    ("lifted", (0,)),
+    ("clear", (1,)),
+    shaping=Shaping(("hover(X, Y)",), completed_by=(("held", (0,)),), phrase="hold X above Y"),
+)
 def above(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.ndarray:
     """X is right above Y with a little air between them."""
     air = gap(spec, o, x, y)

@@ -8,9 +8,8 @@ from ludus.skills.candidate import Candidate
 from ludus.skills.expression import Expression
 from ludus.skills.library import SkillLibrary
 from ludus.skills.verify.chance import UNLIKELY, at_most
-from ludus.skills.verify.evidence import AT_MOST_STARTS, Scores
+from ludus.skills.verify.evidence import AT_MOST_STARTS, MIN_WAYS, Scores
 from ludus.skills.verify.possible import conjuncts, feasible
-from ludus.skills.verify.reward import MIN_WAYS
 from ludus.skills.verify.verdict import Check
 
 SAME = 0.98
@@ -49,14 +48,23 @@ def new(candidate: Candidate, scores: Scores, library: SkillLibrary) -> Check:
             agreement = _jaccard(scores, success)
             nearest, most = (skill.caption, agreement) if agreement > most else (nearest, most)
     if most >= SAME:
-        return Check("new", False, f"success holds where that of {nearest!r} does: of {n} observations with one of them, "
-                     f"{most:.1%} have both; demand something else")  # fmt: skip
+        return Check(
+            "new",
+            False,
+            f"success holds where that of {nearest!r} does: of {n} observations with one of them, "
+            f"{most:.1%} have both; demand something else",
+        )
     if n < MIN_POSITIVES:
         return Check(
             "new", True, f"no known skill has this text; behaviour not compared: {n} observations with success"
         )
-    return Check("new", True, f"nearest known skill: {nearest!r}, {most:.0%} of successes in common" if nearest
-                 else "no known skill succeeds where it does")  # fmt: skip
+    return Check(
+        "new",
+        True,
+        f"nearest known skill: {nearest!r}, {most:.0%} of successes in common"
+        if nearest
+        else "no known skill succeeds where it does",
+    )
 
 
 def prerequisites(scores: Scores) -> Check:
