@@ -122,12 +122,12 @@ class Eval:
             title = f"start {result.start}, temperature {result.temperature:g}"
             if self.plan:
                 console.print(success_table(f"{title}: steps of the plan", result.steps))
-                console.print(_said(result.pace))
+                console.print(_said(result.skills[0].caption, result.pace))
             console.print(success_table(title, result.skills))
             if not self.plan and not self.goals:
                 console.print(success_table(f"{title}: templates", result.templates))
 
 
-def _said(pace) -> str:
-    reached = "never reached" if pace.success_s is None else f"reached after {pace.success_s:.2f} s (median)"
-    return f"{reached}; {pace.episode_s:.2f} s and {pace.switches:.1f} switches per episode"
+def _said(judge: str, pace) -> str:
+    when = "never" if pace.success_s is None else f"after {pace.success_s:.2f} s (median where it does)"
+    return f"{judge!r} holds {when}; {pace.episode_s:.2f} s and {pace.switches:.1f} switches per episode"
