@@ -176,7 +176,7 @@ def test_same_bits_at_any_thread_count_and_next_to_anyone(domain: scene.Domain |
 
     def run(threads: int, rows: list[int]) -> np.ndarray:
         world = BlocksWorld(3, len(rows), threads, domain)
-        seen = [flat(world.reset([10 + r for r in rows], [scene.STARTS[r % 4] for r in rows]))]
+        seen = [flat(world.reset([10 + r for r in rows], [scene.STARTS[r % 5] for r in rows]))]
         seen += [flat(world.step(a[rows])) for a in actions]
         return np.stack(seen)
 
@@ -193,7 +193,7 @@ def test_snapshot_in_mid_episode_continues_with_the_same_bits(domain: scene.Doma
     actions = rng.uniform(-1, 1, (40, 5, 5))
     world, other = BlocksWorld(3, 5, 1, domain), BlocksWorld(3, 5, 2, domain)
     assert world.spec.fingerprint == other.spec.fingerprint
-    world.reset(range(5), ["held", "stacked", "held", "beside", "scattered"])
+    world.reset(range(5), ["held", "stacked", "drifting", "beside", "scattered"])
     for a in actions[:15]:
         at = world.step(a)
     kept = world.snapshot()
@@ -204,3 +204,43 @@ def test_snapshot_in_mid_episode_continues_with_the_same_bits(domain: scene.Doma
     other.reset(range(90, 95), "beside")
     assert np.array_equal(flat(other.restore(kept)), flat(at))
     assert np.array_equal(np.stack([flat(other.step(a)) for a in actions[15:]]), np.stack(future))
+
+
+def test_a_drifting_block_slides_at_its_speed_until_it_is_touched_or_loaded() -> None:
+    world = BlocksWorld(3, 12, threads=1)
+    first = world.reset(range(12), "drifting")
+    still = np.tile([0.0, 0, 0, 0, -1], (12, 1))
+    for _ in range(20):
+        last = world.step(still)
+    moved = np.stack([last[c][:, :3] - first[c][:, :3] for c in world.spec.objects], 1)
+    speed = np.stack([last[c][:, 8] for c in world.spec.objects], 1)
+    which = np.abs(speed).argmax(1)
+    rows = np.arange(12)
+    assert ((np.abs(speed[rows, which]) > 0.0199) & (np.abs(speed[rows, which]) < 0.0501)).all()
+    assert len(set(which)) == 3 and len(set(np.sign(speed[rows, which]))) == 2
+    # 1 s of its velocity; what it bumps into is pushed
+    assert np.abs(moved[rows, which, 1] / speed[rows, which] - 1).max() < 0.1
+    assert np.abs(moved[rows, which][:, [0, 2]]).max() < 2e-3
+    # a block that is set on it, one pad's touch, or lifting: it stays where it is
+    drift = np.array([[0.03, 0, 0]] * 5)
+    position = np.tile([[0.5, 0.0, 0.02], [0.5, 0.2, 0.02], [0.6, 0.1, 0.02]], (5, 1, 1)).astype(float)
+    touch = np.tile([0.0, 0, 1], (5, 3, 1))
+    position[1, 1] = [0.51, 0.01, 0.06]  # stands on it
+    touch[2, 0, 0] = 1  # a pad
+    touch[3, 0, 2] = 0  # in the air
+    position[4, 0, 1] = scene.DRIFT_END_M
+    assert scene.sliding(drift, position, touch, np.full((5, 3), 0.04))[:, 0].tolist() == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_other_starts_have_no_drift_and_its_snapshots_have_the_layout_of_all() -> None:
+    world = BlocksWorld(2, 5, threads=1)
+    world.reset(range(5), list(scene.STARTS))
+    slides = world.batch.bind("qfrc_applied").any(1)
+    assert slides.tolist() == [start == "drifting" for start in scene.STARTS]
+    assert world.spec.starts == scene.STARTS and BlocksWorld(1, 1).spec.starts == ("scattered", "held", "drifting")

@@ -36,7 +36,7 @@ class Collect:
     temperature: float | None = None
     """Of the acting policy; experiment.temperature if not given."""
     start: str | None = None
-    """Start distribution: scattered, held, stacked or beside."""
+    """Start distribution: scattered, held, stacked, beside or drifting."""
     name: str | None = None
     """Names this collection; the actor's name if not given. The same command goes on where it stopped, another name
     collects further episodes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -40,12 +40,16 @@ class Eval:
     episodes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
     """Episodes per skill, start and temperature."""
     start: Many = ()
-    """Start distributions: scattered, held, stacked, beside, or all; scattered if not given."""
+    """Start distributions: scattered, held, stacked, beside, drifting, or all; scattered if not given."""
     temperature: Many = ()
     """0 acts greedily, 1 samples from the policy; several may be given. The run's own, 0.33, if none is."""
     plan: Many = ()
     """Captions to carry out in sequence in each episode, e.g. "stack green on red; stack blue on green"; --skills then
-    names what the last state is judged by, the plan's last skill if not given."""
+    names what the last state is judged by, the plan's last skill if not given. With loops and branches:
+    "repeat until on(red, green) at most 3 times { open the gripper; stack red on green }", "if held(red) { ... } else
+    { ... }"."""
+    switching: Literal["fixed", "conditional"] = "fixed"
+    """Of a plan: each skill lasts its declared steps, or until success, stall or time limit."""
     library_of: int | None = None
     """Only skills about the first so many objects, e.g. those of a policy's training among more blocks."""
     goals: bool = False
@@ -85,10 +89,11 @@ class Eval:
 
         if self.episodes < 1:
             raise LudusError(f"--episodes {self.episodes} is below 1; 100 gives intervals of about ten points")
-        temperatures, plan = numbers("--temperature", self.temperature), listed(self.plan)
+        temperatures, program = numbers("--temperature", self.temperature), self._program()
+        plan = () if program else listed(self.plan)
         for value in temperatures:
             check_temperature(value)
-        if self.plan and not plan:
+        if self.plan and not plan and not program:
             raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
         return EvalRequest(
             skills=listed(self.skills),
@@ -97,9 +102,18 @@ class Eval:
             temperatures=temperatures,
             seed=self.seed,
             plan=plan,
+            program=program,
+            switching=self.switching,
             library_of=self.library_of,
             goals=self.goals,
         )
+
+    def _program(self):
+        """The plan, if it is written with braces."""
+        from ludus.lab.program import parse
+
+        text = "; ".join(text for several in self.plan for text in several)
+        return parse(text) if "{" in text or "}" in text else None
 
     def _print(self, console: Console, results) -> None:
         from ludus.views.terminal import success_table
@@ -108,6 +122,12 @@ class Eval:
             title = f"start {result.start}, temperature {result.temperature:g}"
             if self.plan:
                 console.print(success_table(f"{title}: steps of the plan", result.steps))
+                console.print(_said(result.skills[0].caption, result.pace))
             console.print(success_table(title, result.skills))
             if not self.plan and not self.goals:
                 console.print(success_table(f"{title}: templates", result.templates))
+
+
+def _said(judge: str, pace) -> str:
+    when = "never" if pace.success_s is None else f"after {pace.success_s:.2f} s (median where it does)"
+    return f"{judge!r} holds {when}; {pace.episode_s:.2f} s and {pace.switches:.1f} switches per episode"

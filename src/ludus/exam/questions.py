@@ -14,7 +14,6 @@ from itertools import permutations
 from typing import Any, Literal
 
 from ludus.exam.gaps import WriteItem, write_items
-from ludus.experimenter.curves import USEFUL, WORTHWHILE
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.hindsight import Count, truth
 from ludus.skills.library import Skill

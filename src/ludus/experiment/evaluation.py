@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,14 +16,16 @@ from ludus.experiment import checkpoints
 from ludus.experiment.library import check_starts, choose, recorded_library
 from ludus.lab.actors import GoalScheduler
 from ludus.lab.analysis import aggregate, wilson
-from ludus.lab.embodiment import EvalSpec, episode_steps, run_batches
+from ludus.lab.embodiment import EvalSpec, run_batches
 from ludus.lab.embodiment import evaluate as count_successes
-from ludus.lab.rollout import Advance, RolloutSpec
+from ludus.lab.program import Program, as_text, captions_of, check
+from ludus.lab.rollout import Advance, RolloutSpec, switching_of
+from ludus.lab.switching import first_held, rollout_steps
 from ludus.record import Record
 from ludus.record.progress import Progress, Show
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError, SuccessCount
+from ludus.types import Episode, LudusError, SuccessCount
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
 
@@ -39,6 +41,8 @@ class EvalRequest:
         starts: start distributions, or ('all',); the world's default if empty.
         temperatures: of the policy; `training.evaluation_temperature` if empty.
         plan: captions to carry out one after the other in each episode.
+        program: loops and branches to carry out instead of a `plan`, see `ludus.lab.program`.
+        switching: of a plan or program: 'fixed' durations or 'conditional', see `experiment.switching`.
         library_of: leave out skills about others than the world's first so many objects.
         goals: measure whether all skills of the world's own library hold at once, within an episode in which the policy is
             told whichever is next.
@@ -50,8 +54,32 @@ class EvalRequest:
     temperatures: tuple[float, ...] = ()
     seed: int = 1
     plan: tuple[str, ...] = ()
+    program: Program | None = None
+    switching: Literal["fixed", "conditional"] = "fixed"
     library_of: int | None = None
     goals: bool = False
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast plans were carried out."""
+
+    episode_s: float
+    """Mean length of an episode."""
+    switches: float
+    """Mean number of changes of command per episode."""
+    success_s: float | None
+    """Median time from which the first judging skill's success held for half a second, where it did."""
+
+    @classmethod
+    def of(cls, episodes: Sequence[Episode], judge: str, library: SkillLibrary, hz: float) -> Pace:
+        firsts = [first_held(library.rewards(judge, e.observations)[1][1:], round(hz / 2)) for e in episodes]
+        times = [(t + 1) / hz for t in firsts if t is not None]
+        return cls(
+            float(np.mean([e.n_steps for e in episodes])) / hz,
+            float(np.mean([len(e.segments) - 1 for e in episodes])),
+            float(np.median(times)) if times else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -64,7 +92,9 @@ class EvalResult:
     templates: list[SuccessCount]
     """`skills` added up per template."""
     steps: list[SuccessCount]
-    """Of a plan: each of its skills at its own end."""
+    """Of a plan: each of its skills at its own end; of a program: each of its captions, as often as it was told."""
+    pace: Pace | None = None
+    """Of a plan or program."""
 
 
 def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | None = None) -> list[EvalResult]:
@@ -111,50 +141,67 @@ class Trial:
             )
         if spec.goals and kind.goals is None:
             raise LudusError(f"world {world.spec.name!r} has no goals of its own; give --skills or --plan")
+        if spec.switching != "fixed" and not (spec.plan or spec.program):
+            raise LudusError(f"--switching {spec.switching} is about plans; give one with --plan")
         plan: list[str] = []
-        for name in spec.plan:
+        for name in captions_of(spec.program or ()) or spec.plan:
             library, found = choose(library, kind, [name])
             plan += found
         if plan:
             captions = captions if spec.skills else plan[-1:]
+        if spec.program is not None:
+            check(spec.program, library)
+        elif plan:
             _check_plan(plan, library, world)
         return cls(world, kind, library, captions, plan, spec, progress)
 
     def run(self, start: str, temperature: float, policy: Policy) -> EvalResult:
         """All episodes from one start at one temperature."""
-        what, n, steps = f"start {start}, temperature {temperature:g}", self.spec.episodes, []
+        what, n, steps, pace = f"start {start}, temperature {temperature:g}", self.spec.episodes, [], None
         if self.spec.goals:
             with self.progress.stage(what, n * self.world.spec.episode_steps) as advance:
                 counts = [self._reach_goals(start, policy, advance)]
         elif self.plan:
-            with self.progress.stage(what, n * episode_steps(self.plan, self.library, self.world.spec)) as advance:
-                steps, counts = self._carry_out(start, policy, advance)
+            rollouts = self._rollouts(start)
+            total = sum(rollout_steps(r, self.library, self.world.spec) for r in rollouts)
+            with self.progress.stage(what, total) as advance:
+                steps, counts, pace = self._carry_out(rollouts, policy, advance)
         else:
             trials = EvalSpec(tuple(self.captions), n, child(self.spec.seed, "eval"), start)
             title = f"{what}: {len(self.captions)} skills, {n} episodes each"
             with self.progress.stage(title, trials.steps(self.library)) as advance:
                 counts = count_successes(self.world, self.library, policy, trials, advance)
-        return EvalResult(start, temperature, counts, aggregate(counts, self.library), steps)
+        return EvalResult(start, temperature, counts, aggregate(counts, self.library), steps, pace)
 
-    def _carry_out(self, start: str, policy: Policy, advance: Advance) -> tuple[list[SuccessCount], list[SuccessCount]]:
-        """The plan n times: success of each of its skills at its own end, and of the judging captions at the last
-        observation; `successes_once` counts those that held after any action."""
-        n, library, seed = self.spec.episodes, self.library, self.spec.seed
-        rollouts = [RolloutSpec(tuple(self.plan), child(seed, "eval", "plan", *self.plan, i), start) for i in range(n)]
-        steps = [[0, 0] for _ in self.plan]
-        judged = {c: [0, 0] for c in self.captions}
+    def _rollouts(self, start: str) -> list[RolloutSpec]:
+        plan, program, rule = tuple(self.plan), self.spec.program, switching_of(self.spec.switching)
+        names = plan if program is None else (as_text(program),)
+        seeds = [child(self.spec.seed, "eval", "plan", *names, i) for i in range(self.spec.episodes)]
+        return [RolloutSpec(plan, seed, start, program=program, switching=rule) for seed in seeds]
+
+    def _carry_out(
+        self, rollouts: Sequence[RolloutSpec], policy: Policy, advance: Advance
+    ) -> tuple[list[SuccessCount], list[SuccessCount], Pace]:
+        """Success of each of the plan's skills at its own end, and of the judging captions at the last observation;
+        `successes_once` counts those that held after any action."""
+        library, plan = self.library, self.plan
+        places = range(len(plan)) if self.spec.program is None else [plan.index(c) for c in plan]
+        steps = {place: [0, 0, 0] for place in places}
+        judged = {c: [0, 0, 0] for c in self.captions}
+        lived: list[Episode] = []
         for episodes, outcomes in run_batches(self.world, library, rollouts, policy, "evaluation", advance):
             for o in outcomes:
-                steps[o.segment][0] += o.success_at_end
-                steps[o.segment][1] += o.success_once
+                place = o.segment if self.spec.program is None else plan.index(o.caption)
+                _count(steps[place], o.success_at_end, o.success_once)
             for caption, found in judged.items():
                 for e in episodes:
                     success = library.rewards(caption, e.observations)[1][1:]
-                    found[0] += bool(success[-1])
-                    found[1] += bool(success.any())
+                    _count(found, bool(success[-1]), bool(success.any()))
+            lived += episodes
         return (
-            [SuccessCount(c, library[c].hash, n, *found) for c, found in zip(self.plan, steps, strict=True)],
-            [SuccessCount(c, library[c].hash, n, *found) for c, found in judged.items()],
+            [SuccessCount(plan[k], library[plan[k]].hash, *found) for k, found in steps.items() if found[0]],
+            [SuccessCount(c, library[c].hash, *found) for c, found in judged.items()],
+            Pace.of(lived, self.captions[0], library, self.world.spec.control_hz),
         )
 
     def _reach_goals(self, start: str, policy: Policy, advance: Advance) -> SuccessCount:
@@ -174,6 +221,12 @@ class Trial:
         return SuccessCount(" and ".join(captions), hashes, n, successes, once)
 
 
+def _count(found: list[int], at_end: bool, once: bool) -> None:
+    found[0] += 1
+    found[1] += at_end
+    found[2] += once
+
+
 def as_json(results: Sequence[EvalResult]) -> list[dict[str, Any]]:
     """All numbers: per start and temperature, templates, skills and a plan's steps."""
 
@@ -184,6 +237,7 @@ def as_json(results: Sequence[EvalResult]) -> list[dict[str, Any]]:
     return [
         {"start": r.start, "temperature": r.temperature}
         | {name: [row(c) for c in getattr(r, name)] for name in ("templates", "skills", "steps")}
+        | ({} if r.pace is None else {"pace": asdict(r.pace)})
         for r in results
     ]
 

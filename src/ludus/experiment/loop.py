@@ -27,7 +27,7 @@ from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.growth import Growth, stored_evidence
 from ludus.lab.planning import Planning, start_seeds
-from ludus.lab.rollout import rollouts_of
+from ludus.lab.rollout import rollouts_of, switching_of
 from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
 
@@ -84,7 +84,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     # act: the best policy executes the plans, the latest one practises
     acting, (practice, exploration) = config.experiment, growth.practice(n, library)
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
-    rollouts = rollouts_of([p for p in plans if not p.gaps], seeds, info={"round": n})
+    runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
+    rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching)
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ludus.config import SeedDataConfig
 from ludus.lab.rollout import Actor, RolloutSpec
+from ludus.lab.switching import Watch
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, Observations, WorldSpec, unknown
@@ -143,23 +144,23 @@ class GoalScheduler:
         self.name = actor.name
         self._actor, self._library, self._skills, self._order = actor, library, list(skills), order
         self._hold_steps = max(1, round(hz / 2))
-        self._times = np.array([library[c].steps for c in skills])
+        self._times = [library[c].steps for c in skills]
 
     def begin(self, rollouts: Sequence[RolloutSpec]) -> None:
         self._now = np.full(len(rollouts), -1)
-        self._left = np.zeros(len(rollouts), int)
-        self._held = np.zeros(len(rollouts), int)
+        self._watch = Watch(np.full(len(rollouts), self._hold_steps))
         self._actor.begin(rollouts)
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         holds = np.stack([self._library.rewards(c, observations)[1] for c in self._skills], 1)
-        order, robots = self._order(observations), np.arange(len(holds))
-        self._held = np.where(holds[robots, self._now], self._held + 1, 0)
-        for i in np.flatnonzero((self._left == 0) | (self._held >= self._hold_steps)):
-            timed_out = np.arange(len(self._skills)) == (self._now[i] if self._left[i] == 0 else -1)
+        order, watch = self._order(observations), self._watch
+        watch.see(holds[np.arange(len(holds)), self._now])
+        over, all_timed_out = watch.succeeded | watch.timed_out, watch.timed_out
+        for i in np.flatnonzero(over):
+            timed_out = np.arange(len(self._skills)) == (self._now[i] if all_timed_out[i] else -1)
             now = int(np.lexsort((order[i], timed_out, holds[i]))[0])  # the last key weighs most
-            self._now[i], self._left[i], self._held[i] = now, self._times[now], 0
-        self._left -= 1
+            self._now[i] = now
+            watch.start(int(i), self._times[now])
         return self._actor.act(observations, [self._skills[k] for k in self._now])
 
 

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from ludus.config import WorldConfig
 from ludus.lab.actors import ActorSpec
-from ludus.lab.embodiment import batches, episode_steps, run_batch
+from ludus.lab.embodiment import batches, run_batch
 from ludus.lab.rollout import Actor, Advance, RolloutSpec
+from ludus.lab.switching import rollout_steps
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, LudusError, Outcome, WorldSpec
 from ludus.worlds.base import World
@@ -35,8 +36,8 @@ class CollectTask:
     actor: ActorSpec
 
     def n_steps(self, spec: WorldSpec) -> int:
-        """Control steps of all its episodes together."""
-        return sum(episode_steps(rollout.captions, self.library, spec) for rollout in self.rollouts)
+        """Control steps of all its episodes together, at most."""
+        return sum(rollout_steps(rollout, self.library, spec) for rollout in self.rollouts)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ludus.lab.rollout import Actor, Advance, RolloutSpec
+from ludus.lab.switching import Commands, rollout_steps
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, LudusError, Observations, Outcome, Segment, SuccessCount, WorldSpec
@@ -69,7 +70,7 @@ def batches(
     Raises:
         LudusError: an unknown caption.
     """
-    order = sorted(range(len(rollouts)), key=lambda i: episode_steps(rollouts[i].captions, library, spec))
+    order = sorted(range(len(rollouts)), key=lambda i: rollout_steps(rollouts[i], library, spec))
     return [tuple(order[first : first + n_envs]) for first in range(0, len(order), n_envs)]
 
 
@@ -96,13 +97,15 @@ def run_batch(
         raise LudusError(
             f"{len(rollouts)} rollouts in one batch of {world.n_envs} simulations; split them, see `batches`"
         )
-    schedules = [_schedule(rollout.captions, library, world.spec) for rollout in rollouts]
-    log = _log(world, rollouts, schedules, actor, advance)
+    commands = Commands(_check(rollouts), library, world.spec)
+    log = _log(world, rollouts, commands, actor, advance)
+    schedules = [_schedule(commands, i) for i in range(len(rollouts))]
     scores = _scores(library, schedules, log.observations)
     episodes, outcomes = [], []
     for i, (rollout, schedule) in enumerate(zip(rollouts, schedules, strict=True)):
         length = schedule[-1][1]
         segments = tuple(Segment(first, c, library[c].hash) for first, _, c in schedule)
+        endings = {} if rollout.switching is None else {"endings": list(commands.endings[i])}
         episode = Episode(
             id=ids[i],
             observations={g: a[i, : length + 1] for g, a in log.observations.items()},
@@ -113,7 +116,7 @@ def run_batch(
             seed=rollout.seed,
             start=_start(world.spec, rollout.start),
             snapshot=log.snapshots[i].copy(),
-            info=dict(rollout.info),
+            info=dict(rollout.info) | endings,
         )
         episodes.append(episode)
         for k, segment in enumerate(segments):
@@ -214,37 +217,27 @@ class _Log:
     """`[E, S]` float64: full state before the first action."""
 
 
-def _schedule(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> Schedule:
-    """The skills that fit into the episode, one after the other; the last may be cut by its end."""
-    if not captions:
+def _check(rollouts: Sequence[RolloutSpec]) -> Sequence[RolloutSpec]:
+    if not all(rollout.captions for rollout in rollouts):
         raise LudusError("an episode needs at least one skill; this rollout has none")
-    schedule, first, end = [], 0, spec.episode_steps
-    for caption in captions:
-        last = min(first + library[caption].steps, end)
-        if last > first:
-            schedule.append((first, last, caption))
-        first = last
-    return schedule
+    return rollouts
+
+
+def _schedule(commands: Commands, robot: int) -> Schedule:
+    """What the robot was told, and when."""
+    segments = commands.segments[robot]
+    lasts = [*(first for first, _ in segments[1:]), int(commands.lengths[robot])]
+    return [(first, last, caption) for (first, caption), last in zip(segments, lasts, strict=True)]
 
 
 def _log(
-    world: World,
-    rollouts: Sequence[RolloutSpec],
-    schedules: Sequence[Schedule],
-    actor: Actor,
-    advance: Advance | None,
+    world: World, rollouts: Sequence[RolloutSpec], commands: Commands, actor: Actor, advance: Advance | None
 ) -> _Log:
-    """Step the world until the longest schedule ends. Unused simulations run the last rollout again;
+    """Step the world until the last episode is over. Unused simulations run the last rollout again;
     their results are discarded."""
-    n, lengths = len(rollouts), [schedule[-1][1] for schedule in schedules]
-    n_steps = max(lengths)
-    alive = [sum(length > t for length in lengths) for t in range(n_steps)]
-    commands: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for i, schedule in enumerate(schedules):
-        for first, _, caption in schedule:
-            commands[first].append((i, caption))
+    n, n_steps = len(rollouts), commands.most_steps
     padded = _pad(rollouts, world.n_envs)
-    captions = [rollout.captions[0] for rollout in padded]
+    unused = [rollout.captions[0] for rollout in padded[n:]]
     observations = world.reset([r.seed for r in padded], [_start(world.spec, r.start) for r in padded])
     log = _Log(
         {g: np.empty((n, n_steps + 1, a.shape[-1]), np.float32) for g, a in observations.items()},
@@ -254,16 +247,19 @@ def _log(
     for group, array in observations.items():
         log.observations[group][:, 0] = array[:n]
     actor.begin(padded)
+    commands.begin(observations)
     for t in range(n_steps):
-        for i, caption in commands.get(t, ()):
-            captions[i] = caption
-        actions = np.clip(actor.act(observations, captions), -1, 1).astype(np.float32, copy=False)
+        running = commands.n_running
+        if not running:
+            break
+        actions = np.clip(actor.act(observations, [*commands.now, *unused]), -1, 1).astype(np.float32, copy=False)
         observations = world.step(actions)
         log.actions[:, t] = actions[:n]
         for group, array in observations.items():
             log.observations[group][:, t + 1] = array[:n]
+        commands.see(t + 1, observations)
         if advance is not None:
-            advance(alive[t])
+            advance(running)
     return log
 
 

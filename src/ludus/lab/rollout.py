@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from ludus.lab.program import Program
 from ludus.types import LudusError, Observations, Plan
 
 Advance = Callable[[int], None]
@@ -15,11 +16,30 @@ Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True)
+class Switching:
+    """When a skill is over that need not last its declared steps. Origin of the numbers: docs/results.md, "Switching"."""
+
+    hold_s: float = 0.5
+    """Its success has held for so long; what flickers does not count."""
+    stall_s: float = 2.0
+    """Or another one follows, its reward has not risen for so long and its success does not hold; 0: never."""
+    stall_gain: float = 0.01
+    """By at least this, of rewards in [0, 1]."""
+    hold_last: bool = False
+    """Whether the last skill is told for the time that is left, instead of the episode's end."""
+
+
+def switching_of(name: Literal["fixed", "conditional"]) -> Switching | None:
+    """The rule that `experiment.switching` names; None: each skill lasts its declared steps."""
+    return Switching() if name == "conditional" else None
+
+
+@dataclass(frozen=True)
 class RolloutSpec:
     """One episode to run: which skills from which start. Data only: it pickles."""
 
     captions: tuple[str, ...]
-    """Commands in order, each for the steps of its skill."""
+    """Commands in order. With a program: those in it."""
     seed: int
     """Seed of the reset and of everything that the actor draws in this episode."""
     start: str | None = None
@@ -28,6 +48,10 @@ class RolloutSpec:
     """Who acts, where one actor plays several ('teacher', 'random'); None is the actor's own name."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """JSON, copied into the episode: plan id, round, noise level, ..."""
+    program: Program | None = None
+    """Loops and branches over the captions; None: one after the other."""
+    switching: Switching | None = None
+    """None: each command lasts the steps of its skill."""
 
 
 class Actor(Protocol):
@@ -46,7 +70,11 @@ class Actor(Protocol):
 
 
 def rollouts_of(
-    plans: Sequence[Plan], seeds: Sequence[int], start: str | None = None, info: Mapping[str, Any] | None = None
+    plans: Sequence[Plan],
+    seeds: Sequence[int],
+    start: str | None = None,
+    info: Mapping[str, Any] | None = None,
+    switching: Switching | None = None,
 ) -> list[RolloutSpec]:
     """One rollout per seed; seed i runs plan i modulo the number of plans.
 
@@ -59,7 +87,8 @@ def rollouts_of(
         if plan.gaps or not plan.captions:
             missing = ", ".join(repr(r.step) for r in plan.gaps) or "every step"
             raise LudusError(f"plan {plan.id!r} cannot be executed: no skill for {missing}")
+    dealt = [(plans[i % len(plans)], seed) for i, seed in enumerate(seeds)]
     return [
-        RolloutSpec(plans[i % len(plans)].captions, s, start, None, {**(info or {}), "plan": plans[i % len(plans)].id})
-        for i, s in enumerate(seeds)
+        RolloutSpec(plan.captions, seed, start, None, {**(info or {}), "plan": plan.id}, switching=switching)
+        for plan, seed in dealt
     ]

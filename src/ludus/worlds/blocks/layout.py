@@ -71,7 +71,7 @@ def world_spec(n_blocks: int, domain: scene.Domain, substeps: int, xml: str) -> 
         control_hz=control.HZ,
         episode_steps=EPISODE_STEPS,
         skill_steps=SKILL_STEPS,
-        starts=scene.STARTS if n_blocks > 1 else scene.STARTS[:2],
+        starts=tuple(s for s in scene.STARTS if n_blocks > 1 or s not in scene.PAIR_STARTS),
         cameras=scene.CAMERAS,
         fingerprint=hashlib.blake2b(json.dumps(shaping, sort_keys=True).encode(), digest_size=6).hexdigest(),
         encoder=cube_encoder,

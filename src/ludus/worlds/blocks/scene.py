@@ -27,7 +27,7 @@ COLOURS = {
     "white": (0.92, 0.92, 0.90),
 }
 MAX_BLOCKS = len(COLOURS)
-STARTS = ("scattered", "held", "stacked", "beside")
+STARTS = ("scattered", "held", "stacked", "beside", "drifting")
 PAIR_STARTS = ("stacked", "beside")  # need two blocks
 CAMERAS = ("front", "side")
 
@@ -36,6 +36,8 @@ HAND_LOW = (X_RANGE[0], Y_RANGE[0], 0.13, -0.9)  # where the hand starts: x, y, 
 HAND_HIGH = (X_RANGE[1], Y_RANGE[1], 0.26, 0.9)  # ... clear of a stack of two, with a block in hand
 DRAWING = 1  # raise it when `place` draws another scene from the same seed: old and new data must not mix
 SPACING = 0.075  # m between centres of blocks that do not belong together
+DRIFT_M_S = (0.02, 0.05)  # of a block that slides: below STILL_M_S, so that what stands on it can be still
+DRIFT_END_M = 0.40  # it stops this far from the middle of the table, 12 cm outside of the hand's workspace
 SETTLE_S = 0.25  # physics before the first observation
 SOLREF = (0.01, 1.0)  # contact time constant (s) and damping ratio; at 0.02 s a shaken block slips out
 
@@ -128,6 +130,7 @@ class Placement:
     command: float  # of the gripper, in [-1, 1]
     blocks: np.ndarray  # [N, 7] position (m) and quaternion (w, x, y, z)
     parameters: np.ndarray  # [N, 3] mass, friction, edge length
+    drift: np.ndarray  # [N] m/s along y of a block that slides over the table, see `sliding`
 
 
 def place(seed: int, start: str, n_blocks: int, domain: Domain) -> Placement:
@@ -167,7 +170,28 @@ def place(seed: int, start: str, n_blocks: int, domain: Domain) -> Placement:
         yaws[first] = yaw + rng.integers(4) * np.pi / 2
         width, command = float(sizes[first]), 1.0
     blocks[:, 3], blocks[:, 6] = np.cos(yaws / 2), np.sin(yaws / 2)
-    return Placement(joints[pick].copy(), width, command, blocks, parameters)
+    drift = np.zeros(n_blocks)
+    if start == "drifting":
+        drift[first] = rng.uniform(*DRIFT_M_S) * rng.choice([-1, 1])
+    return Placement(joints[pick].copy(), width, command, blocks, parameters, drift)
+
+
+def sliding(drift: np.ndarray, position: np.ndarray, touch: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Which blocks slide during the next control step: those with a drift that lie on the table, neither touched by a pad nor
+    with another block on them, and not at the end of the way. `[E, N]` bool.
+
+    Args:
+        drift: `[E, N]` m/s along y.
+        position: `[E, N, 3]` m.
+        touch: `[E, N, 3]` by the left pad, the right pad and the table.
+        size: `[E, N]` m, edge length.
+    """
+    free = (drift != 0) & touch[..., 2].astype(bool) & ~touch[..., :2].any(-1)
+    free &= position[..., 1] * np.sign(drift) < DRIFT_END_M
+    apart = position[:, None] - position[:, :, None]  # [E, lower, upper, 3]
+    edge = (size[:, None] + size[:, :, None]) / 2
+    over = (np.hypot(apart[..., 0], apart[..., 1]) < edge) & (apart[..., 2] > edge / 2) & (apart[..., 2] < 1.5 * edge)
+    return free & ~over.any(-1)
 
 
 def _spots(rng: np.random.Generator, order: np.ndarray, offset: np.ndarray | None) -> np.ndarray:

@@ -69,6 +69,10 @@ class BlocksWorld:
         first = self.model.body("red").id
         self._block_mat = b.bind("xmat")[:, first : first + n_blocks].reshape(n_envs, n_blocks, 3, 3)
         self._sensors = b.bind("sensordata").reshape(n_envs, n_blocks, 3)
+        # The drift of a sliding block is kept in the physics' state as a force of as many newtons (a twentieth of its weight),
+        # so that snapshots hold it and keep their layout.
+        free_joints = b.bind("qfrc_applied")[:, 9:].reshape(n_envs, n_blocks, 6)
+        self._drift = free_joints[..., 1]
         self._warnings = b.warning[..., 1]  # counts
         self._fresh = b.state[0].copy()  # a simulation's default state
 
@@ -110,6 +114,7 @@ class BlocksWorld:
         qpos[rows, :7] = self._act[rows] = q
         qpos[rows, 7:9] = width[:, None] / 2
         qpos[rows, 9:] = np.stack([p.blocks.ravel() for p in placed])
+        self._drift[rows] = np.stack([p.drift for p in placed])
         self._control[rows, 4] = [p.command for p in placed]
         self._ctrl[rows, 7] = control.grip(self._control[rows, 4], width)
         self._parameters[rows] = np.stack([p.parameters for p in placed])
@@ -142,7 +147,10 @@ class BlocksWorld:
         q, width = self._qpos[:, :7], self._qpos[:, 7] + self._qpos[:, 8]
         arm = control.ArmState(self._tcp, self._tcp_mat, self._jac(), q, self._qvel[:, :7], self._act, width)
         self._ctrl[:] = control.follow(self._control, actions, arm)
+        slides = self._slide()
         self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
+        if slides is not None:
+            self._qvel[:, 9:].reshape(self.n_envs, self.n_blocks, 6)[..., 1][slides] = self._drift[slides]
         # MuJoCo puts a simulation that blew up back to its defaults and counts a warning: such data must not go on.
         if np.count_nonzero(self._warnings) > 0:
             broken = np.flatnonzero(self._warnings.any(1))
@@ -153,6 +161,16 @@ class BlocksWorld:
             )
         np.greater(self._sensors, 0, out=self._touch)
         return self.observe()
+
+    def _slide(self) -> np.ndarray | None:
+        """Move the sliding blocks by one control step of their drift: `[E, N]` which; None: none. A velocity alone would be
+        braked by friction within one step of physics."""
+        if not self._drift.any():
+            return None
+        blocks = self._qpos[:, 9:].reshape(self.n_envs, self.n_blocks, 7)
+        slides = scene.sliding(self._drift, blocks[..., :3], self._touch, self._parameters[..., 2])
+        blocks[..., 1] += np.where(slides, self._drift / control.HZ, 0)
+        return slides
 
     def _jac(self) -> np.ndarray:
         """`[E, 6, 7]` Jacobian of the tcp, from joint axes that the position stage has just computed."""
