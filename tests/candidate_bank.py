@@ -292,6 +292,13 @@ BAD = {
     "out of reach": _bad(
         "possible", "lift red to the ceiling", f"staged({GET_RED}, clip(height(red) / 2, 0, 1))", "height(red) > 2"
     ),
+    "too little time": Bad("possible", Candidate("stack red on green and leave", LEAVE, f"{STACKED} and away(red)", 6)),
+    "two held": _bad(
+        "possible",
+        "hold red and green",
+        "staged(reach_grasp(red), lift(red), lifted(red) * reach_grasp(green), held(red) * held(green))",
+        "held(red) and held(green)",
+    ),
     "negative distance": _bad(
         "possible", "press red into green", "1 - clip(distance(red, green), 0, 1)", "distance(red, green) < 0"
     ),
@@ -311,8 +318,8 @@ BAD = {
         LEAVE.replace("red", "@").replace("green", "red").replace("@", "green"),
         f"{STACKED} and away(red)",
     ),
-    "half of it is paid": _bad(
-        "not_hackable", "put red and blue on green", f"staged({STACKING})", "on(red, green) and on(blue, green)"
+    "two on one": _bad(
+        "possible", "put red and blue on green", f"staged({STACKING})", "on(red, green) and on(blue, green)"
     ),
     "pays for lifting": _like("success_pays", reward=f"staged({GET_RED})"),
     "pays for closing on air": _like("success_pays", reward="grasp(red)"),
@@ -354,6 +361,11 @@ BAD = {
         "0.95 * max(still(red), on(red, green)) + 0.05 * on(red, green) * release(red)",
         f"{STACKED} and away(red)",
     ),
+    "paid in the air": _like("not_hackable", reward="max(shape(beside_error(red, green), 0.3), 0.2 * reach(red))"),
+    "paid while held": _like(
+        "not_hackable", reward="staged(reach_grasp(red), lift(red), beside_error(red, green) < 0.01)"
+    ),
+    "nearly sparse": _like("not_hackable", reward=f"0.05 * reach(red) + 0.95 * ({BESIDE.success})"),
     "stacking pays too": _bad(
         "not_hackable",
         "bring red close to green",

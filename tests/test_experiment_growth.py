@@ -22,7 +22,7 @@ from ludus.worlds.blocks.world import BlocksWorld
 SMALL = (
     *("world.n_envs=4", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=2"),
     *("training.evaluation_episodes=1", "training.round_updates=4", "experiment.rounds=1"),
-    *("experiment.episodes_per_round=4", "experiment.final_episodes=1"),
+    *("experiment.episodes_per_round=8", "experiment.final_episodes=1"),
 )
 GAP = "put red beside green"
 
@@ -66,7 +66,7 @@ def run(tmp_path, one_thread):
         record.close()
 
 
-def test_a_skill_that_joins_is_trained_on(run, monkeypatch):
+def test_a_gap_becomes_a_skill_that_is_checked_practised_trained_on_and_settled(run, monkeypatch):
     labels, draw = Counter(), Sampler.next
 
     def counted(sampler):
@@ -75,14 +75,28 @@ def test_a_skill_that_joins_is_trained_on(run, monkeypatch):
         return batch
 
     monkeypatch.setattr(Sampler, "next", counted)
-    record = run("sampling.commanded_ratio=0.4", "sampling.hindsight_ratio=0")
-    joined = [s["caption"] for s in record.skills() if s["round"] == 1]
-    assert set(joined) == {GAP, "put green beside red"}
-    assert all(labels[caption] > 0 for caption in joined)
+    record = run("sampling.commanded_ratio=0.4", "sampling.hindsight_ratio=0", "experiment.rounds=2")
+    joined = [s for s in record.skills() if s["round"] == 1]
+    assert {s["caption"] for s in joined} == {GAP, "put green beside red"}
+    assert {s["author"] for s in joined} == {"planner"} and all("lift" in " ".join(s["parents"]) for s in joined)
+    assert {s["status"] for s in joined} == {"practising"}
+    assert all(labels[s["caption"]] > 0 for s in joined)
     world = BlocksWorld(2, 1, 1)
-    assert set(joined) <= set(recorded_library(record, world).captions)
-    after = {e.count.caption for e in record.evaluations("after")}
-    assert set(joined) <= after and not set(joined) & {e.count.caption for e in record.evaluations("before")}
+    assert {s["caption"] for s in joined} <= set(recorded_library(record, world).captions)
+    (gap,) = record.result("round/1/grow")["gaps"]
+    assert [c["name"] for c in gap["tried"][-1]["checks"]] and all(c["passed"] for c in gap["tried"][-1]["checks"])
+    for n in (1, 2):
+        told = [o.caption for o in record.outcomes(f"round/{n}/practice")]
+        assert {GAP, "put green beside red"} & set(told)
+        settled = record.result(f"round/{n}/settle")
+        assert [s["status"] for s in settled["skills"]] == ["practising"] and settled["skills"][0]["rounds"] == n
+
+
+def test_a_skill_that_is_not_learned_in_time_is_dropped_and_proposed_no_more(run):
+    record = run("experiment.practice_rounds=1", "experiment.rounds=2")
+    assert {s["status"] for s in record.skills() if s["round"] == 1} == {"dropped"}
+    assert record.result("round/2/grow") == {"gaps": [], "practice": {"ways": {}, "exploration": 0.0}}
+    assert record.outcomes("round/1/practice") and not record.outcomes("round/2/practice")
 
 
 def test_the_analysis_ends_a_training_early(run):

@@ -5,16 +5,14 @@ import pytest
 from ludus.config import Config
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.roles import DecomposeQuestion, ProposeQuestion, RetrieveQuestion, Scene
+from ludus.experimenter.roles import DecomposeQuestion, RetrieveQuestion, Scene
 from ludus.lab.context import attempts_of, facts, skill_stats
 from ludus.lab.curriculum import PRACTISE, Curriculum
 from ludus.lab.embodiment import look, run
-from ludus.lab.growth import fill_gaps
 from ludus.lab.rollout import rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
 from ludus.types import Plan, Proposal, SuccessCount
-from ludus.worlds.blocks.skills import extra_skills
 from ludus.worlds.blocks.teacher import Teacher
 from ludus.worlds.blocks.world import BlocksWorld
 
@@ -83,19 +81,3 @@ def test_every_start_gets_plans_that_can_be_executed(world, start, tmp_path):
         proposed = [p for p in runnable if p.proposal.why != PRACTISE]
         assert len(proposed) >= 7 and len({p.proposal.task for p in proposed}) >= 4
         assert len(record.messages("gap")) == len(plans) - len(runnable)
-
-
-def test_a_missing_pyramid_asks_for_the_skills_that_make_it(world):
-    library, extra = world.library(), extra_skills(world.spec.objects)
-    ask = assemble(RoleContext(world.vocabulary))
-    scene = Scene(world.spec.objects, facts(world.vocabulary, look(world, [1]))[0])
-    known, gaps = able(library), []
-    for i in range(40):
-        proposal = ask.propose(ProposeQuestion(f"q{i}", scene, known))
-        steps = ask.decompose(DecomposeQuestion(f"q{i}", scene, proposal, known))
-        found = tuple(ask.retrieve(RetrieveQuestion("k", s, scene, known)) for s in steps)
-        gaps += [plan for plan in [Plan(f"p{i}", proposal, steps, found)] if plan.gaps]
-    assert gaps
-    pyramid = [p for p in gaps if "on_both" in (p.proposal.goal or "")]
-    wanted = [s.caption.split()[0] for s in fill_gaps(pyramid, library, extra)]
-    assert wanted == ["put"] * 6 + ["pyramid"] * 6

@@ -3,7 +3,6 @@
 import dataclasses
 import threading
 from contextlib import suppress
-from itertools import permutations
 
 import numpy as np
 import pytest
@@ -16,12 +15,9 @@ from ludus.experimenter.roles import Experimenter
 from ludus.lab.context import attempts_of, facts, skill_stats
 from ludus.lab.curriculum import PRACTISE, Curriculum
 from ludus.lab.embodiment import look, run
-from ludus.lab.growth import fill_gaps
 from ludus.lab.rollout import rollouts_of
 from ludus.lab.room import Room
 from ludus.record.record import Record
-from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.predicates import Vocabulary, predicate
 from ludus.types import LudusError, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
 
 
@@ -258,33 +254,6 @@ def test_nobody_talks_outside_a_step_without_a_key(record):
     for _ in range(2):
         room.post("a", "all", "note", "hello", key="start")
     assert [m.text for m in record.messages()] == ["hello"]
-
-
-def test_gaps_ask_for_the_simplest_skills_that_fill_them():
-    world = CountingWorld()
-    things = world.spec.objects
-    library = SkillLibrary(world.vocabulary, [s for s in world.library() if s.caption.startswith("mark")])
-    meet = [Skill(f"bring {x} to {y}", "0", f"meets({x}, {y})") for x, y in permutations(things)]
-    more = [
-        Skill(f"bring {x} to {y} and mark", "0", f"meets({x}, {y}) and meets({y}, {x})")
-        for x, y in permutations(things)
-    ]
-
-    @predicate("bool")
-    def meets(spec, o, x, y):
-        """X is where Y is."""
-        return np.zeros(o[x].shape[:-1], bool)
-
-    words = Vocabulary(world.spec.observation, things, (*world.vocabulary.predicates, meets))
-    library = SkillLibrary(words, library)
-
-    def plan(goal, caption=None):
-        return Plan("p", Proposal("t", "", 0.5, goal), ("s",), (Retrieval("s", caption, None if caption else "x"),))
-
-    wanted = fill_gaps([plan("meets(shop, home) and marked(shop)")], library, [*more, *meet])
-    assert [s.caption for s in wanted] == [s.caption for s in meet]
-    assert fill_gaps([plan("meets(shop, home)", "mark home"), plan("marked(home)"), plan(None)], library, meet) == []
-    assert fill_gaps([plan("meets(shop, home)")], library.add(*meet), [*meet, *more]) == []
 
 
 def test_a_first_step_is_grounded_in_what_is_possible_now(record):

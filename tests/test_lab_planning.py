@@ -1,7 +1,6 @@
 """Plans of rounds: what they are based on, what is asked ahead, and the critic's say in a whole run."""
 
 import dataclasses
-from itertools import permutations
 
 import numpy as np
 import pytest
@@ -13,14 +12,12 @@ from ludus.agents.trainer import Trainer
 from ludus.config import Config, override
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
-from ludus.lab.curriculum import PRACTISE, Curriculum
+from ludus.lab.curriculum import Curriculum
 from ludus.lab.embodiment import look
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.room import Room
 from ludus.record import Record
-from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.predicates import Vocabulary, predicate
-from ludus.types import Proposal, Retrieval
+from ludus.skills.predicates import predicate
 from ludus.worlds.registry import make_world
 
 SETTINGS = ("experiment.rounds=4", "experiment.plans_per_round=2", "experiment.episodes_per_round=4")
@@ -57,10 +54,10 @@ def remote(asked):
 
 def test_a_committed_round_is_not_planned_again(planning):
     rounds, record = planning()
-    plans, library = rounds.plans(1, planning.library)
-    assert len([p for p in plans if not p.gaps]) == 2 and library.captions == planning.library.captions
+    plans = rounds.plans(1, planning.library)
+    assert len([p for p in plans if not p.gaps]) == 2
     messages = record.messages()
-    assert rounds.plans(1, planning.library)[0] == plans and record.messages() == messages
+    assert rounds.plans(1, planning.library) == plans and record.messages() == messages
     assert not record.done("round/1/ahead")  # nobody to ask ahead
 
 
@@ -92,29 +89,6 @@ def test_slow_experimenters_are_asked_ahead(planning, prefetch, ahead):
 def near(spec, o, x, y):
     """X is near Y."""
     return np.zeros(o[x].shape[:-1], bool)
-
-
-def test_a_gap_brings_the_skills_that_fill_it(planning):
-    words = planning.world.vocabulary
-    words = Vocabulary(words.spec, words.objects, (*words.predicates, near))
-    library = SkillLibrary(words, planning.library)
-    new = [Skill(f"bring {x} to {y}", "0", f"near({x}, {y})") for x, y in permutations(words.objects)]
-
-    def fly(experimenter):
-        return dataclasses.replace(
-            experimenter,
-            propose=lambda q: Proposal("meet", "", 0.5, "near(home, shop)"),
-            decompose=lambda q: ("fly",),
-            retrieve=lambda q: Retrieval(q.step, None, "flying"),
-        )
-
-    rounds, record = planning(fly, "experiment.new_skills_per_round=1")
-    plans, grown = rounds.plans(1, library, new)
-    assert [bool(p.gaps) for p in plans] == [True, True, True, False] * 2
-    assert [p.proposal.why for p in plans if not p.gaps] == [PRACTISE] * 2
-    assert grown.captions == (*library.captions, "bring home to shop")
-    assert [m.payload["skills"][0]["caption"] for m in record.messages("skills")] == ["bring home to shop"]
-    assert [s["caption"] for s in record.skills()] == ["bring home to shop"]
 
 
 SMALL = [

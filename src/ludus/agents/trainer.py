@@ -30,9 +30,9 @@ from ludus.seeding import child
 from ludus.types import LudusError, WorldSpec, differences
 
 WARMUP_UPDATES = 100
-"""The learning rate rises linearly over the first updates."""
+"""The learning rate rises linearly over the first updates of a cycle."""
 MIN_LR_FRACTION = 0.1
-"""The cosine schedule ends at this share of the learning rate and stays there through the rounds."""
+"""Each cycle of the cosine schedule ends at this share of the learning rate, which stays there until the next begins."""
 AVERAGING_UPDATES = 9
 """The average behind the acting weights begins with about the last tenth of all updates: after n it forgets at the rate
 AVERAGING_UPDATES / (n + AVERAGING_UPDATES + 1), until that falls to `agent.acting_ema`."""
@@ -51,7 +51,7 @@ class Trainer:
     """Trains the agent that `agent.name` names on one world.
 
     Args:
-        total_updates: length of the learning-rate schedule.
+        total_updates: length of the learning-rate schedule's first cycle.
         seed: the run's seed; initial weights and random numbers of updates are drawn from named children of it.
         training: gives microbatches, processes, device and precision. Of these, the number of microbatches, the device and
             the precision shape the result; the number of processes does not. Under an initialised `torch.distributed`
@@ -73,7 +73,7 @@ class Trainer:
     ):
         self.config, self.spec, self.total_updates, self.seed = config, spec, total_updates, seed
         self.training = training or TrainingConfig(processes=1)
-        self.updates = 0
+        self.updates = self.cycle_start = 0
         self._device = device_of(self.training)
         kind = agent_class(config.name)
         kind.read_options(config)
@@ -170,6 +170,11 @@ class Trainer:
             means = {name: value / updates for name, value in sums.items()}
             return means | {"time/updates_per_s": updates / seconds, "time/data_wait_share": waited / seconds}
 
+    def begin_cycle(self, updates: int) -> None:
+        """The learning rate warms up again and falls over the next `updates` updates. Source: warm restarts, Loshchilov and
+        Hutter 2017, arXiv 1608.03983."""
+        self.cycle_start, self.total_updates = self.updates, updates
+
     def _step(self, schedule: LambdaLR) -> None:
         """One step of the optimiser on the microbatches' mean gradient; the acting weights follow."""
         self.backend.clip_gradient(self.config.grad_clip)
@@ -183,7 +188,8 @@ class Trainer:
         """Learning rates from this update on; made anew by each `fit`, so that `updates` is the only counter."""
         for group in self._optimiser.param_groups:
             group["initial_lr"] = self.config.learning_rate
-        return LambdaLR(self._optimiser, partial(lr_fraction, total_updates=self.total_updates), self.updates - 1)
+        fraction = partial(lr_fraction, cycle_start=self.cycle_start, total_updates=self.total_updates)
+        return LambdaLR(self._optimiser, fraction, self.updates - 1)
 
     def _check(self, means: Mapping[str, float]) -> None:
         bad = [name for name, mean in means.items() if not math.isfinite(mean)]
@@ -241,6 +247,7 @@ class Trainer:
             "config": asdict(self.config),
             "world": self.spec.name,
             "total_updates": self.total_updates,
+            "cycle_start": self.cycle_start,
             "seed": self.seed,
             "updates": self.updates,
             **self._state(),
@@ -257,17 +264,19 @@ class Trainer:
         sharded = training is not None and training.sharded and process_group.is_member()
         state = read_checkpoint(path, spec, mmap=sharded)  # a rank reads its shards only
         trainer = cls(AgentConfig(**state["config"]), spec, state["total_updates"], state["seed"], training)
-        trainer.updates = state["updates"]
+        trainer.updates, trainer.cycle_start = state["updates"], state.get("cycle_start", 0)
         for name in NETWORKS:
             trainer.backend.load_weights(name, state[name])
         trainer.backend.load_optimiser(trainer._optimiser, state["optimiser"])
         return trainer
 
 
-def lr_fraction(update: int, total_updates: int) -> float:
-    """Share of `agent.learning_rate` at an update, counted from 0: linear warm-up times cosine decay."""
-    warm = min(1.0, (update + 1) / WARMUP_UPDATES)
-    share = min(1.0, update / max(1, total_updates))
+def lr_fraction(update: int, cycle_start: int, total_updates: int) -> float:
+    """Share of `agent.learning_rate` at an update, counted from 0: linear warm-up times cosine decay over the
+    `total_updates` updates of the cycle that began at `cycle_start`."""
+    done = update - cycle_start
+    warm = min(1.0, (done + 1) / WARMUP_UPDATES)
+    share = min(1.0, done / max(1, total_updates))
     return warm * (MIN_LR_FRACTION + (1 - MIN_LR_FRACTION) * 0.5 * (1 + math.cos(math.pi * share)))
 
 

@@ -189,9 +189,9 @@ class SamplingConfig(Section):
     memory: Literal["ram", "mapped"] = "ram"
     """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory (of other `torchrun` ranks than the
     first: in the system's folder for temporary files), for stores larger than memory."""
-    balance: Share = 0.0
+    balance: Share = 1.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
-    balance_hindsight: Share = 0.0
+    balance_hindsight: Share = 1.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
 
@@ -211,13 +211,14 @@ class TrainingConfig(Section):
 
     path = "training."
 
-    updates: Count = 10_000
-    """Updates on the seed data, before the first round; the learning rate falls over as many and stays low in the rounds."""
+    updates: Count = 3000
+    """Updates on the seed data, before the first round; the learning rate falls over as many."""
     minutes: PositiveOrZero = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
-    round_updates: CountOrZero = 400
-    """At most this many updates per round."""
+    round_updates: CountOrZero = 2000
+    """At most this many updates per round with `experiment.episodes_per_round` new episodes; in proportion fewer where no skill is
+    practised. The learning rate warms up again and falls over as many."""
     evaluate_every: Count = 2500
     """Updates between two points of the learning curves. Another number gives other weights, in their last digits."""
     evaluation_episodes: CountOrZero = 8
@@ -249,12 +250,21 @@ class ExperimentConfig(Section):
 
     path = "experiment."
 
-    rounds: CountOrZero = 3
-    episodes_per_round: Count = 64
+    rounds: CountOrZero = 4
+    episodes_per_round: Count = 256
     plans_per_round: Count = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
-    new_skills_per_round: CountOrZero = 6
-    """At most this many skills join the library for capability gaps."""
+    max_practising: CountOrZero = 1
+    """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no
+    skill is written for capability gaps."""
+    practice_ratio: Share = 0.75
+    """Share of a round's episodes that practise written skills; they are left out while there is none to practise."""
+    practice_temperature: Temperature = 0.6
+    """Of the acting policy while it practises."""
+    practice_exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.1
+    """As `exploration`, while a skill is practised that has not succeeded once in practice."""
+    practice_rounds: Count = 6
+    """A written skill that is not accepted after this many rounds of practice is dropped."""
     temperature: Temperature = 0.5
     """Of the acting policy while collecting; 0 is greedy."""
     exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.0
@@ -262,6 +272,11 @@ class ExperimentConfig(Section):
     policy's own rounds cannot teach it actions that it no longer tries."""
     final_episodes: CountOrZero = 32
     """Episodes per skill in the before/after measurement."""
+
+    @property
+    def practice_episodes(self) -> int:
+        """Of each round, while a skill is practised."""
+        return round(self.practice_ratio * self.episodes_per_round)
 
 
 Player = Annotated[str, "who plays a role"]

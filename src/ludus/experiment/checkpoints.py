@@ -1,4 +1,4 @@
-"""Where a record's checkpoints lie: one per committed training step, of which two are kept."""
+"""Where a record's checkpoints lie: one per committed training step, of which three at most are kept."""
 
 from __future__ import annotations
 
@@ -18,20 +18,41 @@ def path_of(record: Record, step: str) -> Path:
 
 
 def latest(record: Record) -> Path:
-    """The checkpoint of the last committed training step.
+    """The checkpoint of the last committed training step: where training goes on.
 
     Raises:
         LudusError: nothing was trained yet.
     """
-    steps = training_steps(record)
-    if not steps:
-        raise LudusError(f"{record.directory} has no trained policy yet; train first")
-    return path_of(record, steps[-1])
+    return path_of(record, _last(record))
+
+
+def best(record: Record) -> Path:
+    """The checkpoint of the policy that acts: the one that was promoted last, see `ludus.experiment.settling`; before that, the
+    last one before the rounds; in a record without rounds, the last one.
+
+    Raises:
+        LudusError: nothing was trained yet.
+    """
+    return path_of(record, best_step(record))
+
+
+def best_step(record: Record) -> str:
+    """The training step of `best`."""
+    promoted = [record.result(s.name)["best"] for s in record.steps() if s.name.endswith("/settle")]
+    pretrained = [s for s in training_steps(record) if s.startswith("pretrain")]
+    return [_last(record), *pretrained, *promoted][-1]
 
 
 def prune(record: Record) -> None:
-    """Delete all checkpoints but the last one and the one before the rounds."""
+    """Delete all checkpoints but the last one, the best one and the one before the rounds."""
     steps = training_steps(record)
     pretrained = [s for s in steps if s.startswith("pretrain")][-1:]
-    for step in set(steps) - set(steps[-1:]) - set(pretrained):
+    for step in set(steps) - set(steps[-1:]) - set(pretrained) - {best_step(record)}:
         path_of(record, step).unlink(missing_ok=True)
+
+
+def _last(record: Record) -> str:
+    steps = training_steps(record)
+    if not steps:
+        raise LudusError(f"{record.directory} has no trained policy yet; train first")
+    return steps[-1]

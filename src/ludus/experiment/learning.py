@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ludus.agents.backends import process_group
-from ludus.agents.policy import Policy
+from ludus.agents.policy import Policy, load_policy
 from ludus.agents.trainer import Diverged, Trainer
 from ludus.config import Config
 from ludus.data.sampler import Sampler
@@ -103,6 +103,8 @@ class Learning:
         control_steps = sum(s.steps for s in library) * n
         with self.progress.stage(f"{title}: loading episodes", 1):
             self._load(library)
+        if round_ and left == steps:
+            self.trainer.begin_cycle(updates)
         with (
             self.progress.stage(f"{title}: training", sum(u for _, u in left)) as trained,
             self.progress.stage(f"{title}: measuring", control_steps * len(left)) as measured,
@@ -141,7 +143,8 @@ class Learning:
         assert sampler is not None
         trainer.save(checkpoints.path_of(self.record, step))
         self.record.add_metrics((name, trainer.updates, value) for name, value in metrics.items())
-        counts = self._evaluate(step, library, training.evaluation_episodes, advance)
+        policy = self.policy(training.evaluation_temperature)
+        counts = self._evaluate(step, policy, library, training.evaluation_episodes, advance)
         self.record.add_evaluation("curve", trainer.updates, counts)
         points = [*self.record.evaluations("curve"), *(Evaluation("curve", trainer.updates, c) for c in counts)]
         verdicts = self.analysis.judge(curves_of(points, library))
@@ -168,7 +171,9 @@ class Learning:
                     piece = min(updates - done, max(1, int(rate * min(CHECK_INTERVAL_S, left_s))))
                     share = max(trainer.updates / total, (before + spent) / (60 * minutes))
                     trainer.total_updates = max(1, int(trainer.updates / share)) if share else total
-                process_group.broadcast(process_group.Fit(piece, sampler.state(), trainer.total_updates))
+                process_group.broadcast(
+                    process_group.Fit(piece, sampler.state(), trainer.cycle_start, trainer.total_updates)
+                )
                 for name, value in trainer.fit(sampler, piece, advance).items():
                     sums[name] = sums.get(name, 0.0) + value * piece
                 done += piece
@@ -202,7 +207,8 @@ class Learning:
         return self._critic[1].values(observations, captions)
 
     def measure(self, stage: str, library: SkillLibrary) -> None:
-        """Success of every skill, with more episodes than the curves have, on starts of its own; in step `measure/<stage>`."""
+        """Success of the best policy at every skill, with more episodes than the curves have, on starts of its own; in step
+        `measure/<stage>`."""
         step, n = f"measure/{stage}", self.config.experiment.final_episodes
         if self.record.done(step):
             return
@@ -211,10 +217,15 @@ class Learning:
             self.record.commit(step),
             self.progress.stage(f"measuring {stage}: {n} episodes per skill", total) as advance,
         ):
-            counts = self._evaluate("measure", library, n, advance)
+            counts = self._evaluate("measure", self._best_policy(), library, n, advance)
             self.record.add_evaluation(stage, self.trainer.updates, counts)
 
-    def _evaluate(self, name: str, library: SkillLibrary, n: int, advance: Advance) -> list[SuccessCount]:
+    def _best_policy(self) -> Policy:
+        path, temperature = checkpoints.best(self.record), self.config.training.evaluation_temperature
+        return load_policy(path, self.world.spec, temperature)
+
+    def _evaluate(
+        self, name: str, policy: Policy, library: SkillLibrary, n: int, advance: Advance
+    ) -> list[SuccessCount]:
         seed = child(self.config.seed, "evaluation", name)
-        policy = self.policy(self.config.training.evaluation_temperature)
         return evaluate(self.world, library, policy, EvalSpec(library.captions, n, seed), advance)

@@ -1,11 +1,13 @@
-"""The method on one page: seed data, training, then rounds of propose, act, learn, judge, grow.
+"""The method on one page: seed data, training, then rounds of propose, grow, act, learn, judge.
 
 Where each part of a round happens:
 
-* propose, grow: `planning.plans` makes the plans and adds the skills that their capability gaps ask for. A skill that joins the
-  library has not been learned yet.
-* act: `driver.collect` runs the rollouts; rollout i executes plan i modulo the number of plans without a gap.
-* learn, judge: `learning.train` trains in chunks, measures every skill after each and asks the analysis whether to go on.
+* propose: `planning.plans` asks the experimenter for tasks, their steps and skills.
+* grow: `growth.grow` has skills written for capability gaps and checks them; those that pass are practised.
+* act: `driver.collect` runs the rollouts. Rollout i executes plan i modulo the number of plans without a gap; the rest of the
+  round's episodes practise.
+* learn: `learning.train` trains in chunks, measures every skill after each and asks the analysis whether to go on.
+* judge: `settling.settle` decides whether the new policy replaces the one that acts, and which practised skills are accepted.
 
 Every stage is a sequence of named steps of the record. A step that was committed is skipped, so resuming a run is the
 same as running it.
@@ -13,16 +15,32 @@ same as running it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.experiment.collection import Driver
 from ludus.experiment.compose import Experiment
 from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
+from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
+from ludus.lab.growth import Growth, stored_evidence
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of
+from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What carries out the parts of a round."""
+
+    planning: Planning
+    growth: Growth
+    driver: Driver
+    learning: Learning
+    settling: Settling
 
 
 def run(experiment: Experiment) -> SkillLibrary:
@@ -36,6 +54,9 @@ def run(experiment: Experiment) -> SkillLibrary:
     driver = Driver(record, store, config.world, world, experiment.collector, progress)
     learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)))
     planning = Planning(experiment.curriculum, record, world, config, progress)
+    growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
+    settling = Settling(record, config, world, growth, progress)
+    stages = Stages(planning, growth, driver, learning, settling)
 
     library = recorded_library(record, world)
     begin(record, world, library, f"{config.experiment.rounds} rounds")
@@ -43,36 +64,37 @@ def run(experiment: Experiment) -> SkillLibrary:
     learning.train("pretrain", 0, config.training.updates, library)
     learning.measure("before", library)
     for n in range(1, config.experiment.rounds + 1):
-        library = run_round(n, experiment, driver, learning, planning, library)
+        library = run_round(n, experiment, stages, library)
     learning.measure("after", library)
     return library
 
 
-def run_round(
-    n: int,
-    experiment: Experiment,
-    driver: Driver,
-    learning: Learning,
-    planning: Planning,
-    library: SkillLibrary,
-) -> SkillLibrary:
+def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
     """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
     record, config = experiment.record, experiment.config
-    # candidates: the world's extra skills that a gap may ask for; values: critic's values of skills, for experimenter.affordance
-    candidates = experiment.kind.extra_skills(library.vocabulary.objects)
-    values = learning.values if config.experimenter.affordance else None
+    planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
 
-    # propose, decompose, retrieve; grow: skills that gaps ask for join the library
-    plans, library = planning.plans(n, library, candidates, values)
+    # propose, decompose, retrieve; the critic's values of skills are asked for with experimenter.affordance only
+    plans = planning.plans(n, library, learning.values if config.experimenter.affordance else None)
+
+    # grow: a skill is written for a capability gap, checked, and joins the skills that are practised
+    library = growth.grow(n, library, lambda: stored_evidence(driver.store, experiment.world, config.seed))
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
-    # act: rollout i executes plan i modulo the number of plans that have no gap
-    rollouts = rollouts_of([p for p in plans if not p.gaps], start_seeds(config, n), info={"round": n})
-    acting = config.experiment
-    actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.temperature, acting.exploration)
+    # act: the best policy executes the plans, the latest one practises
+    acting, (practice, exploration) = config.experiment, growth.practice(n, library)
+    seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
+    rollouts = rollouts_of([p for p in plans if not p.gaps], seeds, info={"round": n})
+    actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
+    actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)
+    driver.collect(f"round/{n}/practice", practice, actor, library)
     planning.tell(n, plans, library, driver.store.load)
 
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
-    learning.train(f"round/{n}", n, config.training.round_updates, library)
+    share = (len(rollouts) + len(practice)) / acting.episodes_per_round
+    learning.train(f"round/{n}", n, round(share * config.training.round_updates), library)
+
+    # judge: which policy acts from here on, which skills are accepted, practised further or dropped
+    stages.settling.settle(n, library)
     return library

@@ -150,7 +150,7 @@ def run_worker(config: Config, spec: OfflineSpec) -> None:
                 trainer.gather()
                 continue
             sampler.restore(command.sampler)
-            trainer.total_updates = command.total_updates
+            trainer.cycle_start, trainer.total_updates = command.cycle_start, command.total_updates
             trainer.fit(sampler, command.updates)
     finally:
         world.close()

@@ -221,8 +221,12 @@ class _Chain:
             self._apply(best)
 
     def _derived(self, atom: Atom) -> bool:
-        """A predicate that no skill achieves directly (clear, still): it follows from others."""
-        return atom[0] not in self.c._achieved_words and len(atom[1]) < 2
+        """A predicate that no skill achieves directly (clear, still) and that says of no way to it: it follows from others."""
+        return (
+            atom[0] not in self.c._achieved_words
+            and len(atom[1]) < 2
+            and not self.c.vocabulary.by_name[atom[0]].preconditions
+        )
 
     def _lasting(self, atom: Atom) -> bool:
         """A relation that is a part of what is built, not a stage of moving something."""

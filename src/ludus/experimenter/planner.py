@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from ludus.experimenter.chaining import Chainer, PlanStep, atom_text, atoms, clo
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.roles import (
     AnalyseQuestion,
+    Attempt,
     DecomposeQuestion,
     ProposeQuestion,
     RetrieveQuestion,
@@ -23,11 +25,16 @@ from ludus.experimenter.roles import (
     SkillStats,
 )
 from ludus.seeding import rng
+from ludus.skills.names import ObjectNames
 from ludus.skills.predicates import Atom, Vocabulary
 from ludus.types import LudusError, Proposal, Retrieval, Verdict
 
 MAX_CANDIDATES = 300
 """Tasks considered per proposal; with more, a random choice."""
+MASTERED = 3
+"""Successes after which a task that takes several skills may be asked for as one skill."""
+AT_ONCE = "at once:"
+"""Begins a task that is to be done by one skill instead of several."""
 RECENT = 8
 """Attempts that count as 'now' when progress is measured against those before."""
 
@@ -45,8 +52,9 @@ class Weights:
     """4 f (1 - f) of the estimated feasibility f: neither sure nor hopeless."""
     complexity: float = 1.0
     """f times the share of an episode it fills: harder things once their parts are mastered."""
-    gap: float = 0.3
-    """A step that no skill fits, times the mean competence of the known skills; in place of progress and frontier."""
+    gap: float = 1.0
+    """A step that no skill fits, over 1 + the number of tasks that have one already; in place of progress and frontier. The whole
+    score of such a task counts times the mean competence of the known skills."""
     temperature: float = 0.2
 
 
@@ -66,6 +74,7 @@ class Planner:
         self.vocabulary = vocabulary
         self.seed = seed
         self.weights = weights or Weights()
+        self._names = ObjectNames(vocabulary.objects)
         self._chainer = lru_cache(maxsize=4)(self._make_chainer)
         self._tasks = lru_cache(maxsize=4)(self._make_tasks)
         self._matcher = lru_cache(maxsize=4)(Matcher)
@@ -84,11 +93,18 @@ class Planner:
         draw = rng(self.seed, "propose", question.key)
         chainer, facts = self._chainer(question.skills), self._facts(question.scene)
         tasks = _some(self.tasks(question.skills), {s.caption for s in question.skills}, draw)
-        open_tasks, scores, reasons, chances = [], [], [], []
+        mastered = self._mastered(question.history)
+        options = list[tuple[Task, tuple[PlanStep, ...]]]()
         for task in tasks:
             steps = chainer.steps(task.atoms, facts, question.max_steps)
-            impossible = not steps or len(steps) > question.max_steps
-            if impossible or (task.text in question.gaps and any(s.skill is None for s in steps)):
+            if 0 < len(steps) <= question.max_steps:
+                options.append((task, steps))
+            if sum(not s.prepares for s in steps) > 1 and self._names.template(task.text) in mastered:
+                whole = f"{AT_ONCE} {task.text}"
+                options.append((Task(whole, task.goal, task.atoms), (PlanStep(whole, None),)))
+        open_tasks, scores, reasons, chances = [], [], [], []
+        for task, steps in options:
+            if task.text in question.gaps and any(s.skill is None for s in steps):
                 continue
             score, why = self._score(task, steps, question)
             open_tasks.append(task)
@@ -104,7 +120,8 @@ class Planner:
         return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
 
     def _score(self, task: Task, steps: Sequence[PlanStep], question: ProposeQuestion) -> tuple[float, str]:
-        w, tried = self.weights, [a.success for a in question.history if a.task == task.text]
+        text = task.text.removeprefix(f"{AT_ONCE} ")
+        w, tried = self.weights, [a.success for a in question.history if a.task == text]
         chance, n_parts = feasibility(steps), sum(not s.prepares for s in steps)
         change = max([abs(_change(tried)), *(abs(_change(s.skill.recent)) for s in steps if s.skill)])
         missing = [s.text for s in steps if s.skill is None]
@@ -112,7 +129,7 @@ class Planner:
         if missing:
             # New, but nothing to do with the robot yet: the better the known skills are, the more it is time for more.
             ready = float(np.mean([s.competence for s in question.skills]))
-            score = ready * (w.novelty * novelty + w.gap + w.complexity * n_parts / question.max_steps)
+            score = ready * (w.novelty * novelty + w.gap / (1 + len(question.gaps)) + w.complexity * n_parts / question.max_steps)
         else:
             frontier, complexity = 4 * chance * (1 - chance), chance * n_parts / question.max_steps
             score = w.novelty * novelty + w.progress * change + w.frontier * frontier + w.complexity * complexity
@@ -123,6 +140,11 @@ class Planner:
         if missing:
             why += f"; no skill does this yet: {missing[0]}"
         return score, why
+
+    def _mastered(self, history: Sequence[Attempt]) -> set[str]:
+        """Templates of the tasks that were carried out at least `MASTERED` times."""
+        done = Counter(self._names.template(a.task) for a in history if a.success)
+        return {template for template, n in done.items() if n >= MASTERED}
 
     def tasks(self, skills: tuple[SkillStats, ...]) -> list[Task]:
         """Every task considered: the skills themselves first, then compositions of lasting relations."""
@@ -148,7 +170,23 @@ class Planner:
         for goal in single:
             built += [(*goal, a) for (a,) in stages if a not in passed and a[1][0] not in goal[0][1]]
         known = {_relations(t.atoms) for t in tasks}
-        return tasks + [self._compose(g, tasks) for g in built if frozenset(g) not in known]
+        composed = [self._compose(g, tasks) for g in built if frozenset(g) not in known]
+        return tasks + composed + self._further(tasks)
+
+    def _further(self, tasks: Sequence[Task]) -> list[Task]:
+        """A finished relation and the condition of the moved object that only now can follow: released, and then away. Only
+        where no skill does both."""
+        known, lasting = {frozenset(t.atoms) for t in tasks}, lasting_relations(self.vocabulary)
+        conditions = [p for p in self.vocabulary.predicates if p.result == "bool" and len(p.parameters) == 1]
+        found = []
+        for task in tasks:
+            moved = next((objects[:1] for name, objects in task.atoms if name in lasting), ())
+            for atom in ((p.name, moved) for p in conditions if moved and p.preconditions):
+                goal = (*task.atoms, atom)
+                if set(self.vocabulary.preconditions(atom)) <= set(task.atoms) and frozenset(goal) not in known:
+                    text = f"{task.text} and {atom[0].replace('_', ' ')}"
+                    found.append(Task(text, " and ".join(map(atom_text, goal)), goal))
+        return found
 
     def _compose(self, goal: tuple[Atom, ...], tasks: Sequence[Task]) -> Task:
         """Each part is done as thoroughly as the simplest skill for it does it: on, and released, and still."""
@@ -165,6 +203,8 @@ class Planner:
         goal = self._goal(question)
         if not goal:
             return tuple(_parts(question.proposal.task))
+        if question.proposal.task.startswith(AT_ONCE):
+            return (question.proposal.task,)
         chainer = self._chainer(question.skills)
         steps = chainer.steps(goal, self._facts(question.scene), question.max_steps)
         return tuple(s.text for s in steps) or (question.proposal.task,)

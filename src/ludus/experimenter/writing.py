@@ -177,8 +177,12 @@ class _Gap:
             return
         parts = [a for a in wanted.atoms() if a[0] in lasting_relations(self.v)]
         named = [a for a in _atoms_or_none(planned or self._said() or "", self.v) if a in parts]
-        if planned and not any(a in wanted.atoms() for a in _atoms_or_none(planned, self.v)):
-            yield planned  # something in the way of the goal
+        if planned:
+            asked = _atoms_or_none(planned, self.v)
+            if all(a in wanted.atoms() for a in asked):
+                yield from (self._with_what_is_said_of(a, wanted.atoms()) for a in asked if len(a[1]) > 1)
+            else:
+                yield planned  # something in the way of the goal
         if len(parts) > 1:
             known = {a for s in self.q.skills for a in _atoms_or_none(s.success, self.v)}
             missing = [a for a in Chainer(self.v, ()).order(parts) if a not in known]

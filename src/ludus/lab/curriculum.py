@@ -24,7 +24,6 @@ from ludus.lab.context import PlanContext, SceneContext, facts
 from ludus.lab.prefetch import Prefetch, concurrently
 from ludus.lab.room import NullRoom, Room
 from ludus.seeding import rng
-from ludus.skills.library import Skill
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError, Observations, Plan, Proposal, Retrieval, WorldSpec, unknown
 
@@ -237,13 +236,6 @@ class Curriculum:
     def max_steps(self) -> int:
         """Skills of the world's usual length that fit into an episode."""
         return max(1, self.spec.episode_steps // self.spec.skill_steps)
-
-    def announce(self, skills: Sequence[Skill]) -> None:
-        """Post which skills join the library, if any."""
-        if skills:
-            text = f"New skills to learn: {', '.join(repr(s.caption) for s in skills)}."
-            payload = {"skills": [asdict(s) for s in skills]}
-            self.room.post("curriculum", "embodiment", "skills", text, payload=payload)
 
     def tell(self, attempts: Mapping[str, Sequence[Attempt]], plans: Sequence[Plan]) -> None:
         """Post what came of each plan that was executed."""

@@ -1,33 +1,254 @@
-"""Selects the skills that a capability gap adds to the library."""
+"""Growth: capability gaps become candidate skills, which are checked and then practised.
+
+Step of the record: `round/N/grow`. Its result keeps every candidate that was written, by whom, for which gap, with all checks,
+and what is practised in the round; so a run can be resumed, and a skill's origin read, from the record alone.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
+
+from ludus.config import Config
+from ludus.data.store import EpisodeStore
+from ludus.experimenter.chaining import atom_text, closure
+from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
+from ludus.lab.analysis import latest_counts
+from ludus.lab.context import skill_stats
+from ludus.lab.embodiment import look
+from ludus.lab.practice import practice_rollouts, way_to
+from ludus.lab.rollout import RolloutSpec
+from ludus.lab.room import Room
+from ludus.record import Record
+from ludus.record.progress import Progress
+from ludus.seeding import child
+from ludus.skills.candidate import Candidate, members
 from ludus.skills.expression import condition
-from ludus.skills.library import Skill, SkillLibrary
-from ludus.types import Plan
+from ludus.skills.library import SkillLibrary
+from ludus.skills.verify import Evidence, Verification, verify
+from ludus.skills.vocabulary import Atom, Vocabulary
+from ludus.types import Plan, Retrieval
+from ludus.worlds.base import World
+
+MAX_ATTEMPTS = 3
+"""Candidates per gap: a rejected one goes back to its author with the failed check."""
+EVIDENCE_EPISODES = 256
+"""Stored episodes that candidates are checked on, spread evenly over all."""
+EVIDENCE_STARTS = 128
 
 
-def fill_gaps(plans: Sequence[Plan], library: SkillLibrary, candidates: Sequence[Skill]) -> list[Skill]:
-    """Which of `candidates` the gaps of these plans ask for.
+@dataclass(frozen=True)
+class Gap:
+    """A step that no skill fits, with the first plan that needed it."""
 
-    For each part of a goal that no skill of the library achieves: the simplest candidate that does, and all candidates
-    of its template, because a skill for one pair of objects is likely to work for others.
-    Those with fewer relations come first, then those asked for more often.
-    """
-    vocabulary = library.vocabulary
-    known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
-    offers = {s.caption: library.parse(s)[1].atoms() for s in candidates if s.caption not in library}
-    n_relations = {caption: sum(len(a[1]) > 1 for a in atoms) for caption, atoms in offers.items()}
+    plan: Plan
+    step: Retrieval
+    template: str
+    """The step, with X, Y, Z for its objects: gaps of one template ask for one family of skills."""
 
-    asked: Counter[str] = Counter()
-    for plan in plans:
-        goal = condition(plan.proposal.goal, vocabulary) if plan.gaps else None
-        for atom in goal.atoms() if goal is not None else ():
-            able = [c for c, atoms in offers.items() if atom in atoms]
-            if atom not in known and len(atom[1]) > 1 and able:
-                asked[library.template(min(able, key=lambda c: n_relations[c]))] += 1
-    wanted = [s for s in candidates if s.caption in offers and library.template(s.caption) in asked]
-    return sorted(wanted, key=lambda s: (n_relations[s.caption], -asked[library.template(s.caption)]))
+
+class Growth:
+    """Grows the library of one run. All of its state is in the record."""
+
+    def __init__(
+        self,
+        experimenter: Experimenter,
+        room: Room,
+        record: Record,
+        world: World,
+        config: Config,
+        progress: Progress | None = None,
+    ) -> None:
+        self._experimenter, self._room, self._record, self._world = experimenter, room, record, world
+        self._config, self._progress = config, progress or Progress()
+
+    # --- what the record knows -----------------------------------------------------------------------------------
+
+    def practising(self, library: SkillLibrary) -> dict[str, list[str]]:
+        """Captions of the skills that are practised by now, by template."""
+        found: dict[str, list[str]] = {}
+        for skill in self._record.skills():
+            if skill["status"] == "practising" and skill["caption"] in library:
+                found.setdefault(library.template(skill["caption"]), []).append(skill["caption"])
+        return found
+
+    @property
+    def dropped(self) -> set[str]:
+        """Captions of the skills that were given up."""
+        return {s["caption"] for s in self._record.skills() if s["status"] == "dropped"}
+
+    def practised_rounds(self, template: str) -> int:
+        """In how many rounds a template was practised."""
+        return sum(template in result["practice"]["ways"] for result in self._results())
+
+    def gaps(self, library: SkillLibrary) -> list[Gap]:
+        """Gaps of all plans so far that no skill was written for yet. First those whose task needs the fewest relations that no
+        skill brings about; of these, those that more plans have."""
+        handled = {g["template"] for result in self._results() for g in result["gaps"]}
+        asked, first = Counter[str](), dict[str, Gap]()
+        for _, plan in self._record.plans():
+            for step in plan.gaps:
+                template = library.template(step.step)
+                asked[template] += 1
+                first.setdefault(template, Gap(plan, step, template))
+        known = _achieved(library)
+        far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
+        return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
+
+    # --- growing -------------------------------------------------------------------------------------------------
+
+    def grow(self, n: int, library: SkillLibrary, evidence: Callable[[], Evidence]) -> SkillLibrary:
+        """The library with the skills that are written in round n for gaps, as long as there is room for their practice.
+
+        Args:
+            evidence: what candidates are checked on; asked for only where there is a gap.
+        """
+        step, record = f"round/{n}/grow", self._record
+        if record.done(step):
+            return library  # it came from the record and has them
+        practising = self.practising(library)
+        room = self._config.experiment.max_practising - len(practising)
+        gaps, written = self.gaps(library) if room > 0 else [], list[dict[str, Any]]()
+        with record.commit(step) as opened, self._progress.stage(f"round {n}: growing", 1):
+            seen = evidence() if gaps else None
+            for gap in gaps:
+                if seen is None or room == 0:
+                    break
+                family, kept = self._write(gap, library, seen)
+                written.append(kept)
+                if family:
+                    library = self._join(n, library, family)
+                    practising[library.template(family[0].caption)] = [c.caption for c in family]
+                    room -= 1
+            opened.result = {"gaps": written, "practice": self._practice(library, practising)}
+        return library
+
+    def _write(self, gap: Gap, library: SkillLibrary, evidence: Evidence) -> tuple[list[Candidate], dict[str, Any]]:
+        """The family that was written for one gap, empty where no candidate passed; and what is recorded of it."""
+        tried, rejections, family = list[dict[str, Any]](), list[Rejection](), list[Candidate]()
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                candidate = self._experimenter.write_skill(self._question(gap, library, attempt, rejections))
+            except NoAnswer as error:
+                self._room.post("growth", "all", "note", f"{error}.")
+                break
+            verification = verify(candidate, library, evidence, _described(gap, library))
+            self._tell(candidate, verification)
+            tried.append(asdict(candidate) | {"checks": [asdict(c) for c in verification.checks]})
+            if verification.failed is None:
+                family = _family(candidate, library, evidence)
+                break
+            rejections.append(Rejection(candidate, verification.failed.name, verification.failed.detail))
+        kept = {"template": gap.template, "missing": gap.step.step, "plan": gap.plan.id, "tried": tried}
+        return family, kept | {"author": self._author, "joined": [c.caption for c in family]}
+
+    def _question(
+        self, gap: Gap, library: SkillLibrary, attempt: int, rejections: Sequence[Rejection]
+    ) -> WriteQuestion:
+        proposal, spec = gap.plan.proposal, self._world.spec
+        return WriteQuestion(
+            key=f"{gap.plan.id}/write/{attempt}",
+            missing=gap.step.step,
+            task=proposal.task,
+            goal=proposal.goal,
+            scene=Scene(spec.objects, ()),
+            skills=tuple(library),
+            max_steps=spec.episode_steps,
+            skill_steps=spec.skill_steps,
+            rejections=tuple(rejections),
+        )
+
+    def _join(self, n: int, library: SkillLibrary, family: Sequence[Candidate]) -> SkillLibrary:
+        skills = [c.skill for c in family]
+        grown = library.add(*skills)
+        untried = [SkillStats(s.caption, s.success) for s in library]
+        parents = way_to(skills[0].caption, grown, untried, self._world.spec)
+        self._record.add_skills(skills, n, self._author, parents, "candidate")
+        for skill in skills:
+            self._record.set_skill_status(skill.caption, "practising", n)
+        text = f"New skills to practise: {', '.join(repr(s.caption) for s in skills)}."
+        self._room.post("growth", "embodiment", "skills", text, payload={"skills": [asdict(s) for s in skills]})
+        return grown
+
+    def _tell(self, candidate: Candidate, verification: Verification) -> None:
+        text = f"{candidate.caption!r}: reward {candidate.reward}; success {candidate.success}."
+        self._room.post("experimenter", "growth", "candidate", text, payload=asdict(candidate))
+        failed = verification.failed
+        said = f"passed all {len(verification.checks)} checks" if failed is None else f"failed {failed.name!r}"
+        detail = "" if failed is None else f" {failed.detail}"
+        payload = {"caption": candidate.caption, "checks": [asdict(c) for c in verification.checks]}
+        self._room.post("growth", "experimenter", "verification", f"{candidate.caption!r} {said}.{detail}", (), payload)
+
+    # --- practice ------------------------------------------------------------------------------------------------
+
+    def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """What is practised, as it is recorded: per template, the captions and the known skills that lead to each; and the
+        share of random actions."""
+        practised = {c for captions in practising.values() for c in captions}
+        stats = skill_stats(library, latest_counts(self._record.evaluations("curve")))
+        known, spec = [s for s in stats if s.caption not in practised], self._world.spec
+        ways = {t: {c: way_to(c, library, known, spec) for c in captions} for t, captions in practising.items()}
+        succeeded = {c.caption for c in self._record.success_counts("round") if c.successes_once}
+        exploring = any(not succeeded & set(captions) for captions in practising.values())
+        return {"ways": ways, "exploration": self._config.experiment.practice_exploration if exploring else 0.0}
+
+    def practice(self, n: int, library: SkillLibrary) -> tuple[list[RolloutSpec], float]:
+        """The practice episodes of round n, none where no skill is practised, and the share of random actions in them."""
+        recorded = self._record.result(f"round/{n}/grow")["practice"]
+        seed = child(self._config.seed, f"round/{n}", "practice")
+        rollouts = practice_rollouts(recorded["ways"], library, self._world.spec, self._config.experiment.practice_episodes, seed)
+        return rollouts, recorded["exploration"]
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _author(self) -> str:
+        return self._config.experimenter.write_skill
+
+    def _results(self) -> list[Mapping[str, Any]]:
+        """Results of this module's step of all rounds."""
+        found = [s.name for s in self._record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
+        return [self._record.result(step) for step in found]
+
+
+def _achieved(library: SkillLibrary) -> set[Atom]:
+    """The conditions that the skills bring about."""
+    return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+
+
+def _described(gap: Gap, library: SkillLibrary) -> str | None:
+    """The part of the task's goal that the missing step is about: its conditions on the objects that the step names, without
+    those that known skills bring about; the whole goal where this leaves nothing."""
+    goal = gap.plan.proposal.goal
+    expression = condition(goal, library.vocabulary)
+    if expression is None or not expression.is_conjunction:
+        return goal
+    named, known = set(library.mentioned(gap.step.step)), _achieved(library)
+    part = [a for a in expression.atoms() if set(a[1]) <= named and a not in known]
+    return " and ".join(map(atom_text, part)) or goal
+
+
+def _new_relations(goal: str | None, known: Set[Atom], vocabulary: Vocabulary) -> int:
+    """Relations that a goal demands, or needs on the way, and no skill brings about; 0 for one outside the language."""
+    expression = condition(goal, vocabulary)
+    atoms = set(expression.atoms()) if expression is not None else set[Atom]()
+    needed = atoms.union(*(closure(vocabulary, atom) for atom in atoms))
+    return sum(len(objects) > 1 for _, objects in needed - known)
+
+
+def stored_evidence(store: EpisodeStore, world: World, seed: int) -> Evidence:
+    """Some of the stored episodes, spread evenly, and fresh starts."""
+    ids = store.ids()
+    some = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), EVIDENCE_EPISODES)).astype(int))
+    seeds = [child(seed, "evidence", i) for i in range(EVIDENCE_STARTS)]
+    return Evidence(tuple(store.load(ids[i]).observations for i in some), look(world, seeds))
+
+
+def _family(candidate: Candidate, library: SkillLibrary, evidence: Evidence) -> list[Candidate]:
+    """The candidate, and those of the same skill about other objects that pass, too."""
+    first, *others = members(candidate, library.vocabulary)
+    return [first, *(c for c in others if verify(c, library, evidence).failed is None)]

@@ -1,7 +1,7 @@
 """Makes, prefetches and records the plans of each round and the outcomes of their execution.
 
-Steps of the record: `round/N/ahead` (what is known when the plans of round N are first asked for), `round/N/plan` (plans and
-new skills) and `round/N/outcomes` (attempts). A step that was committed is not run again.
+Steps of the record: `round/N/ahead` (what is known when the plans of round N are first asked for), `round/N/plan` (plans) and
+`round/N/outcomes` (attempts). A step that was committed is not run again.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, attempts_of, skill_stats
 from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
-from ludus.lab.growth import fill_gaps
 from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.seeding import child
-from ludus.skills.library import Skill, SkillLibrary
+from ludus.skills.expression import condition
+from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Plan
 from ludus.worlds.base import World
 
@@ -46,13 +46,10 @@ class Planning:
         self._progress = progress or Progress()
         self._prefetched: dict[int, tuple[PlanContext, Prefetch]] = {}
 
-    def plans(
-        self, n: int, library: SkillLibrary, candidates: Sequence[Skill] = (), values: Values | None = None
-    ) -> tuple[list[Plan], SkillLibrary]:
-        """The plans of round n, those with a gap included, and the library with the new skills that the gaps ask for.
+    def plans(self, n: int, library: SkillLibrary, values: Values | None = None) -> list[Plan]:
+        """The plans of round n, those with a gap included.
 
         Args:
-            candidates: skills that may join, see `fill_gaps`; at most `experiment.new_skills_per_round` do.
             values: the critic's values, needed with `experimenter.affordance`.
 
         Raises:
@@ -68,11 +65,7 @@ class Planning:
                 plans = self._curriculum.plans(context, values)
                 for plan in plans:
                     record.add_plan(n, plan)
-                new = fill_gaps(plans, library, candidates)[: self._config.experiment.new_skills_per_round]
-                record.add_skills(new, round=n, author="extra", status="candidate")  # not learned yet
-                self._curriculum.announce(new)
-            library = library.add(*new)
-        return [plan for _, plan in record.plans(n)], library
+        return [plan for _, plan in record.plans(n)]
 
     def prefetch(self, n: int, library: SkillLibrary) -> None:
         """Begin to ask for the plans of the `experimenter.prefetch` rounds after n, while the robots of round n move."""
@@ -129,5 +122,14 @@ class Planning:
     def _known(self, library: SkillLibrary) -> tuple[Sequence[SkillStats], list[Attempt], list[str]]:
         """`(what is known of each skill, attempts, tasks with a gap)` as the record stands."""
         record = self._record
+        dropped = {s["caption"] for s in record.skills() if s["status"] == "dropped"}
         stats = skill_stats(library, latest_counts(record.evaluations("curve")), record.outcomes("round"))
-        return stats, history(record), [p.proposal.task for _, p in record.plans() if p.gaps]
+        gaps = [p.proposal.task for _, p in record.plans() if p.gaps and not _filled(p, library)]
+        return [s for s in stats if s.caption not in dropped], history(record), gaps
+
+
+def _filled(plan: Plan, library: SkillLibrary) -> bool:
+    """Whether skills that joined since bring about all that the plan's goal demands."""
+    goal = condition(plan.proposal.goal, library.vocabulary)
+    known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+    return goal is not None and set(goal.atoms()) <= known

@@ -32,8 +32,10 @@ class Fit:
     updates: int
     sampler: dict[str, int]
     """Where the sampler stands."""
+    cycle_start: int
+    """Update at which the cycle of the learning-rate schedule began."""
     total_updates: int
-    """Length of the learning-rate schedule."""
+    """Length of the cycle."""
 
 
 @dataclass(frozen=True)

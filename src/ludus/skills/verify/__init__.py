@@ -1,7 +1,7 @@
 """Checks on a candidate skill before it is trained: each is named, and says what an author can change.
 
 The checks see stored observations only. They cannot prove that a skill is good: a hack that no stored episode shows is not
-found here (docs/method.md, section 8).
+found here (docs/add-a-skill.md says what slips through).
 """
 
 from __future__ import annotations

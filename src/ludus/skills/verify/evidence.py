@@ -14,6 +14,8 @@ from ludus.types import LudusError, Observations
 
 AT_MOST_STARTS = 0.5
 """Share of starts at which a skill may be done already."""
+MIN_WAYS = 9
+"""Stored ways to success from which a candidate is judged by them: if 30 % are needed, none of 9 is unlikely (.7^9 = .04)."""
 LEAST_WAY = 8
 """Observations between the beginning of a skill and its success: a shorter way is an accident or a flicker."""
 
@@ -63,7 +65,7 @@ class Evidence:
     @cached_property
     def _sorted(self) -> list[Observations]:
         def digest(episode: Observations) -> bytes:
-            return hashlib.blake2b(b"".join(np.ascontiguousarray(episode[g]) for g in self.starts)).digest()
+            return hashlib.blake2b(b"".join(episode[g].tobytes() for g in self.starts)).digest()
 
         return sorted(self.episodes, key=digest)
 
@@ -136,7 +138,7 @@ class Scores:
         found = []
         previous = np.maximum.accumulate(np.where(self.success, np.arange(len(self.success)), -1))
         for onset in self._onsets(self.success):
-            first = self._episode(onset)
+            first = self.episode(onset)
             if onset == first:
                 continue
             first = max(first, previous[onset - 1] + 1, onset - self.written.steps)
@@ -156,10 +158,10 @@ class Scores:
     @cached_property
     def reached(self) -> np.ndarray:
         """Indices at which stored episodes came from false to success for the first time."""
-        firsts = {self._episode(t): int(t) for t in reversed(self._onsets(self.success))}
+        firsts = {self.episode(t): int(t) for t in reversed(self._onsets(self.success))}
         return np.array(sorted(t for first, t in firsts.items() if t > first), int)
 
-    def _episode(self, index: int) -> int:
+    def episode(self, index: int) -> int:
         """Where the episode of a stored observation begins."""
         return int(self.evidence.ends[np.searchsorted(self.evidence.ends, index, "right") - 1])
 

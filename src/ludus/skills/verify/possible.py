@@ -2,7 +2,8 @@
 
 A composed observation shows a stored scene in which some objects (and perhaps the gripper) were put where they stood,
 relative to another object, in another stored scene. It satisfies conditions that were met one at a time ('red on green',
-'green on blue') together, if they fit together. No physics: what is composed may be unstable or overlap.
+'green on blue') together, if they fit together. Objects are never nearer to each other than in any stored scene; whether
+they would stay there is not asked.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from ludus.skills.expression import Expression
 from ludus.skills.syntax import Node
-from ludus.skills.verify.evidence import Scores
+from ludus.skills.verify.evidence import MIN_WAYS, Scores
 from ludus.skills.verify.verdict import Check
 from ludus.skills.vocabulary import Atom, Vocabulary
 from ludus.types import Observations
@@ -30,6 +31,8 @@ USUAL = 0.5
 BY_CHANCE = 1e-4
 """Two conditions exclude each other if one is usual and never held in any of the times that the other did, unless that happens
 by chance with at least this probability."""
+FASTER = 0.5
+"""A skill may be given this share of the steps that the fastest stored episode took: a robot may be faster, but not much."""
 MAX_DEPTH = 4
 """Of preconditions of preconditions."""
 
@@ -44,6 +47,8 @@ def conjuncts(condition: Expression) -> tuple[Expression, ...]:
 def possible(scores: Scores) -> tuple[Check, Observations | None]:
     """The check, and up to `SOURCES` composed observations at which the success holds, if it holds at none of the evidence."""
     success, n = scores.written.success, scores.evidence.n_stored
+    if problem := _too_short(scores):
+        return Check("possible", False, problem), None
     seen = int(np.count_nonzero(scores.success))
     if seen:
         return Check("possible", True, f"success holds at {seen} of {len(scores.success)} observations"), None
@@ -72,7 +77,7 @@ def feasible(name: str, condition: Expression, seen: Observations, n: int) -> tu
             return Check(name, False, f"{part} held at none of {n} stored observations{_range(part, seen)}"), None
     if excluded := _excluded(parts, seen, n):
         return Check(name, False, excluded), None
-    composed = _compose(tuple(sources), sources, vocabulary) if sources else None
+    composed = _compose(sources, vocabulary, _nearest(seen, vocabulary)) if sources else None
     if sources and composed is None:
         each = f"{' and '.join(map(str, sources))}: each part occurs, but no combination of {n} stored observations"
         return Check(name, False, f"{each} meets all of them at once; leave out what contradicts the others"), None
@@ -83,6 +88,18 @@ def feasible(name: str, condition: Expression, seen: Observations, n: int) -> tu
     return Check(
         name, True, f"never seen, but all {len(parts)} conditions occur, and fit together when composed"
     ), composed
+
+
+def _too_short(scores: Scores) -> str:
+    """Too few steps, compared with the stored episodes that came to success from their beginnings."""
+    onsets = scores.reached
+    if scores.written.prerequisites is not None or len(onsets) < MIN_WAYS:
+        return ""
+    fastest = int(min(onsets - np.array([scores.episode(t) for t in onsets])))
+    if scores.written.steps >= FASTER * fastest:
+        return ""
+    given = f"{scores.written.steps} steps are given, the fastest of {len(onsets)} stored episodes took {fastest} to succeed"
+    return f"{given}; give more, usually twice as many"
 
 
 # --- where a condition held ---------------------------------------------------------------------------------------
@@ -147,16 +164,20 @@ def _excluded(parts: Sequence[Expression], seen: Observations, n: int) -> str:
 # --- composing ----------------------------------------------------------------------------------------------------
 
 
-def _compose(
-    parts: Sequence[Expression], sources: dict[Expression, Observations], words: Vocabulary
-) -> Observations | None:
-    """Observations at which all `parts` hold, or None if none is found: beginning with each part in turn, the others are
-    brought about one by one, those about most objects first."""
+def _compose(sources: dict[Expression, Observations], words: Vocabulary, nearest: float) -> Observations | None:
+    """Observations at which all parts hold, or None if none is found: beginning with each part in turn, the others are
+    brought about one by one, those about most objects first.
+
+    Args:
+        sources: observations at which each part holds.
+        nearest: no two objects may be nearer to each other than this, m.
+    """
+    parts = tuple(sources)
     for first in parts:
         rest = sorted((p for p in parts if p != first), key=lambda p: -len(p.objects))
         scene, met = sources[first], [first]
         for part in rest:
-            scene = _add(part, met, scene, sources[part], words)
+            scene = _add(part, met, scene, sources[part], words, nearest)
             if scene is None:
                 break
             met.append(part)
@@ -166,7 +187,12 @@ def _compose(
 
 
 def _add(
-    part: Expression, met: Sequence[Expression], scene: Observations, source: Observations, words: Vocabulary
+    part: Expression,
+    met: Sequence[Expression],
+    scene: Observations,
+    source: Observations,
+    words: Vocabulary,
+    nearest: float,
 ) -> Observations | None:
     """The scenes in which `part` holds too, by moving what it is about; None if that undoes what is `met` already."""
     holds = np.flatnonzero(part.evaluate(scene))
@@ -176,7 +202,7 @@ def _add(
     scene, source = _take(scene, i), _take(source, j)
     for moved, kept in _moves(part.objects, words):
         candidate = scene | _moved(moved, kept, scene, source, words)
-        good = part.evaluate(candidate)
+        good = part.evaluate(candidate) & (_distances(candidate, words) >= nearest)
         for other in met:
             good = good & other.evaluate(candidate)
         if good.any():
@@ -208,6 +234,18 @@ def _moved(
         if shifts and at is not None:
             new[group][:, at] += np.mean(shifts, 0)
     return new
+
+
+def _distances(seen: Observations, words: Vocabulary) -> np.ndarray:
+    """`[N]` m, between those two objects that are nearest to each other; infinite where there are no two."""
+    at = [seen[o][:, where] for o in words.objects if (where := _position(o, words)) is not None]
+    pairs = [np.linalg.norm(a - b, axis=-1) for a, b in combinations(at, 2)]
+    return np.min(pairs, 0) if pairs else np.full(_length(seen), np.inf)
+
+
+def _nearest(seen: Observations, words: Vocabulary) -> float:
+    """How near two objects ever came, m: what is composed nearer would overlap."""
+    return float(_distances(seen, words).min())
 
 
 def _position(group: str, words: Vocabulary) -> slice | None:

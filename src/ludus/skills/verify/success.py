@@ -8,9 +8,8 @@ from ludus.skills.candidate import Candidate
 from ludus.skills.expression import Expression
 from ludus.skills.library import SkillLibrary
 from ludus.skills.verify.chance import UNLIKELY, at_most
-from ludus.skills.verify.evidence import AT_MOST_STARTS, Scores
+from ludus.skills.verify.evidence import AT_MOST_STARTS, MIN_WAYS, Scores
 from ludus.skills.verify.possible import conjuncts, feasible
-from ludus.skills.verify.reward import MIN_WAYS
 from ludus.skills.verify.verdict import Check
 
 SAME = 0.98

@@ -1,0 +1,144 @@
+"""Judging a round: which policy acts from here on, and what becomes of the skills that are practised.
+
+Step of the record: `round/N/settle`. Its result names the training step whose policy is the best one from now on, and says what
+was decided of each practised template, with the numbers behind it. How it is decided: `ludus.lab.gate`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ludus.agents.policy import Policy, load_policy
+from ludus.config import Config
+from ludus.experiment import checkpoints
+from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept
+from ludus.lab.embodiment import EvalSpec, evaluate, run
+from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide
+from ludus.lab.growth import Growth
+from ludus.lab.room import Room
+from ludus.record import Record
+from ludus.record.progress import Progress
+from ludus.seeding import child
+from ludus.skills.library import SkillLibrary
+from ludus.types import SuccessCount
+from ludus.worlds.base import World
+
+Settled = Literal["accepted", "practising", "dropped"]
+MAX_LOOKS = GateSettings.max_looks
+"""Of a practised template, to see whether it is accepted."""
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Settles the rounds of one run."""
+
+    record: Record
+    config: Config
+    world: World
+    growth: Growth
+    progress: Progress
+
+    def settle(self, n: int, library: SkillLibrary) -> None:
+        """Compare the policy that round n trained with the best one so far; then accept, drop or go on practising each
+        template that is practised, by how the policy does that acts from here on."""
+        step, record = f"round/{n}/settle", self.record
+        if record.done(step):
+            return
+        with record.commit(step) as opened:
+            new, old = checkpoints.training_steps(record)[-1], checkpoints.best_step(record)
+            measured = self.config.training.evaluation_episodes > 0
+            decision = self._compare(n, library, old, new) if measured and new != old else None
+            best = new if decision is None or decision.promote else old
+            if decision is not None:
+                said = "replaces" if decision.promote else "does not replace"
+                text = f"The policy of {new} {said} that of {old}: {decision.reason}."
+                self._post("gate", text, asdict(decision) | {"old": old, "new": new})
+            skills = [self._settle(n, library, captions, best) for captions in self.growth.practising(library).values()]
+            gate = None if decision is None else asdict(decision)
+            opened.result = {"best": best, "tried": new, "gate": gate, "skills": skills}
+        checkpoints.prune(record)
+
+    # --- which policy acts -----------------------------------------------------------------------------------------
+
+    def _compare(self, n: int, library: SkillLibrary, old: str, new: str) -> GateDecision:
+        """Both policies try the skills from the same starts, some more at each look, until it is decided."""
+        practised = self.growth.practising(library)
+        captions = [c for c in library.captions if c not in self.growth.dropped]
+        accepted = {library.template(c) for c in captions} - set(practised)
+        members = Counter(map(library.template, captions))
+        policies, settings, counts = (self._policy(old), self._policy(new)), GateSettings(), list[PairedCount]()
+        episodes = dict.fromkeys(members, self.config.training.evaluation_episodes)
+        for look in range(settings.max_looks):
+            seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
+            trials = [
+                EvalSpec((c,), episodes[t], seed) for c in captions if episodes.get(t := library.template(c), 0)
+            ]
+            counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
+            decision = decide(counts, accepted, look + 1, settings)
+            if decision.promote is not None:
+                return decision
+            episodes = allot(decision.open, members, self.config.training.evaluation_episodes)
+        raise AssertionError("the last look decides")
+
+    def _pairs(
+        self, title: str, library: SkillLibrary, trials: Sequence[EvalSpec], policies: Sequence[Policy]
+    ) -> list[PairedCount]:
+        """One look: how often both policies, or only one of them, did a skill of each template from the same starts."""
+        rollouts = [rollout for trial in trials for rollout in trial.rollouts]
+        total = len(policies) * sum(trial.steps(library) for trial in trials)
+        with self.progress.stage(title, total) as advance:
+            tries = [run(self.world, library, rollouts, p, "gate", advance)[1] for p in policies]
+        found: dict[str, list[int]] = {}
+        for old, new in zip(*tries, strict=True):
+            count = found.setdefault(library.template(old.caption), [0, 0, 0, 0])
+            count[0] += 1
+            count[1] += old.success_at_end and new.success_at_end
+            count[2] += old.success_at_end and not new.success_at_end
+            count[3] += new.success_at_end and not old.success_at_end
+        return [PairedCount(template, *count) for template, count in found.items()]
+
+    def _policy(self, step: str) -> Policy:
+        path, spec = checkpoints.path_of(self.record, step), self.world.spec
+        return load_policy(path, spec, self.config.training.evaluation_temperature)
+
+    # --- what becomes of a skill -----------------------------------------------------------------------------------
+
+    def _settle(self, n: int, library: SkillLibrary, captions: Sequence[str], best: str) -> dict[str, Any]:
+        """Decide on one template; returns what is recorded of it."""
+        template = library.template(captions[0])
+        practised = self.growth.practised_rounds(template)
+        tried = self._try(n, library, captions, best)
+        status: Settled = "practising"
+        if tried.accepted:
+            status = "accepted"
+        elif practised >= self.config.experiment.practice_rounds:
+            status = "dropped"
+        if status != "practising":
+            for caption in captions:
+                self.record.set_skill_status(caption, status, n)
+        said = {"accepted": "is accepted", "practising": "is practised further", "dropped": "is dropped"}[status]
+        text = f"{template!r} {said} after {practised} rounds of practice: {tried.reason}."
+        self._post("settled", text, {"template": template, "status": status})
+        return {"template": template, "captions": list(captions), "status": status, "rounds": practised} | asdict(tried)
+
+    def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], best: str) -> Acceptance:
+        """Looks at the members of a template until they are accepted, or clearly not good enough, or have been looked at often
+        enough."""
+        policy, looks = self._policy(best), list[list[SuccessCount]]()
+        template = library.template(captions[0])
+        while True:
+            seed = child(self.config.seed, f"round/{n}", "acceptance", template, len(looks))
+            trials = EvalSpec(tuple(captions), self.config.training.evaluation_episodes, seed)
+            title = f"round {n}: trying {template} ({len(looks) + 1})"
+            with self.progress.stage(title, trials.steps(library)) as advance:
+                looks.append(evaluate(self.world, library, policy, trials, advance))
+            tried = accept(looks)
+            hopeless = tried.interval[1] < AcceptanceSettings.success
+            if tried.accepted or hopeless or len(looks) == MAX_LOOKS:
+                return tried
+
+    def _post(self, kind: str, text: str, payload: dict[str, Any]) -> None:
+        Room(self.record).post("settling", "all", kind, text, payload=payload)

@@ -1,0 +1,294 @@
+"""The regression gate: whether a new policy replaces the incumbent.
+
+Both policies try the same starts, so that a pair of episodes says +1 (only the new one succeeds), -1 (only the old one) or 0.
+Three questions are asked about the mean of these, in each family of skills: is it above `least_gain`, is it below minus
+`tolerance`, is it above minus `harmful_loss`? The first two are answered by e-values (`ludus.lab.betting`), which may be looked
+at again and again; the third by a score test at each look. What is promised and under which null: docs/method.md, "Gate and
+acceptance"; what was measured: docs/results.md, "Gate".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Literal
+
+import numpy as np
+
+from ludus.lab.analysis import wilson
+from ludus.lab.betting import discount, factors, interval, log_e
+from ludus.types import LudusError
+
+PRACTISED, ACCEPTED, POOLED = 0.5, 0.25, 0.25
+"""Shares of the evidence of a gain: families that are practised, where gains are looked for, families that are accepted, and all
+families as one. Chosen before any data, as they must be."""
+MOST_FOCUS = 3
+"""Episodes of one skill in one look say the less the more there are, see `GateSettings.alike`."""
+
+
+@dataclass(frozen=True)
+class PairedCount:
+    """Pairs of episodes of one family ('stack X on Y') at one look; both policies start a pair from the same seed.
+
+    Raises:
+        LudusError: a count is negative, or they add up to more than n.
+    """
+
+    family: str
+    n: int
+    both: int  # pairs in which both policies succeed
+    only_old: int
+    only_new: int
+
+    def __post_init__(self) -> None:
+        if min(self.both, self.only_old, self.only_new) < 0 or self.both + self.only_old + self.only_new > self.n:
+            raise LudusError(f"{self} is no count of pairs; both, only_old and only_new are parts of n")
+
+    @property
+    def mirrored(self) -> PairedCount:
+        """The same pairs with the policies exchanged."""
+        return replace(self, only_old=self.only_new, only_new=self.only_old)
+
+
+@dataclass(frozen=True)
+class GateSettings:
+    """Tolerances (success rates) and error rates (per gate, over all of its looks).
+
+    Raises:
+        LudusError: a number out of its range.
+    """
+
+    tolerance: float = 0.05
+    """A family that lost more than this, shown with confidence, stops the new policy."""
+    harmful_loss: float = 0.1
+    """An accepted family must be shown to have lost less than this before the new policy is promoted."""
+    least_gain: float = 0.05
+    """A family that rose by less did not gain: policies that learned nothing new differ by so much."""
+    false_promotion: float = 0.0005
+    """Greatest chance that a policy is promoted which gained no more than `least_gain` in any family. Half of the .001 that is
+    the aim: the other half is for retrained policies that learned nothing and are better by luck."""
+    false_alarm: float = 0.005
+    """Greatest chance that a loss is declared where no accepted family lost more than `tolerance`."""
+    missed_harm: float = 0.1
+    """Chance, about, that a policy is promoted which lost `harmful_loss` in an accepted family; of larger losses, less."""
+    max_looks: int = 4
+    """A gate without a decision by then leaves the incumbent."""
+    alike: float = 0.03
+    """Correlation of the episodes of one look, as in `ludus.experimenter.curves.ALIKE`: a retrained policy is now better, now
+    worse, though nothing was learned. Evidence of a look of n pairs for a gain or a loss is divided by 1 + (n - 1) * alike."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance <= self.harmful_loss < 1 or not 0 <= self.least_gain < 1 or self.harmful_loss == 0:
+            text = f"tolerance {self.tolerance}, harmful_loss {self.harmful_loss}, least_gain {self.least_gain}"
+            raise LudusError(f"{text}: must be between 0 and 1, tolerance not above harmful_loss")
+        if not all(0 < rate < 1 for rate in (self.false_promotion, self.false_alarm, self.missed_harm)):
+            raise LudusError("false_promotion, false_alarm and missed_harm must be between 0 and 1, exclusive")
+        if self.max_looks < 1 or not 0 <= self.alike < 1:
+            raise LudusError(f"max_looks {self.max_looks} must be at least 1, alike {self.alike} in [0, 1)")
+
+    @property
+    def needed(self) -> float:
+        """Log e-value at which a gain is shown."""
+        return -math.log(self.false_promotion)
+
+    def least_hold(self, look: int) -> float:
+        """Score at which a family has held: half of `missed_harm` is spent at the last look, the rest at those before it."""
+        last = look >= self.max_looks
+        error = self.missed_harm / (1 if self.max_looks == 1 else 2 if last else 2 * (self.max_looks - 1))
+        return NormalDist().inv_cdf(1 - error)
+
+
+FamilyVerdict = Literal["lost", "gained", "held", "open"]
+
+
+@dataclass(frozen=True)
+class FamilyEvidence:
+    """What the pairs of one family say. E-values as natural logarithms."""
+
+    family: str
+    n: int  # pairs of all looks
+    difference: float  # success of the new policy less that of the old one; 0 without pairs
+    interval: tuple[float, float]  # 95 % confidence sequence of the difference between these two policies
+    gain: float  # log e-value against 'gained least_gain or less'
+    loss: float  # log e-value against 'lost tolerance or less'
+    hold: float  # score of 'lost less than harmful_loss': at a loss of just as much standard normal
+    verdict: FamilyVerdict
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """Promote, keep the incumbent, or (None) look again."""
+
+    promote: bool | None
+    reason: str
+    gain: float  # log e-value against 'gained nowhere'
+    families: tuple[FamilyEvidence, ...]  # by name
+    open: tuple[str, ...]
+    """Families that the decision waits for: give the next look's episodes to them, see `allot`."""
+
+
+DEFAULT = GateSettings()
+
+
+def decide(
+    counts: Sequence[PairedCount], accepted: Set[str], look: int, settings: GateSettings = DEFAULT
+) -> GateDecision:
+    """Decide after `look` looks. Without a gain the incumbent stays: replacing it by an equal again and again adds up losses too
+    small to see.
+
+    Args:
+        counts: one per family and look, in any order; a family may be left out of a look.
+        accepted: families that must not be lost.
+        look: number of looks so far, from 1.
+
+    Raises:
+        LudusError: look is less than 1; no pairs, or none of an accepted family.
+    """
+    if look < 1:
+        raise LudusError(f"look {look}: count looks from 1")
+    looks: dict[str, list[PairedCount]] = {name: [] for name in sorted({c.family for c in counts})}
+    for count in counts:
+        looks[count.family].append(count)
+    missing = sorted(name for name in accepted if not sum(c.n for c in looks.get(name, ())))
+    if missing or not looks:
+        raise LudusError(f"no pairs of {missing or 'any family'}; let both policies try every accepted family")
+    wealth = np.stack([_log_wealth(c, settings.least_gain, settings.alike) for c in looks.values()])
+    shares = _shares(list(looks), accepted)
+    least = settings.needed - np.log(shares)
+    families = tuple(
+        _family(name, looks[name], (float(log_e(wealth[i])), least[i]), (look, len(accepted)), settings)
+        for i, name in enumerate(looks)
+    )
+    gain = float(_gain(wealth, shares))
+    promote, reason = _rule(families, accepted, gain, look, settings)
+    if (
+        promote is None
+        and gain < settings.needed
+        and _best_gain(looks, wealth, shares, look, settings) < settings.needed
+    ):
+        promote, reason = False, "nothing gained, and the looks that are left could hardly show a gain"
+    wanted = () if promote is not None else _open(families, accepted, gain >= settings.needed)
+    return GateDecision(promote, reason, gain, families, wanted)
+
+
+def allot(families: Sequence[str], members: Mapping[str, int], episodes: int) -> dict[str, int]:
+    """Pairs per member of each of these families in the next look: the cost of a look at all families with `episodes` pairs per
+    member is shared among the members of these, at most `MOST_FOCUS` times as many for each.
+
+    Args:
+        members: number of skills of each family that was looked at.
+    """
+    wanted = sum(members[name] for name in families)
+    each = episodes * sum(members.values()) // max(wanted, 1)
+    return dict.fromkeys(families, min(each, MOST_FOCUS * episodes))
+
+
+def _rule(
+    families: Sequence[FamilyEvidence], accepted: Set[str], gain: float, look: int, settings: GateSettings
+) -> tuple[bool | None, str]:
+    lost = [f for f in families if f.family in accepted and f.verdict == "lost"]
+    if lost:
+        numbers = ", ".join(f"{f.family!r} {f.difference:+.2f} ({f.n} pairs)" for f in lost)
+        return False, f"lost more than {settings.tolerance:g}: {numbers}"
+    unsure = [f.family for f in families if f.family in accepted and f.verdict == "open"]
+    if gain >= settings.needed and not unsure:
+        best = max(families, key=lambda f: f.gain)
+        return True, f"gained, most in {best.family!r} ({best.difference:+.2f}); accepted skills held"
+    if look < settings.max_looks:
+        return None, "no decision yet"
+    if gain >= settings.needed:
+        return False, f"gained, but not shown to have lost less than {settings.harmful_loss:g}: {', '.join(unsure)}"
+    return False, "nothing gained with confidence"
+
+
+def _open(families: Sequence[FamilyEvidence], accepted: Set[str], gained: bool) -> tuple[str, ...]:
+    """Accepted families that may have lost, and, until a gain is shown, those that may have gained."""
+    return tuple(
+        f.family
+        for f in families
+        if (f.family in accepted and f.verdict == "open")
+        or (not gained and f.verdict != "gained" and (f.family not in accepted or f.difference > 0))
+    )
+
+
+# --- evidence ----------------------------------------------------------------------------------------------------
+
+
+def _family(
+    name: str, looks: Sequence[PairedCount], gain: tuple[float, float], when: tuple[int, int], settings: GateSettings
+) -> FamilyEvidence:
+    """
+    Args:
+        gain: evidence of a gain, and how much of it shows one.
+        when: number of the look, and of accepted families.
+    """
+    n, old, new = (sum(getattr(c, field) for c in looks) for field in ("n", "only_old", "only_new"))
+    loss = float(log_e(_log_wealth([c.mirrored for c in looks], settings.tolerance, settings.alike)))
+    # Not divided for alikeness: whether it did lose is a question about these two policies, whose episodes are independent.
+    hold = _noninferiority(n, old, new, settings.harmful_loss)
+    verdict: FamilyVerdict = "open"
+    if loss >= math.log(max(when[1], 1) / settings.false_alarm):
+        verdict = "lost"
+    elif gain[0] >= gain[1]:
+        verdict = "gained"
+    elif hold >= settings.least_hold(when[0]):
+        verdict = "held"
+    return FamilyEvidence(name, n, (new - old) / max(n, 1), interval(n, old, new), gain[0], loss, hold, verdict)
+
+
+def _noninferiority(n: int, old: int, new: int, loss: float) -> float:
+    """Tango's score statistic (1998, Statistics in Medicine 17) of 'the new policy loses this much or more' in n pairs: standard
+    normal where it loses just as much, greater where less. Without pairs 0."""
+    if n == 0:
+        return 0.0
+    # The likeliest distribution with just this loss: the chance that only the old one succeeds is a root of a quadratic.
+    b = old * (1 + 3 * loss) + new * (1 + loss) + 2 * (n - old - new) * loss
+    only_old = (b + math.sqrt(max(b * b - 8 * n * old * loss * (1 + loss), 0))) / (4 * n)
+    return ((new - old) / n + loss) / math.sqrt((2 * only_old - loss - loss * loss) / n)
+
+
+def _log_wealth(looks: Iterable[PairedCount], margin: float, alike: float) -> np.ndarray:
+    """`[N_BETS]`: log wealth of each bet on 'the mean difference is above the margin'."""
+    rows = np.array([(c.only_old, c.n - c.only_old - c.only_new, c.only_new) for c in looks])
+    return (rows / np.array([[discount(c.n, alike)] for c in looks])).sum(0) @ factors(margin, -1)
+
+
+def _shares(families: Sequence[str], accepted: Set[str]) -> np.ndarray:
+    """`[F + 1]`: weight of each family's evidence of a gain, and of all as one. They add up to 1."""
+    known = np.array([name in accepted for name in families])
+    shares = np.append(np.where(known, ACCEPTED / max(known.sum(), 1), PRACTISED / max((~known).sum(), 1)), POOLED)
+    return shares / shares.sum()
+
+
+def _gain(wealth: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """`[..., F, N_BETS] -> [...]`: log of the weighted mean of the families' e-values and the pooled one. It is an e-value
+    against 'gained nowhere' (Vovk and Wang 2021, Annals of Statistics 49); the pooled one needs families with other episodes."""
+    evidence = log_e(np.concatenate([wealth, wealth.sum(-2, keepdims=True)], -2))
+    return np.logaddexp.reduce(evidence + np.log(shares), -1)
+
+
+def _best_gain(
+    looks: Mapping[str, Sequence[PairedCount]],
+    wealth: np.ndarray,
+    shares: np.ndarray,
+    look: int,
+    settings: GateSettings,
+) -> float:
+    """The evidence of a gain if, in all remaining looks, one family, or all alike, bring as many successes of only the new
+    policy as the upper bound of their rate so far, and none of only the old one."""
+
+    def further(rate: float, n: int) -> np.ndarray:
+        return (settings.max_looks - look) * _log_wealth(
+            [PairedCount("", n, 0, 0, math.ceil(n * rate))], settings.least_gain, settings.alike
+        )
+
+    most = [max(c.n for c in counts) for counts in looks.values()]
+    new = [(sum(c.only_new for c in counts), sum(c.n for c in counts)) for counts in looks.values()]
+    nothing = np.stack([further(0.0, n) for n in most])
+    bounds = np.stack([further(wilson(*new[i])[1], n) for i, n in enumerate(most)])
+    together = wilson(*np.sum(new, 0).tolist())[1]
+    alone = wealth + nothing + np.eye(len(most))[:, :, None] * (bounds - nothing)
+    alike = wealth + np.stack([further(together, n) for n in most])
+    return float(max(_gain(alone, shares).max(), _gain(alike, shares)))

@@ -1,0 +1,60 @@
+"""Practice: episodes that command skills which are still to be learned, started where their prerequisites lead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ludus.experimenter.chaining import Chainer
+from ludus.experimenter.roles import SkillStats
+from ludus.lab.rollout import RolloutSpec
+from ludus.seeding import child, rng
+from ludus.skills.library import SkillLibrary
+from ludus.types import WorldSpec
+
+MAX_ATTEMPTS = 2
+"""Commands of a practised skill per episode, each after steps that lead to it; the second starts where the first led."""
+
+Ways = Mapping[str, Mapping[str, Sequence[str]]]
+"""Template -> caption of a practised skill -> captions of known skills that lead to it, in order."""
+
+
+def way_to(caption: str, library: SkillLibrary, known: Sequence[SkillStats], spec: WorldSpec) -> tuple[str, ...]:
+    """Known skills that lead towards the skill's success from nothing, as far as they go; fewer where an episode is too short
+    for them and the skill."""
+    goal = library.parse(library[caption])[1].atoms()
+    room = max(0, spec.episode_steps - library[caption].steps) // spec.skill_steps
+    found = list[str]()
+    for step in Chainer(library.vocabulary, known).steps(goal, (), room) if goal and room else ():
+        if step.skill is None or len(found) == room:
+            break
+        found.append(step.skill.caption)
+    return tuple(found)
+
+
+def practice_rollouts(ways: Ways, library: SkillLibrary, spec: WorldSpec, n: int, seed: int) -> list[RolloutSpec]:
+    """`n` episodes; episode i practises template i modulo their number, none if there is no template. Before each command
+    of a practised skill stand the first 0, 1, ... or all skills of the way to it.
+
+    Args:
+        seed: every draw is from a named child of it.
+    """
+    templates = list(ways)
+    rollouts = []
+    for i in range(n if templates else 0):
+        template = templates[i % len(templates)]
+        start = child(seed, "episode", i)
+        captions = _commands(ways[template], library, spec, start)
+        rollouts.append(RolloutSpec(captions, start, info={"practice": template}))
+    return rollouts
+
+
+def _commands(ways: Mapping[str, Sequence[str]], library: SkillLibrary, spec: WorldSpec, seed: int) -> tuple[str, ...]:
+    draw, members, captions = rng(seed, "practice"), list(ways), list[str]()
+    for _ in range(MAX_ATTEMPTS):
+        member = members[int(draw.integers(len(members)))]
+        way = ways[member]
+        attempt = [*way[: int(draw.integers(len(way) + 1))], member]
+        if captions and sum(library[c].steps for c in (*captions, *attempt)) > spec.episode_steps:
+            break
+        captions += attempt
+    return tuple(captions)

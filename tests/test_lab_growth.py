@@ -1,0 +1,131 @@
+"""Gaps become candidates, candidates are checked, and what passes is practised."""
+
+import dataclasses
+
+import pytest
+import stored_evidence
+
+from ludus.config import Config, override
+from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
+from ludus.experimenter.roles import NoAnswer
+from ludus.lab.growth import Growth
+from ludus.lab.practice import practice_rollouts, way_to
+from ludus.lab.room import Room
+from ludus.record import Record
+from ludus.skills.candidate import Candidate
+from ludus.types import Plan, Proposal, Retrieval
+from ludus.worlds.blocks.world import BlocksWorld
+
+WORLD = BlocksWorld(3, 1, 1)
+LIBRARY = WORLD.library()
+BESIDE = "staged(reach_grasp(red), lift(red), carry_beside(red, green), beside(red, green) * release(red))"
+GOOD = Candidate("put red beside green", BESIDE, "beside(red, green) and released(red) and still(red)", 80)
+ALWAYS = dataclasses.replace(GOOD, success="height(red) > -1")
+
+
+def gap(step, goal, name="r1-s0-a0"):
+    return Plan(name, Proposal(f"try to {step}", "", 0.5, goal), (step,), (Retrieval(step, None, step),))
+
+
+@pytest.fixture
+def grown(tmp_path):
+    """`grown(plans, *settings, write_skill=None, rounds=1)` -> (library, record) after as many rounds with these gaps."""
+    opened = []
+
+    def make(plans, *settings, write_skill=None, rounds=1):
+        config = override(Config(), settings)
+        record = Record.create(tmp_path / f"run-{len(opened)}", config)
+        opened.append(record)
+        with record.commit("begin"):
+            record.add_skills(LIBRARY)
+            for plan in plans:
+                record.add_plan(1, plan)
+        experimenter = assemble(RoleContext(WORLD.vocabulary))
+        if write_skill is not None:
+            experimenter = dataclasses.replace(experimenter, more={"write_skill": write_skill})
+        growth, library = Growth(experimenter, Room(record), record, WORLD, config), LIBRARY
+        for n in range(1, rounds + 1):
+            library = growth.grow(n, library, lambda: stored_evidence.load(WORLD.spec.observation))
+        return library, record, growth
+
+    yield make
+    for record in opened:
+        record.__exit__(None, None, None)
+
+
+def test_a_gap_grows_a_family_whose_checks_and_author_are_recorded(grown):
+    library, record, growth = grown([gap("put red beside green", "beside(red, green)")])
+    new = [s for s in record.skills() if s["round"] == 1]
+    assert {s["caption"] for s in new} == set(library.captions) - set(LIBRARY.captions) and len(new) == 6
+    assert all(s["author"] == "planner" and s["status"] == "practising" and not s["base"] for s in new)
+    (told,) = record.result("round/1/grow")["gaps"]
+    assert told["joined"] == [s["caption"] for s in new] and all(c["passed"] for c in told["tried"][-1]["checks"])
+    assert [m.kind for m in record.messages()][-3:] == ["candidate", "verification", "skills"]
+    assert growth.practising(library) == {"put X beside Y": told["joined"]} and not growth.gaps(library)
+
+
+def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three_times(grown):
+    asked = []
+
+    def author(question):
+        asked.append(question)
+        return GOOD if question.rejections else ALWAYS
+
+    _, record, _ = grown([gap("put red beside green", "beside(red, green)")], write_skill=author)
+    assert len(asked) == 2 and asked[1].rejections[0].candidate == ALWAYS
+    assert asked[1].rejections[0].check in asked[1].rejections[0].detail or asked[1].rejections[0].detail
+    tried = record.result("round/1/grow")["gaps"][0]["tried"]
+    assert [all(c["passed"] for c in t["checks"]) for t in tried] == [False, True]
+
+    _, record, _ = grown([gap("put red beside green", None)], write_skill=lambda q: ALWAYS, rounds=2)
+    assert len(record.result("round/1/grow")["gaps"][0]["tried"]) == 3 and record.skills()[-1]["base"]
+    assert record.result("round/2/grow")["gaps"] == []  # given up, not asked for again
+
+
+def test_an_author_who_cannot_tell_and_hostile_text_leave_the_library_as_it_was(grown):
+    def silent(question):
+        raise NoAnswer("could not tell")
+
+    def hostile(question):
+        return Candidate("x" * 5000, "__import__('os').system('true')", "lambda: 1", -1, "((((", "\x00")
+
+    for author in (silent, hostile):
+        library, record, _ = grown([gap("fly", "on(red, green)")], write_skill=author)
+        assert library.captions == LIBRARY.captions and not [s for s in record.skills() if s["round"]]
+
+
+def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
+    pyramid = gap("build it", "beside(green, blue) and on_both(red, green, blue)", "r1-s0-a0")
+    beside = gap("put red beside green", "beside(red, green)", "r1-s1-a0")
+    _, record, growth = grown([pyramid, pyramid_again(pyramid), beside], "experiment.max_practising=1", rounds=2)
+    assert [g["plan"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s1-a0"]
+    assert record.result("round/2/grow")["gaps"] == []  # nobody has settled the first one
+    assert [g.plan.id for g in growth.gaps(LIBRARY)] == ["r1-s0-a0"]
+    _, record, _ = grown([beside], "experiment.max_practising=0")
+    assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "exploration": 0.0}}
+
+
+def pyramid_again(plan):
+    return dataclasses.replace(plan, id="r1-s0-a1")
+
+
+def test_practice_begins_where_prerequisites_lead_and_fills_no_more_than_an_episode(grown):
+    library, record, growth = grown([gap("put red beside green", "beside(red, green)")], rounds=1)
+    ways = record.result("round/1/grow")["practice"]["ways"]
+    assert ways["put X beside Y"]["put red beside green"] == ["lift red"]
+    rollouts = practice_rollouts(ways, library, WORLD.spec, 40, 7)
+    assert rollouts == practice_rollouts(ways, library, WORLD.spec, 40, 7) and len({r.seed for r in rollouts}) == 40
+    members = set(ways["put X beside Y"])
+    for rollout in rollouts:
+        assert members & set(rollout.captions) and rollout.info == {"practice": "put X beside Y"}
+        assert sum(library[c].steps for c in rollout.captions) <= WORLD.spec.episode_steps
+    assert {r.captions[0] in members for r in rollouts} == {True, False}
+    assert practice_rollouts({}, library, WORLD.spec, 40, 7) == []
+    assert len(growth.practice(1, library)[0]) == growth._config.experiment.practice_episodes
+
+
+def test_the_way_to_a_skill_leaves_room_for_it():
+    spec = dataclasses.replace(WORLD.spec, episode_steps=160)
+    library = LIBRARY.add(dataclasses.replace(GOOD, steps=100).skill)
+    assert way_to(GOOD.caption, library, (), spec) == ()
