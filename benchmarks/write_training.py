@@ -2,8 +2,8 @@
 
     python benchmarks/write_training.py --kinds beside "near by" --updates 1500
 
-For a sample of the exam's gaps (part *write*, two blocks) the built-in writer writes the skill. Episodes of the scripted teacher on
-the way to the reference, with noise, are labelled with it; the same agent is trained on them once with the written reward and
+For a sample of the exam's gaps (part *write*, two blocks) the built-in writer writes the skill. Episodes of the scripted teacher
+on the way to the reference, with noise, are labelled with it; the same agent is trained on them once with the written reward and
 success, once with the reference's. What counts is the *reference's* success at the end of episodes of the trained policy.
 Prints a line per gap and training.
 """

@@ -8,7 +8,8 @@ from counting_world import CountingWorld
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter import assemble
-from ludus.experimenter.chaining import Chainer, atoms, feasibility, lasting_relations
+from ludus.experimenter.chaining import Chainer, atoms, ended, feasibility, lasting_relations
+from ludus.experimenter.compose import Request, compose
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import (
@@ -20,6 +21,7 @@ from ludus.experimenter.roles import (
     Scene,
     SkillStats,
 )
+from ludus.skills.candidate import members
 from ludus.skills.expression import parse
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import block_vocabulary
@@ -134,6 +136,20 @@ def test_what_stands_in_the_way_is_moved_first():
         "stack green on blue",
     ]
     assert texts("on(green, red) and on(red, blue)", at=at) == ["stack red on blue", "stack green on red"]
+
+
+def test_a_skill_that_takes_away_is_used_where_there_is_something_to_take():
+    off = compose(Request("not on(red, green)"), WORDS)
+    library = BASE.add(*(m.skill for m in members(off, WORDS)))
+    at = scene(("red", "green"))
+    assert texts("on(green, blue)", library, at=at) == ["take red off green", "stack green on blue"]
+    assert texts("on_table(red)", library, at=at) == ["take red off green"]
+    assert texts("on_table(green)", library, at=scene(("green", "blue"))) == ["take green off blue"]
+    assert texts("near(green)", library, at=at, take=0.2) == ["stack red on blue", "reach green"]
+    assert texts("on(red, green)", library) == ["stack red on green"]
+    assert (
+        ended(off.success, WORDS) == (("on", ("red", "green")),) and ended("open()", WORDS) == ended(None, WORDS) == ()
+    )
 
 
 def test_no_skill_for_a_pyramid_makes_steps_that_no_skill_fits():

@@ -1,1 +1,1 @@
-"""An exam for experimenters: questions with known answers for four roles, and a scorecard. See docs/exam.md."""
+"""An exam for experimenters: questions with known answers for five roles, and a scorecard. See docs/exam.md."""

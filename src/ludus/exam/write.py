@@ -130,7 +130,7 @@ def correlation(reward: np.ndarray, reference: np.ndarray, along: list[slice]) -
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = [np.array([np.mean(np.flatnonzero(np.sort(x) == v)) for v in x]) for x in (a, b)]
-    if min(r.std() for r in ranks) == 0:
+    ranks_a, ranks_b = (np.array([np.mean(np.flatnonzero(np.sort(x) == v)) for v in x]) for x in (a, b))
+    if min(ranks_a.std(), ranks_b.std()) == 0:
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(ranks_a, ranks_b)[0, 1])

@@ -50,10 +50,13 @@ class Chainer:
     def __init__(self, vocabulary: Vocabulary, skills: Sequence[SkillStats]) -> None:
         self.vocabulary = vocabulary
         self.effects: Mapping[str, tuple[Atom, ...]] = {s.caption: atoms(s.success, vocabulary) for s in skills}
+        self.ends: Mapping[str, tuple[Atom, ...]] = {s.caption: ended(s.success, vocabulary) for s in skills}
+        """What a skill ends: it has something to do only where that holds."""
         self.achievers: dict[Atom, list[SkillStats]] = {}
         for skill in skills:
             for atom in self.effects[skill.caption]:
                 self.achievers.setdefault(atom, []).append(skill)
+        self.skills = tuple(skills)
         self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[PlanStep, ...]] = {}
         self._achieved_words = {name for name, _ in self.achievers}
 
@@ -187,7 +190,8 @@ class _Chain:
             able = skill.competence >= COMPETENT
             return -len(relations - {atom}), able, len(effects & wanted), -len(effects - wanted), skill.competence
 
-        return max(self.c.achievers.get(atom, ()), key=merit, default=None)
+        able = (s for s in self.c.achievers.get(atom, ()) if self.state.issuperset(self.c.ends[s.caption]))
+        return max(able, key=merit, default=None)
 
     def _clear_way(self, goal: Sequence[Atom], moved_later: Set[str] = frozenset()) -> None:
         """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
@@ -201,8 +205,9 @@ class _Chain:
                 self._move_aside(atom[1][0], need[1][0], {o for a in self.goal for o in a[1]})
 
     def _move_aside(self, upper: str, below: str, involved: set[str]) -> None:
-        """By the best skill that puts `upper` somewhere without taking a place that the goal involves."""
-        options: list[SkillStats] = []
+        """By the best skill that ends it, or that puts `upper` somewhere without taking a place that the goal involves."""
+        ending = {a for a in self.state if a[1][:1] == (upper,) and below in a[1][1:] and self._lasting(a)}
+        options = [s for s in self.c.skills if ending & set(self.c.ends[s.caption])]
         for atom, skills in self.c.achievers.items():
             if atom[1][:1] != (upper,) or not self._lasting(atom):
                 continue
@@ -229,6 +234,7 @@ class _Chain:
 
     def _apply(self, skill: SkillStats) -> None:
         self._add(PlanStep(skill.caption, skill), self.c.effects[skill.caption])
+        self.state -= set(self.c.ends[skill.caption])
 
     def _add(self, step: PlanStep, effects: Sequence[Atom], moved: str | None = None) -> None:
         self.plan.append(step)
@@ -256,6 +262,18 @@ def atoms(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:
         LudusError: malformed.
     """
     return parse(text, vocabulary).atoms() if text else ()
+
+
+def ended(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:
+    """The atoms that an expression demands not to hold: of `not on(red, green) and held(red)` it is on(red, green).
+
+    Raises:
+        LudusError: malformed.
+    """
+    node = parse(text, vocabulary).node if text else None
+    parts = () if node is None else node.args if node.op == "and" else (node,)
+    calls = [n.args[0] for n in parts if n.op == "not" and n.args[0].name in vocabulary.by_name]
+    return tuple((n.name, tuple(a.name for a in n.args)) for n in calls if n.op == "call")
 
 
 def atom_text(atom: Atom) -> str:

@@ -179,7 +179,7 @@ class _Gap:
         named = [a for a in _atoms_or_none(planned or self._said() or "", self.v) if a in parts]
         if planned:
             asked = _atoms_or_none(planned, self.v)
-            if all(a in wanted.atoms() for a in asked):
+            if asked and all(a in wanted.atoms() for a in asked):
                 yield from (self._with_what_is_said_of(a, wanted.atoms()) for a in asked if len(a[1]) > 1)
             else:
                 yield planned  # something in the way of the goal
