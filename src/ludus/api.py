@@ -34,7 +34,13 @@ def make_world(name: str = "blocks", **settings: Any) -> World:
     return make_world(WorldConfig(name=name, **settings))
 
 
-def run(directory: str | Path, preset: str = "cpu", overrides: Iterable[str] = (), seed: int = 0) -> Path:
+def run(
+    directory: str | Path,
+    preset: str = "cpu",
+    overrides: Iterable[str] = (),
+    seed: int = 0,
+    library: str | Path | None = None,
+) -> Path:
     """Carry out an experiment in `directory`, or continue the one that stands there; the same call goes on where it was
     interrupted. Returns the directory, for `evaluate`, `load_policy` and `Record.open`.
 
@@ -42,22 +48,28 @@ def run(directory: str | Path, preset: str = "cpu", overrides: Iterable[str] = (
         preset: where the configuration starts from, e.g. 'cpu', 'tiny' or 'tiny,bc'.
         overrides: settings to change, e.g. ['experiment.rounds=5', 'world.n_blocks=4'].
         seed: the only source of randomness.
+        library: a library file, whose skills the run begins with in place of the world's base skills.
 
     Raises:
-        LudusError: a wrong setting, or a run with other settings in `directory`.
+        LudusError: a wrong setting or library file, or a run with other settings or skills in `directory`.
     """
     from ludus.experiment import loop
     from ludus.experiment.collection import is_collection
     from ludus.experiment.compose import check, compose
+    from ludus.experiment.library import keep_library
     from ludus.experiment.offline import is_training
     from ludus.experiment.opening import opened
+    from ludus.skills.files import read_skills
     from ludus.views.report import write_report
 
     config = override(named(preset), [*overrides, f"seed={seed}"])
     check(config, reach=True)  # an unknown world or model makes no directory
+    skills = None if library is None else read_skills(Path(library))
     with opened(Path(directory), config, command="ludus.run") as record:
         if is_collection(record) or is_training(record):
             raise LudusError(f"{directory} holds a run of another kind; choose another directory")
+        if skills is not None:
+            keep_library(record, skills)
         with compose(record) as experiment:
             logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
             library = loop.run(experiment)

@@ -19,6 +19,7 @@ from ludus.cli.exam import Exam
 from ludus.cli.export import Export
 from ludus.cli.resume import Resume
 from ludus.cli.run import Run
+from ludus.cli.skills import Skills
 from ludus.cli.status import Status
 from ludus.cli.train import Train
 from ludus.types import LudusError
@@ -27,6 +28,7 @@ COMMANDS = {
     "run": Run,
     "resume": Resume,
     "status": Status,
+    "skills": Skills,
     "collect": Collect,
     "train": Train,
     "eval": Eval,

@@ -40,6 +40,8 @@ class Collect:
     name: str | None = None
     """Names this collection; the actor's name if not given. The same command goes on where it stopped, another name
     collects further episodes."""
+    library: Path | None = None
+    """A library file: its skills in place of the world's base skills."""
     preset: str = "cpu"
     """Where the configuration starts from."""
     seed: int = 0
@@ -48,7 +50,9 @@ class Collect:
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.experiment.collection import CollectSpec, collect
+        from ludus.experiment.library import keep_library
         from ludus.experiment.opening import opened
+        from ludus.skills.files import read_skills
         from ludus.views.terminal import success_table
         from ludus.worlds.registry import world_kind
 
@@ -57,10 +61,13 @@ class Collect:
         )
         world_kind(config.world.name)
         name = self.name or self.actor
+        skills = None if self.library is None else read_skills(self.library)
         spec = CollectSpec(self.actor, name, listed(self.skills), self.start, self.policy)
         console = Console()
         free = {"seed_data", "experiment", "seed", "training"}
         with opened(self.dir, config, free, command_line()) as record:
+            if skills is not None:
+                keep_library(record, skills)
             with terminal(console, "the same command") as shown:
                 counts = collect(record, config, spec, shown.show)
             console.print(success_table(f"{self.dir}, {name}: what the data itself does", counts))

@@ -37,14 +37,18 @@ class Run:
     """The only source of randomness."""
     dir: Path | None = None
     """Where the run is kept; a new folder under runs/ if not given."""
+    library: Path | None = None
+    """A library file (`ludus skills RUN --export FILE`): start from its skills in place of the world's base skills."""
     database: str | None = None
     """SQLAlchemy URL of a database that keeps the rows of many runs; <dir>/ludus.db if not given."""
 
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.experiment.compose import check
+        from ludus.experiment.library import keep_library
         from ludus.experiment.opening import created
         from ludus.record import Record
+        from ludus.skills.files import read_skills
 
         if self.replay is not None:
             with Record.open(self.replay, write=False) as recorded:
@@ -55,11 +59,14 @@ class Run:
         roles = [] if self.experimenter is None else play_all(self.experimenter)
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
         check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
+        skills = None if self.library is None else read_skills(self.library)
         directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"
         with created(directory, config, database=self.database, command=command_line()) as record:
             if self.replay is not None:
                 with record.commit("replay") as opened:
                     opened.result = {"run": str(self.replay.resolve()), "strict": self.strict}
+            if skills is not None:
+                keep_library(record, skills)
             carry_out(record)
 
 

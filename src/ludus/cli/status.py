@@ -21,9 +21,11 @@ class Status:
     """SQLAlchemy URL of a database of many runs: list them."""
 
     def __call__(self) -> None:
+        from ludus.experiment.library import recorded_library
         from ludus.record import Record
         from ludus.record.runs import holds_run
         from ludus.views import queries, terminal
+        from ludus.worlds.registry import make_world
 
         console, folder = Console(), self.dir
         if folder is None and self.database is None:
@@ -33,4 +35,11 @@ class Status:
             terminal.print_runs(queries.runs(where), console, where)
             return
         with Record.open(folder, write=False) as record:
-            terminal.print_status(record, console)
+            if not queries.gaps(record):
+                terminal.print_status(record, console)
+                return
+            world = make_world(record.config.world)
+            try:
+                terminal.print_status(record, console, recorded_library(record, world))
+            finally:
+                world.close()

@@ -32,6 +32,8 @@ class Train:
     """Captions or templates that are never used as a label."""
     init: Path | None = None
     """Run whose weights to start from (the number of objects may differ)."""
+    library: Path | None = None
+    """A library file: teach its skills, besides those of the data, in place of the world's base skills."""
     preset: str = "cpu"
     """Where the configuration starts from; several are joined by commas, e.g. cpu,bc."""
     seed: int = 0
@@ -41,8 +43,10 @@ class Train:
         from ludus import config as configs
         from ludus.agents.backends import process_group
         from ludus.experiment import compose, offline
+        from ludus.experiment.library import keep_library
         from ludus.experiment.opening import opened
         from ludus.record import Record
+        from ludus.skills.files import read_skills
         from ludus.views.terminal import success_table
 
         runs = [run for several in self.data for run in several]
@@ -52,6 +56,7 @@ class Train:
             Record.open(run, write=False).close()
         config = configs.override(configs.preset(self.preset), (*self.overrides, f"seed={self.seed}"))
         compose.check(config)
+        skills = None if self.library is None else read_skills(self.library)
         spec = offline.OfflineSpec(
             tuple(map(str, runs)),
             numbers("--weights", self.weights),
@@ -61,10 +66,12 @@ class Train:
         ).resolved()
         try:
             if process_group.launched() and process_group.init(config.training.device) > 0:
-                offline.run_worker(config, spec)
+                offline.run_worker(config, spec, skills)
                 return
             with opened(self.dir, config, command=command_line()) as record:
                 offline.begin(record, spec)
+                if skills is not None:
+                    keep_library(record, skills)
                 console = Console()
                 with terminal(console, f"ludus resume {record.directory}") as shown:
                     counts = offline.train(record, config, shown.person, shown.show)

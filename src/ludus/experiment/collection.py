@@ -18,7 +18,15 @@ from ludus.config import Config, WorldConfig
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.experiment.library import begin, check_starts, choose, record_skills, recorded_library
+from ludus.experiment.library import (
+    FILE_STEP,
+    begin,
+    check_starts,
+    choose,
+    record_skills,
+    recorded_library,
+    shown_captions,
+)
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.analysis import aggregate
 from ludus.lab.collector import Collector, LocalCollector, collect_tasks
@@ -124,7 +132,9 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
             raise LudusError(f"world {world.spec.name!r} has no play data of its own; use --actor teacher")
         check_starts(world.spec, [] if spec.start is None else [spec.start])
         library, captions = choose(recorded_library(record, world), kind, spec.skills)
-        captions = captions or library.captions
+        if not captions:
+            shown = spec.actor == "teacher"
+            captions = shown_captions(record, kind, world, library) if shown else library.captions
         seed = child(config.seed, "collect", spec.name)
         rollouts = seed_rollouts(library, config.seed_data, seed, spec.start, captions)
         actor, acting = _actor(spec, config)
@@ -166,7 +176,7 @@ def _actor(spec: CollectSpec, config: Config) -> tuple[ActorSpec, dict[str, Any]
 
 def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
     """Write down what is asked for under `name`, which never changes: the episodes of two requests would mix unseen."""
-    if record.steps() and not is_collection(record):
+    if {s.name for s in record.steps()} - {FILE_STEP} and not is_collection(record):
         raise LudusError(f"{record.directory} holds a run of another kind; collect into another directory")
     step, request = f"collect/{name}/request", json.loads(json.dumps(request))
     if record.done(step):

@@ -3,14 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
 
 from ludus.agents.captions import CaptionEncoder
+from ludus.lab.embodiment import look
 from ludus.lab.room import Room
 from ludus.record import Record
+from ludus.record.reader import Reader
+from ludus.skills import files
+from ludus.skills.files import FiledSkill
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import LudusError, WorldSpec, unknown
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind
+
+FILE_STEP = "library"
+"""Step of a record that was begun from a library file: its result keeps the file's skills."""
+
+
+# --- library files -----------------------------------------------------------------------------------------------
+
+
+def keep_library(record: Record, skills: Sequence[FiledSkill]) -> None:
+    """Let the record begin from these skills in place of the world's base skills. The same ones again change nothing.
+
+    Raises:
+        LudusError: the record was begun from others.
+    """
+    if record.done(FILE_STEP) or record.done("begin"):
+        if tuple(skills) != kept_library(record):
+            raise LudusError(f"{record.directory} was begun from other skills; give its file, or choose another directory")
+        return
+    with record.commit(FILE_STEP) as opened:
+        opened.result = {"skills": [asdict(s) for s in skills]}
+
+
+def kept_library(record: Reader) -> tuple[FiledSkill, ...] | None:
+    """The skills of the file that the record was begun from, None where it was begun from its world's base skills."""
+    if not record.done(FILE_STEP):
+        return None
+    return tuple(FiledSkill(**row | {"parents": tuple(row["parents"])}) for row in record.result(FILE_STEP)["skills"])
+
+
+def shown_captions(record: Reader, kind: WorldKind, world: World, library: SkillLibrary) -> tuple[str, ...]:
+    """Captions that the world's teacher obeys: a library file may have skills that it was never written for. The world's own
+    base skills are not asked about.
+
+    Raises:
+        LudusError: it obeys none of a file's skills, or there is no teacher.
+    """
+    if kept_library(record) is None:
+        return library.captions
+    teacher, start = kind.teacher(world.spec), look(world, [0])
+
+    def obeyed(caption: str) -> bool:
+        teacher.begin([0], np.zeros(1, np.float32), np.zeros(1, bool))
+        try:
+            teacher.act(start, [caption])
+        except LudusError:
+            return False
+        return True
+
+    captions = tuple(filter(obeyed, library.captions))
+    if not captions:
+        raise LudusError(
+            f"the teacher of world {world.spec.name!r} obeys none of the library's {len(library)} skills, so nothing can be "
+            f"shown to a new policy; add base skills to the file"
+        )
+    return captions
+
+
+# --- the library of a record -------------------------------------------------------------------------------------
 
 
 def recorded_skills(record: Record) -> list[Skill]:
@@ -19,7 +84,7 @@ def recorded_skills(record: Record) -> list[Skill]:
 
 
 def recorded_library(record: Record, world: World, *, lenient: bool = False) -> SkillLibrary:
-    """The world's base skills and those that joined the record's library.
+    """The skills that the record begins from, the world's base skills or those of a library file, and those that joined.
 
     Args:
         lenient: leave out skills that cannot be read here, for another world than the record's, which may lack objects.
@@ -27,9 +92,24 @@ def recorded_library(record: Record, world: World, *, lenient: bool = False) -> 
     Raises:
         LudusError: a skill that cannot be read; without `lenient`.
     """
-    library = world.library()
+    library = base_library(kept_library(record), world, lenient=lenient)
     joined = [s for s in recorded_skills(record) if s.caption not in library]
     return library.add(*[s for s in joined if not lenient or _fits(s, library)])
+
+
+def base_library(kept: Sequence[FiledSkill] | None, world: World, *, lenient: bool = False) -> SkillLibrary:
+    """The library that a run begins from: of a file's skills, or, with None, the world's own.
+
+    Args:
+        lenient: leave out skills that cannot be read in this world.
+
+    Raises:
+        LudusError: a skill that cannot be read; without `lenient`.
+    """
+    if kept is None:
+        return world.library()
+    empty = SkillLibrary(world.vocabulary, ())
+    return files.check([s for s in kept if not lenient or _fits(s.skill, empty)], world.vocabulary)
 
 
 def choose(library: SkillLibrary, kind: WorldKind, names: Sequence[str]) -> tuple[SkillLibrary, tuple[str, ...]]:
@@ -73,7 +153,10 @@ def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> N
     if record.done("begin"):
         return
     with record.commit("begin"):
-        record.add_skills(library)
+        filed = {f.caption: f for f in kept_library(record) or ()}
+        for skill in library:
+            f = filed.get(skill.caption, FiledSkill(skill.caption, skill.reward, skill.success, base=skill.base))
+            record.add_skills([skill], 0, f.author or None, f.parents, f.status or None)
         spec = world.spec
         text = (
             f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."

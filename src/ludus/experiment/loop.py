@@ -22,7 +22,7 @@ from ludus.experiment import checkpoints
 from ludus.experiment.collection import Driver
 from ludus.experiment.compose import Experiment
 from ludus.experiment.learning import Learning, TrainingData
-from ludus.experiment.library import begin, recorded_library
+from ludus.experiment.library import begin, recorded_library, shown_captions
 from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.growth import Growth, stored_evidence
@@ -60,7 +60,9 @@ def run(experiment: Experiment) -> SkillLibrary:
 
     library = recorded_library(record, world)
     begin(record, world, library, f"{config.experiment.rounds} rounds")
-    driver.collect("seed-data", seed_rollouts(library, config.seed_data, config.seed), ActorSpec("teacher"), library)
+    shown = shown_captions(record, experiment.kind, world, library)
+    demonstrations = seed_rollouts(library, config.seed_data, config.seed, captions=shown)
+    driver.collect("seed-data", demonstrations, ActorSpec("teacher"), library)
     learning.train("pretrain", 0, config.training.updates, library)
     learning.measure("before", library)
     for n in range(1, config.experiment.rounds + 1):

@@ -24,11 +24,12 @@ from ludus.experiment import checkpoints
 from ludus.experiment.compose import compose
 from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin as begin_record
-from ludus.experiment.library import choose, record_skills, recorded_library, recorded_skills
+from ludus.experiment.library import base_library, choose, record_skills, recorded_library, recorded_skills
 from ludus.lab.analysis import aggregate, latest_counts
 from ludus.record import Record
 from ludus.record.progress import Show
 from ludus.seeding import child
+from ludus.skills.files import FiledSkill
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount, differences
 from ludus.worlds.base import World
@@ -124,16 +125,18 @@ def train(
         return aggregate(latest_counts(record.evaluations("curve")), library)
 
 
-def run_worker(config: Config, spec: OfflineSpec) -> None:
-    """Do the same training as another process, which leads and keeps the record, until it says that there is no more."""
+def run_worker(config: Config, spec: OfflineSpec, skills: Sequence[FiledSkill] | None = None) -> None:
+    """Do the same training as another process, which leads and keeps the record, until it says that there is no more.
+
+    Args:
+        skills: of the library file that the training was given, if any.
+    """
     torch.set_num_threads(config.training.threads)
     process_group.check(config.training.sharded)
     kind = world_kind(config.world.name)
     world = kind.make(config.world)
     try:
-        with Record.open(spec.data[0], write=False) as record:
-            library = recorded_library(record, world)
-        library, data = attach_data(spec, config, library, kind, world)
+        library, data = attach_data(spec, config, base_library(skills, world), kind, world)
         seed = child(config.seed, "sampler")
         sampler = Sampler(data.stores, data.labels(library), config.agent, config.sampling, seed, shares=data.shares)
         trainer = None

@@ -94,6 +94,20 @@ class Expression:
         """Whether the expression is a conjunction of `atoms()` and nothing else."""
         return all(map(self._is_atom, self._conjuncts))
 
+    def parts(self) -> tuple[Expression, ...]:
+        """The expressions that `a and b and ...` joins; itself alone where nothing is joined."""
+        if self.node.op != "and":
+            return (self,)
+        return tuple(Expression(n, "bool", self.vocabulary) for n in self.node.args)
+
+    @property
+    def margin(self) -> Expression | None:
+        """Of a comparison: how far its larger side is above its smaller one, negative where it does not hold; else None."""
+        if self.node.op not in COMPARISONS:
+            return None
+        small, large = self.node.args if self.node.op in ("<", "<=") else self.node.args[::-1]
+        return Expression(Node("-", (large, small)), "real", self.vocabulary)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return parse, (str(self), self.vocabulary)
 

@@ -19,6 +19,7 @@ from rich.text import Text
 from ludus.lab.analysis import wilson
 from ludus.record import StageState
 from ludus.record.reader import Reader
+from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount
 from ludus.views import queries, text
 
@@ -149,8 +150,12 @@ class TerminalPerson:
 # --- status ------------------------------------------------------------------------------------------------------
 
 
-def print_status(record: Reader, console: Console) -> None:
-    """What a run has done so far, what is running now, and how to go on."""
+def print_status(record: Reader, console: Console, library: SkillLibrary | None = None) -> None:
+    """What a run has done so far, what is running now, and how to go on.
+
+    Args:
+        library: the run's; needed for a line about each family of skills that grew.
+    """
     header, status = queries.run_header(record), queries.run_status(record)
 
     def say(line: str) -> None:
@@ -163,6 +168,9 @@ def print_status(record: Reader, console: Console) -> None:
         total = calls.total
         tokens = total.tokens_in + total.tokens_out
         say(f"  {total.calls} calls to models, {tokens:,} tokens; USD: {text.price(total)}")
+    if library is not None:
+        for family in queries.families(record, library):
+            say(f"  grown: {text.family(family)}")
     for posting in _latest(queries.chat(record), 5):
         say(f"  {posting.sender}: {posting.text[:200]}")
     for line in _outlook(header, status):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from ludus.views.queries import Growth, Rate, RoleCalls, RunHeader, RunStatus
+from ludus.views.queries import Family, Gate, Growth, Missed, Passport, Rate, RoleCalls, RunHeader, RunStatus
 
+SPARKS = "▁▂▃▄▅▆▇█"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and those that change the direction of writing."""
 
@@ -94,3 +95,53 @@ def rounds(header: RunHeader) -> str:
 def when(seconds: float) -> str:
     """Seconds since 1970 as a date in UTC."""
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
+
+
+def count(n: int, what: str) -> str:
+    """'1 round', '2,000 rounds'."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+# --- skills ------------------------------------------------------------------------------------------------------
+
+
+def passport_title(found: Passport) -> str:
+    """A skill, how it stands and how well it does, on one line."""
+    row = found.row
+    since = "the start" if row.round == 0 else f"round {row.round}"
+    success = f"success {rate(row.success)}" if row.success else "never evaluated"
+    return f"{found.name}: {row.status}, by {row.author}, since {since}; {success}"
+
+
+def missed(found: Missed) -> str:
+    """How a condition was missed in the commands that failed."""
+    never = f"held at no time in {found.never:.0%}"
+    said = f"does not hold at the end in {found.at_end:.0%}, {never}" if found.part else f"on the way: {never}"
+    # A median over all ends says nothing of a condition on the way that was met before.
+    near = found.part and found.median is not None
+    return f"{found.condition}: {said}" + (f"; {found.measure} {found.median:.2g} (median)" if near else "")
+
+
+def sparkline(rates: Iterable[float]) -> str:
+    """Success rates as a row of blocks, low to high."""
+    return "".join(SPARKS[round(min(max(r, 0.0), 1.0) * (len(SPARKS) - 1))] for r in rates)
+
+
+def family(found: Family) -> str:
+    """A gap and what came of it, on one line."""
+    name = found.template or found.gap.template
+    if found.template is None:
+        last = found.gap.attempts[-1].failed if found.gap.attempts else None
+        why = f"candidates failed {last.name}" if last else "nobody wrote a skill"
+        return f"{name}: refused in round {found.gap.round}: {why}"
+    line = f"{name}: {found.status}, written in round {found.gap.round}, {count(found.practice_episodes, 'practice episode')}"
+    points = [p.rate.rate for p in found.points if p.rate]
+    line += f", curve {sparkline(points)}" if points else ""
+    return line + (f"; {found.decisions[-1].reason}" if found.decisions else "")
+
+
+def gate(found: Gate) -> str:
+    """What was decided of a round's policy, on one line."""
+    if found.promoted:
+        return f"round {found.round}: the new policy acts from here on" + (f": {found.reason}" if found.reason else "")
+    return f"round {found.round}: the policy of {found.best} stays: {found.reason or 'nothing to compare'}"

@@ -120,11 +120,12 @@ def model_calls(record: Reader) -> ModelCalls | None:
         return None
     asked = list(dict.fromkeys((*ROLES, *(r["role"] for r in rows))))
     of = {role: [r for r in rows if r["role"] == role] for role in asked}
-    roles = tuple(_role_calls(role, found) for role, found in of.items() if found)
-    return ModelCalls(tuple(sorted({r["model"] for r in rows})), roles, _role_calls("all", rows))
+    roles = tuple(role_calls(role, found) for role, found in of.items() if found)
+    return ModelCalls(tuple(sorted({r["model"] for r in rows})), roles, role_calls("all", rows))
 
 
-def _role_calls(role: str, rows: Sequence[Mapping[str, Any]]) -> RoleCalls:
+def role_calls(role: str, rows: Sequence[Mapping[str, Any]]) -> RoleCalls:
+    """Rows of the table of calls, added up under a name."""
     asked = [r for r in rows if not r["replayed"]]
     return RoleCalls(
         role,

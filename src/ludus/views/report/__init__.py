@@ -7,7 +7,7 @@ that is served may use the same ones with other addresses.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -58,6 +58,7 @@ def _environment() -> Environment:
         finalize=_clean,
     )
     environment.globals["text"] = text
+    environment.globals["sparkline"] = sparkline
     return environment
 
 
@@ -74,6 +75,8 @@ def _content(record: Record, world: World, library: SkillLibrary) -> dict[str, A
         "header": header,
         "status": status,
         "growth": queries.growth(record, library),
+        "families": queries.families(record, library),
+        "gates": queries.gates(record),
         "success": success,
         "success_picture": data_uri(figures.success_bars(success)) if success.templates else None,
         "curves": curves,
@@ -88,6 +91,21 @@ def _content(record: Record, world: World, library: SkillLibrary) -> dict[str, A
         "times": times,
         "times_picture": data_uri(figures.time_bars(times)) if times else None,
     }
+
+
+def sparkline(points: Sequence[queries.CurvePoint]) -> Markup:
+    """Success rates, 0 at the bottom and 1 at the top, as a small drawing in the line."""
+    rates = [p.rate.rate for p in points if p.rate is not None]
+    width, height, edge = 110, 30, 3  # pixels
+    across = (width - 2 * edge) / max(1, len(rates) - 1)
+    at = [(edge + i * across, height - edge - rate * (height - 2 * edge)) for i, rate in enumerate(rates)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+    dot = '<circle cx="{:.1f}" cy="{:.1f}" r="2.5"/>'.format(*at[-1]) if at else ""
+    said = "success " + ", ".join(f"{r:.2f}" for r in rates)
+    return Markup(
+        f'<svg class="spark" role="img" aria-label="{said}" width="{width}" height="{height}"><title>{said}</title>'
+        f'<polyline points="{line}"/>{dot}</svg>'
+    )
 
 
 def data_uri(data: bytes, kind: str = "png") -> str:
