@@ -17,6 +17,7 @@ from ludus.views.queries.dialogue import (
     model_calls,
     plans,
 )
+from ludus.views.queries.diversity import Coverage, Diversity, Graphs, Grid, diversity
 from ludus.views.queries.learning import (
     Change,
     CurvePoint,
@@ -53,8 +54,12 @@ __all__ = [
     "Change",
     "Chat",
     "Collection",
+    "Coverage",
     "CurvePoint",
     "CurveVerdict",
+    "Diversity",
+    "Graphs",
+    "Grid",
     "Growth",
     "LearningCurves",
     "ModelCalls",
@@ -74,6 +79,7 @@ __all__ = [
     "TemplateCurve",
     "Topic",
     "chat",
+    "diversity",
     "growth",
     "learning_curves",
     "model_calls",
