@@ -44,7 +44,9 @@ class Grid:
 
     def __post_init__(self) -> None:
         if not (self.low[0] < self.high[0] and self.low[1] < self.high[1] and self.cell > 0):
-            raise LudusError(f"grid from {self.low} to {self.high} m in cells of {self.cell} m: give low < high, cell > 0")
+            raise LudusError(
+                f"grid from {self.low} to {self.high} m in cells of {self.cell} m: give low < high, cell > 0"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
