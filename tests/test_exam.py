@@ -22,10 +22,10 @@ from ludus.experimenter.curves import USEFUL, WORTHWHILE
 from ludus.experimenter.roles import Experimenter, NoAnswer
 from ludus.lab.analysis import wilson
 from ludus.lab.context import facts
+from ludus.lab.hindsight import rise
 from ludus.skills.candidate import Candidate
 from ludus.skills.expression import parse
 from ludus.skills.names import ObjectNames
-from ludus.lab.hindsight import rise
 from ludus.types import Curve, LudusError, Proposal, Retrieval, Verdict
 
 QUESTIONS = questions.load()

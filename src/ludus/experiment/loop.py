@@ -43,11 +43,12 @@ class Stages:
     settling: Settling
 
 
-def run(experiment: Experiment) -> SkillLibrary:
-    """Carry out or continue the experiment; returns the skill library as it stands at the end.
+def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
+    """Carry out or continue what comes before the rounds: seed data, training, measuring. Returns what carries out the rounds,
+    and the library that they begin with.
 
     Raises:
-        LudusError: what worlds, trainers and experimenters refuse; finished steps are kept.
+        LudusError: what worlds and trainers refuse; finished steps are kept.
     """
     record, world, config, progress = experiment.record, experiment.world, experiment.config, experiment.progress
     store = EpisodeStore(record)
@@ -56,7 +57,6 @@ def run(experiment: Experiment) -> SkillLibrary:
     planning = Planning(experiment.curriculum, record, world, config, progress)
     growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
     settling = Settling(record, config, world, growth, progress)
-    stages = Stages(planning, growth, driver, learning, settling)
 
     library = recorded_library(record, world)
     begin(record, world, library, f"{config.experiment.rounds} rounds")
@@ -65,9 +65,19 @@ def run(experiment: Experiment) -> SkillLibrary:
     driver.collect("seed-data", demonstrations, ActorSpec("teacher"), library)
     learning.train("pretrain", 0, config.training.updates, library)
     learning.measure("before", library)
-    for n in range(1, config.experiment.rounds + 1):
+    return Stages(planning, growth, driver, learning, settling), library
+
+
+def run(experiment: Experiment) -> SkillLibrary:
+    """Carry out or continue the experiment; returns the skill library as it stands at the end.
+
+    Raises:
+        LudusError: what worlds, trainers and experimenters refuse; finished steps are kept.
+    """
+    stages, library = start(experiment)
+    for n in range(1, experiment.config.experiment.rounds + 1):
         library = run_round(n, experiment, stages, library)
-    learning.measure("after", library)
+    stages.learning.measure("after", library)
     return library
 
 

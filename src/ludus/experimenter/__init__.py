@@ -16,6 +16,7 @@ from ludus.experimenter.oracle import Oracle
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.random import RandomRoles
 from ludus.experimenter.roles import Experimenter
+from ludus.experimenter.sampling import SkillSampler, by_progress, uniform, weakest
 from ludus.experimenter.table import ROLES, Role
 from ludus.seeding import child
 from ludus.skills.predicates import Vocabulary
@@ -26,6 +27,9 @@ VARIANTS: dict[str, Callable[[RoleContext], Any]] = {
     "random": lambda context: RandomRoles(context.vocabulary, context.seed),
     "oracle": Oracle,
     "human": Human,
+    "sequences": lambda context: SkillSampler(context, uniform, "skills drawn at random"),
+    "progress": lambda context: SkillSampler(context, by_progress, "skills whose success changed lately"),
+    "weakest": lambda context: SkillSampler(context, weakest, "the skills that succeed least"),
 }
 """Add your own: a class with the four methods of `roles.Roles`, and a line here."""
 MODEL = re.compile(r"https?://|[a-z][a-z0-9-]*:")

@@ -57,7 +57,7 @@ class Role:
     images: Callable[[Any], tuple[str, ...]] = lambda question: ()
     """question -> paths of the pictures that a model gets."""
     builtin: Callable[[Any, RoleContext], Any] | None = None
-    """question -> the answer of the built-in variants ('planner', 'random', 'oracle') without a method of this name."""
+    """question -> the answer of the built-in variants ('planner', 'random', 'oracle', ...) without a method of this name."""
     prompt: str = ""
     """Name of the prompt's file, where it is not the role's."""
     is_planning: bool = False

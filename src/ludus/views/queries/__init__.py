@@ -17,6 +17,7 @@ from ludus.views.queries.dialogue import (
     model_calls,
     plans,
 )
+from ludus.views.queries.diversity import Coverage, Diversity, Graphs, Grid, diversity
 from ludus.views.queries.failures import Failures, Missed, failures
 from ludus.views.queries.grown import (
     Attempt,
@@ -83,13 +84,17 @@ __all__ = [
     "Check",
     "Collection",
     "Cost",
+    "Coverage",
     "CurvePoint",
     "CurveVerdict",
     "Decision",
+    "Diversity",
     "Failures",
     "Family",
     "GapEntry",
     "Gate",
+    "Graphs",
+    "Grid",
     "Growth",
     "LearningCurves",
     "Lineage",
@@ -117,6 +122,7 @@ __all__ = [
     "VerdictScores",
     "chat",
     "decisions",
+    "diversity",
     "failures",
     "families",
     "family_rows",
