@@ -98,7 +98,7 @@ def test_an_author_who_cannot_tell_and_hostile_text_leave_the_library_as_it_was(
 def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
     pyramid = gap("build it", "beside(green, blue) and on_both(red, green, blue)", "r1-s0-a0")
     beside = gap("put red beside green", "beside(red, green)", "r1-s1-a0")
-    _, record, growth = grown([pyramid, pyramid_again(pyramid), beside], "experiment.max_practising=1", rounds=2)
+    _, record, _ = grown([pyramid, pyramid_again(pyramid), beside], "experiment.max_practising=1", rounds=2)
     assert [g["plan"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s1-a0"]
     assert record.result("round/2/grow")["gaps"] == []  # nobody has settled the first one
     assert [g.plan.id for g in open_gaps(record, LIBRARY)] == ["r1-s0-a0"]

@@ -196,8 +196,8 @@ class TrainingConfig(Section):
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
     round_updates: CountOrZero = 2000
-    """At most this many updates per round with `experiment.episodes_per_round` new episodes; in proportion fewer where no skill is
-    practised. The learning rate warms up again and falls over as many."""
+    """At most this many updates per round with `experiment.episodes_per_round` new episodes; in proportion fewer where no skill
+    is practised. The learning rate warms up again and falls over as many."""
     evaluate_every: Count = 2500
     """Updates between two points of the learning curves. Another number gives other weights, in their last digits."""
     evaluation_episodes: CountOrZero = 8

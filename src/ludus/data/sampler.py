@@ -120,7 +120,9 @@ class Sampler:
             returns=returns,
             discounts=self._gamma[n],
             skills=skill,
-            bc_mask={"commanded": is_command, "hindsight": hindsight, "both": is_command | hindsight}[self._sampling.bc_labels],
+            bc_mask={"commanded": is_command, "hindsight": hindsight, "both": is_command | hindsight}[
+                self._sampling.bc_labels
+            ],
         )
 
     # --- loading -----------------------------------------------------------------------------------------------

@@ -73,9 +73,7 @@ class Settling:
         episodes = dict.fromkeys(members, self.config.training.evaluation_episodes)
         for look in range(settings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
-            trials = [
-                EvalSpec((c,), episodes[t], seed) for c in captions if episodes.get(t := library.template(c), 0)
-            ]
+            trials = [EvalSpec((c,), episodes[t], seed) for c in captions if episodes.get(t := library.template(c), 0)]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
             decision = decide(counts, accepted, look + 1, settings)
             if decision.promote is not None:

@@ -186,7 +186,9 @@ class Growth:
         """The practice episodes of round n, none where no skill is practised, and the share of random actions in them."""
         recorded = self._record.result(f"round/{n}/grow")["practice"]
         seed = child(self._config.seed, f"round/{n}", "practice")
-        rollouts = practice_rollouts(recorded["ways"], library, self._world.spec, self._config.experiment.practice_episodes, seed)
+        rollouts = practice_rollouts(
+            recorded["ways"], library, self._world.spec, self._config.experiment.practice_episodes, seed
+        )
         return rollouts, recorded["exploration"]
 
     # --- inside --------------------------------------------------------------------------------------------------

@@ -129,7 +129,12 @@ class Planning:
         gaps = [p.proposal.task for _, p in record.plans() if p.gaps and not _filled(p, library)]
         practised = {library.template(s["caption"]) for s in record.skills() if s["status"] == "practising"}
         room = self._config.experiment.max_practising - len(practised)
-        return [s for s in stats if s.caption not in dropped], history(record), gaps, room > len(open_gaps(record, library))
+        return (
+            [s for s in stats if s.caption not in dropped],
+            history(record),
+            gaps,
+            room > len(open_gaps(record, library)),
+        )
 
 
 def _filled(plan: Plan, library: SkillLibrary) -> bool:
