@@ -20,7 +20,7 @@ from ludus.types import Proposal, Retrieval, Verdict
 from ludus.worlds.blocks.world import BlocksWorld
 
 SMALL = (
-    *("world.n_envs=4", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=2"),
+    *("world.n_envs=4", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=8"),
     *("training.evaluation_episodes=1", "training.round_updates=4", "experiment.rounds=1"),
     *("experiment.episodes_per_round=8", "experiment.final_episodes=1"),
 )
@@ -103,7 +103,9 @@ def test_the_analysis_ends_a_training_early(run):
     def chunks(record):
         return [s.name for s in record.steps() if s.name.startswith("pretrain/train/")]
 
-    assert len(chunks(run())) == 4
-    assert len(chunks(run(judgement="converged"))) == 1
-    assert len(chunks(run("training.early_stop=false", judgement="converged"))) == 4
-    assert len(chunks(run("training.evaluation_episodes=0", judgement="stuck"))) == 4  # nothing was measured
+    short = ("training.evaluate_every=2", "experiment.rounds=0")
+    assert len(chunks(run(*short))) == 4
+    assert len(chunks(run(*short, judgement="converged"))) == 1
+    assert len(chunks(run(*short, "training.early_stop=false", judgement="converged"))) == 4
+    unmeasured = run(*short, "training.evaluation_episodes=0", judgement="stuck")
+    assert len(chunks(unmeasured)) == 4

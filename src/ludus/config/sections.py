@@ -160,9 +160,9 @@ class SamplingConfig(Section):
     """Reward = (1 - sparse) * dense staged reward + sparse * success."""
     horizon: Annotated[int, Field(ge=1, le=MAX_HORIZON, description=f"at least 1, at most {MAX_HORIZON}")] = 40
     """Hindsight looks this many steps ahead: half a skill's time."""
-    bc_labels: Literal["commanded", "hindsight", "both"] = "commanded"
+    bc_labels: Literal["commanded", "hindsight", "successful"] = "commanded"
     """Which rows behaviour cloning imitates: 'commanded', those under the command that the action was taken for,
-    'hindsight', those under a skill achieved in hindsight, or 'both'."""
+    'hindsight', those under a skill achieved in hindsight, or 'successful', those of either kind whose skill then succeeds."""
     only_successes: bool = False
     """Draw only transitions of commands that succeeded at their end."""
     memory: Literal["ram", "mapped"] = "ram"
@@ -173,6 +173,9 @@ class SamplingConfig(Section):
     balance_hindsight: Share = 1.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
+
+    focus: Share = 0.5
+    """Share of the labels of each kind that go to the skills that are practised, while there are any."""
 
     def __post_init__(self) -> None:
         _check_shares(self.path, commanded_ratio=self.commanded_ratio, hindsight_ratio=self.hindsight_ratio)

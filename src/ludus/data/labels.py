@@ -40,7 +40,7 @@ def steps_to_success(success: np.ndarray, trajectory_end: np.ndarray) -> np.ndar
 
 
 def draw_labels(
-    draw: np.random.Generator, steps: np.ndarray, commanded: np.ndarray, sampling: SamplingConfig
+    draw: np.random.Generator, steps: np.ndarray, commanded: np.ndarray, sampling: SamplingConfig, focus: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """`[B]` index of the skill each row is labelled with, and `[B]` bool whether it was found in hindsight.
 
@@ -51,9 +51,14 @@ def draw_labels(
     Args:
         steps: `[B, S]` uint16, see `steps_to_success`.
         commanded: `[B]` index of the commanded skill, -1 where the library lacks it.
+        focus: `[n]` skills that get the share `sampling.focus` of the labels that are any skill.
     """
     kind, pick = draw.random((2, len(steps)))
     skill = draw.integers(0, steps.shape[1], len(steps))
+    if len(focus):
+        skill = np.where(
+            draw.random(len(steps)) < sampling.focus, focus[draw.integers(0, len(focus), len(steps))], skill
+        )
     near = (steps & FAR) <= sampling.horizon
     fresh = near & (steps < SUCCEEDED_NOW)  # not yet so at this observation: something to be done
     candidates = np.where(fresh.any(1, keepdims=True), fresh, near)

@@ -13,7 +13,7 @@ when the sampler was made or refreshed, only on what the store holds when they a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +66,7 @@ class Sampler:
         self._seed = seed
         self._shares = dict(shares) if shares is not None else None
         self._batches = 0
+        self._focus = np.zeros(0, np.int64)  # skills
         self._shards: list[tuple[int, Shard]] = []  # place of the store, shard
         self._table = RowTable(sampling, folder or Path(tempfile.gettempdir()))
         self.refresh()
@@ -100,7 +101,7 @@ class Sampler:
         rows = self._table.rows
         row, _ = self._strata.draw(draw, self.batch_size)
         commanded = self._skill_of_command[rows.command[row]]
-        skill, hindsight = draw_labels(draw, rows.steps_to_success[row], commanded, self._sampling)
+        skill, hindsight = draw_labels(draw, rows.steps_to_success[row], commanded, self._sampling, self._focus)
         if self._hindsight is not None:
             row[hindsight], skill[hindsight] = self._hindsight.draw(draw, int(hindsight.sum()))
             commanded = self._skill_of_command[rows.command[row]]
@@ -120,15 +121,27 @@ class Sampler:
             returns=returns,
             discounts=self._gamma[n],
             skills=skill,
-            bc_mask={"commanded": is_command, "hindsight": hindsight, "both": is_command | hindsight}[
-                self._sampling.bc_labels
-            ],
+            bc_mask=self._cloned(row, skill, is_command, hindsight, end),
         )
+
+    def _cloned(
+        self, row: np.ndarray, skill: np.ndarray, is_command: np.ndarray, hindsight: np.ndarray, end: np.ndarray
+    ) -> np.ndarray:
+        """`[B]` bool: which rows behaviour cloning imitates, see `sampling.bc_labels`."""
+        if self._sampling.bc_labels == "commanded":
+            return is_command
+        if self._sampling.bc_labels == "hindsight":
+            return hindsight
+        in_time = (self._table.rows.steps_to_success[row, skill] & FAR) <= end - row
+        return (is_command & in_time) | hindsight
 
     # --- loading -----------------------------------------------------------------------------------------------
 
-    def refresh(self, library: SkillLibrary | None = None) -> None:
+    def refresh(self, library: SkillLibrary | None = None, focus: Collection[str] = ()) -> None:
         """Take in what the store holds by now, and the skills that `library` has more. Both are appended to what is there.
+
+        Args:
+            focus: captions that get the share `sampling.focus` of the labels of each kind, where there are rows for them.
 
         Raises:
             LudusError: `library` does not begin with the skills known before (labels would change their meaning).
@@ -143,6 +156,7 @@ class Sampler:
             added = tuple(library.captions)[len(old) :]
             self._table.add_skills([relabellers[k].columns(s, added) for k, s in self._shards])
         self._library = library
+        self._focus = np.array([i for i, c in enumerate(library.captions) if c in focus], np.int64)
         known = {(k, s.name) for k, s in self._shards}
         fresh = [(k, s) for k, store in enumerate(self._stores) for s in store.shards() if (k, s.name) not in known]
         self._check_worlds(fresh)
@@ -181,21 +195,30 @@ class Sampler:
         if not len(rows):
             raise LudusError(f"no episode is of a step that starts with one of {list(shares)}")
         balance, commands = self._sampling.balance, held.command[rows]
-        self._strata = _Strata(rows, source, commands if balance else np.zeros_like(commands), balance, shares)
+        focused, share = np.isin(self._skill_of_command[commands], self._focus), self._sampling.focus
+        kinds = commands if balance or len(self._focus) else np.zeros_like(commands)
+        self._strata = _Strata(rows, source, kinds, balance, shares, (focused, share))
         self._hindsight = None
         if self._sampling.balance_hindsight:
             near = (held.steps_to_success[rows] & FAR) <= self._sampling.horizon
             place, skill = np.nonzero(near)
             if len(place):
-                self._hindsight = _Strata(rows[place], source[place], skill, self._sampling.balance_hindsight, shares)
+                balance, focused = self._sampling.balance_hindsight, np.isin(skill, self._focus)
+                self._hindsight = _Strata(rows[place], source[place], skill, balance, shares, (focused, share))
 
 
 class _Strata:
     """Rows by source and kind. A source is drawn by its share; of its kinds every row alike (`balance` 0) or every kind
-    alike (1)."""
+    alike (1). Kinds in focus are then drawn with the share `focus[1]`, all together; `focus[0]` says which rows these are."""
 
     def __init__(
-        self, rows: np.ndarray, source: np.ndarray, kind: np.ndarray, balance: float, shares: Mapping[str, float]
+        self,
+        rows: np.ndarray,
+        source: np.ndarray,
+        kind: np.ndarray,
+        balance: float,
+        shares: Mapping[str, float],
+        focus: tuple[np.ndarray, float],
     ):
         self._n_kinds = int(kind.max()) + 1
         stratum = source.astype(np.int64) * self._n_kinds + kind
@@ -208,6 +231,10 @@ class _Strata:
                 weight[of == i] *= share / weight[of == i].sum()
         if not weight.sum() > 0:
             raise LudusError(f"all episodes have the share 0 of the draws in {shares}; give one of them more")
+        chosen, share = focus[0][order][self._start], focus[1]
+        if share and weight[chosen].sum() > 0 and weight[~chosen].sum() > 0:
+            weight[chosen] *= share / weight[chosen].sum()
+            weight[~chosen] *= (1 - share) / weight[~chosen].sum()
         self.rows = rows[order]
         self._ends = np.cumsum(weight / weight.sum())
         self._ends[-1] = 1.0

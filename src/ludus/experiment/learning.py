@@ -6,7 +6,7 @@ Each chunk is a committed step with a checkpoint, so an interrupted training goe
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,9 +84,12 @@ class Learning:
 
     # --- training --------------------------------------------------------------------------------------------------
 
-    def train(self, phase: str, round_: int, updates: int, library: SkillLibrary) -> None:
+    def train(self, phase: str, round_: int, updates: int, library: SkillLibrary, focus: Collection[str] = ()) -> None:
         """Train in chunks called `<phase>/train/000` ...; measure every skill after each, and stop early where the
         analysis says so.
+
+        Args:
+            focus: captions that training is about most, see `Sampler.refresh`.
 
         Raises:
             Diverged: the training went wrong beyond repair; finished steps are kept.
@@ -102,7 +105,7 @@ class Learning:
         minutes = self._minutes(round_)
         control_steps = sum(s.steps for s in library) * n
         with self.progress.stage(f"{title}: loading episodes", 1):
-            self._load(library)
+            self._load(library, focus)
         if round_ and left == steps:
             self.trainer.begin_cycle(updates)
         with (
@@ -117,7 +120,7 @@ class Learning:
                 if opened.result["stop"]:
                     break
 
-    def _load(self, library: SkillLibrary) -> None:
+    def _load(self, library: SkillLibrary, focus: Collection[str]) -> None:
         """Make the trainer, and the sampler with its cursor where training stands."""
         labels, self._trainer = self.data.labels(library), self.trainer
         if self._sampler is None:
@@ -130,10 +133,11 @@ class Learning:
                 shares=self.data.shares,
                 folder=self.record.directory,
             )
+            self._sampler.refresh(labels, focus)
             if steps := checkpoints.training_steps(self.record):
                 self._sampler.restore(self.record.result(steps[-1])["sampler"])
         else:
-            self._sampler.refresh(labels)
+            self._sampler.refresh(labels, focus)
 
     def _judge(
         self, step: str, round_: int, library: SkillLibrary, metrics: Mapping[str, float], advance: Advance

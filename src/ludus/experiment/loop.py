@@ -106,7 +106,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
 
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
     share = (len(rollouts) + len(practice)) / acting.episodes_per_round
-    learning.train(f"round/{n}", n, round(share * config.training.round_updates), library)
+    updates = round(share * config.training.round_updates)
+    learning.train(f"round/{n}", n, updates, library, growth.practised(n))
 
     # judge: which policy acts from here on, which skills are accepted, practised further or dropped
     stages.settling.settle(n, library)

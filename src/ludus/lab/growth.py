@@ -191,6 +191,11 @@ class Growth:
         )
         return rollouts, recorded["exploration"]
 
+    def practised(self, n: int) -> set[str]:
+        """Captions that are practised in round n."""
+        ways = self._record.result(f"round/{n}/grow")["practice"]["ways"]
+        return {caption for captions in ways.values() for caption in captions}
+
     # --- inside --------------------------------------------------------------------------------------------------
 
     @property

@@ -37,6 +37,7 @@ from ludus.skills.predicates.tolerances import (
     LIFT_TOP_M,
     LOWER_FROM_M,
     MAX_WIDTH_M,
+    NEARLY_MARGIN_M,
     ON_GAP_M,
     REACH_MARGIN_M,
     REACH_TOLERANCE_M,
@@ -130,12 +131,13 @@ def settle(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
 @predicate("real")
 def carry_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.ndarray:
     """How near a lifted X is, horizontally, to a place side by side with Y; 0 when X is not lifted."""
-    return lifted(spec, o, x) * shape(beside_error(spec, o, x, y), HOVER_MARGIN_M)
+    error = beside_error(spec, o, x, y)
+    return lifted(spec, o, x) * (shape(error, HOVER_MARGIN_M) + shape(error, NEARLY_MARGIN_M)) / 2
 
 
 @predicate("real")
 def lower_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.ndarray:
-    """How far a held X has come down from 6 cm above the height of Y to it; 0 when its place is not side by side with Y."""
+    """How far a held X has come down from 10 cm above the height of Y to it; 0 when its place is not side by side with Y."""
     ready = held(spec, o, x) & (beside_error(spec, o, x, y) <= BESIDE_ALIGNED_M)
     rise = np.abs(height(spec, o, x) - height(spec, o, y))
     return ready * (1 - _ramp(rise, 0, BESIDE_LOWER_FROM_M))
