@@ -42,7 +42,11 @@ def test_a_run_has_exactly_the_skills_of_its_file(tmp_path, world):
             *("a model", "practising"),
             ("lift red",),
         )
-        assert (rows["reach red"]["author"], rows["reach red"]["status"], rows["reach red"]["steps"]) == ("base", "base", 60)
+        assert (rows["reach red"]["author"], rows["reach red"]["status"], rows["reach red"]["steps"]) == (
+            "base",
+            "base",
+            60,
+        )
         libraries.keep_library(record, [REACH, OWN])
         with pytest.raises(LudusError, match="was begun from other skills"):
             libraries.keep_library(record, [REACH])
@@ -65,8 +69,9 @@ def test_the_teacher_shows_what_it_obeys(tmp_path, world):
         library = libraries.recorded_library(record, world)
         assert libraries.shown_captions(record, kind, world, library) == ("reach red",)
     with Record.open(begun(tmp_path / "none", world, [OWN])) as record:
+        library = libraries.recorded_library(record, world)
         with pytest.raises(LudusError, match="obeys none of the library's 1 skills"):
-            libraries.shown_captions(record, kind, world, libraries.recorded_library(record, world))
+            libraries.shown_captions(record, kind, world, library)
 
 
 def test_another_world_takes_the_skills_that_it_can_read(tmp_path):
@@ -99,7 +104,11 @@ def test_the_command_shows_and_exports(tmp_path, world):
 def test_a_wrong_file_makes_no_run(tmp_path):
     file, run = tmp_path / "skills.toml", tmp_path / "run"
     file.write_text(as_toml([REACH]).replace("success", "sucess"))
-    for command in (("run", "--dir", run), ("collect", run), ("train", run, "--data", begun(tmp_path / "d", BlocksWorld(2, 1, 1), None))):
+    for command in (
+        ("run", "--dir", run),
+        ("collect", run),
+        ("train", run, "--data", begun(tmp_path / "d", BlocksWorld(2, 1, 1), None)),
+    ):
         assert "nearest: 'success'" in ludus(*command, "--library", file, code=2)
         assert not run.exists()
     file.write_text(as_toml([FiledSkill("reach pink", "reach(pink)", "near(pink)")]))

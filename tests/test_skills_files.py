@@ -44,7 +44,7 @@ def test_hostile_text_is_only_text():
 
 
 @pytest.mark.parametrize(
-    "text, said",
+    ("text", "said"),
     [
         ("", "no skill in it"),
         ("skill = 3", "no list of tables"),

@@ -116,10 +116,17 @@ def test_a_passport_tells_the_whole_story(run):
     assert (p.row.author, p.row.status, p.row.round, p.row.changed) == ("model", "accepted", 1, 2)
     assert [(c.round, c.status) for c in p.history] == [(1, "candidate"), (1, "practising"), (2, "accepted")]
     assert p.parents == ("go to home",) and p.prerequisites == "not marked(home)" and p.steps == 10
-    assert p.gap and p.gap.task == "task mark it" and [a.failed and a.failed.name for a in p.gap.attempts] == ["rises", None]
+    assert (
+        p.gap
+        and p.gap.task == "task mark it"
+        and [a.failed and a.failed.name for a in p.gap.attempts] == ["rises", None]
+    )
     assert [(m.update, m.rate.successes, m.rate.n) for m in p.competence] == [(10, 9, 20), (20, 18, 20)]
     assert p.row.success == p.competence[-1].rate and p.row.success.low < 0.9 < p.row.success.high
-    assert [(d.round, d.status, d.rate and d.rate.successes) for d in p.decisions] == [(1, "practising", 20), (2, "accepted", 36)]
+    assert [(d.round, d.status, d.rate and d.rate.successes) for d in p.decisions] == [
+        (1, "practising", 20),
+        (2, "accepted", 36),
+    ]
     assert [v.judgement for v in p.verdicts] == ["learning", "learning"]
     assert [(x.phase, x.episodes, x.successes, x.steps) for x in p.lineage] == [
         ("round/1/practice", 2, 0, 60),
@@ -200,7 +207,10 @@ def shown(show):
 
 def test_a_terminal_shows_it(run):
     record, _, library = run
-    found, failed = queries.passport(record, library, "visit X then mark"), queries.failures(EpisodeStore(record), library, FAMILY)
+    found, failed = (
+        queries.passport(record, library, "visit X then mark"),
+        queries.failures(EpisodeStore(record), library, FAMILY),
+    )
     page = shown(lambda console: passports.print_passport(found, failed, console))
     for said in (
         "visit X then mark: accepted, by model, since round 1; success 0.90 [0.70, 0.97] of 20",
@@ -223,7 +233,14 @@ def test_the_report_has_a_section_on_growth(run):
     record, world, library = run
     page = write_report(record, world, library).read_text()
     growth = page.partition("<h2>Growth</h2>")[2].partition("</section>")[0]
-    for said in ("2 of 2 passed", "failed rises", 'aria-label="success 0.45, 0.90"', "5 episodes", "<b>accepted</b> after round 2", "<b>refused</b>"):
+    for said in (
+        "2 of 2 passed",
+        "failed rises",
+        'aria-label="success 0.45, 0.90"',
+        "5 episodes",
+        "<b>accepted</b> after round 2",
+        "<b>refused</b>",
+    ):
         assert said in growth
     assert "round 2: the new policy acts from here on: gained" in growth and "42 pairs" in growth
 

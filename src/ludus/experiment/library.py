@@ -34,7 +34,9 @@ def keep_library(record: Record, skills: Sequence[FiledSkill]) -> None:
     """
     if record.done(FILE_STEP) or record.done("begin"):
         if tuple(skills) != kept_library(record):
-            raise LudusError(f"{record.directory} was begun from other skills; give its file, or choose another directory")
+            raise LudusError(
+                f"{record.directory} was begun from other skills; give its file, or choose another directory"
+            )
         return
     with record.commit(FILE_STEP) as opened:
         opened.result = {"skills": [asdict(s) for s in skills]}

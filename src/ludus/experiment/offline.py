@@ -23,8 +23,8 @@ from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.experiment.compose import compose
 from ludus.experiment.learning import Learning, TrainingData
-from ludus.experiment.library import begin as begin_record
 from ludus.experiment.library import base_library, choose, record_skills, recorded_library, recorded_skills
+from ludus.experiment.library import begin as begin_record
 from ludus.lab.analysis import aggregate, latest_counts
 from ludus.record import Record
 from ludus.record.progress import Show

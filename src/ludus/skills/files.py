@@ -1,15 +1,15 @@
 """Library files: skills as TOML, which a run may start from in place of its world's base skills.
 
-    [[skill]]
-    caption = "lift red"
-    reward = "staged(reach_grasp(red), lift(red))"
-    success = "lifted(red)"
-    steps = 80                     # 80 if left out
-    base = true                    # whether a world begins with it; true if left out
-    author = "base"                # the others may be left out
-    parents = ["grasp red"]
-    prerequisites = "held(red)"
-    status = "base"
+[[skill]]
+caption = "lift red"
+reward = "staged(reach_grasp(red), lift(red))"
+success = "lifted(red)"
+steps = 80                     # 80 if left out
+base = true                    # whether a world begins with it; true if left out
+author = "base"                # the others may be left out
+parents = ["grasp red"]
+prerequisites = "held(red)"
+status = "base"
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ from ludus.views.queries import Attempt, Cost, Failures, Passport, SkillRow
 
 def print_skills(rows: Sequence[SkillRow], console: Console) -> None:
     """A line per skill or family."""
-    table = Table("skill", "author", "status", "since", "success", "95 % interval", "n", "practised", box=None, pad_edge=False)
+    table = Table(
+        "skill", "author", "status", "since", "success", "95 % interval", "n", "practised", box=None, pad_edge=False
+    )
     for row in rows:
         name = row.caption if row.skills == 1 else f"{row.caption} ({row.skills} skills)"
         since = "start" if row.round == 0 else f"round {row.round}"
@@ -57,45 +59,57 @@ def print_passport(found: Passport, failed: Failures | None, console: Console) -
 
 
 def _paragraphs(p: Passport, failed: Failures | None) -> Iterator[tuple[str, list[str]]]:
-    yield "Definition", [
-        *([f"skills: {', '.join(p.captions)}"] if len(p.captions) > 1 else []),
-        f"reward: {p.reward}",
-        f"success: {p.success}",
-        f"prerequisites: {p.prerequisites or 'none stated'}",
-        f"control steps: {p.steps}",
-        f"made from: {', '.join(p.parents) or 'nothing'}",
-        f"status: {'; '.join(f'{c.status} (round {c.round})' for c in p.history)}",
-    ]
+    yield (
+        "Definition",
+        [
+            *([f"skills: {', '.join(p.captions)}"] if len(p.captions) > 1 else []),
+            f"reward: {p.reward}",
+            f"success: {p.success}",
+            f"prerequisites: {p.prerequisites or 'none stated'}",
+            f"control steps: {p.steps}",
+            f"made from: {', '.join(p.parents) or 'nothing'}",
+            f"status: {'; '.join(f'{c.status} (round {c.round})' for c in p.history)}",
+        ],
+    )
     if p.gap is not None:
         title = f"Gap: round {p.gap.round}, plan {p.gap.plan}, task {p.gap.task!r}"
         yield title, [f"no skill for: {p.gap.missing}", f"asked: {p.gap.author}"]
         for i, attempt in enumerate(p.gap.attempts, 1):
             yield f"Candidate {i}: {attempt.caption!r}", [*_checks(attempt)]
     if p.competence:
-        yield "Success from the world's first start, at the end of the skill, with 95 % intervals", [
-            f"{m.stage:7} update {m.update:>7,}: {text.rate(m.rate)}" for m in p.competence
-        ]
+        yield (
+            "Success from the world's first start, at the end of the skill, with 95 % intervals",
+            [f"{m.stage:7} update {m.update:>7,}: {text.rate(m.rate)}" for m in p.competence],
+        )
     if p.decisions:
-        yield "Decisions", [
-            f"round {d.round}: {d.status} after {text.count(d.practised, 'round')} of practice: {d.reason}"
-            for d in p.decisions
-        ]
+        yield (
+            "Decisions",
+            [
+                f"round {d.round}: {d.status} after {text.count(d.practised, 'round')} of practice: {d.reason}"
+                for d in p.decisions
+            ],
+        )
     if p.verdicts:
-        yield "Verdicts on its curve", [
-            f"round {v.round}, update {v.update:,}: {v.judgement} ({v.probability:.0%}): {v.why}" for v in p.verdicts
-        ]
+        yield (
+            "Verdicts on its curve",
+            [f"round {v.round}, update {v.update:,}: {v.judgement} ({v.probability:.0%}): {v.why}" for v in p.verdicts],
+        )
     if p.lineage:
-        yield "Episodes that commanded it", [
-            f"{x.phase}: {text.count(x.episodes, 'episode')}, {text.count(x.commands, 'command')}, "
-            f"{x.successes:,} succeeded, {x.steps:,} control steps"
-            for x in p.lineage
-        ]
+        yield (
+            "Episodes that commanded it",
+            [
+                f"{x.phase}: {text.count(x.episodes, 'episode')}, {text.count(x.commands, 'command')}, "
+                f"{x.successes:,} succeeded, {x.steps:,} control steps"
+                for x in p.lineage
+            ],
+        )
     yield "Cost", [*_cost(p.cost)]
     if failed is not None:
         title = f"Why it fails: {failed.failed:,} of {failed.commands:,} commands in {failed.phase}"
-        yield title + (f", {failed.read:,} of them read" if failed.read < failed.failed else ""), [
-            text.missed(m) for m in failed.missed if failed.read
-        ]
+        yield (
+            title + (f", {failed.read:,} of them read" if failed.read < failed.failed else ""),
+            [text.missed(m) for m in failed.missed if failed.read],
+        )
 
 
 def _checks(attempt: Attempt) -> Iterator[str]:
