@@ -13,6 +13,9 @@ from rich.console import Console
 from ludus.cli.common import check_writable, latest, writing
 from ludus.types import LudusError
 
+FILE_WIDTH = 160
+"""Characters of a line where the output is no terminal."""
+
 
 @dataclass(frozen=True)
 class Skills:
@@ -50,6 +53,8 @@ class Skills:
         from ludus.views import passports, queries
 
         console = Console()
+        if not console.is_terminal:
+            console = Console(width=FILE_WIDTH)
         if self.export is not None:
             self._export(record, library, console)
         elif self.skill is not None:

@@ -18,16 +18,15 @@ from ludus.views.queries import Attempt, Cost, Failures, Passport, SkillRow
 def print_skills(rows: Sequence[SkillRow], console: Console) -> None:
     """A line per skill or family."""
     table = Table(
-        "skill", "author", "status", "since", "success", "95 %", "successes", "practice", box=None, pad_edge=False
+        "skill", "author", "status", "since", "success", "95 % interval", "n", "practised", box=None, pad_edge=False
     )
     for row in rows:
         name = row.caption if row.skills == 1 else f"{row.caption} ({row.skills} skills)"
         since = "start" if row.round == 0 else f"round {row.round}"
         r = row.success
-        success = (
-            ("–", "", "") if r is None else (f"{r.rate:.2f}", f"{r.low:.2f}–{r.high:.2f}", f"{r.successes} / {r.n}")
-        )
-        cells = (name, row.author, row.status, since, *success, f"{row.practice_episodes:,}")
+        success = ("–", "", "") if r is None else (f"{r.rate:.2f}", f"{r.low:.2f}–{r.high:.2f}", f"{r.n:,}")
+        practised = text.count(row.practice_episodes, "episode") if row.practice_episodes else ""
+        cells = (name, row.author, row.status, since, *success, practised)
         table.add_row(*(Text(text.clean(cell)) for cell in cells))
     console.print(table)
 
