@@ -158,6 +158,37 @@ def test_hindsight_prefers_what_is_not_yet_so(tmp_path):
     assert found == pytest.approx({"count": 0, "mark a": 0.5, "mark b": 0.5}, abs=0.05)
 
 
+def test_practised_skills_have_their_share_of_the_labels_of_each_kind(tmp_path):
+    """Of 40 episodes one was told 'mark a' and one came to it by chance; the others were told to count."""
+    episodes = [episode(i, 20, a=[20] if i < 2 else []) for i in range(40)]
+    segment = dataclasses.replace(episodes[0].segments[0], caption="mark a")
+    object.__setattr__(episodes[0], "segments", (segment,))
+    store = make(tmp_path / "run", episodes)
+    for kinds in ({"commanded_ratio": 1, "hindsight_ratio": 0}, {"commanded_ratio": 0, "hindsight_ratio": 0}):
+        sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(**kinds, focus=0.5), 0)
+        sampler.refresh(focus=["mark a"])
+        labels = Counter(LIBRARY.captions[i] for _ in range(100) for i in sampler.next().skills)
+        random = 0 if kinds["commanded_ratio"] else 1 / 3
+        assert labels["mark a"] / labels.total() == pytest.approx(0.5 + 0.5 * random, abs=0.03)
+        sampler.refresh(focus=["mark b"])  # nobody was told to: only labels that are any skill can be it
+        labels = Counter(LIBRARY.captions[i] for _ in range(100) for i in sampler.next().skills)
+        assert labels["mark b"] / labels.total() == pytest.approx(0.5 + 0.5 / 3 if random else 0, abs=0.03)
+
+
+def test_a_practised_skill_is_cloned_only_where_it_succeeds(tmp_path):
+    episodes = [episode(i, 20, a=[15] if i == 0 else []) for i in range(2)]
+    for e in episodes:
+        object.__setattr__(e, "segments", (dataclasses.replace(e.segments[0], caption="mark a"),))
+    store = make(tmp_path / "run", episodes)
+    sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(commanded_ratio=1, hindsight_ratio=0), 0)
+    assert all(sampler.next().bc_mask.all() for _ in range(10))
+    sampler.refresh(focus=["mark a"])
+    for _ in range(20):
+        batch = sampler.next()
+        for (number, t), cloned in zip(batch.observations["counter"].astype(int), batch.bc_mask, strict=True):
+            assert cloned == (number == 0 and t < 15)
+
+
 def test_what_is_cloned(tmp_path):
     """By default what was commanded; with 'hindsight' what came of it; with only_successes nothing that failed."""
     counted = SkillLibrary(VOCABULARY, [MARK_A, MARK_B])

@@ -160,22 +160,24 @@ class SamplingConfig(Section):
     """Reward = (1 - sparse) * dense staged reward + sparse * success."""
     horizon: Annotated[int, Field(ge=1, le=MAX_HORIZON, description=f"at least 1, at most {MAX_HORIZON}")] = 40
     """Hindsight looks this many steps ahead: half a skill's time."""
-    bc_labels: Literal["commanded", "hindsight", "successful"] = "commanded"
-    """Which rows behaviour cloning imitates: 'commanded', those under the command that the action was taken for,
-    'hindsight', those under a skill achieved in hindsight, or 'successful', those of either kind whose skill then succeeds."""
+    bc_labels: Literal["commanded", "hindsight"] = "commanded"
+    """Which rows behaviour cloning imitates: 'commanded', those under the command that the action was taken for, or
+    'hindsight', those under a skill achieved in hindsight. Under a skill that is practised (see `focus`), those of either kind
+    after which it succeeds: what a policy does that cannot do it yet is not to be imitated."""
     only_successes: bool = False
     """Draw only transitions of commands that succeeded at their end."""
     memory: Literal["ram", "mapped"] = "ram"
     """Where transitions lie: 'ram', or 'mapped' in unnamed files of the run directory (of other `torchrun` ranks than the
     first: in the system's folder for temporary files), for stores larger than memory."""
-    balance: Share = 1.0
+    balance: Share = 0.0
     """0 draws every transition alike, 1 every command alike, so that rarely commanded skills are seen as often."""
-    balance_hindsight: Share = 1.0
+    balance_hindsight: Share = 0.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
 
     focus: Share = 0.5
-    """Share of the labels of each kind that go to the skills that are practised, while there are any."""
+    """Share of the labels of each kind (command, hindsight, any) that go to the skills that are practised, while there are
+    any."""
 
     def __post_init__(self) -> None:
         _check_shares(self.path, commanded_ratio=self.commanded_ratio, hindsight_ratio=self.hindsight_ratio)
@@ -193,12 +195,12 @@ class TrainingConfig(Section):
 
     path = "training."
 
-    updates: Count = 3000
+    updates: Count = 2500
     """Updates on the seed data, before the first round; the learning rate falls over as many."""
     minutes: PositiveOrZero = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
-    round_updates: CountOrZero = 2000
+    round_updates: CountOrZero = 2500
     """At most this many updates per round with `experiment.episodes_per_round` new episodes; in proportion fewer where no skill
     is practised. The learning rate warms up again and falls over as many."""
     evaluate_every: Count = 2500
@@ -232,7 +234,7 @@ class ExperimentConfig(Section):
 
     path = "experiment."
 
-    rounds: CountOrZero = 4
+    rounds: CountOrZero = 3
     episodes_per_round: Count = 256
     plans_per_round: Count = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""

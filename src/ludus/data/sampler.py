@@ -128,12 +128,11 @@ class Sampler:
         self, row: np.ndarray, skill: np.ndarray, is_command: np.ndarray, hindsight: np.ndarray, end: np.ndarray
     ) -> np.ndarray:
         """`[B]` bool: which rows behaviour cloning imitates, see `sampling.bc_labels`."""
-        if self._sampling.bc_labels == "commanded":
-            return is_command
-        if self._sampling.bc_labels == "hindsight":
-            return hindsight
+        cloned = hindsight if self._sampling.bc_labels == "hindsight" else is_command
+        if not len(self._focus):
+            return cloned
         in_time = (self._table.rows.steps_to_success[row, skill] & FAR) <= end - row
-        return (is_command & in_time) | hindsight
+        return np.where(np.isin(skill, self._focus), (is_command | hindsight) & in_time, cloned)
 
     # --- loading -----------------------------------------------------------------------------------------------
 
@@ -199,7 +198,7 @@ class Sampler:
         kinds = commands if balance or len(self._focus) else np.zeros_like(commands)
         self._strata = _Strata(rows, source, kinds, balance, shares, (focused, share))
         self._hindsight = None
-        if self._sampling.balance_hindsight:
+        if self._sampling.balance_hindsight or len(self._focus):
             near = (held.steps_to_success[rows] & FAR) <= self._sampling.horizon
             place, skill = np.nonzero(near)
             if len(place):
