@@ -55,11 +55,12 @@ def skill_rows(record: Reader, library: SkillLibrary) -> tuple[SkillRow, ...]:
 
 
 def family_rows(record: Reader, library: SkillLibrary) -> tuple[SkillRow, ...]:
-    """A row per template, in the order they joined; success is pooled over its skills."""
+    """A row per template, in the order they joined; success is pooled over its skills. A skill alone keeps its caption."""
     latest, practised, members = _latest(record), practice_counts(record), dict[str, list[Mapping[str, Any]]]()
     for s in record.skills():
         members.setdefault(library.template(s["caption"]), []).append(s)
-    return tuple(_row(t, skills, latest, practised, library) for t, skills in members.items())
+    named = {t if len(skills) > 1 else skills[0]["caption"]: skills for t, skills in members.items()}
+    return tuple(_row(name, skills, latest, practised, library) for name, skills in named.items())
 
 
 def _row(
