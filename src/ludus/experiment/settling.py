@@ -43,27 +43,30 @@ class Settling:
 
     def settle(self, n: int, library: SkillLibrary) -> None:
         """Compare the policy that round n trained with the best one so far; then accept, drop or go on practising each
-        template that is practised, by how the policy does that acts from here on."""
+        template that is practised. A template that is good enough to be accepted counts as a gain."""
         step, record = f"round/{n}/settle", self.record
         if record.done(step):
             return
         with record.commit(step) as opened:
             new, old = checkpoints.training_steps(record)[-1], checkpoints.best_step(record)
+            practised = list(self.growth.practising(library).values())
+            tried = [self._try(n, library, captions, new) for captions in practised]
             measured = self.config.training.evaluation_episodes > 0
-            decision = self._compare(n, library, old, new) if measured and new != old else None
-            best = new if decision is None or decision.promote else old
-            if decision is not None:
+            decision, best = None, new
+            if measured and new != old:
+                decision = self._compare(n, library, old, new, any(t.accepted for t in tried))
+                best = new if decision.promote else old
                 said = "replaces" if decision.promote else "does not replace"
                 text = f"The policy of {new} {said} that of {old}: {decision.reason}."
                 self._post("gate", text, asdict(decision) | {"old": old, "new": new})
-            skills = [self._settle(n, library, captions, best) for captions in self.growth.practising(library).values()]
+            skills = [self._settle(n, library, c, t, best == new) for c, t in zip(practised, tried, strict=True)]
             gate = None if decision is None else asdict(decision)
             opened.result = {"best": best, "tried": new, "gate": gate, "skills": skills}
         checkpoints.prune(record)
 
     # --- which policy acts -----------------------------------------------------------------------------------------
 
-    def _compare(self, n: int, library: SkillLibrary, old: str, new: str) -> GateDecision:
+    def _compare(self, n: int, library: SkillLibrary, old: str, new: str, has_gained: bool) -> GateDecision:
         """Both policies try the skills from the same starts, some more at each look, until it is decided."""
         practised = self.growth.practising(library)
         captions = [c for c in library.captions if c not in self.growth.dropped]
@@ -75,7 +78,7 @@ class Settling:
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
             trials = [EvalSpec((c,), episodes[t], seed) for c in captions if episodes.get(t := library.template(c), 0)]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
-            decision = decide(counts, accepted, look + 1, settings)
+            decision = decide(counts, accepted, look + 1, settings, has_gained)
             if decision.promote is not None:
                 return decision
             episodes = allot(decision.open, members, self.config.training.evaluation_episodes)
@@ -104,13 +107,19 @@ class Settling:
 
     # --- what becomes of a skill -----------------------------------------------------------------------------------
 
-    def _settle(self, n: int, library: SkillLibrary, captions: Sequence[str], best: str) -> dict[str, Any]:
-        """Decide on one template; returns what is recorded of it."""
+    def _settle(
+        self, n: int, library: SkillLibrary, captions: Sequence[str], tried: Acceptance, acts: bool
+    ) -> dict[str, Any]:
+        """Decide on one template; returns what is recorded of it.
+
+        Args:
+            tried: how the policy does that the round trained.
+            acts: whether that is the policy which acts from here on.
+        """
         template = library.template(captions[0])
         practised = self.growth.practised_rounds(template)
-        tried = self._try(n, library, captions, best)
         status: Settled = "practising"
-        if tried.accepted:
+        if tried.accepted and acts:
             status = "accepted"
         elif practised >= self.config.experiment.practice_rounds:
             status = "dropped"
@@ -118,14 +127,15 @@ class Settling:
             for caption in captions:
                 self.record.set_skill_status(caption, status, n)
         said = {"accepted": "is accepted", "practising": "is practised further", "dropped": "is dropped"}[status]
-        text = f"{template!r} {said} after {practised} rounds of practice: {tried.reason}."
+        held_up = " by a policy that may not act" if tried.accepted and not acts else ""
+        text = f"{template!r} {said} after {practised} rounds of practice: {tried.reason}{held_up}."
         self._post("settled", text, {"template": template, "status": status})
         return {"template": template, "captions": list(captions), "status": status, "rounds": practised} | asdict(tried)
 
-    def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], best: str) -> Acceptance:
+    def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], step: str) -> Acceptance:
         """Looks at the members of a template until they are accepted, or clearly not good enough, or have been looked at often
         enough."""
-        policy, looks = self._policy(best), list[list[SuccessCount]]()
+        policy, looks = self._policy(step), list[list[SuccessCount]]()
         template = library.template(captions[0])
         while True:
             seed = child(self.config.seed, f"round/{n}", "acceptance", template, len(looks))

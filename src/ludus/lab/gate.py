@@ -133,7 +133,11 @@ DEFAULT = GateSettings()
 
 
 def decide(
-    counts: Sequence[PairedCount], accepted: Set[str], look: int, settings: GateSettings = DEFAULT
+    counts: Sequence[PairedCount],
+    accepted: Set[str],
+    look: int,
+    settings: GateSettings = DEFAULT,
+    has_gained: bool = False,
 ) -> GateDecision:
     """Decide after `look` looks. Without a gain the incumbent stays: replacing it by an equal again and again adds up losses too
     small to see.
@@ -142,6 +146,8 @@ def decide(
         counts: one per family and look, in any order; a family may be left out of a look.
         accepted: families that must not be lost.
         look: number of looks so far, from 1.
+        has_gained: a gain was shown in another way, such as a skill that the new policy is good enough at to be accepted; then
+            only losses are looked for.
 
     Raises:
         LudusError: look is less than 1; no pairs, or none of an accepted family.
@@ -162,6 +168,7 @@ def decide(
         for i, name in enumerate(looks)
     )
     gain = float(_gain(wealth, shares))
+    gain = max(gain, settings.needed) if has_gained else gain
     promote, reason = _rule(families, accepted, gain, look, settings)
     if (
         promote is None
