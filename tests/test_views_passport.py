@@ -57,10 +57,9 @@ def make(directory, words="mark it"):
     """A record of two rounds: a gap for which the second candidate passes, one for which none does."""
     world = CountingWorld()
     library = world.library()
-    texts = (WRITTEN["reward"], WRITTEN["success"])
-    family = [
-        Skill(c, *(t.replace("home", c.split()[1]) for t in texts), 10, base=False) for c in FAMILY
-    ]  # fmt: skip
+    reward, success = WRITTEN["reward"], WRITTEN["success"]
+    about = [(c, c.split()[1]) for c in FAMILY]
+    family = [Skill(c, reward.replace("home", x), success.replace("home", x), 10, base=False) for c, x in about]
     with Record.create(directory, Config(), command="ludus run") as record:
         with record.commit("begin"):
             record.add_skills(library)
@@ -122,7 +121,7 @@ def test_a_passport_tells_the_whole_story(run):
         and [a.failed and a.failed.name for a in p.gap.attempts] == ["rises", None]
     )
     assert [(m.update, m.rate.successes, m.rate.n) for m in p.competence] == [(10, 9, 20), (20, 18, 20)]
-    assert p.row.success == p.competence[-1].rate and p.row.success.low < 0.9 < p.row.success.high
+    assert p.row.success and p.row.success == p.competence[-1].rate and p.row.success.low < 0.9 < p.row.success.high
     assert [(d.round, d.status, d.rate and d.rate.successes) for d in p.decisions] == [
         (1, "practising", 20),
         (2, "accepted", 36),
@@ -169,6 +168,7 @@ def test_rows_are_flat_json(run):
 def test_failures_are_blamed_on_the_parts_of_the_success(run):
     record, _, library = run
     found = queries.failures(EpisodeStore(record), library, FAMILY[:1])
+    assert found
     assert (found.phase, found.commands, found.failed, found.read) == ("round/2/practice", 3, 2, 2)
     by = {m.condition: m for m in found.missed}
     assert list(by) == ["marked(home)", "distance(home) <= 0.2", "at(home)"]
@@ -178,7 +178,7 @@ def test_failures_are_blamed_on_the_parts_of_the_success(run):
     assert near.median == pytest.approx((-0.3 - 0.1) / 2, abs=1e-6)
     assert not by["at(home)"].part and by["at(home)"].never == 0.5
     family = queries.failures(EpisodeStore(record), library, FAMILY)
-    assert [m.condition for m in family.missed] == ["marked(X)", "distance(X) <= 0.2", "at(X)"]
+    assert family and [m.condition for m in family.missed] == ["marked(X)", "distance(X) <= 0.2", "at(X)"]
     assert queries.failures(EpisodeStore(record), library, FAMILY[1:]) is None
 
 

@@ -72,8 +72,8 @@ def run(
             keep_library(record, skills)
         with compose(record) as experiment:
             logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
-            library = loop.run(experiment)
-            report = write_report(record, experiment.world, library)
+            grown = loop.run(experiment)
+            report = write_report(record, experiment.world, grown)
             logger.info("run in %s finished; report: %s", directory, report)
     return Path(directory)
 

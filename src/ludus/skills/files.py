@@ -152,7 +152,7 @@ def _read(name: str, entry: Mapping[str, Any]) -> FiledSkill:
             raise LudusError(f"{name}: {key!r} is missing; needed are {', '.join(_REQUIRED)}")
     if (status := entry.get("status", "")) and status not in SKILL_STATUSES:
         raise LudusError(f"{name}: {unknown('status', status, SKILL_STATUSES)}")
-    return FiledSkill(**{k: tuple(v) if k == "parents" else v for k, v in entry.items()})
+    return FiledSkill(**{**entry, "parents": tuple(entry.get("parents", ()))})
 
 
 def check(skills: Sequence[FiledSkill], vocabulary: Vocabulary) -> SkillLibrary:

@@ -257,7 +257,7 @@ def _lineage(record: Reader, captions: Sequence[str]) -> tuple[Lineage, ...]:
     bounds = {r["id"]: [*(s[0] for s in r["segments"]), r["steps"]] for r in record.rows(tables.episodes)}
 
     def steps(row: Mapping[str, Any]) -> int:
-        ends, i = bounds.get(row["episode"], ()), row["segment"]
+        ends, i = bounds.get(row["episode"], []), row["segment"]
         return ends[i + 1] - ends[i] if i + 1 < len(ends) else 0
 
     return tuple(
