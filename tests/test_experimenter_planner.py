@@ -11,7 +11,7 @@ from ludus.experimenter import assemble
 from ludus.experimenter.chaining import Chainer, atoms, ended, feasibility, lasting_relations
 from ludus.experimenter.compose import Request, compose
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.planner import Planner
+from ludus.experimenter.planner import AT_ONCE, Planner
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,
@@ -316,3 +316,35 @@ def test_chance_answers_every_role_and_repeats_itself():
     assert len({p.task for p, _, _ in answers}) > 15
     assert 0.01 < np.mean([r.caption is None for _, _, found in answers for r in found]) < 0.12
     assert chance.propose(ProposeQuestion("k7", scene(), known)) == answers[7][0]
+
+
+def without_skill(proposal, library=BASE):
+    goal = [a for f in (proposal.goal or "").split(" and ") for a in atoms(f, WORDS)]
+    known = {a for s in library for a in atoms(s.success, WORDS)}
+    return [a for a in goal if a not in known]
+
+
+def test_a_gap_that_is_sought_is_a_task_that_lacks_one_skill():
+    sought = propose(20, seek_gap=True)
+    assert all(without_skill(p) or p.task.startswith(AT_ONCE) for p in sought)
+    assert {a[0] for p in sought for a in without_skill(p)} == {"beside"}  # a pyramid would lack two
+    assert propose(20, library=FULL, seek_gap=True)  # where nothing is missing, any task
+
+
+def test_a_finished_stack_suggests_what_can_follow_and_no_skill_does():
+    plain = SkillLibrary(WORDS, [s for s in BASE if not s.caption.endswith("and leave")])
+    tasks = {t.text: t.atoms for t in Planner(WORDS, 0).tasks(stats(plain))}
+    assert tasks["stack red on green and away"][-1] == ("away", ("red",))
+    assert "stack red on green and away" not in {t.text for t in Planner(WORDS, 0).tasks(stats(BASE))}
+
+
+def test_what_several_skills_do_well_is_asked_for_as_one():
+    tower = "arrange green on blue and red on green"
+    tasks = [t.text for t in Planner(WORDS, 0).tasks(stats(BASE)) if t.text.startswith("arrange")]
+    tower = next(t for t in tasks if "red on green" in t and "green on blue" in t)
+    for n, expected in ((2, False), (3, True)):
+        history = tuple(Attempt(tower, True) for _ in range(n))
+        asked = [p for p in propose(60, history=history, seek_gap=True) if p.task.startswith(AT_ONCE)]
+        assert bool(asked) == expected
+    question = DecomposeQuestion("k", scene(), asked[0], stats(BASE))
+    assert Planner(WORDS, 0).decompose(question) == (asked[0].task,)
