@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from counting_world import CountingWorld
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.config import ExperimenterConfig
@@ -82,6 +82,7 @@ def test_the_weakest_is_drawn_and_of_several_all_alike():
     assert set(counts) == {c.caption, d.caption} and min(counts.values()) > 400
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.booleans(), max_size=32), min_size=1, max_size=6), st.data())
 def test_rules_give_probabilities(outcomes, data):
     skills = []

@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.config import preset
@@ -115,6 +115,7 @@ EDGES = st.sets(
 )
 
 
+@settings(deadline=None)
 @given(EDGES, EDGES)
 def test_a_shape_is_the_same_exactly_for_renamed_graphs(one, other):
     def renamed(edges):
@@ -124,6 +125,7 @@ def test_a_shape_is_the_same_exactly_for_renamed_graphs(one, other):
     assert all(shape(list(graph)) == shape(list(one)) for graph in renamed(one))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, max_size=20), st.integers(0, 6))
 def test_expected_numbers_are_means_over_all_samples(pairs, per):
     kind, where = (np.array(x) for x in zip(*pairs, strict=True))

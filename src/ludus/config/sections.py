@@ -270,10 +270,9 @@ Player = Annotated[str, "who plays a role"]
 
 @dataclass(frozen=True, config=STRICT)
 class ExperimenterConfig(Section):
-    """Who plays each role: 'planner', 'random', 'oracle', 'human', one of the proposers without plans ('sequences', 'progress',
-    'weakest', see `ludus.experimenter.sampling`), or a model. A model is named 'provider:model', such as 'openai:...',
-    'anthropic:...', 'google:...', 'ollama:...', or by the address of an OpenAI-compatible server,
-    'http://host:port/v1#model'. The settings after the roles are for models only."""
+    """Who plays each role: 'planner', 'random', 'oracle', 'human', a proposer without plans (`ludus.experimenter.sampling`), or a
+    model, which is named 'provider:model', such as 'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address of
+    an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after the roles are for models only."""
 
     path = "experimenter."
 
