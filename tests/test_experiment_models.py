@@ -31,6 +31,7 @@ SMALL = [
         "experiment.episodes_per_round=4",
         "experiment.plans_per_round=2",
         "experiment.final_episodes=1",
+        "experiment.practice_ratio=0",
     ),
 ]
 

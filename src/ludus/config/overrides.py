@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any, get_type_hints
 
 from ludus.config.limits import Section, said
-from ludus.config.sections import Config
+from ludus.config.sections import Config, ExperimentConfig
 from ludus.types import LudusError, unknown
 
 
@@ -82,6 +82,10 @@ def _guessed(text: str) -> Any:
     return text
 
 
+REMOVED = {(ExperimentConfig, "new_skills_per_round")}
+"""Settings of earlier versions that nothing depends on any more; runs that were made with them can still be read."""
+
+
 def as_dict(config: Any) -> dict[str, Any]:
     """The tree as JSON-able dicts."""
     return dataclasses.asdict(config)
@@ -94,6 +98,7 @@ def from_dict(tree: Mapping[str, Any], section: type = Config) -> Any:
         LudusError: a key that this version does not know, or a value outside of its limits.
     """
     hints = get_type_hints(section)
+    tree = {key: value for key, value in tree.items() if (section, key) not in REMOVED}
     for key in tree:
         if key not in hints:
             raise unknown("setting", key, tuple(hints))

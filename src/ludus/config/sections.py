@@ -234,7 +234,7 @@ class ExperimentConfig(Section):
 
     path = "experiment."
 
-    rounds: CountOrZero = 3
+    rounds: CountOrZero = 4
     episodes_per_round: Count = 256
     plans_per_round: Count = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
@@ -270,9 +270,9 @@ Player = Annotated[str, "who plays a role"]
 
 @dataclass(frozen=True, config=STRICT)
 class ExperimenterConfig(Section):
-    """Who plays each role: 'planner', 'random', 'oracle', 'human', a proposer without plans (`ludus.experimenter.sampling`), or a
-    model, which is named 'provider:model', such as 'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address of
-    an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after the roles are for models only."""
+    """Who plays each role: 'planner', 'random', 'oracle', 'human', a proposer without plans (`ludus.experimenter.sampling`), or
+    a model, which is named 'provider:model', such as 'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address
+    of an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after the roles are for models only."""
 
     path = "experimenter."
 

@@ -15,6 +15,7 @@ same as running it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ludus.data.store import EpisodeStore
@@ -106,7 +107,7 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
 
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
     share = (len(rollouts) + len(practice)) / acting.episodes_per_round
-    updates = round(share * config.training.round_updates)
+    updates = math.ceil(share * config.training.round_updates)
     learning.train(f"round/{n}", n, updates, library, growth.practised(n))
 
     # judge: which policy acts from here on, which skills are accepted, practised further or dropped
