@@ -309,3 +309,13 @@ def test_the_confidence_sequence_holds_at_all_looks_at_once():
 
 def test_log_e_does_not_overflow():
     assert log_e(np.full(32, 5000.0)) == pytest.approx(5000)
+
+
+def test_a_gain_shown_otherwise_leaves_only_losses_to_look_for():
+    """A practised family that is good enough to be accepted: the pairs need not show how much better it got."""
+    held = [PairedCount("known", 200, 198, 1, 1), PairedCount("new", 48, 20, 2, 6)]
+    assert decide(held, {"known"}, 1).promote is not True
+    decision = decide(held, {"known"}, 1, has_gained=True)
+    assert decision.promote is True and "good enough to be accepted" in decision.reason
+    lost = [PairedCount("known", 200, 100, 90, 0), PairedCount("new", 48, 20, 2, 6)]
+    assert decide(lost, {"known"}, 1, has_gained=True).promote is False

@@ -170,6 +170,8 @@ def decide(
     gain = float(_gain(wealth, shares))
     gain = max(gain, settings.needed) if has_gained else gain
     promote, reason = _rule(families, accepted, gain, look, settings)
+    if promote and has_gained:
+        reason = "a practised skill is good enough to be accepted; accepted skills held"
     if (
         promote is None
         and gain < settings.needed
