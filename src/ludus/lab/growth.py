@@ -213,7 +213,7 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
             template = library.template(step.step)
             asked[template] += 1
             first.setdefault(template, Gap(plan, step, template))
-    known = _achieved(library)
+    known = achieved(library)
     far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
     return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
 
@@ -224,7 +224,7 @@ def grown(record: Record) -> list[Mapping[str, Any]]:
     return [record.result(step) for step in steps]
 
 
-def _achieved(library: SkillLibrary) -> set[Atom]:
+def achieved(library: SkillLibrary) -> set[Atom]:
     """The conditions that the skills bring about."""
     return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
 
@@ -236,7 +236,7 @@ def _described(gap: Gap, library: SkillLibrary) -> str | None:
     expression = condition(goal, library.vocabulary)
     if expression is None or not expression.is_conjunction:
         return goal
-    named, known = set(library.mentioned(gap.step.step)), _achieved(library)
+    named, known = set(library.mentioned(gap.step.step)), achieved(library)
     part = [a for a in expression.atoms() if set(a[1]) <= named and a not in known]
     return " and ".join(map(atom_text, part)) or goal
 

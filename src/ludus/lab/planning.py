@@ -15,7 +15,7 @@ from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, attempts_of, skill_stats
 from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
-from ludus.lab.growth import open_gaps
+from ludus.lab.growth import achieved, open_gaps
 from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
 from ludus.record.progress import Progress
@@ -140,5 +140,4 @@ class Planning:
 def _filled(plan: Plan, library: SkillLibrary) -> bool:
     """Whether skills that joined since bring about all that the plan's goal demands."""
     goal = condition(plan.proposal.goal, library.vocabulary)
-    known = {atom for skill in library for atom in library.parse(skill)[1].atoms()}
-    return goal is not None and set(goal.atoms()) <= known
+    return goal is not None and set(goal.atoms()) <= achieved(library)
