@@ -68,8 +68,8 @@ class Settling:
 
     def _compare(self, n: int, library: SkillLibrary, old: str, new: str, has_gained: bool) -> GateDecision:
         """Both policies try the skills from the same starts, some more at each look, until it is decided."""
-        practised = self.growth.practising(library)
-        captions = [c for c in library.captions if c not in self.growth.dropped]
+        practised, dropped = self.growth.practising(library), self.growth.dropped
+        captions = [c for c in library.captions if c not in dropped]
         accepted = {library.template(c) for c in captions} - set(practised)
         members = Counter(map(library.template, captions))
         policies, settings, counts = (self._policy(old), self._policy(new)), GateSettings(), list[PairedCount]()
