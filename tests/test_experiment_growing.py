@@ -107,19 +107,7 @@ def test_a_gap_that_only_bad_skills_are_written_for_is_given_up(tmp_path):
 def test_growth_is_replayed_without_a_call(grown, tmp_path):
     directory, server = grown
     again = tmp_path / "again"
-    ludus(
-        "run",
-        "--preset",
-        "tiny",
-        *SMALL,
-        "--experimenter",
-        server.url,
-        "--replay",
-        directory,
-        "--strict",
-        "--dir",
-        again,
-    )
+    run(again, server, "--replay", directory, "--strict")
     assert content(again) == content(directory)
 
 
@@ -128,7 +116,16 @@ def test_killed_at_random_moments_a_growing_run_ends_as_it_would_have(grown, tmp
     draw, killed = np.random.default_rng(0), 0
     with ModelServer(answers(HOSTILE, ALWAYS, GOOD)) as server:
         command = [sys.executable, "-m", "ludus.cli"]
-        begin = ["run", *SMALL, "--preset", "tiny", "--experimenter", server.url, "--dir", str(tmp_path / "run")]
+        begin = first = [
+            "run",
+            *SMALL,
+            "--preset",
+            "tiny",
+            "--experimenter",
+            server.url,
+            "--dir",
+            str(tmp_path / "run"),
+        ]
         while killed < 10:
             process = subprocess.Popen([*command, *begin], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             begin = ["resume", str(tmp_path / "run")]
@@ -139,15 +136,6 @@ def test_killed_at_random_moments_a_growing_run_ends_as_it_would_have(grown, tmp
             process.wait()
             killed += 1
             if not (tmp_path / "run" / "ludus.db").exists():
-                begin = [
-                    "run",
-                    *SMALL,
-                    "--preset",
-                    "tiny",
-                    "--experimenter",
-                    server.url,
-                    "--dir",
-                    str(tmp_path / "run"),
-                ]
+                begin = first
         ludus("resume", tmp_path / "run")
     assert killed >= 3 and content(tmp_path / "run") == content(grown[0])

@@ -109,19 +109,7 @@ def test_scenes_are_sent_as_pictures(tmp_path):
 
 def test_a_strict_replay_asks_nothing_and_is_the_same(finished, tmp_path):
     directory, server = finished
-    ludus(
-        "run",
-        "--preset",
-        "tiny",
-        *SMALL,
-        "--experimenter",
-        server.url,
-        "--replay",
-        directory,
-        "--strict",
-        "--dir",
-        tmp_path / "again",
-    )  # fmt: skip  the server is gone
+    run(tmp_path / "again", server, "--replay", directory, "--strict")  # the server is gone
     again = content(tmp_path / "again")
     assert [c["replayed"] for c in again["calls"]] == [True] * len(server.requests)
     first = content(directory)

@@ -106,6 +106,21 @@ def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
     assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "exploration": 0.0}}
 
 
+def test_two_gaps_of_one_plan_are_asked_about_under_two_names(grown):
+    """Answers are kept by name: under one name, the second gap would get the first one's."""
+    asked = []
+
+    def author(question):
+        asked.append(question.key)
+        raise NoAnswer("could not tell")
+
+    one, other = gap("fly red", "on(red, green)"), gap("throw green", "on(green, red)")
+    both = dataclasses.replace(one, retrievals=(*one.retrievals, *other.retrievals))
+    _, record, _ = grown([both], write_skill=author)
+    assert asked == ["r1-s0-a0/write/0/0", "r1-s0-a0/write/1/0"]
+    assert [g["key"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s0-a0/write/0", "r1-s0-a0/write/1"]
+
+
 def pyramid_again(plan):
     return dataclasses.replace(plan, id="r1-s0-a1")
 

@@ -66,15 +66,16 @@ def make(directory, words="mark it"):
         with record.commit("round/1/plan"):
             gap = (Retrieval("mark home", None, words),)
             record.add_plan(1, Plan("p1", Proposal(f"task {words}", words, 0.25), ("a",), gap))
-        call = {"key": "p1/write/0", "role": "write_skill", "model": "m", "answer": {}, "usd": 0.25, "replayed": False}
+        call = {"key": "p1/write/0/0", "role": "write_skill", "model": "m", "answer": {}, "usd": 0.25, "replayed": False}
         sent = {"sample": 0, "attempt": 0, "prompt": "w 1", "request": "r", "images": [], "error": None, "turns": 1}
         record.add_call(call | sent | {"tokens_in": 100, "tokens_out": 10, "retries": 0, "seconds": 2.0, "at": 0.0})
         with record.commit("round/1/grow") as step:
             refused = WRITTEN | {"why": words, "checks": [check("parses"), check("rises", False, words)]}
             passed = WRITTEN | {"why": words, "checks": [check("parses"), check("rises")]}
             names = {"missing": words, "plan": "p1", "author": "model"}
-            good = names | {"template": "visit X then mark", "tried": [refused, passed], "joined": list(FAMILY)}
-            bad = names | {"template": "fly", "tried": [refused], "joined": []}
+            good = names | {"template": "visit X then mark", "key": "p1/write/0", "tried": [refused, passed]}
+            good |= {"joined": list(FAMILY)}
+            bad = names | {"template": "fly", "key": "p1/write/1", "tried": [refused], "joined": []}
             step.result = {"gaps": [good, bad], "practice": {"ways": {}, "exploration": 0.0}}
             record.add_skills(family, 1, "model", ["go to home"], "candidate")
             for skill in family:

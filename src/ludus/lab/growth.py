@@ -49,6 +49,8 @@ class Gap:
     step: Retrieval
     template: str
     """The step, with X, Y, Z for its objects: gaps of one template ask for one family of skills."""
+    key: str
+    """Of the questions about it, each with its attempt's number behind."""
 
 
 class Growth:
@@ -129,7 +131,7 @@ class Growth:
                 family = _family(candidate, library, evidence)
                 break
             rejections.append(Rejection(candidate, verification.failed.name, verification.failed.detail))
-        kept = {"template": gap.template, "missing": gap.step.step, "plan": gap.plan.id, "tried": tried}
+        kept = {"template": gap.template, "missing": gap.step.step, "plan": gap.plan.id, "key": gap.key, "tried": tried}
         return family, kept | {"author": self._author, "joined": [c.caption for c in family]}
 
     def _question(
@@ -137,7 +139,7 @@ class Growth:
     ) -> WriteQuestion:
         proposal, spec = gap.plan.proposal, self._world.spec
         return WriteQuestion(
-            key=f"{gap.plan.id}/write/{attempt}",
+            key=f"{gap.key}/{attempt}",
             missing=gap.step.step,
             task=proposal.task,
             goal=proposal.goal,
@@ -209,10 +211,10 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
     handled = {g["template"] for result in grown(record) for g in result["gaps"]}
     asked, first = Counter[str](), dict[str, Gap]()
     for _, plan in record.plans():
-        for step in plan.gaps:
+        for i, step in enumerate(plan.gaps):
             template = library.template(step.step)
             asked[template] += 1
-            first.setdefault(template, Gap(plan, step, template))
+            first.setdefault(template, Gap(plan, step, template, f"{plan.id}/write/{i}"))
     known = achieved(library)
     far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
     return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]

@@ -67,6 +67,7 @@ class GapEntry:
     task: str
     missing: str  # the step in words
     template: str  # the step, with X, Y, Z for its objects
+    key: str  # of the questions about it, without the attempt's number
     author: str  # who was asked to write: 'planner', 'person' or a model's name
     attempts: tuple[Attempt, ...]  # at most three; all but the last failed a check
     joined: tuple[str, ...]  # captions; empty where no candidate passed
@@ -107,6 +108,7 @@ def gaps(record: Reader) -> tuple[GapEntry, ...]:
             tasks.get(gap["plan"], ""),
             gap["missing"],
             gap["template"],
+            gap["key"],
             gap["author"],
             tuple(map(_attempt, gap["tried"])),
             tuple(gap["joined"]),

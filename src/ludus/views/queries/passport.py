@@ -273,7 +273,7 @@ def _lineage(record: Reader, captions: Sequence[str]) -> tuple[Lineage, ...]:
 
 
 def _cost(record: Reader, template: str, gap: GapEntry | None) -> Cost:
-    calls = [] if gap is None else [c for c in record.calls() if c["key"].startswith(f"{gap.plan}/write/")]
+    calls = [] if gap is None else [c for c in record.calls() if c["key"].startswith(f"{gap.key}/")]
     growing = sum(
         seconds / len(result["gaps"])
         for round_, result, seconds in round_steps(record, "grow")
