@@ -108,7 +108,7 @@ def gaps(record: Reader) -> tuple[GapEntry, ...]:
             tasks.get(gap["plan"], ""),
             gap["missing"],
             gap["template"],
-            gap["key"],
+            gap.get("key", f"{gap['plan']}/write"),  # runs of before 2026-11-26 keep none
             gap["author"],
             tuple(map(_attempt, gap["tried"])),
             tuple(gap["joined"]),
