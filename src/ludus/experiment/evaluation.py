@@ -13,9 +13,10 @@ import torch
 from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.experiment import checkpoints
-from ludus.experiment.library import check_starts, choose, recorded_library
+from ludus.experiment.library import check_starts, choose, recorded_approaches, recorded_library
 from ludus.lab.actors import GoalScheduler
 from ludus.lab.analysis import aggregate, wilson
+from ludus.lab.approach import Approaches
 from ludus.lab.embodiment import EvalSpec, run_batches
 from ludus.lab.embodiment import evaluate as count_successes
 from ludus.lab.program import Program, as_text, captions_of, check
@@ -109,7 +110,8 @@ def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | Non
     world = kind.make(config.world)
     try:
         library = recorded_library(record, world, lenient=config.world != record.config.world)
-        trial = Trial.of(library, world, kind, spec, Progress(None, show))
+        approaches = recorded_approaches(record, library, world.spec)
+        trial = Trial.of(library, world, kind, spec, Progress(None, show), approaches)
         path = checkpoints.best(record)
         starts = world.spec.starts if spec.starts == ("all",) else spec.starts or world.spec.starts[:1]
         temperatures = spec.temperatures or (config.training.evaluation_temperature,)
@@ -129,9 +131,18 @@ class Trial:
     plan: Sequence[str]
     spec: EvalRequest
     progress: Progress
+    approaches: Approaches
 
     @classmethod
-    def of(cls, library: SkillLibrary, world: World, kind: WorldKind, spec: EvalRequest, progress: Progress) -> Trial:
+    def of(
+        cls,
+        library: SkillLibrary,
+        world: World,
+        kind: WorldKind,
+        spec: EvalRequest,
+        progress: Progress,
+        approaches: Approaches,
+    ) -> Trial:
         check_starts(world.spec, () if spec.starts == ("all",) else spec.starts)
         library, captions = choose(library, kind, spec.skills)
         captions = _about(captions or library.captions, spec.library_of, library)
@@ -153,7 +164,7 @@ class Trial:
             check(spec.program, library)
         elif plan:
             _check_plan(plan, library, world)
-        return cls(world, kind, library, captions, plan, spec, progress)
+        return cls(world, kind, library, captions, plan, spec, progress, approaches)
 
     def run(self, start: str, temperature: float, policy: Policy) -> EvalResult:
         """All episodes from one start at one temperature."""
@@ -167,7 +178,7 @@ class Trial:
             with self.progress.stage(what, total) as advance:
                 steps, counts, pace = self._carry_out(rollouts, policy, advance)
         else:
-            trials = EvalSpec(tuple(self.captions), n, child(self.spec.seed, "eval"), start)
+            trials = EvalSpec(tuple(self.captions), n, child(self.spec.seed, "eval"), start, self.approaches)
             title = f"{what}: {len(self.captions)} skills, {n} episodes each"
             with self.progress.stage(title, trials.steps(self.library)) as advance:
                 counts = count_successes(self.world, self.library, policy, trials, advance)

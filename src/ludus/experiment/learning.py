@@ -19,6 +19,7 @@ from ludus.config import Config
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
+from ludus.experiment.library import recorded_approaches
 from ludus.lab.analysis import Analysis, Background, aggregate, curves_of, members_of
 from ludus.lab.embodiment import EvalSpec, evaluate
 from ludus.lab.rollout import Advance
@@ -234,4 +235,6 @@ class Learning:
         self, name: str, policy: Policy, library: SkillLibrary, n: int, advance: Advance
     ) -> list[SuccessCount]:
         seed = child(self.config.seed, "evaluation", name)
-        return evaluate(self.world, library, policy, EvalSpec(library.captions, n, seed), advance)
+        approaches = recorded_approaches(self.record, library, self.world.spec)
+        spec = EvalSpec(library.captions, n, seed, approaches=approaches)
+        return evaluate(self.world, library, policy, spec, advance)

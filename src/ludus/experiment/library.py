@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import numpy as np
 
 from ludus.agents.captions import CaptionEncoder
+from ludus.lab.approach import Approaches, approaches
 from ludus.lab.embodiment import look
+from ludus.lab.growth import grown
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.reader import Reader
 from ludus.skills import files
+from ludus.skills.candidate import Candidate, members
 from ludus.skills.files import FiledSkill
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import LudusError, WorldSpec, unknown
@@ -97,6 +100,20 @@ def recorded_library(record: Record, world: World, *, lenient: bool = False) -> 
     library = base_library(kept_library(record), world, lenient=lenient)
     joined = [s for s in recorded_skills(record) if s.caption not in library]
     return library.add(*[s for s in joined if not lenient or _fits(s, library)])
+
+
+def recorded_approaches(record: Reader, library: SkillLibrary, spec: WorldSpec) -> Approaches:
+    """From where the record's skills are tried, by the prerequisites with which they were written or filed; without those that
+    cannot be read in this world."""
+    found = {s.caption: s.prerequisites for s in kept_library(record) or ()}
+    for gap in (gap for result in grown(record) for gap in result["gaps"] if gap["joined"]):
+        written = {f.name: gap["tried"][-1][f.name] for f in fields(Candidate)}
+        try:
+            family = members(Candidate(**written), library.vocabulary)
+        except LudusError:  # about objects that a smaller world lacks
+            continue
+        found |= {c.caption: c.prerequisites for c in family if c.caption in gap["joined"]}
+    return approaches(found, library, spec)
 
 
 def base_library(kept: Sequence[FiledSkill] | None, world: World, *, lenient: bool = False) -> SkillLibrary:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.experiment import checkpoints
+from ludus.experiment.library import recorded_approaches
 from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept
-from ludus.lab.embodiment import EvalSpec, evaluate, run
+from ludus.lab.embodiment import EvalSpec, evaluate, tries
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide
 from ludus.lab.growth import Growth
 from ludus.lab.room import Room
@@ -74,9 +75,11 @@ class Settling:
         members = Counter(map(library.template, captions))
         policies, settings, counts = (self._policy(old), self._policy(new)), GateSettings(), list[PairedCount]()
         episodes = dict.fromkeys(members, self.config.training.evaluation_episodes)
+        approaches = recorded_approaches(self.record, library, self.world.spec)
         for look in range(settings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
-            trials = [EvalSpec((c,), episodes[t], seed) for c in captions if episodes.get(t := library.template(c), 0)]
+            tried = [(c, n) for c in captions if (n := episodes.get(library.template(c), 0))]
+            trials = [EvalSpec((c,), n, seed, approaches=approaches) for c, n in tried]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
             decision = decide(counts, accepted, look + 1, settings, has_gained)
             if decision.promote is not None:
@@ -87,19 +90,22 @@ class Settling:
     def _pairs(
         self, title: str, library: SkillLibrary, trials: Sequence[EvalSpec], policies: Sequence[Policy]
     ) -> list[PairedCount]:
-        """One look: how often both policies, or only one of them, did a skill of each template from the same starts."""
-        rollouts = [rollout for trial in trials for rollout in trial.rollouts]
+        """One look: how often both policies, or only one of them, did a skill of each template from the same starts. A pair
+        counts where both got to where the skill begins; where none did, both have failed in all."""
         total = len(policies) * sum(trial.steps(library) for trial in trials)
         with self.progress.stage(title, total) as advance:
-            tries = [run(self.world, library, rollouts, p, "gate", advance)[1] for p in policies]
-        found: dict[str, list[int]] = {}
-        for old, new in zip(*tries, strict=True):
-            count = found.setdefault(library.template(old.caption), [0, 0, 0, 0])
-            count[0] += 1
-            count[1] += old.success_at_end and new.success_at_end
-            count[2] += old.success_at_end and not new.success_at_end
-            count[3] += new.success_at_end and not old.success_at_end
-        return [PairedCount(template, *count) for template, count in found.items()]
+            pairs = zip(*(tries(self.world, library, p, trials, advance) for p in policies), strict=True)
+            found, tried = dict[str, list[int]](), Counter[str]()
+            for (caption, old), (_, new) in pairs:
+                template = library.template(caption)
+                count = found.setdefault(template, [0, 0, 0, 0])
+                tried[template] += 1
+                if old is not None and new is not None:
+                    count[0] += 1
+                    count[1] += old.success_at_end and new.success_at_end
+                    count[2] += old.success_at_end and not new.success_at_end
+                    count[3] += new.success_at_end and not old.success_at_end
+        return [PairedCount(t, n or tried[t], *counts) for t, (n, *counts) in found.items()]
 
     def _policy(self, step: str) -> Policy:
         path, spec = checkpoints.path_of(self.record, step), self.world.spec
@@ -136,10 +142,12 @@ class Settling:
         """Looks at the members of a template until they are accepted, or clearly not good enough, or have been looked at often
         enough."""
         policy, looks = self._policy(step), list[list[SuccessCount]]()
+        episodes = self.config.training.evaluation_episodes
+        approaches = recorded_approaches(self.record, library, self.world.spec)
         template = library.template(captions[0])
         while True:
             seed = child(self.config.seed, f"round/{n}", "acceptance", template, len(looks))
-            trials = EvalSpec(tuple(captions), self.config.training.evaluation_episodes, seed)
+            trials = EvalSpec(tuple(captions), episodes, seed, approaches=approaches)
             title = f"round {n}: trying {template} ({len(looks) + 1})"
             with self.progress.stage(title, trials.steps(library)) as advance:
                 looks.append(evaluate(self.world, library, policy, trials, advance))

@@ -11,7 +11,7 @@ import numpy as np
 from ludus.experimenter.roles import Attempt, Scene, SkillStats
 from ludus.skills.expression import condition, quote
 from ludus.skills.library import SkillLibrary
-from ludus.skills.predicates import Vocabulary
+from ludus.skills.predicates import Atom, Vocabulary
 from ludus.types import Episode, Observations, Outcome, Plan, SuccessCount
 
 
@@ -75,6 +75,11 @@ def skill_stats(
         SkillStats(s.caption, s.success, n[s.caption], successes[s.caption], tuple(latest[s.caption][-recent:]))
         for s in library
     )
+
+
+def achieved(library: SkillLibrary) -> set[Atom]:
+    """The conditions that the skills bring about."""
+    return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
 
 
 def attempts_of(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ludus.lab.approach import Approaches
 from ludus.lab.rollout import Actor, Advance, RolloutSpec
 from ludus.lab.switching import Commands, rollout_steps
 from ludus.seeding import child
@@ -172,34 +173,65 @@ class EvalSpec:
     seed: int
     """A named child seed of its own, so that an evaluation never begins where an episode of the training data did."""
     start: str | None = None
+    approaches: Approaches = field(default_factory=dict)
 
     @property
     def rollouts(self) -> list[RolloutSpec]:
-        """One rollout per skill and episode, of this skill alone."""
-        starts = ((c, child(self.seed, "evaluate", c, i)) for c in self.captions for i in range(self.n))
-        return [RolloutSpec((caption,), seed, self.start) for caption, seed in starts]
+        """One rollout per skill and episode, of this skill alone or after its approach."""
+        return [self._rollout(c, child(self.seed, "evaluate", c, i)) for c in self.captions for i in range(self.n)]
+
+    def _rollout(self, caption: str, seed: int) -> RolloutSpec:
+        approach = self.approaches.get(caption)
+        program = None if approach is None else approach.program(caption)
+        return RolloutSpec((caption,), seed, self.start, program=program)
 
     def steps(self, library: SkillLibrary) -> int:
-        """Control steps of all episodes together, for a progress bar."""
-        return self.n * sum(library[c].steps for c in self.captions)
+        """Control steps of all episodes together, at most, for a progress bar."""
+        before = (c for caption in self.captions if (a := self.approaches.get(caption)) for c in a.captions)
+        return self.n * sum(library[c].steps for c in (*self.captions, *before))
+
+
+def tries(
+    world: World,
+    library: SkillLibrary,
+    actor: Actor,
+    specs: Sequence[EvalSpec],
+    advance: Advance | None = None,
+) -> list[tuple[str, Outcome | None]]:
+    """The skill and the outcome of each rollout of the specs, in order; None where its approach led nowhere. No episode is kept.
+
+    Raises:
+        LudusError: an unknown caption or start.
+    """
+    told = [(s.approaches.get(r.captions[0]), r) for s in specs for r in s.rollouts]
+    found: dict[str, Outcome | None] = {}
+    for episodes, outcomes in run_batches(world, library, [r for _, r in told], actor, "evaluation", advance):
+        last = {outcome.episode: outcome for outcome in outcomes}
+        for episode in episodes:
+            approach, rollout = told[int(episode.id.rpartition("-")[2])]
+            ready = approach is None or approach.led_to(rollout.captions[0], episode, library)
+            found[episode.id] = last[episode.id] if ready else None
+    return [(r.captions[0], found[i]) for i, (_, r) in zip(sorted(found), told, strict=True)]
 
 
 def evaluate(
     world: World, library: SkillLibrary, actor: Actor, spec: EvalSpec, advance: Advance | None = None
 ) -> list[SuccessCount]:
-    """Try each skill `spec.n` times; one count per caption, in order. No episode is kept.
+    """Try each skill `spec.n` times; one count per caption, in order. Tries to which no approach led are not counted, unless
+    there is no other one: then all have failed.
 
     Raises:
         LudusError: an unknown caption or start.
     """
     counts = {c: [0, 0, 0] for c in spec.captions}
-    for _, outcomes in run_batches(world, library, spec.rollouts, actor, "evaluation", advance):
-        for outcome in outcomes:
-            count = counts[outcome.caption]
+    for caption, outcome in tries(world, library, actor, [spec], advance):
+        if outcome is not None:
+            count = counts[caption]
             count[0] += 1
             count[1] += outcome.success_at_end
             count[2] += outcome.success_once
-    return [SuccessCount(c, library[c].hash, *counts[c]) for c in spec.captions]
+    found = {c: counts[c] if counts[c][0] else [spec.n, 0, 0] for c in spec.captions}
+    return [SuccessCount(c, library[c].hash, *found[c]) for c in spec.captions]
 
 
 # --- inside a batch ----------------------------------------------------------------------------------------------

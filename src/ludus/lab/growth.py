@@ -18,13 +18,14 @@ from ludus.data.store import EpisodeStore
 from ludus.experimenter.chaining import atom_text, closure
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
-from ludus.lab.context import skill_stats
+from ludus.lab.context import achieved, skill_stats
 from ludus.lab.embodiment import look
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress
+from ludus.record.reader import Reader
 from ludus.seeding import child
 from ludus.skills.candidate import Candidate, members
 from ludus.skills.expression import condition
@@ -220,15 +221,10 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
     return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
 
 
-def grown(record: Record) -> list[Mapping[str, Any]]:
+def grown(record: Reader) -> list[Mapping[str, Any]]:
     """Results of the steps `round/N/grow`, in order."""
     steps = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
     return [record.result(step) for step in steps]
-
-
-def achieved(library: SkillLibrary) -> set[Atom]:
-    """The conditions that the skills bring about."""
-    return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
 
 
 def _described(gap: Gap, library: SkillLibrary) -> str | None:

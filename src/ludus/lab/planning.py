@@ -12,10 +12,10 @@ from dataclasses import asdict
 from ludus.config import Config
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.analysis import latest_counts
-from ludus.lab.context import PlanContext, attempts_of, skill_stats
+from ludus.lab.context import PlanContext, achieved, attempts_of, skill_stats
 from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
-from ludus.lab.growth import achieved, open_gaps
+from ludus.lab.growth import open_gaps
 from ludus.lab.prefetch import Prefetch
 from ludus.record import Record
 from ludus.record.progress import Progress
