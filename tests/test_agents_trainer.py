@@ -132,7 +132,7 @@ def test_two_ranks_learn_as_one(tmp_path):
             assert distance < 1e-3, (rank, what)
 
 
-SHARDED = TrainingConfig(sharded=True)
+SHARDED = TrainingConfig(microbatches=4, sharded=True)
 CLONING = dataclasses.replace(SMALL, alpha=1.0, beta=0.0)
 KINDS = {
     "perceiver": (SMALL, {}),

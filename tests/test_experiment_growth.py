@@ -99,6 +99,23 @@ def test_a_skill_that_is_not_learned_in_time_is_dropped_and_proposed_no_more(run
     assert record.outcomes("round/1/practice") and not record.outcomes("round/2/practice")
 
 
+def test_the_gate_looks_less_often_while_a_skill_is_not_good_enough_yet(run, monkeypatch):
+    from ludus.experiment import settling
+
+    looks, decide = [], settling.decide
+
+    def seen(*args):
+        looks.append(args[3].max_looks)
+        return decide(*args)
+
+    monkeypatch.setattr(settling, "decide", seen)
+    run()
+    assert set(looks) == {2}
+    looks.clear()
+    run("experiment.max_practising=0")
+    assert set(looks) == {4}
+
+
 def test_the_analysis_ends_a_training_early(run):
     def chunks(record):
         return [s.name for s in record.steps() if s.name.startswith("pretrain/train/")]

@@ -30,6 +30,9 @@ from ludus.worlds.base import World
 Settled = Literal["accepted", "practising", "dropped"]
 MAX_LOOKS = GateSettings.max_looks
 """Of a practised template, to see whether it is accepted."""
+LOOKS_IN_PRACTICE = 2
+"""Of the gate, while practised skills are not yet good enough: the next round's policy is compared soon, and more looks cost more
+than waiting for it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Settling:
         captions = [c for c in library.captions if c not in dropped]
         accepted = {library.template(c) for c in captions} - set(practised)
         members = Counter(map(library.template, captions))
-        policies, settings, counts = (self._policy(old), self._policy(new)), GateSettings(), list[PairedCount]()
+        settings = GateSettings(max_looks=LOOKS_IN_PRACTICE if practised and not has_gained else MAX_LOOKS)
+        policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
         episodes = dict.fromkeys(members, self.config.training.evaluation_episodes)
         approaches = recorded_approaches(self.record, library, self.world.spec)
         for look in range(settings.max_looks):
