@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
+
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,4 @@ class Convert:
         from ludus.record.convert import convert
 
         said = "is converted" if convert(self.dir) else "is of this version already"
-        Console().print(f"{self.dir} {said}; `ludus status {self.dir}` shows it", highlight=False)
+        display.console().print(f"{self.dir} {said}; `ludus status {self.dir}` shows it")

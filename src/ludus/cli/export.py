@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.common import latest, writing
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -32,4 +32,4 @@ class Export:
                 n = tensorboard(record, recorded_library(record, world), self.directory)
             finally:
                 world.close()
-        Console().print(f"{n} points; look at them with: tensorboard --logdir {self.directory}", highlight=False)
+        display.console().print(f"{n} points; look at them with: tensorboard --logdir {self.directory}")
