@@ -69,13 +69,13 @@ class Record(Writer):
         new = not directory.exists()
         _check_name(directory)
         place = Location.new(directory, url, run_id)
+        engine = database.connect(place.url)
         try:
             for part in ("", "shards", "checkpoints", "images"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
             lock = DirectoryLock(directory)
         except OSError as error:
             raise LudusError(f"cannot make the run directory {directory}: {error.strerror}; choose another") from error
-        engine = database.connect(place.url)
         try:
             _make_room(directory)
             _begin(directory, engine, place, config, command, steps or {})
