@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from record_parts import Stop, message, stop, use_all
 from ludus.config import preset
 from ludus.experiment import compose, offline, opening
 from ludus.experiment.library import library_step
-from ludus.record import Record, runs_in
+from ludus.record import Record, files, runs_in
 from ludus.record.location import Location
 from ludus.skills.files import FiledSkill, as_toml
 from ludus.types import LudusError
@@ -67,6 +68,17 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
     with Record.create(tmp_path / "a", preset("tiny"), command="ludus run b\udcff") as record:
         record.post(message("m", text="\ud800"))
         assert record.command == "ludus run b?" and record.messages()[0].text == "?"
+
+
+def test_no_path_ends_in_a_traceback(tmp_path):
+    for name in ("x" * 300, f"{'y' * 300}/z"):
+        assert "File name too long; mend that, or name another place" in ludus("status", tmp_path / name, code=2)
+        assert "File name too long" in ludus("collect", tmp_path / name, "--preset", "tiny", code=2)
+
+
+def test_what_is_to_be_typed_can_be():
+    assert files.typed(Path("runs/first")) == "runs/first" and files.typed("lr=0.1") == "./lr=0.1"
+    assert files.typed("-x") == "./-x" and files.typed("my runs/[a]?") == "'my runs/[a]?'"
 
 
 # --- moved directories -------------------------------------------------------------------------------------------
@@ -151,6 +163,16 @@ def test_a_run_never_exists_without_what_it_begins_with(tmp_path, monkeypatch):
     with Record.create(tmp_path / "a", preset("tiny"), steps=steps) as record:
         assert [s.name for s in record.steps()] == ["library", "replay"] and record.empty
         assert record.result("library")["skills"][0]["caption"] == "reach red"
+
+
+def test_a_run_that_was_stopped_while_it_was_made_is_made_again(tmp_path):
+    Record.create(tmp_path / "a", preset("tiny")).close()
+    with sqlite3.connect(tmp_path / "a" / "ludus.db") as database:
+        database.execute("DELETE FROM runs")
+    with pytest.raises(LudusError, match="start it again with the command that made it"):
+        Record.open(tmp_path / "a")
+    with opening.opened(tmp_path / "a", preset("tiny"), steps=library_step([REACH])) as record:
+        assert record.done("library")
 
 
 @pytest.mark.parametrize("command", ["run", "collect", "train"])

@@ -51,10 +51,15 @@ def main() -> None:
             with interruptible("Interrupted before anything was begun.", errors.print):
                 command = _read(sys.argv[1:])
                 command()
-        except LudusError as error:
+        except (LudusError, OSError) as error:
             from ludus.views.text import clean
 
-            errors.print(clean(f"ludus: {error}"), style="red")
+            said = str(error)
+            if isinstance(error, OSError):
+                if error.filename is None:
+                    raise  # of no file that somebody named
+                said = f"{error.filename}: {error.strerror}; mend that, or name another place"
+            errors.print(clean(f"ludus: {said}"), style="red")
             raise SystemExit(2) from None
         if output.lost and getattr(command, "shows", False):
             raise SystemExit(1)

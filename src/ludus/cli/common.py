@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +44,7 @@ def is_setting(word: str) -> bool:
     name, equals, _ = word.partition("=")
     if not equals or name.partition(".")[0] not in Config.__dataclass_fields__:
         return False
-    if Path(word).exists():
+    if os.path.exists(word):
         raise LudusError(f"{word} is a setting, and the name of what is there: write ./{word} if that is meant")
     return True
 
@@ -124,7 +125,7 @@ def check_writable(path: Path) -> None:
 
 def command_line() -> str:
     """What was typed, for the record."""
-    return " ".join(["ludus", *sys.argv[1:]])
+    return shlex.join(["ludus", *sys.argv[1:]])
 
 
 # --- runs --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ class Convert:
 
     def __call__(self) -> None:
         from ludus.record.convert import convert
+        from ludus.record.files import typed
 
         said = "is converted" if convert(self.dir) else "is of this version already"
-        display.console().print(f"{self.dir} {said}; `ludus status {self.dir}` shows it")
+        display.console().print(f"{self.dir} {said}; `ludus status {typed(self.dir)}` shows it")

@@ -79,11 +79,13 @@ class Eval:
                     )
             with terminal(console, None) as shown:
                 results = evaluation.evaluate(record, config, spec, shown.show)
-            if self.json is not None:
-                what = {"run": str(record.directory), "seed": self.seed, "world": asdict(config.world)}
-                with writing(self.json):
-                    self.json.write_text(dumps(what | {"measured": evaluation.as_json(results)}, indent=1))
-            self._print(console, results)
+            what = {"run": str(record.directory), "seed": self.seed, "world": asdict(config.world)}
+            try:
+                if self.json is not None:
+                    with writing(self.json):
+                        self.json.write_text(dumps(what | {"measured": evaluation.as_json(results)}, indent=1))
+            finally:
+                self._print(console, results)
 
     @property
     def shows(self) -> bool:

@@ -63,17 +63,19 @@ class Exam:
                 path.parent.mkdir(parents=True, exist_ok=True)
             check_writable(path)
         results = self._evaluate(config, folder, console)
-        if self.json is not None:  # first of all: the numbers cost hours, the picture may want a library
-            with writing(self.json):
-                self.json.write_text(dumps(scorecard.as_json(title, config.seed, self.limit, results), indent=1))
         plot = plot or folder / "scorecard.png"
-        with writing(plot):
-            plot.parent.mkdir(parents=True, exist_ok=True)
-            plot.write_bytes(draw.scorecard_picture(title, results))
+        try:  # the numbers cost hours: each place gets them, whatever became of the others
+            if self.json is not None:
+                with writing(self.json):
+                    self.json.write_text(dumps(scorecard.as_json(title, config.seed, self.limit, results), indent=1))
+            with writing(plot):
+                plot.parent.mkdir(parents=True, exist_ok=True)
+                plot.write_bytes(draw.scorecard_picture(title, results))
+        finally:
+            console.print(f"ludus exam: {title}")
+            console.print(scorecard.table(results))
         for path in filter(None, (self.json, plot)):
             console.print(str(path))
-        console.print(f"ludus exam: {title}")
-        console.print(scorecard.table(results))
 
     def _evaluate(self, config: Config, folder: Path, console: Console) -> list[Result]:
         from ludus.exam import questions, scorecard

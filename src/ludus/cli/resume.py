@@ -27,6 +27,7 @@ class Resume:
         from ludus.experiment import collection, offline
         from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE
         from ludus.record import Record
+        from ludus.record.files import typed
         from ludus.views.terminal import success_table
 
         with Record.open(self.dir or latest()) as record:
@@ -47,6 +48,6 @@ class Resume:
                 carry_out(record, config)
                 return
             console = display.console()
-            with terminal(console, f"ludus resume {record.directory}") as shown:
+            with terminal(console, f"ludus resume {typed(record.directory)}") as shown:
                 counts = offline.train(record, config, shown.person, shown.show)
             console.print(success_table(f"{record.directory}: the last point of the curves", counts))

@@ -77,11 +77,12 @@ def carry_out(record: Record, config: Config | None = None) -> None:
     """Run or continue the record's experiment and write its report."""
     from ludus.experiment import loop
     from ludus.experiment.compose import compose
+    from ludus.record.files import typed
     from ludus.views.report import write_report
 
     console = display.console()
     with (
-        terminal(console, f"ludus resume {record.directory}") as shown,
+        terminal(console, f"ludus resume {typed(record.directory)}") as shown,
         compose(record, config, shown.person, shown.show) as experiment,
     ):
         library = loop.run(experiment)

@@ -46,6 +46,7 @@ class Train:
         from ludus.experiment.library import check_library, library_step
         from ludus.experiment.opening import opened
         from ludus.record import Record
+        from ludus.record.files import typed
         from ludus.skills.files import read_skills
         from ludus.views.terminal import success_table
 
@@ -73,7 +74,7 @@ class Train:
                 offline.check_same(record, spec)
                 check_library(record, skills)
                 console = display.console()
-                with terminal(console, f"ludus resume {record.directory}") as shown:
+                with terminal(console, f"ludus resume {typed(record.directory)}") as shown:
                     counts = offline.train(record, config, shown.person, shown.show)
                 console.print(success_table(f"{record.directory}: the last point of the curves", counts))
         finally:

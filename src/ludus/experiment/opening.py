@@ -11,6 +11,7 @@ from typing import Any
 
 from ludus.config import Config
 from ludus.record import Record, files
+from ludus.record.database import NotBegun
 from ludus.record.runs import holds_run
 from ludus.types import LudusError, differences
 
@@ -96,7 +97,10 @@ def opened(
     """
     if not holds_run(directory):
         return created(directory, config, command=command, steps=steps)
-    record = Record.open(directory)
+    try:
+        record = Record.open(directory)
+    except NotBegun:
+        return created(directory, config, command=command, steps=steps)
     if record.empty:
         record.close()
         return created(directory, config, command=command, steps=steps)

@@ -96,6 +96,10 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     return engine
 
 
+class NotBegun(LudusError):
+    """A run that was stopped while it was made."""
+
+
 class OtherVersion(LudusError):
     """A record of another version than this ludus reads."""
 
@@ -158,12 +162,14 @@ def find_run(engine: sa.Engine, directory: Path, run_id: str | None) -> str:
             found = connection.execute(sa.select(runs.run_id, runs.schema).where(where)).all()
             ids, version = [row.run_id for row in found], found[0].schema if found else None
     if version is None:
-        raise LudusError(f"the run in {directory} was stopped before it began; start it again with `ludus run`")
+        raise NotBegun(
+            f"the run in {directory} was stopped before it began; start it again with the command that made it"
+        )
     if len(ids) > 1:
         raise LudusError(f"the database of {directory} holds {len(ids)} runs; say which: run_id={' or '.join(ids[:5])}")
     if version != tables.SCHEMA:
         mend = (
-            f"upgrade it in place with `ludus convert {directory}`, which keeps a copy of the old database"
+            f"upgrade it in place with `ludus convert {files.typed(directory)}`, which keeps a copy of the old database"
             if version == 1 and engine.dialect.name == "sqlite"
             else "open it with the ludus that made it, or start a new run"
         )
@@ -199,7 +205,7 @@ def make_room(engine: sa.Engine, directory: Path, run_id: str | None) -> None:
         version = version_of(connection)
         if version == 1 or (version and not _all_empty(connection, run_id)):
             raise LudusError(
-                f"{directory} already holds a run; continue it with `ludus resume {directory}` "
+                f"{directory} already holds a run; continue it with `ludus resume {files.typed(directory)}` "
                 f"or choose another directory"
             )
         if version is None:  # version 1, stopped before it began

@@ -230,7 +230,11 @@ class Writer(Reader):
         except Exception as error:
             if not files.is_full(error, self.directory):
                 raise
-            again = f"the same `ludus {self.repeated}`" if self.repeated else f"`ludus resume {self.directory}`"
+            again = (
+                f"the same `ludus {self.repeated}`"
+                if self.repeated
+                else f"`ludus resume {files.typed(self.directory)}`"
+            )
             what_now = (
                 "no step was done yet: free some space and start again"
                 if self.empty

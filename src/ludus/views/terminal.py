@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ludus.lab.analysis import wilson
-from ludus.record import StageState
+from ludus.record import StageState, files
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount
@@ -93,7 +93,7 @@ class TerminalPerson:
             return self._ask(question)
 
     def _ask(self, question: str) -> str:
-        self.console.print(text.clean(question), markup=False, highlight=False)
+        self.console.print(text.clean(question), markup=False, highlight=False, soft_wrap=False)
         try:
             return self.console.input("> ")
         except (EOFError, OSError):  # OSError: the terminal went away
@@ -143,6 +143,7 @@ def _latest(chat: queries.Chat, n: int) -> Sequence[queries.Posting]:
 
 def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[str]:
     """What is running, or what to do next."""
+    here = files.typed(header.directory)
     for c in status.collections:
         yield f"collected {c.made} of {c.asked} episodes under the name {c.name!r}"
     if status.error:
@@ -157,12 +158,10 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
     elif status.state == "done":
         yield "done"
     elif status.diverged:
-        what = (
-            f"`ludus eval {header.directory}` and `ludus train NEW --init {header.directory}` take its best checkpoint"
-        )
+        what = f"`ludus eval {here}` and `ludus train NEW --init {here}` take its best checkpoint"
         yield f"diverged, and would again; {what}, if it came to one"
     else:
-        yield f"not done; continue with: ludus resume {header.directory}"
+        yield f"not done; continue with: ludus resume {here}"
 
 
 def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where: Path | str) -> None:

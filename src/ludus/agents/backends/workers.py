@@ -152,9 +152,8 @@ class WorkerPool:
             process.kill()
 
     def _died(self) -> LudusError:
-        time.sleep(
-            SIGNAL_S
-        )  # who stops all processes of a run may reach this one last, and then nothing is to be explained
+        # Who stops all processes of a run may reach this one last, and then nothing is to be explained.
+        time.sleep(SIGNAL_S)
         stopped = {-p.exitcode for p in self._processes if p.exitcode in (-signal.SIGTERM, -signal.SIGHUP)}
         if stopped:
             why, fix = f"was stopped by {signal.Signals(min(stopped)).name}", "resume"
