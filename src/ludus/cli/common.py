@@ -143,7 +143,7 @@ def interruptible(sentence: str, say: Callable[[str], None]) -> Iterator[None]:
             raise KeyboardInterrupt
         with suppress(OSError):
             if not said:
-                os.write(1, f"{SHOW_CURSOR if os.isatty(1) else ''}\n{sentence}\n".encode())
+                os.write(1, f"{SHOW_CURSOR if os.isatty(1) else ''}\n{sentence}\n".encode("utf-8", "replace"))
         os._exit(INTERRUPTED)
 
     asked = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGHUP: signal.SIG_IGN}

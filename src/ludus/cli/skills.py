@@ -67,6 +67,7 @@ class Skills:
             passports.print_skills(queries.family_rows(record, library), console)
 
     def _export(self, record: Any, library: Any, console: Console) -> None:
+        from ludus.record.files import typed
         from ludus.skills.files import as_toml
         from ludus.views.queries import filed
 
@@ -77,4 +78,4 @@ class Skills:
         check_writable(self.export)
         with writing(self.export):
             self.export.write_text(as_toml(skills), encoding="utf-8")
-        console.print(f"{len(skills)} skills; start from them with: ludus run --library {self.export}")
+        console.print(f"{len(skills)} skills; start from them with: ludus run --library {typed(self.export)}")

@@ -171,7 +171,7 @@ def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where:
     Args:
         where: the folder or database of the runs.
     """
-    shown = str(sa.make_url(where) if "://" in str(where) else where)  # a URL without its password
+    shown = str(sa.make_url(str(where)) if "://" in str(where) else where)  # a URL without its password
     if not summaries:
         console.print(_plain(f"no runs in {shown}"))
         return
