@@ -1,5 +1,6 @@
 """What the command line reads out of its words."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -51,3 +52,28 @@ def test_settings_may_stand_anywhere(read):
     assert read("resume", "budget.usd=5") == {"dir": None, "overrides": ("budget.usd=5",)}
     # 'alpha' is no setting and is then refused
     assert read("train", "a", "alpha", "--data", "x", "agent.alpha=1")["overrides"] == ("alpha", "agent.alpha=1")
+
+
+def test_a_run_may_be_called_like_a_setting_that_there_is_not(read, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("lr=0.1", "sed=3", "a.b=c"):
+        assert read("eval", name, "world.n_blocks=3") == read("eval", "x", "world.n_blocks=3") | {"dir": Path(name)}
+        assert read("train", name, "--data", "x", name, "seed=3")["data"] == ((Path("x"), Path(name)),)
+        assert read("resume", name)["dir"] == Path(name)
+    assert read("eval", "agent.alhpa=1")["overrides"] == ("agent.alhpa=1",)  # is then refused
+    (tmp_path / "seed=3").mkdir()
+    assert "seed=3 is a setting, and the name of what is there: write ./seed=3" in ludus("eval", "seed=3", code=2)
+    assert read("eval", "./seed=3")["dir"] == Path("./seed=3")
+
+
+def test_the_latest_run_is_found_while_runs_are_written(tmp_path, monkeypatch):
+    from ludus.cli.common import latest
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").touch()
+    os.utime(tmp_path / "runs" / "b" / "run.json", (1, 1))
+    assert latest() == Path("runs/a")
+    (tmp_path / "runs" / "a" / "gone.tmp").symlink_to("nowhere")
+    assert latest() in (Path("runs/a"), Path("runs/b"))

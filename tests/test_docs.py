@@ -17,7 +17,7 @@ import tyro
 
 from ludus import config as configs
 from ludus.cli import COMMANDS
-from ludus.cli.common import SETTING
+from ludus.cli.common import is_setting
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,8 +49,8 @@ def inline(page: Path) -> Iterator[str]:
 
 def parse(arguments: list[str]) -> None:
     """Fails where `ludus` would refuse the arguments."""
-    settings = [a for a in arguments if SETTING.match(a)]
-    rest = [a for a in arguments if not SETTING.match(a)]
+    settings = [a for a in arguments if is_setting(a)]
+    rest = [a for a in arguments if not is_setting(a)]
     try:
         command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", args=rest)
     except SystemExit:
@@ -78,7 +78,7 @@ def test_commands_in_sentences_name_options_that_exist(page: Path) -> None:
             "--help",
         }
         assert {a for a in rest if a.startswith("-")} <= options, text
-        known = [a for a in rest if SETTING.match(a) and "..." not in a]
+        known = [a for a in rest if is_setting(a) and "..." not in a]
         configs.override(configs.preset("cpu"), known)
 
 

@@ -27,9 +27,7 @@ def world():
 
 
 def begun(directory, world, skills):
-    with Record.create(directory, CONFIG) as record:
-        if skills is not None:
-            libraries.keep_library(record, skills)
+    with Record.create(directory, CONFIG, steps=libraries.library_step(skills)) as record:
         libraries.begin(record, world, libraries.recorded_library(record, world), "nothing")
     return directory
 
@@ -47,9 +45,10 @@ def test_a_run_has_exactly_the_skills_of_its_file(tmp_path, world):
             "base",
             60,
         )
-        libraries.keep_library(record, [REACH, OWN])
+        libraries.check_library(record, [REACH, OWN])
+        libraries.check_library(record, None)
         with pytest.raises(LudusError, match="was begun from other skills"):
-            libraries.keep_library(record, [REACH])
+            libraries.check_library(record, [REACH])
         grown = world.library()["lift red"]
         record.add_skills([grown], 1)
         assert libraries.recorded_library(record, world).captions == ("reach red", "wave red", "lift red")
@@ -60,7 +59,7 @@ def test_a_run_without_a_file_has_its_worlds_skills_and_takes_no_file_later(tmp_
         assert libraries.recorded_library(record, world).captions == world.library().captions
         assert libraries.kept_library(record) is None
         with pytest.raises(LudusError, match="was begun from other skills"):
-            libraries.keep_library(record, [REACH])
+            libraries.check_library(record, [REACH])
 
 
 def test_the_teacher_shows_what_it_obeys(tmp_path, world):
@@ -76,8 +75,7 @@ def test_the_teacher_shows_what_it_obeys(tmp_path, world):
 
 def test_another_world_takes_the_skills_that_it_can_read(tmp_path):
     three = FiledSkill("reach blue", "reach(blue)", "near(blue)")
-    with Record.create(tmp_path / "run", CONFIG) as record:
-        libraries.keep_library(record, [REACH, three])
+    with Record.create(tmp_path / "run", CONFIG, steps=libraries.library_step([REACH, three])) as record:
         with pytest.raises(LudusError, match="skill 'reach blue'"):
             libraries.recorded_library(record, BlocksWorld(2, 1, 1))
         assert libraries.recorded_library(record, BlocksWorld(2, 1, 1), lenient=True).captions == ("reach red",)

@@ -426,8 +426,8 @@ def test_what_an_encoding_lacks_is_replaced():
     buffer = io.BytesIO()
     console = Console(file=io.TextIOWrapper(buffer, encoding="ascii"))
     with TerminalProgress(console) as progress:
-        progress.show(replace(STAGE, name="a → b\x1b[2J", finished=107.0))
-    assert buffer.getvalue() == b"a ? b[2J (7 s)\n"
+        progress.show(replace(STAGE, name="a → b ▃\x1b[2J", finished=107.0))
+    assert buffer.getvalue() == b"a -> b ?[2J (7 s)\n"
 
 
 def test_a_person_answers_between_the_bars(monkeypatch):

@@ -135,8 +135,8 @@ class Curriculum:
             self._config(seed), [f"training.updates={self.new_updates}", f"training.evaluate_every={self.new_updates}"]
         )
         spec = offline.OfflineSpec((str(arm),), skills=self.new, init=str(arm)).resolved()
-        with opened(directory, config, command=f"curriculum, seed {seed}") as record:
-            offline.begin(record, spec)
+        with opened(directory, config, command=f"curriculum, seed {seed}", steps=spec.step(directory)) as record:
+            offline.check_same(record, spec)
             with terminal(Console(), "the same command") as shown:
                 offline.train(record, config, shown.person, shown.show)
         self._measure(directory, seed, self.new)

@@ -56,7 +56,7 @@ def run(
     from ludus.experiment import loop
     from ludus.experiment.collection import is_collection
     from ludus.experiment.compose import check, compose
-    from ludus.experiment.library import keep_library
+    from ludus.experiment.library import check_library, library_step
     from ludus.experiment.offline import is_training
     from ludus.experiment.opening import opened
     from ludus.skills.files import read_skills
@@ -65,11 +65,10 @@ def run(
     config = override(named(preset), [*overrides, f"seed={seed}"])
     check(config, reach=True)  # an unknown world or model makes no directory
     skills = None if library is None else read_skills(Path(library))
-    with opened(Path(directory), config, command="ludus.run") as record:
+    with opened(Path(directory), config, command="ludus.run", steps=library_step(skills)) as record:
         if is_collection(record) or is_training(record):
             raise LudusError(f"{directory} holds a run of another kind; choose another directory")
-        if skills is not None:
-            keep_library(record, skills)
+        check_library(record, skills)
         with compose(record) as experiment:
             logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
             grown = loop.run(experiment)

@@ -6,12 +6,12 @@ import dataclasses
 import logging
 import os
 import sys
+from typing import Any
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.collect import Collect
-from ludus.cli.common import SETTING
+from ludus.cli.common import interruptible, is_setting
 from ludus.cli.convert import Convert
 from ludus.cli.doctor import Doctor
 from ludus.cli.eval import Eval
@@ -23,6 +23,7 @@ from ludus.cli.skills import Skills
 from ludus.cli.status import Status
 from ludus.cli.train import Train
 from ludus.types import LudusError
+from ludus.views import display
 
 COMMANDS = {
     "run": Run,
@@ -37,35 +38,45 @@ COMMANDS = {
     "convert": Convert,
     "doctor": Doctor,
 }
-"""Name -> a dataclass whose fields are the options; calling an instance carries the command out."""
+"""Name -> a dataclass whose fields are the options; calling an instance carries the command out. Where `shows` is true, all
+that it makes is what it prints, and it fails if that is lost."""
 
 
 def main() -> None:
     """Entry point. Every mistake that a user can mend ends in one sentence and exit status 2."""
-    logging.basicConfig(level=logging.WARNING, format="ludus: %(message)s")
-    arguments = sys.argv[1:]
+    with display.lasting() as output:
+        logging.basicConfig(level=logging.WARNING, format="ludus: %(message)s")
+        errors = display.console(stderr=True)
+        try:
+            with interruptible("Interrupted before anything was begun.", errors.print):
+                command = _read(sys.argv[1:])
+                command()
+        except (LudusError, OSError) as error:
+            from ludus.views.text import clean
+
+            said = str(error)
+            if isinstance(error, OSError):
+                if error.filename is None:
+                    raise  # of no file that somebody named
+                said = f"{error.filename}: {error.strerror}; mend that, or name another place"
+            errors.print(clean(f"ludus: {said}"), style="red")
+            raise SystemExit(2) from None
+        if output.lost and getattr(command, "shows", False):
+            raise SystemExit(1)
+
+
+def _read(arguments: list[str]) -> Any:
+    """The command that the words ask for."""
     settings: tuple[str, ...] = ()
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is not None and "overrides" in {field.name for field in dataclasses.fields(command)}:
         # Settings may stand anywhere: behind `--data RUN` they would be read as runs.
-        settings = tuple(a for a in arguments if SETTING.match(a))
-        arguments = [a for a in arguments if not SETTING.match(a)]
-    try:
-        if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
-            _refuse_torchrun()
-        chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
-        if settings:
-            chosen = dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings))
-        chosen()
-    except LudusError as error:
-        Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:  # before the command began to work; see `common.terminal`
-        Console(stderr=True).print("Interrupted before anything was begun.")
-        raise SystemExit(130) from None
-    except BrokenPipeError:  # `ludus status | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        settings = tuple(a for a in arguments if is_setting(a))
+        arguments = [a for a in arguments if a not in settings]
+    if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
+        _refuse_torchrun()
+    chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
+    return dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings)) if settings else chosen
 
 
 def _refuse_torchrun() -> None:

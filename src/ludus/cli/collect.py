@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.common import Many, Overrides, check_temperature, command_line, listed, terminal
 from ludus.types import LudusError
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Collect:
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.experiment.collection import CollectSpec, collect
-        from ludus.experiment.library import keep_library
+        from ludus.experiment.library import check_library, library_step
         from ludus.experiment.opening import opened
         from ludus.skills.files import read_skills
         from ludus.views.terminal import success_table
@@ -63,11 +63,10 @@ class Collect:
         name = self.name or self.actor
         skills = None if self.library is None else read_skills(self.library)
         spec = CollectSpec(self.actor, name, listed(self.skills), self.start, self.policy)
-        console = Console()
+        console = display.console()
         free = {"seed_data", "experiment", "seed", "training"}
-        with opened(self.dir, config, free, command_line()) as record:
-            if skills is not None:
-                keep_library(record, skills)
+        with opened(self.dir, config, free, command_line(), library_step(skills)) as record:
+            check_library(record, skills)
             with terminal(console, "the same command") as shown:
                 counts = collect(record, config, spec, shown.show)
             console.print(success_table(f"{self.dir}, {name}: what the data itself does", counts))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,10 @@ from rich.console import Console
 from ludus.types import LudusError
 
 RUNS = Path("runs")
-SETTING = re.compile(r"[a-z0-9_.]+=")
-"""How a setting begins on the command line. No option takes such a value."""
+SHOW_CURSOR = "\x1b[?25h"
+"""What a terminal is told so that it shows its cursor, which bars of progress hide."""
+INTERRUPTED = 130
+"""Exit status after a signal: 128 and the number of SIGINT, as of a shell."""
 
 Overrides = tyro.conf.Positional[tuple[str, ...]]
 Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
@@ -27,6 +31,22 @@ Many = tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]]
 
 
 # --- reading options ---------------------------------------------------------------------------------------------
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word of the command line is a setting. A run may be called 'lr=0.1': there is no setting 'lr'.
+
+    Raises:
+        LudusError: it is a setting, and a directory is called like it.
+    """
+    from ludus.config import Config
+
+    name, equals, _ = word.partition("=")
+    if not equals or name.partition(".")[0] not in Config.__dataclass_fields__:
+        return False
+    if os.path.exists(word):
+        raise LudusError(f"{word} is a setting, and the name of what is there: write ./{word} if that is meant")
+    return True
 
 
 def listed(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -71,9 +91,13 @@ def latest() -> Path:
     from ludus.record.runs import holds_run
 
     def written(directory: Path) -> float:
-        return max(path.stat().st_mtime for path in directory.iterdir())
+        with suppress(OSError):  # a run that is under way renames its files
+            return max(path.stat().st_mtime for path in directory.iterdir())
+        return directory.stat().st_mtime
 
-    runs = sorted(filter(holds_run, RUNS.iterdir()), key=written) if RUNS.is_dir() else []
+    runs: list[Path] = []
+    with suppress(OSError):
+        runs = sorted(filter(holds_run, RUNS.iterdir()), key=written)
     if not runs:
         raise LudusError(f"no run under {RUNS}/; start one with `ludus run`, or name its directory")
     return runs[-1]
@@ -101,10 +125,40 @@ def check_writable(path: Path) -> None:
 
 def command_line() -> str:
     """What was typed, for the record."""
-    return " ".join(["ludus", *sys.argv[1:]])
+    return shlex.join(["ludus", *sys.argv[1:]])
 
 
 # --- runs --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def interruptible(sentence: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Inside, Ctrl-C or SIGTERM end the process with exit status 130 and a sentence. Nothing is kept outside committed steps,
+    so a second signal, which ends it at once, loses nothing either. The work goes on when its terminal is closed."""
+    received, said = [], False
+
+    def handle(number: int, _: Any) -> None:
+        received.append(number)
+        if len(received) == 1:
+            raise KeyboardInterrupt
+        with suppress(OSError):
+            if not said:
+                os.write(1, f"{SHOW_CURSOR if os.isatty(1) else ''}\n{sentence}\n".encode("utf-8", "replace"))
+        os._exit(INTERRUPTED)
+
+    asked = {signal.SIGINT: handle, signal.SIGTERM: handle, signal.SIGHUP: signal.SIG_IGN}
+    # `nohup` and shells' background jobs ignore some of them.
+    before = {s: signal.signal(s, h) for s, h in asked.items() if signal.getsignal(s) not in (signal.SIG_IGN, None)}
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"\n{sentence}")
+        said = True
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        for number, handler in before.items():
+            if not received and signal.getsignal(number) is asked[number]:
+                signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -120,16 +174,10 @@ class Terminal:
 
 @contextmanager
 def terminal(console: Console, go_on: str | None) -> Iterator[Terminal]:
-    """Progress is shown inside. Ctrl-C or SIGTERM end the process with exit status 130 and a sentence on how to go on;
-    with None, that nothing of it is kept. Nothing is kept outside committed steps, so a second signal during the
-    clean-up loses nothing either."""
+    """Progress is shown inside. An interruption, see `interruptible`, ends in a sentence on how to go on; with None, that
+    nothing of it is kept."""
     from ludus.views.terminal import TerminalPerson, TerminalProgress
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with TerminalProgress(console) as display:
-            yield Terminal(console, display.show, TerminalPerson(console, display))
-    except KeyboardInterrupt:
-        kept = f"all finished steps are kept. Continue with: {go_on}" if go_on else "nothing of it is kept."
-        console.print(f"\nInterrupted; {kept}")
-        raise SystemExit(130) from None
+    kept = f"all finished steps are kept. Continue with: {go_on}" if go_on else "nothing of it is kept."
+    with interruptible(f"Interrupted; {kept}", console.print), TerminalProgress(console) as display:
+        yield Terminal(console, display.show, TerminalPerson(console, display))

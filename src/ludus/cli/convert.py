@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
+
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Convert:
 
     def __call__(self) -> None:
         from ludus.record.convert import convert
+        from ludus.record.files import typed
 
         said = "is converted" if convert(self.dir) else "is of this version already"
-        Console().print(f"{self.dir} {said}; `ludus status {self.dir}` shows it", highlight=False)
+        display.console().print(f"{self.dir} {said}; `ludus status {typed(self.dir)}` shows it")

@@ -22,6 +22,7 @@ from ludus.cli.common import (
     writing,
 )
 from ludus.types import LudusError
+from ludus.views import display
 
 MEASURING = ("world.", "training.evaluation_temperature=", "training.threads=")
 """Settings that a measurement depends on, or how it is computed."""
@@ -68,7 +69,7 @@ class Eval:
         spec = self._spec()
         if self.json is not None:
             check_writable(self.json)
-        console = Console()
+        console = display.console()
         with Record.open(self.dir or latest(), write=False) as record:
             config = configs.override(record.config, self.overrides)
             for changed in self.overrides:
@@ -78,11 +79,17 @@ class Eval:
                     )
             with terminal(console, None) as shown:
                 results = evaluation.evaluate(record, config, spec, shown.show)
-            if self.json is not None:
-                what = {"run": str(record.directory), "seed": self.seed, "world": asdict(config.world)}
-                with writing(self.json):
-                    self.json.write_text(dumps(what | {"measured": evaluation.as_json(results)}, indent=1))
-            self._print(console, results)
+            what = {"run": str(record.directory), "seed": self.seed, "world": asdict(config.world)}
+            try:
+                if self.json is not None:
+                    with writing(self.json):
+                        self.json.write_text(dumps(what | {"measured": evaluation.as_json(results)}, indent=1))
+            finally:
+                self._print(console, results)
+
+    @property
+    def shows(self) -> bool:
+        return self.json is None
 
     def _spec(self):
         from ludus.experiment.evaluation import EvalRequest

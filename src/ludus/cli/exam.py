@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Many, Overrides, command_line, listed, play_all, terminal, writing
+from ludus.cli.common import RUNS, Many, Overrides, check_writable, command_line, listed, play_all, terminal, writing
+from ludus.views import display
 
 if TYPE_CHECKING:
     from ludus.config import Config
@@ -56,19 +57,25 @@ class Exam:
         config = configs.override(configs.preset("cpu"), (*roles, *self.overrides, f"seed={self.seed}"))
         check(config)
         folder = self.dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.name)}"
-        console = Console()
+        title, plot, console = " ".join((self.name, *self.overrides)), self.plot, display.console()
+        for path in filter(None, (self.json, plot)):
+            with writing(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            check_writable(path)
         results = self._evaluate(config, folder, console)
-        title = " ".join((self.name, *self.overrides))
-        for path, content in (
-            (self.plot or folder / "scorecard.png", draw.scorecard_picture(title, results)),
-            (self.json, dumps(scorecard.as_json(title, config.seed, self.limit, results), indent=1).encode()),
-        ):
-            if path is not None:
-                with writing(path):
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content)
-                console.print(f"{path}", highlight=False)
-        console.print(scorecard.table(title, results))
+        plot = plot or folder / "scorecard.png"
+        try:  # the numbers cost hours: each place gets them, whatever became of the others
+            if self.json is not None:
+                with writing(self.json):
+                    self.json.write_text(dumps(scorecard.as_json(title, config.seed, self.limit, results), indent=1))
+            with writing(plot):
+                plot.parent.mkdir(parents=True, exist_ok=True)
+                plot.write_bytes(draw.scorecard_picture(title, results))
+        finally:
+            console.print(f"ludus exam: {title}")
+            console.print(scorecard.table(results))
+        for path in filter(None, (self.json, plot)):
+            console.print(str(path))
 
     def _evaluate(self, config: Config, folder: Path, console: Console) -> list[Result]:
         from ludus.exam import questions, scorecard

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.common import latest, writing
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Export:
     def __call__(self) -> None:
         from ludus.experiment.library import recorded_library
         from ludus.record import Record
+        from ludus.record.files import typed
         from ludus.views.tensorboard import tensorboard
         from ludus.worlds.registry import make_world
 
@@ -32,4 +33,4 @@ class Export:
                 n = tensorboard(record, recorded_library(record, world), self.directory)
             finally:
                 world.close()
-        Console().print(f"{n} points; look at them with: tensorboard --logdir {self.directory}", highlight=False)
+        display.console().print(f"{n} points; look at them with: tensorboard --logdir {typed(self.directory)}")

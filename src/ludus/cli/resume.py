@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.common import Overrides, latest, terminal
 from ludus.types import LudusError
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Resume:
         from ludus.experiment import collection, offline
         from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE
         from ludus.record import Record
+        from ludus.record.files import typed
         from ludus.views.terminal import success_table
 
         with Record.open(self.dir or latest()) as record:
-            if collection.is_collection(record):
-                raise LudusError(
-                    f"{record.directory} holds collected episodes only; give the same `ludus collect` again"
-                )
+            repeated = "collect" if collection.is_collection(record) else record.repeated
+            if repeated:
+                what = {"collect": "collected episodes", "exam": "answers to an exam"}[repeated]
+                raise LudusError(f"{record.directory} holds {what} only; give the same `ludus {repeated}` again")
             alone = offline.is_training(record)
             config = configs.override(record.config, self.overrides)
             for changed in self.overrides:
@@ -46,7 +47,7 @@ class Resume:
             if not alone:
                 carry_out(record, config)
                 return
-            console = Console()
-            with terminal(console, f"ludus resume {record.directory}") as shown:
+            console = display.console()
+            with terminal(console, f"ludus resume {typed(record.directory)}") as shown:
                 counts = offline.train(record, config, shown.person, shown.show)
             console.print(success_table(f"{record.directory}: the last point of the curves", counts))

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from ludus.cli.common import RUNS, Overrides, command_line, play_all, terminal
 from ludus.types import LudusError
+from ludus.views import display
 
 if TYPE_CHECKING:
     from ludus.config import Config
@@ -44,9 +44,9 @@ class Run:
 
     def __call__(self) -> None:
         from ludus import config as configs
-        from ludus.experiment.compose import check
-        from ludus.experiment.library import keep_library
-        from ludus.experiment.opening import created
+        from ludus.experiment.compose import check, replay_step
+        from ludus.experiment.library import library_step
+        from ludus.experiment.opening import created, fresh_directory
         from ludus.record import Record
         from ludus.skills.files import read_skills
 
@@ -60,25 +60,29 @@ class Run:
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
         check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
         skills = None if self.library is None else read_skills(self.library)
-        directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"
-        with created(directory, config, database=self.database, command=command_line()) as record:
-            if self.replay is not None:
-                with record.commit("replay") as opened:
-                    opened.result = {"run": str(self.replay.resolve()), "strict": self.strict}
-            if skills is not None:
-                keep_library(record, skills)
+        directory = self.dir or fresh_directory(RUNS, self._name())
+        steps = library_step(skills)
+        if self.replay is not None:
+            steps |= replay_step(self.replay, self.strict, directory)
+        how = {"database": self.database, "command": command_line(), "steps": steps, "fresh": self.dir is None}
+        with created(directory, config, **how) as record:
             carry_out(record)
+
+    def _name(self) -> str:
+        preset = re.sub("[^A-Za-z0-9-]+", "-", self.preset)
+        return f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{self.seed}"
 
 
 def carry_out(record: Record, config: Config | None = None) -> None:
     """Run or continue the record's experiment and write its report."""
     from ludus.experiment import loop
     from ludus.experiment.compose import compose
+    from ludus.record.files import typed
     from ludus.views.report import write_report
 
-    console = Console()
+    console = display.console()
     with (
-        terminal(console, f"ludus resume {record.directory}") as shown,
+        terminal(console, f"ludus resume {typed(record.directory)}") as shown,
         compose(record, config, shown.person, shown.show) as experiment,
     ):
         library = loop.run(experiment)

@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from json import dumps
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tyro
 from rich.console import Console
 
 from ludus.cli.common import check_writable, latest, writing
 from ludus.types import LudusError
-
-FILE_WIDTH = 160
-"""Characters of a line where the output is no terminal."""
+from ludus.views import display
 
 
 @dataclass(frozen=True)
 class Skills:
     """Say how well a run's skills do and where they come from, or all that is known of one of them."""
 
+    shows: ClassVar = True
     dir: tyro.conf.Positional[Path | None] = None
     """The run directory; the latest under runs/ if not given."""
     skill: tyro.conf.Positional[str | None] = None
@@ -52,9 +51,7 @@ class Skills:
         from ludus.data.store import EpisodeStore
         from ludus.views import passports, queries
 
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=FILE_WIDTH)
+        console = display.console()
         if self.export is not None:
             self._export(record, library, console)
         elif self.skill is not None:
@@ -70,6 +67,7 @@ class Skills:
             passports.print_skills(queries.family_rows(record, library), console)
 
     def _export(self, record: Any, library: Any, console: Console) -> None:
+        from ludus.record.files import typed
         from ludus.skills.files import as_toml
         from ludus.views.queries import filed
 
@@ -80,4 +78,4 @@ class Skills:
         check_writable(self.export)
         with writing(self.export):
             self.export.write_text(as_toml(skills), encoding="utf-8")
-        console.print(f"{len(skills)} skills; start from them with: ludus run --library {self.export}", highlight=False)
+        console.print(f"{len(skills)} skills; start from them with: ludus run --library {typed(self.export)}")

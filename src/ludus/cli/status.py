@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.common import latest
+from ludus.views import display
 
 
 @dataclass(frozen=True)
 class Status:
     """Say what a run has done so far, also while it is running."""
 
+    shows: ClassVar = True
     dir: tyro.conf.Positional[Path | None] = None
     """The run directory, or a folder of runs; the latest run under runs/ if not given."""
     database: str | None = None
@@ -27,7 +29,7 @@ class Status:
         from ludus.views import queries, terminal
         from ludus.worlds.registry import make_world
 
-        console, folder = Console(), self.dir
+        console, folder = display.console(), self.dir
         if folder is None and self.database is None:
             folder = latest()
         if folder is None or (folder.is_dir() and not holds_run(folder)):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from ludus.cli.common import Many, Overrides, command_line, listed, numbers, terminal
 from ludus.types import LudusError
+from ludus.views import display
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,10 @@ class Train:
         from ludus import config as configs
         from ludus.agents.backends import process_group
         from ludus.experiment import compose, offline
-        from ludus.experiment.library import keep_library
+        from ludus.experiment.library import check_library, library_step
         from ludus.experiment.opening import opened
         from ludus.record import Record
+        from ludus.record.files import typed
         from ludus.skills.files import read_skills
         from ludus.views.terminal import success_table
 
@@ -68,12 +69,12 @@ class Train:
             if process_group.launched() and process_group.init(config.training.device) > 0:
                 offline.run_worker(config, spec, skills)
                 return
-            with opened(self.dir, config, command=command_line()) as record:
-                offline.begin(record, spec)
-                if skills is not None:
-                    keep_library(record, skills)
-                console = Console()
-                with terminal(console, f"ludus resume {record.directory}") as shown:
+            steps = spec.step(self.dir) | library_step(skills)
+            with opened(self.dir, config, command=command_line(), steps=steps) as record:
+                offline.check_same(record, spec)
+                check_library(record, skills)
+                console = display.console()
+                with terminal(console, f"ludus resume {typed(record.directory)}") as shown:
                     counts = offline.train(record, config, shown.person, shown.show)
                 console.print(success_table(f"{record.directory}: the last point of the curves", counts))
         finally:

@@ -85,9 +85,9 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def table(name: str, results: Sequence[Result]) -> Table:
+def table(results: Sequence[Result]) -> Table:
     """Every score, for the terminal."""
-    shown = Table(title=f"ludus exam: {name}", title_justify="left")
+    shown = Table()
     shown.add_column("part")
     shown.add_column("score")
     for column in ("value", "95 % Wilson", "n"):

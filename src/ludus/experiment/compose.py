@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
@@ -21,10 +23,15 @@ from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room
-from ludus.record import Record
+from ludus.record import Record, holds_run
+from ludus.record.location import BESIDE, found, way
 from ludus.record.progress import Progress, Show
+from ludus.types import LudusError
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
+
+REPLAY_STEP = "replay"
+"""Step of a record that replays another run's answers: its result says which."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,16 @@ def compose(
     )
 
 
+def replay_step(recording: Path, strict: bool, directory: Path) -> dict[str, dict[str, Any]]:
+    """The step that a run in `directory` is made with which replays the answers of the one in `recording`. See
+    `Record.create`.
+
+    Args:
+        strict: a question without a recorded answer is an error.
+    """
+    return {REPLAY_STEP: {"run": str(recording.resolve()), "strict": strict, BESIDE: way(recording, directory)}}
+
+
 def check(config: Config, reach: bool = False) -> None:
     """Find out before a run begins whether its world and its agent exist and its models can be used; with `reach`, also
     whether their servers answer.
@@ -117,12 +134,18 @@ def check(config: Config, reach: bool = False) -> None:
 
 
 def _ledger(record: Record, config: Config) -> Ledger:
-    """The run's own calls, and those of the run that it replays."""
-    replay = record.result("replay") if record.done("replay") else None
+    """The run's own calls, and those of the run that it replays, unless nothing is left to ask."""
     limit = config.experimenter.max_concurrency
-    if replay is None:
+    if not record.done(REPLAY_STEP) or record.state() == "done":
         return Ledger(record, config.budget, max_concurrency=limit)
-    with Record.open(replay["run"], write=False) as other:
+    replay = record.result(REPLAY_STEP)
+    recording = found(replay["run"], replay.get(BESIDE), record.directory)
+    if not holds_run(recording):
+        raise LudusError(
+            f"{record.directory} replays the answers of {recording}, which holds no run any more; put that one back, or move "
+            "both together"
+        )
+    with Record.open(recording, write=False) as other:
         return Ledger(record, config.budget, other.calls(), replay["strict"], limit)
 
 

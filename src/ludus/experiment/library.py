@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from typing import Any
 
 import numpy as np
 
@@ -29,20 +30,19 @@ FILE_STEP = "library"
 # --- library files -----------------------------------------------------------------------------------------------
 
 
-def keep_library(record: Record, skills: Sequence[FiledSkill]) -> None:
-    """Let the record begin from these skills in place of the world's base skills. The same ones again change nothing.
+def library_step(skills: Sequence[FiledSkill] | None) -> dict[str, dict[str, Any]]:
+    """The step that a record is made with which begins from these skills in place of the world's base skills; with None,
+    no step. See `Record.create`."""
+    return {} if skills is None else {FILE_STEP: {"skills": [asdict(s) for s in skills]}}
 
-    Raises:
-        LudusError: the record was begun from others.
+
+def check_library(record: Reader, skills: Sequence[FiledSkill] | None) -> None:
     """
-    if record.done(FILE_STEP) or record.done("begin"):
-        if tuple(skills) != kept_library(record):
-            raise LudusError(
-                f"{record.directory} was begun from other skills; give its file, or choose another directory"
-            )
-        return
-    with record.commit(FILE_STEP) as opened:
-        opened.result = {"skills": [asdict(s) for s in skills]}
+    Raises:
+        LudusError: the record was begun from other skills than these; None is never wrong.
+    """
+    if skills is not None and tuple(skills) != kept_library(record):
+        raise LudusError(f"{record.directory} was begun from other skills; give its file, or choose another directory")
 
 
 def kept_library(record: Reader) -> tuple[FiledSkill, ...] | None:

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ludus.experiment.library import base_library, choose, record_skills, record
 from ludus.experiment.library import begin as begin_record
 from ludus.lab.analysis import aggregate, latest_counts
 from ludus.record import Record
+from ludus.record.location import BESIDE, found, way
 from ludus.record.progress import Show
 from ludus.seeding import child
 from ludus.skills.files import FiledSkill
@@ -35,13 +37,20 @@ from ludus.types import LudusError, SuccessCount, differences
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
 
+COURSE_STEP = "course"
+"""Step of a record of offline training: its result is the `OfflineSpec`."""
 WORLD_SETTINGS = ("name", "n_blocks", "variant")
 """Settings of a world that shape its data; the others say how much of it is simulated at once."""
 
 
 @dataclass(frozen=True)
 class OfflineSpec:
-    """What an offline training learns from; kept in the record, so that resuming needs no arguments."""
+    """What an offline training learns from; kept in the record, so that resuming needs no arguments. The record also keeps
+    where each directory lies from its own, in case that all of them are moved.
+
+    Raises:
+        LudusError: weights that are not one per run, or not positive.
+    """
 
     data: tuple[str, ...]  # run directories
     weights: tuple[float, ...] = ()  # share of the draws from each; by size if empty
@@ -49,12 +58,28 @@ class OfflineSpec:
     hold_out: tuple[str, ...] = ()  # captions or templates that are never a label
     init: str | None = None  # run whose weights training starts from
 
+    def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != len(self.data):
+            raise LudusError(f"{len(self.weights)} weights for {len(self.data)} runs of data; give one for each")
+        for weight in self.weights:
+            if not 0 < weight < math.inf:
+                raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
+
     @classmethod
     def of(cls, record: Record) -> OfflineSpec:
         """The one that the record was begun for."""
-        kept: dict[str, Any] = record.result("course")
-        lists = {k: tuple(kept[k]) for k in ("data", "weights", "skills", "hold_out")}
-        return cls(**lists, init=kept["init"])
+        kept: dict[str, Any] = record.result(COURSE_STEP)
+        lists = {k: tuple(kept[k]) for k in ("weights", "skills", "hold_out")}
+        *data, init = (
+            whole and found(whole, beside, record.directory)
+            for whole, beside in zip_longest((*kept["data"], kept["init"]), kept.get(BESIDE, ()))
+        )
+        return cls(tuple(data), **lists, init=init)
+
+    def step(self, directory: Path) -> dict[str, dict[str, Any]]:
+        """The step that the record in `directory` is made with. See `Record.create`."""
+        beside = [whole and way(whole, directory) for whole in (*self.data, self.init)]
+        return {COURSE_STEP: asdict(self.resolved()) | {BESIDE: beside}}
 
     def resolved(self) -> OfflineSpec:
         """With absolute paths: the same wherever it is continued."""
@@ -64,31 +89,22 @@ class OfflineSpec:
 
 def is_training(record: Record) -> bool:
     """Whether the record is one of `ludus train`."""
-    return record.done("course")
+    return record.done(COURSE_STEP)
 
 
-def begin(record: Record, spec: OfflineSpec) -> None:
-    """Write down what is to be done; a second time only to the same end.
-
-    Raises:
-        LudusError: the record is of another training, or of something else; weights that are not one per run, or not
-            positive.
+def check_same(record: Record, spec: OfflineSpec) -> None:
     """
-    if spec.weights and len(spec.weights) != len(spec.data):
-        raise LudusError(f"{len(spec.weights)} weights for {len(spec.data)} runs of data; give one for each")
-    for weight in spec.weights:
-        if not 0 < weight < math.inf:
-            raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
-    if record.done("course"):
-        kept = OfflineSpec.of(record)
-        if kept.resolved() != spec.resolved():
-            other = differences(asdict(kept.resolved()), asdict(spec.resolved()))
-            raise LudusError(f"{record.directory} holds another training ({other}); choose another directory")
-        return
-    if record.steps():
+    Raises:
+        LudusError: the record is of another training, or of something else.
+    """
+    if not is_training(record):
         raise LudusError(f"{record.directory} already holds a run of another kind; choose another directory")
-    with record.commit("course") as opened:
-        opened.result = asdict(spec)
+    kept, new = OfflineSpec.of(record), spec.resolved()
+    if record.result(COURSE_STEP).get(BESIDE) == new.step(record.directory)[COURSE_STEP][BESIDE]:
+        kept = dataclasses.replace(kept, data=new.data, init=new.init)  # a copy of all, next to the originals
+    if kept != new:
+        other = differences(asdict(kept), asdict(new))
+        raise LudusError(f"{record.directory} holds another training ({other}); choose another directory")
 
 
 def train(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from ludus.config import Config
-from ludus.record import Record
+from ludus.record import Record, files
+from ludus.record.database import NotBegun
 from ludus.record.runs import holds_run
 from ludus.types import LudusError, differences
 
@@ -18,18 +21,55 @@ FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in COM
 """Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
 
 
+Steps = Mapping[str, Mapping[str, Any]]
+"""What a run begins with: name of a step -> its result. See `Record.create`."""
+
+
+def fresh_directory(folder: Path, name: str) -> Path:
+    """Make a directory called `name` in `folder`, or `name-2`, `name-3`, ... where there is one: no two processes get the
+    same one.
+
+    Raises:
+        LudusError: no room or right to make it.
+    """
+    for n in count(1):
+        directory = folder / (name if n == 1 else f"{name}-{n}")
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            if not directory.exists():  # a file lies where a folder above it would be
+                raise LudusError(f"{folder} is no folder; name the run's directory with --dir") from None
+        except OSError as error:
+            raise LudusError(f"cannot make {directory}: {error.strerror}; name another with --dir") from error
+        else:
+            return directory
+    raise AssertionError
+
+
 @contextmanager
 def created(
-    directory: Path, config: Config, *, database: str | None = None, command: str | None = None
+    directory: Path,
+    config: Config,
+    *,
+    database: str | None = None,
+    command: str | None = None,
+    steps: Steps | None = None,
+    fresh: bool = False,
 ) -> Iterator[Record]:
     """A new run in `directory`. What was made for a request that is then refused is removed again.
 
     Args:
-        database: see `Record.create`; `<directory>/ludus.db` if None.
-        command: the command line to remember; this process's if None.
+        database, command, steps: see `Record.create`.
+        fresh: the directory was made for this run, see `fresh_directory`.
     """
-    new = not directory.exists()
-    with Record.create(directory, config, url=database, command=command) as record:
+    new = fresh or not directory.exists()
+    try:
+        begun = Record.create(directory, config, url=database, command=command, steps=steps)
+    except BaseException:
+        if fresh:
+            files.remove(directory)
+        raise
+    with begun as record:
         try:
             yield record
         except LudusError:
@@ -40,22 +80,30 @@ def created(
 
 
 def opened(
-    directory: Path, config: Config, free: Set[str] = frozenset(), command: str | None = None
+    directory: Path,
+    config: Config,
+    free: Set[str] = frozenset(),
+    command: str | None = None,
+    steps: Steps | None = None,
 ) -> AbstractContextManager[Record]:
     """A context manager: the run in `directory`, made if there is none or nothing was made in it yet.
 
     Args:
         free: sections of the configuration that may differ from the run's own.
+        command, steps: of a run that is made, see `Record.create`.
 
     Raises:
         LudusError: a run with other settings than those of `free` and `COMPUTING`.
     """
     if not holds_run(directory):
-        return created(directory, config, command=command)
-    record = Record.open(directory)
+        return created(directory, config, command=command, steps=steps)
+    try:
+        record = Record.open(directory)
+    except NotBegun:
+        return created(directory, config, command=command, steps=steps)
     if record.empty:
         record.close()
-        return created(directory, config, command=command)
+        return created(directory, config, command=command, steps=steps)
     old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
     for setting in COMPUTING:
         section, name = setting.split(".")

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from ludus.record import files, tables
 from ludus.types import LudusError
 
 DATABASE = "ludus.db"
+SQLITE = "sqlite+pysqlite"
+FROZEN = "file:"
+"""How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
 
 
@@ -26,16 +31,25 @@ def address(where: str | Path | sa.URL) -> sa.URL:
     """The URL of a database that is given as one, or as the path of an SQLite file. Paths become absolute.
 
     Raises:
-        LudusError: neither SQLite nor PostgreSQL.
+        LudusError: neither SQLite nor PostgreSQL; no URL; one of SQLite with options, or without a file.
     """
     if isinstance(where, Path) or (isinstance(where, str) and "://" not in where):
-        return sa.URL.create("sqlite+pysqlite", database=str(Path(where).resolve()))
-    url = sa.make_url(where)
+        return sa.URL.create(SQLITE, database=str(Path(where).resolve()))
+    try:
+        url = sa.make_url(where)
+    except (ArgumentError, ValueError):
+        shown = re.sub("//[^@]*@", "//***@", str(where))
+        raise LudusError(f"database {shown!r} is no URL; give 'postgresql+psycopg://…' or a file") from None
     if url.get_backend_name() not in INSERT:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
-    if url.get_backend_name() == "sqlite" and url.database:
-        return url.set(database=str(Path(url.database).resolve()))
-    return url
+    if url.get_backend_name() == "postgresql":
+        return url
+    if not url.database or url.query or (isinstance(where, str) and "?" in where):
+        raise LudusError(
+            f"database {where!s}: an SQLite URL names a file and nothing behind a '?', which would begin options; give the "
+            "path of the file instead"
+        )
+    return sa.URL.create(SQLITE, database=str(Path(url.database).resolve()))
 
 
 def connect(url: sa.URL) -> sa.Engine:
@@ -46,6 +60,8 @@ def connect(url: sa.URL) -> sa.Engine:
         return sa.create_engine(url, json_serializer=_json)
     except ModuleNotFoundError as error:
         raise LudusError(f"{error}; `pip install 'psycopg[binary]'` brings PostgreSQL's driver") from error
+    except (ArgumentError, ValueError) as error:  # of a driver that there is not, or of its options
+        raise LudusError(f"database {url!s} cannot be used: {error}; give 'postgresql+psycopg://…'") from error
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
@@ -60,7 +76,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     if path.exists() and not os.access(path.parent, os.W_OK):
         # WAL needs a file beside the database even for reading; without the right to make it, read the file as frozen.
         frozen = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
-        url = url.set(database=f"file:{path}").update_query_dict({**frozen, "uri": "true"})
+        url = url.set(database=FROZEN + quote(str(path))).update_query_dict({**frozen, "uri": "true"})
     engine = sa.create_engine(url, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": 30})
 
     @event.listens_for(engine, "handle_error")
@@ -78,6 +94,10 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         cursor.close()
 
     return engine
+
+
+class NotBegun(LudusError):
+    """A run that was stopped while it was made."""
 
 
 class OtherVersion(LudusError):
@@ -105,7 +125,8 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             raise LudusError(f"cannot use the database {engine.url!s}: {why}") from error
         if "locked" in str(error):
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
-        path = Path((engine.url.database or "").removeprefix("file:"))
+        name = engine.url.database or ""
+        path = Path(unquote(name.removeprefix(FROZEN)) if name.startswith(FROZEN) else name)
         if not path.parent.is_dir():
             raise LudusError(
                 f"the folder of the database {path} is missing; make {path.parent}, or name another database"
@@ -141,12 +162,14 @@ def find_run(engine: sa.Engine, directory: Path, run_id: str | None) -> str:
             found = connection.execute(sa.select(runs.run_id, runs.schema).where(where)).all()
             ids, version = [row.run_id for row in found], found[0].schema if found else None
     if version is None:
-        raise LudusError(f"the run in {directory} was stopped before it began; start it again with `ludus run`")
+        raise NotBegun(
+            f"the run in {directory} was stopped before it began; start it again with the command that made it"
+        )
     if len(ids) > 1:
         raise LudusError(f"the database of {directory} holds {len(ids)} runs; say which: run_id={' or '.join(ids[:5])}")
     if version != tables.SCHEMA:
         mend = (
-            f"upgrade it in place with `ludus convert {directory}`, which keeps a copy of the old database"
+            f"upgrade it in place with `ludus convert {files.typed(directory)}`, which keeps a copy of the old database"
             if version == 1 and engine.dialect.name == "sqlite"
             else "open it with the ludus that made it, or start a new run"
         )
@@ -182,7 +205,7 @@ def make_room(engine: sa.Engine, directory: Path, run_id: str | None) -> None:
         version = version_of(connection)
         if version == 1 or (version and not _all_empty(connection, run_id)):
             raise LudusError(
-                f"{directory} already holds a run; continue it with `ludus resume {directory}` "
+                f"{directory} already holds a run; continue it with `ludus resume {files.typed(directory)}` "
                 f"or choose another directory"
             )
         if version is None:  # version 1, stopped before it began
@@ -228,9 +251,13 @@ def put(connection: sa.Connection, table: sa.Table, run_id: str, row: Mapping[st
 
 
 def _storable(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
-    # PostgreSQL's text holds no NUL, which a model's answer may contain; for SQLite too, so that both keep the same.
-    clean = {k: v.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(v, str) else v for k, v in row.items()}
-    return clean | {"run_id": run_id}
+    return {k: _text(v) if isinstance(v, str) else v for k, v in row.items()} | {"run_id": run_id}
+
+
+def _text(value: str) -> str:
+    # PostgreSQL's text holds no NUL, which a model's answer may contain, and neither database holds what is no UTF-8, such
+    # as the name of a file in a command line.
+    return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
 def _damaged(path: Path, how: str) -> LudusError:

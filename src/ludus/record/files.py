@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def typed(path: str | Path) -> str:
+    """The path as it is typed in a command: quoted for a shell, and not to be mistaken for an option or a setting."""
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") or "=" in text.partition("/")[0] else text)
 
 
 def is_full(error: BaseException | None, directory: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import uuid
 from dataclasses import dataclass
@@ -15,6 +16,23 @@ from ludus.types import LudusError
 
 LOCATION = "run.json"
 RUN_ID = re.compile(r"[A-Za-z0-9._-]{1,100}")
+BESIDE = "from_run"
+"""Key, next to a kept absolute path, of the same path relative to the run's directory."""
+
+
+def way(path: str | Path, directory: Path) -> str:
+    """The path of `path` relative to the run's directory, by which it is found when both were moved together."""
+    return os.path.relpath(Path(path).resolve(), directory.resolve())
+
+
+def found(whole: str, beside: str | None, directory: Path) -> str:
+    """The absolute path `whole` that a run in `directory` keeps; if nothing is there any more, what lies at `beside`,
+    relative to the directory, provided that something does."""
+    if beside is not None and not os.path.exists(whole):
+        moved = directory.resolve() / beside
+        if moved.exists():
+            return str(moved.resolve())
+    return whole
 
 
 @dataclass(frozen=True)
@@ -49,9 +67,11 @@ class Location:
         try:
             kept = json.loads(path.read_text()) if path.is_file() else {}
             where, name = kept.get("database"), kept.get("run_id")
+            if where is not None and "://" not in where:
+                where = found(where, kept.get(BESIDE), directory)
             if url is None and where is None and not own.is_file():
                 return None
-        except (OSError, ValueError, AttributeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError) as error:
             raise LudusError(
                 f"{path} cannot be read ({error}); restore it from a copy, or give url and run_id"
             ) from error
@@ -65,7 +85,11 @@ class Location:
     def write(self, directory: Path) -> None:
         """Write `run.json`, without the database's password: PostgreSQL's client finds that in PGPASSWORD or ~/.pgpass."""
         kept = {"run_id": self.run_id}
-        if self.url != database.address(directory / database.DATABASE):
+        if self.url.get_backend_name() == "sqlite":
+            path = str(self.url.database)  # no URL: in its text '?' and '%' would mean something
+            if path != str((directory / database.DATABASE).resolve()):
+                kept |= {"database": path, BESIDE: way(path, directory)}
+        else:
             public = self.url.difference_update_query(["password"])._replace(password=None)
             kept["database"] = public.render_as_string()
         files.write(directory / LOCATION, (json.dumps(kept) + "\n").encode())

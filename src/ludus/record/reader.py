@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -53,6 +54,12 @@ class Reader:
     def command(self) -> str:
         """The command line that began the run."""
         return self._run["command"]
+
+    @property
+    def repeated(self) -> str | None:
+        """'collect' or 'exam' where the same command, given again, continues the run; None where `ludus resume` does."""
+        found = re.match("ludus (collect|exam) ", self.command)
+        return found[1] if found else None
 
     @property
     def versions(self) -> dict[str, str]:

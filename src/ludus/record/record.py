@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from importlib import metadata as packages
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -49,6 +51,7 @@ class Record(Writer):
         url: str | Path | None = None,
         run_id: str | None = None,
         command: str | None = None,
+        steps: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Record:
         """Begin a run in `directory`, which may exist but must not hold a run in which anything was made, and lock it.
 
@@ -57,23 +60,25 @@ class Record(Writer):
                 in SQLite or PostgreSQL, or the path of an SQLite file. The directory remembers it.
             run_id: the run's id in its database; by default the directory's name and eight random hex digits.
             command: the command line to remember; by default this process's.
+            steps: name -> result of steps that the run begins with: there is no moment at which it exists without them.
 
         Raises:
             LudusError: there is a run already, the id is taken, or there is no room or right to write.
         """
         directory = Path(directory)
         new = not directory.exists()
+        _check_name(directory)
         place = Location.new(directory, url, run_id)
+        engine = database.connect(place.url)
         try:
             for part in ("", "shards", "checkpoints", "images"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
             lock = DirectoryLock(directory)
         except OSError as error:
             raise LudusError(f"cannot make the run directory {directory}: {error.strerror}; choose another") from error
-        engine = database.connect(place.url)
         try:
             _make_room(directory)
-            _begin(directory, engine, place, config, command)
+            _begin(directory, engine, place, config, command, steps or {})
             assert place.run_id is not None
             return cls(directory, engine, place.run_id, lock)
         except BaseException as error:
@@ -198,6 +203,7 @@ def _claim(directory: Path, engine: sa.Engine, run_id: str) -> None:
     here = directory.resolve()
     if known == here:
         return
+    _check_name(here)
     if engine.url != database.address(directory / database.DATABASE):
         original = Location.of(known)
         if original is not None and original.run_id == run_id and not known.samefile(here):
@@ -209,8 +215,23 @@ def _claim(directory: Path, engine: sa.Engine, run_id: str) -> None:
         connection.execute(sa.update(tables.runs).where(row).values(directory=str(here)))
 
 
-def _begin(directory: Path, engine: sa.Engine, place: Location, config: Config, command: str | None) -> None:
-    """Make the tables where they are missing, and the run's row.
+def _check_name(directory: Path) -> None:
+    whole = str(directory.resolve())
+    try:
+        whole.encode()
+    except UnicodeEncodeError:
+        raise LudusError(f"the name of {whole!a} is no UTF-8, and would fit into no database; choose another") from None
+
+
+def _begin(
+    directory: Path,
+    engine: sa.Engine,
+    place: Location,
+    config: Config,
+    command: str | None,
+    steps: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Make the tables where they are missing, and the run's row and first steps.
 
     Raises:
         LudusError: the database holds a run of this id, or another version's tables.
@@ -236,7 +257,10 @@ def _begin(directory: Path, engine: sa.Engine, place: Location, config: Config, 
                 raise LudusError(f"database {engine.url!s} has record version {other.schema}; give another one")
             if other.run_id == place.run_id:
                 raise LudusError(f"database {engine.url!s} already holds a run {place.run_id!r}; give another run_id")
-        connection.execute(sa.insert(tables.runs).values(row))
+        assert place.run_id is not None
+        database.insert(connection, tables.runs, place.run_id, [row])
+        begun = [{"name": n, "result": dict(r), "started": row["created"], "seconds": 0.0} for n, r in steps.items()]
+        database.insert(connection, tables.steps, place.run_id, begun)
         place.write(directory)  # before the commit: an id that another run has is never written
 
 

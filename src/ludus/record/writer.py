@@ -230,8 +230,11 @@ class Writer(Reader):
         except Exception as error:
             if not files.is_full(error, self.directory):
                 raise
-            alone = re.match("ludus (collect|exam) ", self.command)
-            again = f"the same `ludus {alone[1]}`" if alone else f"`ludus resume {self.directory}`"
+            again = (
+                f"the same `ludus {self.repeated}`"
+                if self.repeated
+                else f"`ludus resume {files.typed(self.directory)}`"
+            )
             what_now = (
                 "no step was done yet: free some space and start again"
                 if self.empty

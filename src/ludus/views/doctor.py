@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Finding = tuple[str, bool, str, str]  # what, fine?, seen, fix (empty where fine)
 
@@ -20,7 +21,7 @@ def diagnose(console: Console) -> int:
     table = Table("", "what", "seen", "fix")
     findings = list(_findings())
     for what, fine, seen, fix in findings:
-        table.add_row("[green]ok[/]" if fine else "[red]no[/]", what, seen, fix)
+        table.add_row(Text("ok", "green") if fine else Text("no", "red"), what, seen, fix)
     console.print(table)
     return 0 if all(fine or what == "OpenGL" for what, fine, _, _ in findings) else 1
 

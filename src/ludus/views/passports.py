@@ -47,7 +47,7 @@ def print_passport(found: Passport, failed: Failures | None, console: Console) -
     def say(line: str, indent: int = 0) -> None:
         shown = Text(text.clean(line))
         if console.is_terminal:
-            console.print(Padding(shown, (0, 0, 0, indent)))
+            console.print(Padding(shown, (0, 0, 0, indent)), soft_wrap=False)
         else:  # a file or a pipe gets whole lines
             console.print(Text(" " * indent) + shown, soft_wrap=True)
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import errno
-import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ludus.lab.analysis import wilson
-from ludus.record import StageState
+from ludus.record import StageState, files
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount
 from ludus.views import queries, text
-
-logger = logging.getLogger(__name__)
-
+from ludus.views.display import LossyStream
 
 # --- progress ----------------------------------------------------------------------------------------------------
 
@@ -46,7 +41,8 @@ class TerminalProgress:
 
     def __enter__(self) -> TerminalProgress:
         self._stream = self.console.file
-        self.console.file = cast(Any, _LossyStream(self._stream))
+        lossy = LossyStream(self._stream, "progress cannot be shown any more (%s); the run goes on")
+        self.console.file = cast(Any, lossy)
         self._bars.start()
         return self
 
@@ -77,47 +73,6 @@ class TerminalProgress:
             self._bars.start()
 
 
-class _LossyStream:
-    """A text stream that drops what it cannot write, after one complaint to the log."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream, self._complained = stream, False
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, said: str) -> int:
-        def attempt() -> None:
-            try:
-                self._stream.write(said)
-            except UnicodeEncodeError:
-                encoding = self._stream.encoding or "ascii"
-                self._stream.write(said.encode(encoding, "replace").decode(encoding))
-
-        self._try(attempt)
-        return len(said)
-
-    def flush(self) -> None:
-        self._try(lambda: self._stream.flush())
-
-    def _try(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except (OSError, ValueError) as error:  # ValueError: the stream was closed, or another encoding error
-            if isinstance(error, OSError) and error.errno in (errno.EPIPE, errno.EIO):
-                self._discard()
-            if not self._complained:
-                self._complained = True
-                logger.warning("progress cannot be shown any more (%s); the run goes on", error)
-
-    def _discard(self) -> None:
-        """The reader closed the pipe: redirect the rest to /dev/null."""
-        with suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self._stream.fileno())
-            os.close(nowhere)
-
-
 class TerminalPerson:
     """Asks a person at the terminal; bars of progress are out of the way meanwhile."""
 
@@ -138,10 +93,10 @@ class TerminalPerson:
             return self._ask(question)
 
     def _ask(self, question: str) -> str:
-        self.console.print(text.clean(question), markup=False, highlight=False)
+        self.console.print(text.clean(question), markup=False, highlight=False, soft_wrap=False)
         try:
             return self.console.input("> ")
-        except EOFError:
+        except (EOFError, OSError):  # OSError: the terminal went away
             raise LudusError(
                 "nobody answers at the terminal; `ludus resume` in one, or name another experimenter"
             ) from None
@@ -188,6 +143,7 @@ def _latest(chat: queries.Chat, n: int) -> Sequence[queries.Posting]:
 
 def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[str]:
     """What is running, or what to do next."""
+    here = files.typed(header.directory)
     for c in status.collections:
         yield f"collected {c.made} of {c.asked} episodes under the name {c.name!r}"
     if status.error:
@@ -202,12 +158,10 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
     elif status.state == "done":
         yield "done"
     elif status.diverged:
-        what = (
-            f"`ludus eval {header.directory}` and `ludus train NEW --init {header.directory}` take its best checkpoint"
-        )
+        what = f"`ludus eval {here}` and `ludus train NEW --init {here}` take its best checkpoint"
         yield f"diverged, and would again; {what}, if it came to one"
     else:
-        yield f"not done; continue with: ludus resume {header.directory}"
+        yield f"not done; continue with: ludus resume {here}"
 
 
 def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where: Path | str) -> None:
@@ -217,12 +171,14 @@ def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where:
     Args:
         where: the folder or database of the runs.
     """
-    shown = str(where if isinstance(where, Path) else sa.make_url(where))  # a URL without its password
+    shown = str(sa.make_url(str(where)) if "://" in str(where) else where)  # a URL without its password
     if not summaries:
         console.print(_plain(f"no runs in {shown}"))
         return
     whole = len({Path(s.directory).parent for s in summaries}) > 1
-    table = Table("run", "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
+    longest = max(len(s.directory if whole else s.name) for s in summaries)
+    name = Column("run", min_width=longest)  # is copied, and so not broken
+    table = Table(name, "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
     for s in summaries:
         if s.header is None or s.status is None:
             cells = [*["–"] * 6, "unreadable" if s.version is None else _version(s.version)]
@@ -244,16 +200,16 @@ def _version(version: int) -> str:
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-def success_table(title: str, counts: Iterable[SuccessCount]) -> Table:
-    """Success rates with 95 % Wilson intervals."""
-    table = Table("skill", "at the end", "95 % interval", "once", "95 % interval", "n", title=_plain(title))
+def success_table(title: str, counts: Iterable[SuccessCount]) -> Group:
+    """Success rates with 95 % Wilson intervals, below a title, which is a line of its own: a table would break it."""
+    table = Table("skill", "at the end", "95 % interval", "once", "95 % interval", "n")
     for count in counts:
         cells = []
         for successes in (count.successes, count.successes_once):
             low, high = wilson(successes, count.n)
             cells += [f"{successes / count.n:.3f}" if count.n else "–", f"{low:.2f}–{high:.2f}"]
         table.add_row(_plain(count.caption), *cells, str(count.n))
-    return table
+    return Group(_plain(title), table)
 
 
 def _plain(cell: str) -> Text:

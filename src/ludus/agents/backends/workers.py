@@ -6,9 +6,11 @@ all of them.
 
 from __future__ import annotations
 
+import signal
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,6 +27,8 @@ from ludus.types import LudusError
 
 JOIN_TIMEOUT_S = 1.0
 """How long a worker gets to end by itself."""
+SIGNAL_S = 0.5
+"""How long a signal to all processes of a run may take from one to the next."""
 
 
 @dataclass
@@ -112,7 +116,8 @@ class WorkerPool:
             ours, theirs = context.Pipe()
             indices = range(i * n // processes, (i + 1) * n // processes)
             process = context.Process(target=_serve, args=(theirs, task, indices), daemon=True, name=f"learner-{i}")
-            process.start()
+            with _uninterrupted():
+                process.start()
             theirs.close()
             self._links.append(ours)
             self._processes.append(process)
@@ -147,11 +152,26 @@ class WorkerPool:
             process.kill()
 
     def _died(self) -> LudusError:
-        return LudusError(
-            f"one of {len(self._processes)} learning processes died, for want of memory or because a script of your own "
-            "starts them without `if __name__ == '__main__':`; the last checkpoint is kept: free some memory, or lower "
-            "training.processes, and resume"
-        )
+        # Who stops all processes of a run may reach this one last, and then nothing is to be explained.
+        time.sleep(SIGNAL_S)
+        stopped = {-p.exitcode for p in self._processes if p.exitcode in (-signal.SIGTERM, -signal.SIGHUP)}
+        if stopped:
+            why, fix = f"was stopped by {signal.Signals(min(stopped)).name}", "resume"
+        else:
+            why = "died, for want of memory or because a script of your own starts them without `if __name__ == '__main__':`"
+            fix = "free some memory, or lower training.processes, and resume"
+        return LudusError(f"one of {len(self._processes)} learning processes {why}; the last checkpoint is kept: {fix}")
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A process that is started inside never gets Ctrl-C: a terminal sends it to all processes of a run, and the one that
+    started the others ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Worker:
@@ -178,7 +198,7 @@ def _serve(link: Connection, task: WorkerTask, indices: Sequence[int]) -> None:
             command, *arguments = link.recv()
             reply = getattr(worker, command)(*arguments)
             link.send((reply, time.perf_counter()))
-    except (EOFError, OSError, KeyboardInterrupt):
+    except (EOFError, OSError):
         return  # the trainer is gone, or going
     except Exception as error:
         link.send((error, 0.0))

@@ -76,11 +76,11 @@ def run_header(record: Reader) -> RunHeader:
 
 
 def _kind(record: Reader, steps: list[str]) -> Kind:
-    if any(s.startswith("collect/") for s in steps):
+    if any(s.startswith("collect/") for s in steps) or record.repeated == "collect":
         return "collection"
     if "course" in steps:
         return "training"
-    return "exam" if record.command.startswith("ludus exam ") else "experiment"
+    return "exam" if record.repeated == "exam" else "experiment"
 
 
 def _finished_rounds(steps: list[str]) -> int:
