@@ -95,10 +95,10 @@ class VLM:
         if not c.images:
             parts = tuple(p for p in parts if isinstance(p, str))
         model_input = ModelInput(instructions, parts_of(parts))
+        tokens = self._model.tokens_in(model_input, kind)
         request = Request(
             question.key, 0, role.name, prompt.title, self._hash(prompt, model_input, kind), tuple(map(_hash, pictures)),
-            self._model.name, model_input.tokens + c.max_tokens,
-            self._model.cost(model_input.tokens, c.max_tokens) or 0.0,
+            self._model.name, tokens + c.max_tokens, self._model.cost(tokens, c.max_tokens) or 0.0,
         )  # fmt: skip
         given, failure = [], None
         for sample in range(max(1, c.samples)):
