@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ludus.config import ExperimenterConfig
 from ludus.experimenter.answers import clean
 
 ADDRESS = re.compile(r"https?://")
@@ -127,18 +128,21 @@ def tired(name: str, error: BaseException, retries: int) -> str:
     )
 
 
-def unusable(error: BaseException, messages: Sequence[Any], max_tokens: int) -> str:
-    """Why no answer of an exchange could be used."""
-    from pydantic_ai.messages import ModelResponse, RetryPromptPart
+def unusable(error: BaseException, messages: Sequence[Any], config: ExperimenterConfig) -> str:
+    """Why no answer of an exchange could be used; `messages` are pydantic-ai's."""
+    if any(getattr(m, "finish_reason", None) == "length" for m in messages):
+        return f"the answer, thoughts included, did not fit into experimenter.max_tokens={config.max_tokens}; raise it"
+    complaints = [p.content for m in messages for p in m.parts if _is_complaint(getattr(p, "content", None))]
+    if complaints:
+        found = (f"{'.'.join(map(str, c['loc'])) or 'the answer'}: {c['msg']}" for c in complaints[-1])
+        return clean(f"what it answers does not fit: {'; '.join(found)}")[:LONGEST]
+    if "maximum output retries" in str(error):
+        return f"it gives no answer in the way asked for; experimenter.structure={config.structure} may not suit it"
+    return short(error) if hasattr(error, "message") else f"{type(error).__name__}: {short(error)}"
 
-    if any(isinstance(m, ModelResponse) and m.finish_reason == "length" for m in messages):
-        return f"the answer, thoughts included, did not fit into experimenter.max_tokens={max_tokens}; raise it"
-    wrong = [p.content for m in messages for p in m.parts if isinstance(p, RetryPromptPart)]
-    if wrong and not isinstance(wrong[-1], str):
-        found = (f"{'.'.join(map(str, w['loc'])) or 'the answer'}: {w['msg']}" for w in wrong[-1])
-        return clean("what it answers does not fit: " + "; ".join(found))[:LONGEST]
-    said = short(error)
-    return said if "message" in vars(error) else f"{type(error).__name__}: {said}"
+
+def _is_complaint(content: Any) -> bool:
+    return isinstance(content, list) and all(isinstance(c, dict) and {"loc", "msg"} <= c.keys() for c in content)
 
 
 def on_key(name: str) -> str:

@@ -77,9 +77,11 @@ class Model:
         """How an answer is made to fit its type: 'native', 'tool' or 'prompted'."""
         if self._config.structure != "auto":
             return self._config.structure
-        return (
-            "native" if ADDRESS.match(self.name) else self._model.profile.get("default_structured_output_mode", "tool")
-        )
+        return "native" if ADDRESS.match(self.name) else self._usual_structure
+
+    @property
+    def _usual_structure(self) -> str:
+        return self._model.profile.get("default_structured_output_mode", "tool")
 
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
@@ -119,13 +121,11 @@ class Model:
             return Reply(said, error, max(1, usage.requests + sent), retries=retries, **counted)
 
         while True:
-            model = self._model
+            model, limits = self._model, UsageLimits(request_limit=None)
+            agent = self._agent(model, model_input.instructions, answer)
             try:
                 with capture_run_messages() as messages:
-                    limits = UsageLimits(request_limit=None)
-                    agent = self._agent(model, model_input.instructions, answer)
                     result = await agent.run(content, usage=usage, model_settings=settings, usage_limits=limits)
-                    return reply(result.output.model_dump(mode="json"))
             except Exception as error:
                 if advice.LIMIT.search(short(error)) and self._rename_limit(model):
                     retries += 1
@@ -141,16 +141,20 @@ class Model:
                     said = advice.refused(self.name, error, pictures)
                     raise Failed(said, reply(None, short(error), 1, free=True)) from None
                 else:
-                    return reply(None, advice.unusable(error, messages, self._config.max_tokens))
+                    return reply(None, advice.unusable(error, messages, self._config))
+            else:
+                return reply(result.output.model_dump(mode="json"))
 
     def _agent(self, model: Any, instructions: str, answer: type[BaseModel]) -> Any:
         from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput
         from pydantic_ai.capabilities import Instrumentation
 
         kinds = {"native": NativeOutput, "tool": ToolOutput, "prompted": PromptedOutput}
+        # the plain type, too, is asked for in the usual way, and then text is read as well
+        usual = self.structure == self._usual_structure
         return Agent(
             model,
-            output_type=kinds[self.structure](answer),
+            output_type=answer if usual else kinds[self.structure](answer),
             instructions=instructions,
             retries=REPAIRS,
             capabilities=[Instrumentation()] if self._config.spans else (),
