@@ -6,7 +6,7 @@ import math
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +97,12 @@ def check_writable(path: Path) -> None:
     with writing(path), path.open("ab"):
         if new:
             path.unlink()
+
+
+def say(console: Console, sentences: Iterable[str]) -> None:
+    """As they are: they may hold brackets and addresses."""
+    for sentence in sentences:
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 def command_line() -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Many, Overrides, command_line, listed, play_all, terminal, writing
+from ludus.cli.common import RUNS, Many, Overrides, command_line, listed, play_all, say, terminal, writing
 
 if TYPE_CHECKING:
     from ludus.config import Config
@@ -54,7 +54,7 @@ class Exam:
 
         roles = play_all(self.name)
         config = configs.override(configs.preset("cpu"), (*roles, *self.overrides, f"seed={self.seed}"))
-        check(config)
+        say(Console(), check(config))
         folder = self.dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.name)}"
         console = Console()
         results = self._evaluate(config, folder, console)
@@ -69,6 +69,7 @@ class Exam:
                     path.write_bytes(content)
                 console.print(f"{path}", highlight=False)
         console.print(scorecard.table(title, results))
+        say(console, filter(None, [scorecard.unanswered(results)]))
 
     def _evaluate(self, config: Config, folder: Path, console: Console) -> list[Result]:
         from ludus.exam import questions, scorecard
@@ -82,7 +83,10 @@ class Exam:
         spec = scorecard.ExamSpec(listed(self.parts), self.limit, config.seed, shown, config.world.threads)
         keeps = asks_others(config.experimenter)  # only answers that cost something are kept
         with (
-            opened(folder, config, {"budget"}, command_line()) if keeps else nullcontext(NullCalls()) as calls,
+            # an answer is known by all that it depends on: with other settings only what they change is asked again
+            opened(folder, config, {"budget", "experimenter"}, command_line())
+            if keeps
+            else nullcontext(NullCalls()) as calls,
             terminal(console, "the same command" if keeps else None) as shell,
             ExitStack() as stages,
         ):

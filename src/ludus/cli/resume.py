@@ -8,8 +8,11 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import Overrides, latest, terminal
+from ludus.cli.common import Overrides, latest, say, terminal
 from ludus.types import LudusError
+
+NOTHING_TO_ASK = ("replay", "measure/after", "end")
+"""Steps: of a run that a recording answers; that follow the last question of a run, of a training."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Resume:
         from ludus import config as configs
         from ludus.cli.run import carry_out
         from ludus.experiment import collection, offline
+        from ludus.experiment.compose import check
         from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE
         from ludus.record import Record
         from ludus.views.terminal import success_table
@@ -43,6 +47,8 @@ class Resume:
                         f"{changed} would make another run of it; only budget.*, experimenter.* and "
                         f"{', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
                     )
+            asks = not any(map(record.done, NOTHING_TO_ASK))
+            say(Console(), check(config, reach=asks))
             if not alone:
                 carry_out(record, config)
                 return

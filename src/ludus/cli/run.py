@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Overrides, command_line, play_all, terminal
+from ludus.cli.common import RUNS, Overrides, command_line, play_all, say, terminal
 from ludus.types import LudusError
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class Run:
             raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
         roles = [] if self.experimenter is None else play_all(self.experimenter)
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
-        check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
+        # an unknown world or model, or a wrong key, makes no directory
+        say(Console(), check(config, reach=self.replay is None))
         skills = None if self.library is None else read_skills(self.library)
         directory = self.dir or RUNS / f"{datetime.now():%Y-%m-%d-%H%M%S}-{self.preset}-seed{self.seed}"
         with created(directory, config, database=self.database, command=command_line()) as record:

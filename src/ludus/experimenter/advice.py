@@ -9,13 +9,13 @@ from typing import Any
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter.answers import clean
+from ludus.experimenter.ledger import GO_ON
 
 ADDRESS = re.compile(r"https?://")
 SENT_STATUS = "x-sent-status"
 """Header of an error that was found in an answer: the status with which the server sent it."""
 LONGEST = 300
 """Characters of an error that are shown."""
-GO_ON = "then `ludus resume RUN` goes on, or the same `ludus exam`"
 PASSING = (408, 409, 425)
 """Besides rate limits and errors of the server: timeout of the request, conflict, too early."""
 LACK = re.compile(r"not support|unsupported|requires|exceed", re.IGNORECASE)

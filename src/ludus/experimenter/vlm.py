@@ -90,7 +90,8 @@ class VLM:
     def _ask(self, role: Role, question: Any) -> list[Mapping[str, Any]]:
         """The usable ones of `samples` answers; at least one. Raises: NoAnswer: there is none."""
         prompt, c, kind = prompts.load(role.prompt or role.name), self._config, role.answer_type(question)
-        pictures = [self._context.picture(path) for path in role.images(question)] if c.images else []
+        shown = role.images(question) if c.images and role.images else ()
+        pictures = [self._context.picture(path) for path in shown]
         instructions, parts = prompt.fill(role.variables(question, self._context), pictures, c.exemplars)
         if not c.images:
             parts = tuple(p for p in parts if isinstance(p, str))
