@@ -233,8 +233,10 @@ class Model:
         unmeasured = usage.unmeasured_requests
         tokens_in = usage.input_tokens + unmeasured * tokens_in
         tokens_out = usage.output_tokens + unmeasured * self._config.max_tokens
-        known = None if unmeasured or self._has_price else usage.cost
-        usd = self.cost(tokens_in, tokens_out) if known is None else float(known)
+        if unmeasured or self._has_price or is_local(self.name):
+            usd = self.cost(tokens_in, tokens_out)
+        else:
+            usd = None if usage.cost is None else float(usage.cost)
         return {"tokens_in": tokens_in, "tokens_out": tokens_out, "usd": usd}
 
     @property
@@ -259,7 +261,9 @@ class Model:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is of this machine or of a private network."""
+    """Whether a name is an address of this machine or of a private network."""
+    if not ADDRESS.match(address):
+        return False
     try:
         host = urlsplit(address).hostname or ""
     except ValueError:
