@@ -285,39 +285,35 @@ def test_addresses_that_are_none(words, name):
 
 # --- laws --------------------------------------------------------------------------------------------------------
 
+FIELDS = (
+    *(
+        "choices",
+        "message",
+        "delta",
+        "content",
+        "tool_calls",
+        "function",
+        "arguments",
+        "name",
+        "index",
+        "id",
+        "text",
+        "x",
+    ),
+    *(
+        "usage",
+        "prompt_tokens",
+        "completion_tokens",
+        "completion_tokens_details",
+        "error",
+        "code",
+        "detail",
+        "finish_reason",
+    ),
+)
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud83d"),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "choices",
-                    "message",
-                    "delta",
-                    "content",
-                    "tool_calls",
-                    "function",
-                    "arguments",
-                    "name",
-                    "usage",
-                    "prompt_tokens",
-                    "completion_tokens",
-                    "completion_tokens_details",
-                    "error",
-                    "code",
-                    "detail",
-                    "text",
-                    "finish_reason",
-                    "index",
-                    "id",
-                    "x",
-                ]
-            ),
-            inner,
-            max_size=5,
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5),
     max_leaves=12,
 )
 
