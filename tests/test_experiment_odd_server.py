@@ -41,7 +41,7 @@ class Moods:
 
 def check_is_clean(text):
     """Nothing that a server said is read as markup or as an escape."""
-    assert "\x1b" not in text and "<script" not in text.replace("&lt;script", "")
+    assert "\x1b" not in text and "<script>alert" not in text and "\u274c" not in text  # ':x:' is no picture
 
 
 @pytest.mark.parametrize(

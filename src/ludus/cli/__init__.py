@@ -58,7 +58,7 @@ def main() -> None:
             chosen = dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings))
         chosen()
     except LudusError as error:
-        Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
+        Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, emoji=False, highlight=False)
         raise SystemExit(2) from None
     except KeyboardInterrupt:  # before the command began to work; see `common.terminal`
         Console(stderr=True).print("Interrupted before anything was begun.")

@@ -102,7 +102,7 @@ def check_writable(path: Path) -> None:
 def say(console: Console, sentences: Iterable[str]) -> None:
     """As they are: they may hold brackets and addresses."""
     for sentence in sentences:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(sentence, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def command_line() -> str:
