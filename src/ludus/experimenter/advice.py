@@ -21,11 +21,15 @@ PASSING = (408, 409, 425)
 LACK = re.compile(r"not support|unsupported|requires|exceed", re.IGNORECASE)
 LIMIT = re.compile(r"\bmax_completion_tokens\b", re.IGNORECASE)
 CREDENTIALS = re.compile(r"\bkey|token|credential|authenticat|expired|sign.?in|log.?in", re.IGNORECASE)
+TOO_LONG = (
+    "the question is too long for it; lower experimenter.exemplars or experimenter.max_tokens, set experimenter.facts=false "
+    "or experimenter.images=false, or take a model with a longer context"
+)
 KNOWN = (
+    (re.compile(r"max_(completion_)?tokens", re.IGNORECASE), "set experimenter.max_tokens to what it takes"),
     (
         re.compile(r"context (length|size|window)|model length|max_model_len|too[ _](long|large)", re.IGNORECASE),
-        "the question is too long for it; lower experimenter.exemplars, set experimenter.facts=false or "
-        "experimenter.images=false, or take a model with a longer context",
+        TOO_LONG,
     ),
     (
         re.compile(r"\bimages?\b|image_url|multi-?modal|mmproj", re.IGNORECASE),
@@ -37,7 +41,6 @@ KNOWN = (
         "it takes no answer's type in this way; set experimenter.structure to native, tool or prompted",
     ),
     (re.compile(r"temperature", re.IGNORECASE), "set experimenter.temperature to what it takes"),
-    (re.compile(r"max_tokens", re.IGNORECASE), "set experimenter.max_tokens to what it takes"),
     (re.compile(r"\bstream", re.IGNORECASE), "answers are not asked for as streams; name another model or server"),
 )
 """What servers complain of -> what to do. Local servers may say with status 500 what they `LACK`."""
@@ -110,7 +113,7 @@ def refused(name: str, error: BaseException, pictures: int) -> str:
     elif isinstance(error, e.ModelNotFoundError):
         advice = "no such model there, or a wrong address; name the right one in experimenter.ROLE=..."
     elif isinstance(error, e.ModelContextWindowExceededError):
-        advice = KNOWN[0][1]
+        advice = TOO_LONG
     elif isinstance(error, e.ModelQuotaExceededError):
         advice = "the account's quota or credit is used up; top it up"
     else:
