@@ -54,6 +54,7 @@ def _one_of(options: Sequence[str]) -> BeforeValidator:
 
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT), _cut(LONGEST_TEXT)]
+TextOrNone = Annotated[str | None, Field(max_length=LONGEST_TEXT), _cut(LONGEST_TEXT)]
 Probability = Annotated[float, Field(ge=0, le=1), BeforeValidator(_share)]
 
 
@@ -78,7 +79,7 @@ class Answer(BaseModel):
 class ProposeAnswer(Answer):
     """The task to try next."""
 
-    task: Text | None = Field(default=None, description="the task in plain words")
+    task: TextOrNone = Field(default=None, description="the task in plain words")
     why: Text = Field(default="", description="why this task, and why now")
     success_probability: Probability = Field(default=0.5, description="that the robot succeeds now")
     # one that is cut is another goal
@@ -136,7 +137,7 @@ def rank_answer(captions: Sequence[str]) -> type[BaseModel]:
         Annotated[list[option], _cut(MOST_OPTIONS)],
         Field(min_length=1, max_length=MOST_OPTIONS, description="the likeliest skills"),
     )
-    missing: Any = (Text | None, Field(default=None, description="the skill that is missing, if any"))
+    missing: Any = (TextOrNone, Field(default=None, description="the skill that is missing, if any"))
     return create_model("RankAnswer", __base__=Answer, options=options, missing=missing)
 
 
@@ -149,7 +150,7 @@ def experiment_answer(captions: Sequence[str]) -> type[BaseModel]:
 
 def _skill(captions: Sequence[str]) -> dict[str, Any]:
     described = Field(default=None, description="the skill that is missing, if none fits")
-    return {"caption": _caption(captions), "missing": (Text | None, described)}
+    return {"caption": _caption(captions), "missing": (TextOrNone, described)}
 
 
 def _caption(captions: Sequence[str]) -> Any:

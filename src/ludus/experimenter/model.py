@@ -123,6 +123,7 @@ class Model:
         while True:
             model, limits = self._model, UsageLimits(request_limit=None)
             agent = self._agent(model, model_input.instructions, answer)
+            messages: list[Any] = []
             try:
                 with capture_run_messages() as messages:
                     result = await agent.run(content, usage=usage, model_settings=settings, usage_limits=limits)
@@ -328,7 +329,8 @@ def _at_address(name: str, config: ExperimenterConfig, **profile: bool) -> Any:
     # What leads to other machines does not concern this one: proxies, certificates.
     client = Client(timeout=config.timeout_s, trust_env=not is_local(name) or name.startswith("https"))
     provider = OpenAIProvider(base_url=address, api_key=key, http_client=client)
-    return OpenAIChatModel(model or "default", provider=provider, profile={**ONE_SYSTEM_MESSAGE, **profile})
+    told: Any = {**ONE_SYSTEM_MESSAGE, **profile}
+    return OpenAIChatModel(model or "default", provider=provider, profile=told)
 
 
 def parts_of(texts: Sequence[str | bytes]) -> tuple[str | bytes, ...]:

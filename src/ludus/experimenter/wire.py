@@ -36,13 +36,14 @@ class Client(httpx2.AsyncClient):
 
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """As of `httpx2.AsyncClient`, read to its end or to `LARGEST_BODY`."""
-        response = await super().send(request, **(options | {"stream": True}))
+        options["stream"] = True
+        response = await super().send(request, **options)
         for _ in range(MAX_HOPS):
             onward = response.next_request
             if response.status_code not in (307, 308) or onward is None or onward.url.host != request.url.host:
                 break
             await response.aclose()
-            response = await super().send(onward, **(options | {"stream": True}))
+            response = await super().send(onward, **options)
         body = bytearray()
         try:
             async for piece in response.aiter_bytes():
