@@ -108,6 +108,7 @@ class Fault:
     payload: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     said: Reply | None = None
+    change: Callable[[dict[str, Any]], Any] | None = None
 
     @classmethod
     def nothing(cls) -> Fault:
@@ -135,6 +136,15 @@ class Fault:
     def malformed_json_body(cls) -> Fault:
         """All of a body that is half an answer."""
         return cls("body", payload=b'{"id": "chatcmpl-0", "object": "chat.completion", "choices": [{"index": 0, "mess')
+
+    @classmethod
+    def changed(cls, change: Callable[[dict[str, Any]], Any]) -> Fault:
+        """The right answer, changed into other JSON or bytes."""
+        return cls("changed", change=change)
+
+    @classmethod
+    def redirect(cls, to: str, status: int = 307) -> Fault:
+        return cls("body", http=status, headers={"location": to})
 
     @classmethod
     def drop(cls) -> Fault:
@@ -199,7 +209,9 @@ class ModelServer:
         self.answer, self.key, self.models, self.latency = answer, key, tuple(models), latency
         self.images, self.port = images, port
         self.requests: list[Request] = []
-        self.faults: deque[Fault] = deque()  # of the next calls, one each; then all is well
+        self.faults: deque[Fault] = deque()  # of the next calls, one each; then what `misbehave` says
+        self.misbehave: Callable[[Request], Fault] = lambda request: Fault.nothing()
+        self.list: tuple[Any, float] | None = None  # the list of models as JSON or bytes, and how long it takes, s
         self.errors: list[BaseException] = []
         self.charged: list[tuple[int, int]] = []  # tokens in and out of every answer, but cut and dripping ones
         self.numbers = itertools.count(1)  # of the answers
@@ -268,13 +280,17 @@ class _Call(BaseHTTPRequestHandler):
             return self.fail(404, f"no such page: GET {self.path}", "unknown_url")
         if not self.may_enter():
             return self.fail(401, "Incorrect API key provided.")
+        if self.server.owner.list is not None:
+            content, seconds = self.server.owner.list
+            self.server.owner.closing.wait(seconds)
+            return self.send(content)
         listed = [{"id": m, "object": "model", "created": 0, "owned_by": "tests"} for m in self.server.owner.models]
         return self.send({"object": "list", "data": listed})
 
     def do_POST(self) -> None:
         owner, now = self.server.owner, time.monotonic()
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path.rstrip("/") != "/v1/chat/completions":
+        if self.path.partition("?")[0].rstrip("/") != "/v1/chat/completions":
             return self.fail(404, f"no such page: POST {self.path}", "unknown_url")
         try:
             request = _request(json.loads(body), {k.lower(): v for k, v in self.headers.items()}, now)
@@ -292,7 +308,7 @@ class _Call(BaseHTTPRequestHandler):
         try:
             fault = owner.faults.popleft()
         except IndexError:
-            fault = Fault.nothing()
+            fault = owner.misbehave(request)
         owner.closing.wait(owner.latency + (fault.seconds if fault.kind != "drip" else 0))
         if fault.kind == "drop" or owner.closing.is_set():
             return self.hang_up()
@@ -305,6 +321,8 @@ class _Call(BaseHTTPRequestHandler):
             return self.fail(500, f"the test's answer raised {error!r}")
         reply = answer if isinstance(answer, Reply) else Reply(answer)
         payload = _completion(request, reply, f"chatcmpl-{next(owner.numbers)}")
+        if fault.change:
+            return self.send(fault.change(payload))
         if fault.kind not in ("cut", "drip"):
             owner.charged.append((payload["usage"]["prompt_tokens"], payload["usage"]["completion_tokens"]))
         return self.send(payload, drip_s=fault.seconds if fault.kind == "drip" else 0, cut=fault.kind == "cut")
@@ -319,7 +337,7 @@ class _Call(BaseHTTPRequestHandler):
 
     def send(
         self,
-        content: bytes | dict[str, Any],
+        content: Any,
         status: int = 200,
         content_type: str = "application/json",
         headers: Mapping[str, str] | None = None,

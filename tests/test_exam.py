@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import ludus
+from misbehaviours import UNUSABLE
+from model_server import Fault, ModelServer, sensible_answers
 
 from ludus import cli
 from ludus.config import ExperimenterConfig
 from ludus.exam import draw, questions, scorecard
-from ludus.exam.metrics import Examiner, bins, brier, calibration_error
+from ludus.exam.metrics import Balanced, Examiner, Rate, bins, brier, calibration_error
 from ludus.exam.parts import three_way_brier
 from ludus.exam.questions import CurveItem, truth
 from ludus.exam.simulator import Rollout, Simulator, at_end
@@ -114,6 +117,29 @@ def test_who_always_says_learning_stops_too_late():
     result = evaluate(says("learning"), "analyse")["analyse"]
     assert rate(result, "premature stops, of those still learning").right == 0
     assert rate(result, "late stops, of those converged or stuck").value == 1
+
+
+@pytest.mark.parametrize("judgement", ["learning", "converged", "stuck"])
+def test_always_the_same_judgement_gets_a_third(judgement):
+    score = evaluate(says(judgement), "analyse")["analyse"].rates[0]
+    assert score.value == pytest.approx(1 / 3) and score.interval[0] < 1 / 3 < score.interval[1]
+    asked_one = Balanced.over("x", [Rate("a", 1, 2), Rate("b", 0, 0)])  # a class without questions counts nothing
+    assert (asked_one.value, asked_one.n) == (0.5, 2) and asked_one.interval == pytest.approx(Rate("a", 1, 2).interval)
+    assert Balanced.over("x", []).value is None
+
+
+def test_why_the_last_question_got_no_answer_is_said_and_other_settings_help(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with ModelServer(sensible_answers) as server:
+        exam = ("exam", server.url, "--parts", "retrieve", "--limit", 2, "--no-pictures", "--dir", tmp_path)
+        server.misbehave = lambda request: UNUSABLE["cut by max_tokens"]
+        said = ludus(*exam)
+        assert "2 of 2 questions got no answer; the last: no usable answer of" in said
+        assert "experimenter.max_tokens=1500; raise it" in said and "answers by experimenter.structure=native" in said
+        server.misbehave = lambda request: Fault.nothing()
+        assert "got no answer" not in ludus(*exam, "experimenter.max_tokens=3000") and len(server.requests) == 4
+        ludus(*exam, "experimenter.max_tokens=3000", "experimenter.retries=1")
+        assert len(server.requests) == 4
 
 
 def test_what_is_written_is_judged_by_what_it_does():

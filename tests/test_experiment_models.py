@@ -92,7 +92,7 @@ def test_a_model_plays_all_roles_and_sees_pictures(finished):
         curves = {p.read_bytes() for p in record.path("images").glob("*curve*.png")}
     assert {c["role"] for c in calls} == ASKED and len(calls) == len(server.requests)
     assert [p.captions for _, p in plans] == [("reach red",)] * 4 and plans[0][1].proposal.why == "it is there"
-    assert all(c["tokens_in"] > 0 and c["usd"] is None and not c["replayed"] for c in calls)
+    assert all(c["tokens_in"] > 0 and c["usd"] == 0 and not c["replayed"] for c in calls)
     sent = {image for r in server.requests if "learning curve" in r.text for image in r.images}
     assert curves <= sent and len(curves) > 4  # bit for bit, besides the examples' pictures
 
@@ -288,10 +288,27 @@ def test_what_can_be_known_before_a_run_is(tmp_path, monkeypatch):
         assert NO_KEY in run(tmp_path / "run", server, code=2)
         assert not server.requests
     assert "could not be reached" in run(tmp_path / "run", server, code=2)
+    with ModelServer(answer) as server:
+        server.list = ({"data": [{"id": "m", "input_modalities": ["text"]}]}, 0)
+        assert "set experimenter.images=false" in run(tmp_path / "run", server, code=2)
+        assert not server.requests
     assert not list(tmp_path.iterdir())
 
 
-def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path):
+def test_what_was_chosen_is_said_also_on_resuming(half, tmp_path):
+    stopped, server = half
+    directory = shutil.copytree(stopped, tmp_path / "run")
+    chosen = f"{server.url} answers by experimenter.structure=native"
+    assert chosen in ludus("resume", directory, code=2)  # then the budget is used up
+    server.list, asked = ([], 30), len(server.requests)
+    try:
+        said = ludus("resume", directory, "budget.calls=0", "experimenter.timeout_s=0.3", code=2)
+    finally:
+        server.list = None
+    assert "could not be reached: no answer in experimenter.timeout_s=0.3" in said and len(server.requests) == asked
+
+
+def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path, monkeypatch):
     n = len(finished[1].requests)
     with ModelServer(answer) as server:
         output = run(tmp_path / "run", server, f"budget.calls={n - 6}", code=2)
@@ -301,6 +318,7 @@ def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path):
         ludus("resume", tmp_path / "run", "budget.calls=1000")
         assert len(server.requests) == n
     assert content(tmp_path / "run") == content(finished[0])
+    monkeypatch.setattr("ludus.experimenter.model.is_local", lambda address: False)
     assert "price of" in run(tmp_path / "dear", server, "budget.usd=1", code=2)
     assert not (tmp_path / "dear").exists()
 

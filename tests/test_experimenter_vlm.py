@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from asking import CARDS, CURVE, PICTURE, PROPOSE, RETRIEVE, SCENE, Calls, asked
 from model_server import Fault, ModelServer, Reply, sensible_answers
 
 from ludus.config import BudgetConfig, ExperimenterConfig
@@ -24,30 +25,8 @@ from ludus.experimenter.roles import (
     SkillStats,
 )
 from ludus.lab.prefetch import Prefetch
-from ludus.types import Curve, LudusError, Proposal, Retrieval
+from ludus.types import LudusError, Proposal, Retrieval
 from ludus.worlds.blocks.world import BlocksWorld
-
-PICTURE = (prompts.FOLDER / "examples" / "scattered.png").read_bytes()
-CARDS = (SkillStats("reach red", "reached(red)", 8, 7), SkillStats("stack red on green", "on(red, green)", 8, 1))
-SCENE = Scene(("red", "green"), ("clear(red)",), ("images/scene.png",))
-PROPOSE = ProposeQuestion(
-    "r1-s0-a0/propose", SCENE, CARDS, (Attempt("reach red", True), Attempt("reach red", False)), ("dance",)
-)
-RETRIEVE = RetrieveQuestion("r1-s0-a0/retrieve/0", "put red on green", SCENE, CARDS)
-CURVE = Curve("reach _", (10, 20), (1, 4), (8, 8))
-
-
-class Calls:
-    def __init__(self):
-        self.rows = []
-
-    def add_call(self, row):
-        same = ("key", "sample", "attempt", "request")  # as in the record: a second one with the same key is not kept
-        if all(any(row[k] != old[k] for k in same) for old in self.rows):
-            self.rows.append(dict(row))
-
-    def calls(self):
-        return self.rows
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +43,6 @@ def server(monkeypatch):
         yield running
 
 
-def asked(server, words, calls=None, budget=None, **settings):
-    """An experimenter whose roles are all played by the server's model."""
-    config = ExperimenterConfig(*[server.url] * 4, **({"retries": 2, "timeout_s": 100} | settings))
-    ledger = Ledger(Calls() if calls is None else calls, budget)
-    return assemble(RoleContext(words, 0, config, ledger, lambda path: PICTURE))
-
-
 def say(server, **answer):
     server.faults.append(Fault.reply(Reply(json.dumps(answer))))
 
@@ -82,7 +54,7 @@ def test_every_way_of_asking_for_a_type(server, words, structure):
     assert proposal.task and 0 <= proposal.success_probability <= 1
     assert ask.retrieve(RETRIEVE).caption == "reach red"  # the first in the schema
     assert ask.analyse(AnalyseQuestion("a/0", CURVE, ("images/c.png",))).judgement == "converged"
-    assert {r.mode for r in server.requests} == {"tool" if structure == "auto" else structure}
+    assert {r.mode for r in server.requests} == {"native" if structure == "auto" else structure}
     first = server.requests[0]
     assert first.images[-1] == PICTURE and len(first.images) == 3  # two examples and the scene
     for part in ('"reach red" (7 of 8)', '"reach red" (1 of 2)', 'missing: "dance"', "clear(red)", "on(X, Y)"):
@@ -128,10 +100,9 @@ def test_can_not_tell_is_an_answer(server, words):
         Fault.text('{"caption": "stack everything", "missing": null}'),  # no such skill
         Fault.text('{"judgement": "converged"}'),  # another role's answer
         Fault.text("x" * 10_000),
-        Fault.text(json.dumps({"caption": "none fits", "missing": "y" * 10_000})),
         Fault.empty(),
     ],
-    ids=["text", "unknown skill", "wrong schema", "long", "long field", "empty"],
+    ids=["text", "unknown skill", "wrong schema", "long", "empty"],
 )
 def test_what_does_not_fit_is_mended_twice_at_most(server, words, fault):
     calls = Calls()
@@ -248,7 +219,8 @@ def test_a_refused_request_stops_at_once_and_says_what_to_do(server, words, stat
     assert [(r["attempt"], r["retries"], r["tokens_in"], r["usd"]) for r in calls.rows] == [(1, 0, 0, 0.0)]
 
 
-def test_what_broke_off_before_a_refusal_may_have_cost_something(server, words):
+def test_what_broke_off_before_a_refusal_may_have_cost_something(server, words, monkeypatch):
+    monkeypatch.setattr("ludus.experimenter.model.is_local", lambda address: False)
     calls = Calls()
     server.faults.extend([Fault.status(500), Fault.status(401)])
     with pytest.raises(LudusError, match="OPENAI_API_KEY"):
@@ -275,7 +247,9 @@ def test_no_usable_answer_again_and_again_stops_and_can_be_resumed(server, words
     for question in questions[:-1]:
         with pytest.raises(NoAnswer):
             ask.propose(question)
-    with pytest.raises(LudusError, match=f"no usable answer {MAX_FAILURES} times in a row; try another model"):
+    with pytest.raises(
+        LudusError, match=f"no usable answer {MAX_FAILURES} times in a row, the last time because .*[Rr]efus"
+    ):
         ask.propose(questions[-1])
     assert len(server.requests) == MAX_FAILURES
     ask = asked(server, words, calls)  # resumed
@@ -424,7 +398,8 @@ def test_questions_asked_at_once_keep_to_a_budget_too(server, words):
     assert 1 <= len(server.requests) <= 3  # at three to four cents each, while it is not known what they cost
 
 
-def test_an_unknown_price_is_not_nothing(server, words):
+def test_an_unknown_price_is_not_nothing(server, words, monkeypatch):
+    monkeypatch.setattr("ludus.experimenter.model.is_local", lambda address: False)
     with pytest.raises(LudusError, match=r"price of .* is not known: set experimenter.price_in"):
         asked(server, words, budget=BudgetConfig(usd=1))
     calls = Calls()

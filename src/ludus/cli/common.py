@@ -8,7 +8,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +121,12 @@ def check_writable(path: Path) -> None:
     with writing(path), path.open("ab"):
         if new:
             path.unlink()
+
+
+def say(console: Console, sentences: Iterable[str]) -> None:
+    """One line each."""
+    for sentence in sentences:
+        console.print(sentence)
 
 
 def command_line() -> str:

@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import RUNS, Many, Overrides, check_writable, command_line, listed, play_all, terminal, writing
+from ludus.cli.common import (
+    RUNS,
+    Many,
+    Overrides,
+    check_writable,
+    command_line,
+    listed,
+    play_all,
+    say,
+    terminal,
+    writing,
+)
 from ludus.views import display
 
 if TYPE_CHECKING:
@@ -55,7 +66,7 @@ class Exam:
 
         roles = play_all(self.name)
         config = configs.override(configs.preset("cpu"), (*roles, *self.overrides, f"seed={self.seed}"))
-        check(config)
+        say(display.console(), check(config))
         folder = self.dir or RUNS / f"exam-{re.sub(r'[^A-Za-z0-9.-]+', '-', self.name)}"
         title, plot, console = " ".join((self.name, *self.overrides)), self.plot, display.console()
         for path in filter(None, (self.json, plot)):
@@ -74,6 +85,7 @@ class Exam:
         finally:
             console.print(f"ludus exam: {title}")
             console.print(scorecard.table(results))
+            say(console, filter(None, [scorecard.unanswered(results)]))
         for path in filter(None, (self.json, plot)):
             console.print(str(path))
 
@@ -89,7 +101,10 @@ class Exam:
         spec = scorecard.ExamSpec(listed(self.parts), self.limit, config.seed, shown, config.world.threads)
         keeps = asks_others(config.experimenter)  # only answers that cost something are kept
         with (
-            opened(folder, config, {"budget"}, command_line()) if keeps else nullcontext(NullCalls()) as calls,
+            # an answer is known by all that it depends on: with other settings only what they change is asked again
+            opened(folder, config, {"budget", "experimenter"}, command_line())
+            if keeps
+            else nullcontext(NullCalls()) as calls,
             terminal(console, "the same command" if keeps else None) as shell,
             ExitStack() as stages,
         ):

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import Overrides, latest, terminal
+from ludus.cli.common import Overrides, latest, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
+
+NOTHING_TO_ASK = ("replay", "measure/after", "end")
+"""Steps: of a run that a recording answers; that follow the last question of a run, of a training."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Resume:
         from ludus import config as configs
         from ludus.cli.run import carry_out
         from ludus.experiment import collection, offline
+        from ludus.experiment.compose import check
         from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE
         from ludus.record import Record
         from ludus.record.files import typed
@@ -44,6 +48,8 @@ class Resume:
                         f"{changed} would make another run of it; only budget.*, experimenter.* and "
                         f"{', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
                     )
+            asks = not any(map(record.done, NOTHING_TO_ASK))
+            say(display.console(), check(config, reach=asks))
             if not alone:
                 carry_out(record, config)
                 return

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ludus.cli.common import RUNS, Overrides, command_line, play_all, terminal
+from ludus.cli.common import RUNS, Overrides, command_line, play_all, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -58,7 +58,8 @@ class Run:
             raise LudusError("--strict goes with --replay RUN, the run whose answers are taken")
         roles = [] if self.experimenter is None else play_all(self.experimenter)
         config = configs.override(configs.preset(self.preset), (*roles, *self.overrides, f"seed={self.seed}"))
-        check(config, reach=self.replay is None)  # an unknown world or model, or a wrong key, makes no directory
+        # an unknown world or model, or a wrong key, makes no directory
+        say(display.console(), check(config, reach=self.replay is None))
         skills = None if self.library is None else read_skills(self.library)
         directory = self.dir or fresh_directory(RUNS, self._name())
         steps = library_step(skills)

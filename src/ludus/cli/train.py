@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import Many, Overrides, command_line, listed, numbers, terminal
+from ludus.cli.common import Many, Overrides, command_line, listed, numbers, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -56,7 +56,7 @@ class Train:
         for run in [*runs, *([] if self.init is None else [self.init])]:
             Record.open(run, write=False).close()
         config = configs.override(configs.preset(self.preset), (*self.overrides, f"seed={self.seed}"))
-        compose.check(config)
+        say(display.console(), compose.check(config))
         skills = None if self.library is None else read_skills(self.library)
         spec = offline.OfflineSpec(
             tuple(map(str, runs)),

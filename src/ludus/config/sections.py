@@ -213,8 +213,8 @@ class TrainingConfig(Section):
     early_stop: bool = True
     """Whether training ends when analysis finds that every skill has converged or is stuck."""
     microbatches: Count = 2
-    """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes. On two cores 2
-    is 1.15 times as fast as 4, on four cores 4 is faster; another number gives other weights, in their last digits."""
+    """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes. On two
+    cores 2 is 1.15 times as fast as 4, on four cores 4 is faster; another number gives other weights, in their last digits."""
     processes: CountOrZero = 0
     """Processes that share the microbatches; 0: as many as cores for small networks, 1 for large ones. The result does not
     depend on it."""
@@ -299,7 +299,7 @@ class ExperimenterConfig(Section):
     """Whether pictures are sent; models that take no images need false."""
     structure: Literal["auto", "native", "tool", "prompted"] = "auto"
     """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
-    in words); 'auto' is what the model's profile says."""
+    in words); 'auto' is native for addresses, else what the model's profile says."""
     spans: bool = False
     """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
     timeout_s: Positive = 60

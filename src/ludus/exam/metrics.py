@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,34 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         return wilson(self.right, self.n)
+
+
+@dataclass(frozen=True)
+class Balanced(Rate):
+    """The mean of the rates of several classes of questions, so that each class weighs the same however many questions it has:
+    who always gives one of three answers gets a third. The interval is composed of those of the rates by square-and-add
+    (Zou and Donner 2008, MOVER)."""
+
+    classes: tuple[Rate, ...] = ()
+
+    @classmethod
+    def over(cls, name: str, classes: Sequence[Rate]) -> Balanced:
+        """Of the classes that have questions."""
+        asked = tuple(rate for rate in classes if rate.n)
+        return cls(name, sum(rate.right for rate in asked), sum(rate.n for rate in asked), asked)
+
+    @property
+    def value(self) -> float | None:
+        return sum(rate.right / rate.n for rate in self.classes) / len(self.classes) if self.classes else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        if not self.classes:
+            return wilson(0, 0)
+        below = [rate.right / rate.n - rate.interval[0] for rate in self.classes]
+        above = [rate.interval[1] - rate.right / rate.n for rate in self.classes]
+        mean = self.value or 0.0
+        return mean - math.hypot(*below) / len(below), mean + math.hypot(*above) / len(above)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
 
-from ludus.exam.metrics import NO_ANSWER, Confusion, Mean, Rate, Result, brier, calibration_error
+from ludus.exam.metrics import NO_ANSWER, Balanced, Confusion, Mean, Rate, Result, brier, calibration_error
 from ludus.exam.questions import DIFFICULTIES, RETRIEVE_KINDS, ProposeItem
 from ludus.exam.session import Session
 from ludus.exam.simulator import Rollout, Simulator, at_end
@@ -222,17 +222,19 @@ def analyse(session: Session) -> Result:
         return [r["answer"] == r["truth"] for r in rows if all(r[k] == v for k, v in wanted.items())]
 
     stopped = [(r["truth"], r["answer"] in STOPS) for r in rows]
+    by_truth = [Rate.of(f"right: {t}", right(truth=t)) for t in TRUTHS]
     squares = [three_way_brier(p, is_right) for p, is_right in stated] + [UNDECIDED] * (len(rows) - len(judged))
     return Result(
         "analyse",
         (
+            Balanced.over("right, mean over the truths", by_truth),
             Rate.of("right", right()),
             Rate.of("right, of those judged", [is_right for _, is_right in stated]),
             Rate.of("unclear", [r["answer"] == "unclear" for r in rows]),
             Rate.of("premature stops, of those still learning", [s for t, s in stopped if t == "learning"]),
             Rate.of("late stops, of those converged or stuck", [not s for t, s in stopped if t != "learning"]),
             *(Rate.of(f"right: {d}", right(difficulty=d)) for d in DIFFICULTIES),
-            *(Rate.of(f"right: {t}", right(truth=t)) for t in TRUTHS),
+            *by_truth,
             Rate.of(NO_ANSWER, [r["error"] is not None for r in rows]),
         ),
         (

@@ -105,6 +105,13 @@ def table(results: Sequence[Result]) -> Table:
     return shown
 
 
+def unanswered(results: Sequence[Result]) -> str | None:
+    """Sentence on the questions without an answer, if any; the last one's reason may say what to do."""
+    errors = [row["error"] for result in results for row in result.answers if row["error"] is not None]
+    n = sum(len(result.answers) for result in results)
+    return f"{len(errors)} of {n} questions got no answer; the last: {errors[-1]}" if errors else None
+
+
 def as_json(name: str, seed: int, limit: int | None, results: Sequence[Result]) -> dict[str, Any]:
     """All numbers and answers."""
     return {

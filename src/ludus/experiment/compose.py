@@ -117,17 +117,21 @@ def replay_step(recording: Path, strict: bool, directory: Path) -> dict[str, dic
     return {REPLAY_STEP: {"run": str(recording.resolve()), "strict": strict, BESIDE: way(recording, directory)}}
 
 
-def check(config: Config, reach: bool = False) -> None:
+def check(config: Config, reach: bool = False) -> list[str]:
     """Find out before a run begins whether its world and its agent exist and its models can be used; with `reach`, also
     whether their servers answer.
+
+    Returns:
+        Sentences on what was chosen for models.
 
     Raises:
         LudusError: they cannot, with what is missing.
     """
     world_kind(config.world.name)
     agent_class(config.agent.name).read_options(config.agent)
-    for name in sorted({getattr(config.experimenter, role) for role in ROLES}):
-        check_player(name, config.experimenter, config.budget, reach)
+    players = sorted({getattr(config.experimenter, role) for role in ROLES})
+    said = (check_player(name, config.experimenter, config.budget, reach) for name in players)
+    return [sentence for sentence in said if sentence]
 
 
 # --- inside --------------------------------------------------------------------------------------------------------

@@ -72,22 +72,29 @@ def asks_others(config: ExperimenterConfig) -> bool:
     return any(name == "human" or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
 
 
-def check(player: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bool = False) -> None:
+def check(player: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bool = False) -> str | None:
     """Refuse a player that does not exist or cannot be used, before a run begins. No question is asked.
 
     Args:
         reach: also see that the model's server is there and takes the key, see `Model.reach`.
 
+    Returns:
+        A sentence on what was chosen for the player, if anything was.
+
     Raises:
         LudusError: see `make_role` and `Model.reach`.
     """
-    if player not in VARIANTS:
-        nothing = Vocabulary(ObservationSpec(()), (), ())
-        make_role(player, RoleContext(nothing, 0, config, Ledger(NullCalls(), budget)))
-        if reach:
-            from ludus.experimenter.model import Model
+    if player in VARIANTS:
+        return None
+    nothing = Vocabulary(ObservationSpec(()), (), ())
+    make_role(player, RoleContext(nothing, 0, config, Ledger(NullCalls(), budget)))
+    from ludus.experimenter.model import Model
 
-            Model(player, config).reach()
+    model = Model(player, config)
+    if reach:
+        roles = [role for name, role in ROLES.items() if getattr(config, name) == player]
+        model.reach(with_pictures=config.images and any(role.images for role in roles))
+    return f"{player} answers by experimenter.structure={model.structure}" if config.structure == "auto" else None
 
 
 def assemble(context: RoleContext) -> Experimenter:

@@ -17,6 +17,7 @@ from ludus.types import LudusError
 
 MAX_FAILURES = 20
 """Questions in a row without a usable answer after which a run stops."""
+GO_ON = "then `ludus resume RUN` goes on, or the same `ludus exam`"
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Ledger:
         self._attempts: dict[tuple[str, int], int] = {}
         self._spent = {"calls": 0, "tokens": 0, "usd": 0.0, "minutes": 0.0}
         self._reserved = {"calls": 0, "tokens": 0, "usd": 0.0}
-        self._failures = 0
+        self._failures, self._last_error = 0, ""
         self._closed = False
         self._lock = threading.Lock()
         self._free = threading.Semaphore(max(1, max_concurrency))
@@ -201,8 +202,8 @@ class Ledger:
                 raise CannotAsk(f"{request.key!r} comes too late, the run is ending")
             if self._failures >= MAX_FAILURES:
                 raise CannotAsk(
-                    f"{request.model} has given no usable answer {MAX_FAILURES} times in a row; try another model or "
-                    "experimenter.structure, then `ludus resume`"
+                    f"{request.model} has given no usable answer {MAX_FAILURES} times in a row, the last time because "
+                    f"{self._last_error}; mend that, or try another model or experimenter.structure; {GO_ON}"
                 )
             ahead = {k: self._spent[k] + self._reserved.get(k, 0) for k in self._spent}
             asked = _use(request)
@@ -236,6 +237,7 @@ class Ledger:
         else:
             self._known[_answer_key(row)] = row
             self._failures = self._failures + 1 if row["answer"] is None else 0
+            self._last_error = row["error"] or self._last_error
         if not row["replayed"]:
             self._spent["calls"] += 1
             self._spent["tokens"] += row["tokens_in"] + row["tokens_out"]

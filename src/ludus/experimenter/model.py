@@ -1,52 +1,47 @@
-"""One remote model: structured answers, bounded retries, errors that say what to do. Only this file imports pydantic-ai."""
+"""One remote model: structured answers, bounded retries, errors that say what to do. Only this file, `advice` and `wire` import
+pydantic-ai and what it sends with."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import json
 import os
 import re
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from ludus.config import ExperimenterConfig
-from ludus.experimenter.answers import clean
+from ludus.experimenter import advice
+from ludus.experimenter.advice import ADDRESS, short
 from ludus.experimenter.ledger import Failed, Reply
 from ludus.types import LudusError
+
+Answer = TypeVar("Answer")
 
 REPAIRS = 2
 """Times that a model may mend an answer which does not fit its type."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 """Before the first retry, and at most; doubled each time, unless the server says how long."""
-ADDRESS = re.compile(r"https?://")
 SECRET = re.compile(r"https?://([^/?#]*@|[^#]*\?)")
 """An address with a user, a password or a query."""
-GO_ON = "then `ludus resume RUN` goes on, or the same `ludus exam`"
-LACK = re.compile(r"not support|unsupported|requires|exceed", re.IGNORECASE)
-ADVICE = (
-    (
-        re.compile(r"context (length|size|window)|model length|max_model_len|too[ _](long|large)", re.IGNORECASE),
-        "the question is too long for it; lower experimenter.exemplars, set experimenter.facts=false or "
-        "experimenter.images=false, or take a model with a longer context",
-    ),
-    (
-        re.compile(r"\bimages?\b|image_url|multi-?modal|mmproj", re.IGNORECASE),
-        "{pictures} pictures were sent; lower experimenter.exemplars (0: only the question's own), set "
-        "experimenter.images=false for a model without eyes, or let the server take more",
-    ),
-    (
-        re.compile(r"\btools?\b|tool[_-]|response_format|json_?schema|grammar", re.IGNORECASE),
-        "it takes no answer's type in this way; set experimenter.structure to native, tool or prompted",
-    ),
-    (re.compile(r"temperature", re.IGNORECASE), "set experimenter.temperature to what it takes"),
-)
-"""What servers complain of -> what to do. Local servers may say with status 500 what they `LACK`."""
 TOKENS_PER_IMAGE = 800
 """A guess, for budgets."""
+ONE_SYSTEM_MESSAGE = {
+    "openai_chat_supports_multiple_system_messages": False,
+    "supports_inline_system_prompts": False,
+    "native_output_requires_schema_in_instructions": True,
+}
+"""Of servers' addresses: the chat templates of many open models refuse a second system message; and a server may ignore the
+type that is asked for, or constrain the answer by it without showing it to the model."""
+SEES = ("image", "images", "vision", "video")
+"""Names of input modalities of a model with eyes."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +72,17 @@ class Model:
         self.name, self._config = name, config
         self._model = _model(name, config)
 
+    @property
+    def structure(self) -> str:
+        """How an answer is made to fit its type: 'native', 'tool' or 'prompted'."""
+        if self._config.structure != "auto":
+            return self._config.structure
+        return "native" if ADDRESS.match(self.name) else self._usual_structure
+
+    @property
+    def _usual_structure(self) -> str:
+        return self._model.profile.get("default_structured_output_mode", "tool")
+
     @cached_property
     def _loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.new_event_loop()
@@ -84,14 +90,15 @@ class Model:
         return loop
 
     def ask(self, model_input: ModelInput, answer: type[BaseModel]) -> Reply:
-        """The model's answer as JSON that fits `answer`, or none after `REPAIRS` attempts to mend it.
+        """The model's answer as JSON that fits `answer`, or none after `REPAIRS` attempts to mend it, or none because of
+        anything else that came.
 
         Raises:
             Failed: what no retry helps, or retries are used up; with what to do.
         """
         return self._wait(self._ask(model_input, answer))
 
-    def _wait(self, work: Coroutine[Any, Any, Reply]) -> Reply:
+    def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -100,102 +107,152 @@ class Model:
             raise
 
     async def _ask(self, model_input: ModelInput, answer: type[BaseModel]) -> Reply:
-        from pydantic_ai import Agent, BinaryContent, UsageLimits
-        from pydantic_ai.capabilities import Instrumentation
-        from pydantic_ai.exceptions import AgentRunError, ModelAPIError, UnexpectedModelBehavior
+        from pydantic_ai import UsageLimits, capture_run_messages
+        from pydantic_ai.exceptions import ModelAPIError
         from pydantic_ai.usage import RunUsage
 
-        agent: Any = Agent(
-            self._model,
-            output_type=_structured(answer, self._config.structure),
-            instructions=model_input.instructions,
+        content, settings = self._sent(model_input)
+        usage, retries = RunUsage(), 0
+
+        def reply(said: dict[str, Any] | None, error: str | None = None, sent: int = 0, free: bool = False) -> Reply:
+            counted = self._counted(usage, self.tokens_in(model_input, answer))
+            if free and not usage.requests and not retries:
+                counted["usd"] = 0.0  # a refusal is free; an attempt before it that broke off may not be
+            return Reply(said, error, max(1, usage.requests + sent), retries=retries, **counted)
+
+        while True:
+            model, limits = self._model, UsageLimits(request_limit=None)
+            agent = self._agent(model, model_input.instructions, answer)
+            messages: list[Any] = []
+            try:
+                with capture_run_messages() as messages:
+                    result = await agent.run(content, usage=usage, model_settings=settings, usage_limits=limits)
+            except Exception as error:
+                if advice.LIMIT.search(short(error)) and self._rename_limit(model):
+                    retries += 1
+                elif advice.passes(error):
+                    if retries >= self._config.retries:
+                        raise Failed(advice.tired(self.name, error, retries), reply(None, short(error), 1)) from None
+                    wanted = getattr(error, "retry_after", None)
+                    pause = min(LONGEST_PAUSE_S, wanted or FIRST_PAUSE_S * 2**retries)
+                    retries += 1
+                    await asyncio.sleep(pause)
+                elif isinstance(error, ModelAPIError):
+                    pictures = sum(isinstance(p, bytes) for p in model_input.parts)
+                    said = advice.refused(self.name, error, pictures)
+                    raise Failed(said, reply(None, short(error), 1, free=True)) from None
+                else:
+                    return reply(None, advice.unusable(error, messages, self._config))
+            else:
+                return reply(result.output.model_dump(mode="json"))
+
+    def _agent(self, model: Any, instructions: str, answer: type[BaseModel]) -> Any:
+        from pydantic_ai import Agent, NativeOutput, PromptedOutput, ToolOutput
+        from pydantic_ai.capabilities import Instrumentation
+
+        kinds = {"native": NativeOutput, "tool": ToolOutput, "prompted": PromptedOutput}
+        # the plain type, too, is asked for in the usual way, and then text is read as well
+        usual = self.structure == self._usual_structure
+        return Agent(
+            model,
+            output_type=answer if usual else kinds[self.structure](answer),
+            instructions=instructions,
             retries=REPAIRS,
             capabilities=[Instrumentation()] if self._config.spans else (),
         )
+
+    def _sent(self, model_input: ModelInput) -> tuple[list[Any], dict[str, Any]]:
+        """Content and settings of a request."""
+        from pydantic_ai import BinaryContent
+
         content = [
             BinaryContent(p, media_type=_media_type(p)) if isinstance(p, bytes) else p for p in model_input.parts
         ]
-        settings = {
+        return content, {
             "temperature": self._config.temperature,
             "max_tokens": self._config.max_tokens,
             "timeout": self._config.timeout_s,
             "request_timeout": self._config.timeout_s,
             "max_retries": 0,  # retries are counted here
+            "framing_announcement": "never",
         }
-        usage, retries = RunUsage(), 0
 
-        def reply(
-            said: dict[str, Any] | None, error: str | None = None, unanswered: int = 0, refused: bool = False
-        ) -> Reply:
-            price = None if usage.unmeasured_requests else self._price(usage)
-            if refused and not usage.requests and not retries:
-                price = 0.0  # a refusal is free; an attempt before it that broke off may not be
-            turns = max(1, usage.requests + unanswered)
-            return Reply(said, error, turns, usage.input_tokens, usage.output_tokens, price, retries)
+    def _rename_limit(self, model: Any) -> bool:
+        """From now on `max_completion_tokens` is sent by its older name. False if that has been tried with this model."""
+        name = "openai_chat_supports_max_completion_tokens"
+        if not ADDRESS.match(self.name) or not model.profile.get(name, True):
+            return False
+        self._model = _at_address(self.name, self._config, **{name: False})
+        return True
 
-        while True:
-            try:
-                limits = UsageLimits(request_limit=None)
-                result = await agent.run(content, usage=usage, model_settings=settings, usage_limits=limits)
-                return reply(result.output.model_dump(mode="json"))
-            except (ModelAPIError, UnexpectedModelBehavior) as error:
-                if not _passes(error):
-                    if isinstance(error, ModelAPIError):
-                        raise Failed(
-                            self._advice(error, model_input), reply(None, _short(error), 1, refused=True)
-                        ) from None
-                    return reply(None, _short(error))
-                if retries >= self._config.retries:
-                    raise Failed(self._tired(error, retries), reply(None, _short(error), 1)) from None
-                pause = min(LONGEST_PAUSE_S, getattr(error, "retry_after", None) or FIRST_PAUSE_S * 2**retries)
-                retries += 1
-                await asyncio.sleep(pause)
-            except AgentRunError as error:
-                return reply(None, _short(error))
+    def reach(self, with_pictures: bool = False) -> None:
+        """See that an OpenAI-compatible server is there and takes the key, by its list of models, in `timeout_s` at most;
+        nothing is asked. Of other providers the first question tells.
 
-    def reach(self) -> None:
-        """See that an OpenAI-compatible server is there and takes the key, by its list of models; nothing is asked. Of
-        other providers the first question tells.
+        Args:
+            with_pictures: whether it will be shown pictures.
 
         Raises:
-            LudusError: it is not there, or does not take the key; with what to do.
+            LudusError: it is not there, does not take the key, or says that it has no eyes; with what to do.
         """
-        from openai import APIConnectionError, AsyncOpenAI, AuthenticationError, OpenAI, OpenAIError
+        from openai import APIConnectionError, AsyncOpenAI, AuthenticationError
 
         client, c = getattr(self._model, "client", None), self._config
         if type(client) is not AsyncOpenAI:  # its subclasses have addresses of their own
             return
+
+        async def listed() -> Any:
+            patient = client.with_options(timeout=c.timeout_s, max_retries=c.retries)
+            response = await asyncio.wait_for(patient.models.with_raw_response.list(), c.timeout_s)
+            return json.loads(response.http_response.content)
+
         try:
-            with OpenAI(
-                api_key=client.api_key, base_url=client.base_url, timeout=c.timeout_s, max_retries=c.retries
-            ) as server:
-                server.models.list()
+            found = self._wait(listed())
         except AuthenticationError as error:
             if "scope" not in str(error):  # a key may be for answers only
-                raise LudusError(f"{self.name} refused: {_short(error)}; {self._advice_on_key()}") from None
-        except APIConnectionError as error:
-            why = _short(error.__cause__ or error)
-            raise LudusError(f"{self.name} could not be reached: {why}; see that the server is up") from None
-        except OpenAIError:
+                raise LudusError(f"{self.name} refused: {short(error)}; {advice.on_key(self.name)}") from None
+        except (APIConnectionError, TimeoutError) as error:
+            why = short(error) if str(error) else f"no answer in experimenter.timeout_s={c.timeout_s:g}"
+            mend = advice.on_surroundings(error) or "see that the server is up"
+            raise LudusError(f"{self.name} could not be reached: {why}; {mend}") from None
+        except Exception:
             return  # not every server lists its models
+        else:
+            modalities = _modalities(found, self._model.model_name)
+            if with_pictures and modalities and not set(SEES) & set(modalities):
+                raise LudusError(
+                    f"{self.name} takes no pictures, it lists input_modalities: {', '.join(modalities)}; set "
+                    "experimenter.images=false, or name a model with eyes"
+                )
 
-    def _advice_on_key(self) -> str:
-        return f"{_key_of(self.name)} is missing, wrong or expired; set it"
+    def tokens_in(self, model_input: ModelInput, answer: type[BaseModel]) -> int:
+        """About how many tokens a question takes, its answer's type included."""
+        return model_input.tokens + len(json.dumps(answer.model_json_schema())) // 4
 
-    def _price(self, usage: Any) -> float | None:
-        if self._config.price_in >= 0 and self._config.price_out >= 0:
-            return self.cost(usage.input_tokens, usage.output_tokens)
-        return None if usage.cost is None else float(usage.cost)
+    def _counted(self, usage: Any, tokens_in: int) -> dict[str, Any]:
+        """What an exchange used. Of requests whose use was not reported, what is reserved for them."""
+        unmeasured = usage.unmeasured_requests
+        tokens_in = usage.input_tokens + unmeasured * tokens_in
+        tokens_out = usage.output_tokens + unmeasured * self._config.max_tokens
+        if unmeasured or self._has_price or is_local(self.name):
+            usd = self.cost(tokens_in, tokens_out)
+        else:
+            usd = None if usage.cost is None else float(usage.cost)
+        return {"tokens_in": tokens_in, "tokens_out": tokens_out, "usd": usd}
+
+    @property
+    def _has_price(self) -> bool:
+        return self._config.price_in >= 0 and self._config.price_out >= 0
 
     def cost(self, tokens_in: int, tokens_out: int) -> float | None:
-        """What so many tokens cost, USD; None where that is not known."""
+        """What so many tokens cost, USD, nothing at a local address; None where that is not known."""
         from genai_prices import Usage, calc_price
 
         c = self._config
-        if c.price_in >= 0 and c.price_out >= 0:
+        if self._has_price:
             return (tokens_in * c.price_in + tokens_out * c.price_out) / 1e6
         if ADDRESS.match(self.name):
-            return None
+            return 0.0 if is_local(self.name) else None
         provider, _, model = self.name.partition(":")
         usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
         try:
@@ -203,107 +260,77 @@ class Model:
         except LookupError:
             return None
 
-    def _tired(self, error: Exception, retries: int) -> str:
-        return (
-            f"{self.name} could not be reached or kept failing, {retries + 1} times: {_short(error)}; everything is kept: "
-            f"see that the server is up, or raise experimenter.timeout_s; {GO_ON}"
-        )
 
-    def _advice(self, error: Exception, model_input: ModelInput) -> str:
-        from pydantic_ai import exceptions as e
-
-        if isinstance(error, e.ModelAuthenticationError):
-            advice = self._advice_on_key()
-        elif isinstance(error, e.ModelNotFoundError):
-            advice = "no such model there, or a wrong address; name the right one in experimenter.ROLE=..."
-        elif isinstance(error, e.ModelContextWindowExceededError):
-            advice = ADVICE[0][1]
-        elif isinstance(error, e.ModelQuotaExceededError):
-            advice = "the account's quota or credit is used up; top it up"
-        else:
-            advice = _known(error) or "change what it complains of"
-            advice = advice.format(pictures=sum(isinstance(p, bytes) for p in model_input.parts))
-        return f"{self.name} refused: {_short(error)}; {advice}; {GO_ON}"
-
-
-def _known(error: Exception) -> str | None:
-    """What to do about a complaint that no retry helps, if it is one of `ADVICE`."""
-    said, status = _short(error), getattr(error, "status_code", 0)
-    if status not in (400, 413, 415, 422) and not (status in (500, 501) and LACK.search(said)):
-        return None
-    return next((advice for complaint, advice in ADVICE if complaint.search(said)), None)
-
-
-def _passes(error: Exception) -> bool:
-    """Whether the same request may well succeed a little later."""
-    from pydantic_ai import exceptions as e
-
-    if _known(error):
+def is_local(address: str) -> bool:
+    """Whether a name is an address of this machine or of a private network."""
+    if not ADDRESS.match(address):
         return False
-    temporary = (
-        e.ModelRateLimitError, e.ModelUnavailableError, e.ModelServerError, e.ModelConnectionError, e.ModelRequestTimeout
-    )  # fmt: skip
-    if isinstance(error, temporary) or getattr(error, "status_code", 0) >= 500:
-        return True
-    # what is no message of the protocol at all was cut off or garbled on the way, or came from a proxy
-    return type(error) is e.ModelAPIError or "Invalid response from" in str(error)
+    try:
+        host = urlsplit(address).hostname or ""
+    except ValueError:
+        return False
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
+    return ip.is_private or ip.is_loopback
+
+
+def _modalities(listed: Any, model: str) -> list[str]:
+    """What the list of models says that the model takes; empty where it says nothing."""
+    entries = listed.get("data") if isinstance(listed, dict) else None
+    entries = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+    for entry in (e for e in entries if e.get("id") == model or len(entries) == 1):
+        for part in (entry, entry.get("architecture"), entry.get("meta")):
+            said = part.get("input_modalities") if isinstance(part, dict) else None
+            if isinstance(said, list):
+                return [s for s in said if isinstance(s, str)]
+    return []
 
 
 def _media_type(picture: bytes) -> str:
     return "image/jpeg" if picture.startswith(b"\xff\xd8") else "image/png"
 
 
-def _structured(answer: type[BaseModel], structure: str) -> Any:
-    from pydantic_ai import NativeOutput, PromptedOutput, ToolOutput
-
-    kinds = {"native": NativeOutput, "tool": ToolOutput, "prompted": PromptedOutput}
-    return kinds[structure](answer) if structure in kinds else answer
-
-
 def _model(name: str, config: ExperimenterConfig) -> Any:
     try:
-        from pydantic_ai.exceptions import UserError
         from pydantic_ai.models import infer_model
     except ImportError as error:
         raise LudusError(f"models need pydantic-ai ({error}); pip install ludus") from None
-    if ADDRESS.match(name):
-        from pydantic_ai.models.openai import OpenAIChatModel
-        from pydantic_ai.providers.openai import OpenAIProvider
-
-        if SECRET.match(name):  # whatever stands in a name is kept with the run
-            raise LudusError(
-                "leave user, password and query out of a server's address; its key comes from the environment variable "
-                "OPENAI_API_KEY"
-            )
-        address, _, model = name.partition("#")
-        key = os.environ.get("OPENAI_API_KEY", "none")  # local servers ask for none, the client insists on one
-        return OpenAIChatModel(model or "default", provider=OpenAIProvider(base_url=address, api_key=key))
+    if SECRET.match(name):  # whatever stands in a name is kept with the run
+        raise LudusError(
+            "leave user, password and query out of a server's address; its key comes from the environment variable "
+            "OPENAI_API_KEY"
+        )
+    variable = advice.key_of(name)
+    key = os.environ.get(variable.rpartition(" ")[2], "")
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise LudusError(
+            f"the key in {variable} has characters that no key has, such as curly quotes or line ends; set it again"
+        )
     try:
-        return infer_model(name)
-    except (UserError, ImportError, ValueError) as error:
-        hint = ""
-        if "Unknown model" in str(error):
-            hint = "; a model is named provider:model, such as openai:..., or by a server's address, http://host:port/v1#model"
-        raise LudusError(f"experimenter {name!r} cannot be used: {_short(error)}{hint}") from None
+        return _at_address(name, config) if ADDRESS.match(name) else infer_model(name)
+    except Exception as error:
+        hint = advice.on_surroundings(error)
+        if hint is None and "Unknown model" in str(error):
+            hint = "a model is named provider:model, such as openai:..., or by a server's address, http://host:port/v1#model"
+        said = short(error) + (f"; {hint}" if hint else "")
+        raise LudusError(f"experimenter {name!r} cannot be used: {said}") from None
 
 
-def _key_of(name: str) -> str:
-    provider = "openai" if ADDRESS.match(name) else name.partition(":")[0]
-    return f"the environment variable {provider.split('-')[0].upper()}_API_KEY"
+def _at_address(name: str, config: ExperimenterConfig, **profile: bool) -> Any:
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
 
+    from ludus.experimenter.wire import Client
 
-def _short(error: BaseException) -> str:
-    """One line without what must not be repeated: keys, and thousands of characters."""
-    body = getattr(error, "body", None)
-    said = body.get("message") if isinstance(body, dict) else None
-    status = getattr(error, "status_code", None)
-    text = f"{said} ({status})" if said and status else str(getattr(error, "message", None) or error)
-    text = clean(text)
-    for name, value in os.environ.items():
-        if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET")):
-            text = text.replace(value, f"${name}")
-    text = re.sub(r"\b(sk|key|Bearer)[-_ ](?=[\w*-]*[\d*])[\w*-]{6,}", r"\1-...", text)  # not 'key provided'
-    return text if len(text) <= 300 else text[:300] + "…"
+    address, _, model = name.partition("#")
+    key = os.environ.get("OPENAI_API_KEY") or "none"  # local servers ask for none, the client insists on one
+    # What leads to other machines does not concern this one: proxies, certificates.
+    client = Client(timeout=config.timeout_s, trust_env=not is_local(name) or name.startswith("https"))
+    provider = OpenAIProvider(base_url=address, api_key=key, http_client=client)
+    told: Any = {**ONE_SYSTEM_MESSAGE, **profile}
+    return OpenAIChatModel(model or "default", provider=provider, profile=told)
 
 
 def parts_of(texts: Sequence[str | bytes]) -> tuple[str | bytes, ...]:

@@ -54,8 +54,8 @@ class Role:
     """question, a person's line without complaint -> the answer. Raises NoAnswer."""
     complaint: Callable[[Any, str], str | None] = lambda question, line: None
     """question, a person's line -> why it is asked for again, or None."""
-    images: Callable[[Any], tuple[str, ...]] = lambda question: ()
-    """question -> paths of the pictures that a model gets."""
+    images: Callable[[Any], tuple[str, ...]] | None = None
+    """question -> paths of the pictures that a model gets; None for a role without pictures."""
     builtin: Callable[[Any, RoleContext], Any] | None = None
     """question -> the answer of the built-in variants ('planner', 'random', 'oracle', ...) without a method of this name."""
     prompt: str = ""

@@ -90,15 +90,16 @@ class VLM:
     def _ask(self, role: Role, question: Any) -> list[Mapping[str, Any]]:
         """The usable ones of `samples` answers; at least one. Raises: NoAnswer: there is none."""
         prompt, c, kind = prompts.load(role.prompt or role.name), self._config, role.answer_type(question)
-        pictures = [self._context.picture(path) for path in role.images(question)] if c.images else []
+        shown = role.images(question) if c.images and role.images else ()
+        pictures = [self._context.picture(path) for path in shown]
         instructions, parts = prompt.fill(role.variables(question, self._context), pictures, c.exemplars)
         if not c.images:
             parts = tuple(p for p in parts if isinstance(p, str))
         model_input = ModelInput(instructions, parts_of(parts))
+        tokens = self._model.tokens_in(model_input, kind)
         request = Request(
             question.key, 0, role.name, prompt.title, self._hash(prompt, model_input, kind), tuple(map(_hash, pictures)),
-            self._model.name, model_input.tokens + c.max_tokens,
-            self._model.cost(model_input.tokens, c.max_tokens) or 0.0,
+            self._model.name, tokens + c.max_tokens, self._model.cost(tokens, c.max_tokens) or 0.0,
         )  # fmt: skip
         given, failure = [], None
         for sample in range(max(1, c.samples)):

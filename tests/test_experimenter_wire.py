@@ -1,0 +1,363 @@
+"""Between the socket and the ledger anything may come: it is read, or recorded and told in one sentence."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from asking import PROPOSE, QUESTIONS, RETRIEVE, Calls, asked
+from hypothesis import given
+from hypothesis import strategies as st
+from misbehaviours import DEEP, LASTING, PASSING, READ, UNUSABLE
+from model_server import Fault, ModelServer, sensible_answers
+
+from ludus.config import BudgetConfig, ExperimenterConfig
+from ludus.experimenter import answers, check, wire
+from ludus.experimenter.advice import LONGEST
+from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk
+from ludus.experimenter.model import Model, is_local
+from ludus.types import LudusError
+from ludus.worlds.blocks.world import BlocksWorld
+
+
+@pytest.fixture(scope="module")
+def words():
+    world = BlocksWorld(2, 1, 1)
+    yield world.vocabulary
+    world.close()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("ludus.experimenter.model.FIRST_PAUSE_S", 0.001)
+    with ModelServer(answer) as running:
+        yield running
+
+
+def answer(request):
+    said = sensible_answers(request)
+    assert isinstance(said, dict)
+    if "task" in said:
+        said |= {"task": "reach the red block", "why": "it is there"}
+    return said | ({"steps": ["go to red"]} if "steps" in said else {})
+
+
+def refused(ask, question):
+    """What is said of the question that nobody answers."""
+    role = next(r for r, q in QUESTIONS.items() if type(q) is type(question))
+    with pytest.raises(LudusError) as error:
+        getattr(ask, role)(question)
+    said = str(error.value)
+    assert "\x1b" not in said and "\n" not in said and said.isprintable()
+    return said
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_can_be_read_is(server, words, name):
+    for structure in ("native", "tool"):
+        calls = Calls()
+        ask = asked(server, words, calls, structure=structure)
+        for role, question in QUESTIONS.items():
+            server.faults.append(READ[name])
+            assert getattr(ask, role)(question), (structure, role)
+        json.dumps(calls.rows, ensure_ascii=False).encode()  # can be stored
+        assert all(r["turns"] == 1 and r["answer"] and r["retries"] == 0 for r in calls.rows), (structure, calls.rows)
+        assert all(0 < r["tokens_in"] < 2**40 and 0 < r["tokens_out"] < 2**40 for r in calls.rows)
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_what_holds_no_answer_is_recorded(server, words, name):
+    calls = Calls()
+    ask = asked(server, words, calls)
+    for question in QUESTIONS.values():
+        server.faults.extend([UNUSABLE[name]] * 3)
+        assert "no usable answer of" in refused(ask, question)
+        server.faults.clear()
+    assert len(calls.rows) == len(QUESTIONS)
+    assert all(r["answer"] is None and r["error"] and r["tokens_in"] and r["attempt"] == 0 for r in calls.rows)
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_may_pass_is_asked_again(server, words, name):
+    calls = Calls()
+    ask = asked(server, words, calls, retries=1)
+    server.faults.append(PASSING[name])
+    assert ask.retrieve(RETRIEVE).caption == "reach red"
+    assert [(r["retries"], r["error"]) for r in calls.rows] == [(1, None)]
+    server.faults.extend([PASSING[name]] * 2)
+    said = refused(ask, PROPOSE)
+    assert "kept failing, 2 times" in said and len(said) < 3 * LONGEST
+    assert [(r["retries"], r["attempt"]) for r in calls.rows[1:]] == [(1, 1)]
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_does_not_pass_is_told(server, words, name):
+    calls = Calls()
+    server.faults.append(LASTING[name])
+    said = refused(asked(server, words, calls), PROPOSE)
+    assert " refused: " in said and len(server.requests) == 1 and calls.rows[0]["attempt"] == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (PASSING["an error in 200"], "overloaded, try later (200); everything is kept"),
+        (PASSING["an error as text"], "model is loading (200)"),
+        (PASSING["html"], "no chat completion: <html>busy</html> (200)"),
+        (PASSING["status 409"], "status 409"),
+        (LASTING["redirected as GET"], "it redirects to /v1/chat/completions?moved (302); no such model there"),
+        (Fault.status(403, message="Your request was blocked by the firewall."), "it allows this to nobody, or not to"),
+        (Fault.status(403, message="The key has expired."), "OPENAI_API_KEY is missing, wrong or expired"),
+        (Fault.status(400, message="set stream=true"), "answers are not asked for as streams"),
+        (LASTING["markup"], "[/red] [bold] <script>alert(1)</script>  [2J"[:40]),
+    ],
+)
+def test_the_servers_words_are_shown_with_what_helps(server, words, fault, says):
+    server.faults.append(fault)
+    assert says in refused(asked(server, words, retries=0), PROPOSE)
+
+
+def test_redirects_on_the_same_host_are_followed(server, words):
+    for status in (307, 308):
+        server.faults.append(Fault.redirect("/v1/chat/completions?moved", status))
+        question = replace(RETRIEVE, key=f"r1-s{status}-a0/retrieve/0")
+        assert asked(server, words).retrieve(question).caption == "reach red"
+    assert len(server.requests) == 4 and server.requests[1].text == server.requests[0].text
+    server.faults.extend([Fault.redirect("/v1/chat/completions?moved")] * 50)
+    assert "it redirects to" in refused(asked(server, words), PROPOSE) and len(server.requests) < 15
+
+
+def test_the_older_name_of_the_limit_is_found(server, words):
+    def strict(request):
+        if "max_completion_tokens" in request.settings:
+            message = "[{'type': 'extra_forbidden', 'loc': ('body', 'max_completion_tokens')}]"
+            return Fault.status(422, message=message)
+        return Fault.nothing()
+
+    server.misbehave, calls = strict, Calls()
+    ask = asked(server, words, calls, max_tokens=77, retries=0)
+    assert ask.retrieve(RETRIEVE).caption == "reach red" and ask.propose(PROPOSE).task
+    assert [r.settings.get("max_tokens") for r in server.requests] == [None, 77, 77]
+    assert sum(r["turns"] + r["retries"] for r in calls.rows) == 3
+
+
+@pytest.mark.parametrize("structure", ["native", "tool", "prompted"])
+def test_no_conversation_has_two_system_messages(server, words, structure):
+    server.faults.extend([Fault.text("no <system>json"), Fault.text('{"caption": "fly", "task": 3}')])
+    asked(server, words, structure=structure).retrieve(RETRIEVE)
+    asked(server, words, structure=structure).propose(PROPOSE)
+    assert len(server.requests) == 4
+    for request in server.requests:
+        assert [role for role, _ in request.messages].count("system") == 1 and request.messages[0][0] == "system"
+
+
+# --- what it uses ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["no usage", "usage null", "usage zero", "usage beyond 64 bits", "usage negative"])
+def test_what_is_not_reported_counts_as_reserved(server, words, name):
+    server.misbehave, calls = lambda request: READ[name], Calls()
+    ask = asked(server, words, calls, BudgetConfig(tokens=9000), price_in=1, price_out=10)
+
+    def forty():
+        for i in range(40):
+            ask.retrieve(replace(RETRIEVE, key=f"r1-s{i}-a0/retrieve/0"))
+
+    with pytest.raises(CannotAsk, match=r"budget.tokens=9000 is used up"):
+        forty()
+    assert 1 <= len(server.requests) <= 6 and sum(r["tokens_in"] + r["tokens_out"] for r in calls.rows) <= 9000
+    assert all(r["tokens_out"] == 1500 and r["usd"] >= 0.015 for r in calls.rows)
+
+
+def test_local_addresses_cost_nothing(server, words):
+    calls = Calls()
+    asked(server, words, calls, BudgetConfig(usd=0.01)).retrieve(RETRIEVE)
+    assert calls.rows[0]["usd"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        *((f"http://{host}/v1#m", True) for host in ("localhost:8080", "127.0.0.1", "[::1]:1", "10.0.0.7", "gpu", "a.local")),
+        *((f"https://{host}/v1#m", False) for host in ("api.openai.com", "8.8.8.8:80", "[2001:4860:4860::8888]")),
+        ("openai:gpt-5", False),
+        ("http://[::1", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_are_local(name, local):
+    assert is_local(name) is local
+
+
+def test_a_model_that_thinks_its_answer_away_is_told_which_setting_to_raise(server, words):
+    server.misbehave = lambda request: UNUSABLE["cut by max_tokens"]
+    ask = asked(server, words, max_tokens=99)
+    for i in range(MAX_FAILURES):
+        assert "did not fit into experimenter.max_tokens=99; raise it" in refused(ask, replace(PROPOSE, key=f"k{i}"))
+    said = refused(ask, PROPOSE)
+    assert "20 times in a row" in said and "experimenter.max_tokens=99; raise it" in said
+    assert len(server.requests) == MAX_FAILURES  # thinking again helps as little
+
+
+# --- before a run ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [b"<html>hi</html>", b"null", b"data: {}\n\n", b"", DEEP, [1], {"data": None}, {"data": [None, {"id": {}}]}, {"data": "x"}],
+)  # fmt: skip
+def test_a_list_of_models_that_is_none_says_nothing(server, listed):
+    server.list = (listed, 0)
+    Model(server.url, ExperimenterConfig()).reach(with_pictures=True)
+
+
+def test_the_first_look_takes_no_longer_than_a_request(server):
+    server.list = ([], 30)
+    begun = time.monotonic()
+    with pytest.raises(LudusError, match=r"could not be reached: no answer in experimenter.timeout_s=0.3"):
+        Model(server.url, ExperimenterConfig(timeout_s=0.3, retries=9)).reach()
+    assert time.monotonic() - begun < 10  # not ten times as long, with pauses
+
+
+@pytest.mark.parametrize("place", ["input_modalities", "architecture"])
+def test_a_model_without_eyes_is_noticed(server, place):
+    blind = {"id": "m", place: ["text"] if place == "input_modalities" else {"input_modalities": ["text"]}}
+    server.list = ({"data": [{"id": "other", "input_modalities": ["text", "image"]}, blind]}, 0)
+    name = f"{server.url}#m"
+    plays = {"propose": name}
+    with pytest.raises(LudusError, match=r"input_modalities: text; set experimenter.images=false"):
+        check(name, ExperimenterConfig(**plays), BudgetConfig(), reach=True)
+    said = check(name, ExperimenterConfig(**plays, images=False), BudgetConfig(), reach=True)
+    assert said == f"{name} answers by experimenter.structure=native"
+    check(name, ExperimenterConfig(retrieve=name), BudgetConfig(), reach=True)  # is shown no pictures
+    check(f"{server.url}#other", ExperimenterConfig(propose=f"{server.url}#other"), BudgetConfig(), reach=True)
+
+
+@pytest.mark.parametrize("key", ["\u201csk-0123456789\u201d", "sk-0123456789\n", "sk-01234\n56789", " sk-0123456789"])
+@pytest.mark.parametrize("name", ["http://localhost:1/v1#m", "openai:gpt-5"])
+def test_keys_that_cannot_be_sent(monkeypatch, name, key):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(LudusError, match="OPENAI_API_KEY has characters that no key has") as error:
+        Model(name, ExperimenterConfig())
+    assert "0123" not in str(error.value)
+
+
+def test_an_empty_key_is_none(server, words, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    assert asked(server, words).propose(PROPOSE).task
+    with pytest.raises(LudusError, match=r"cannot be used: .*OPENAI_API_KEY"):
+        Model("openai:gpt-5", ExperimenterConfig())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://me:pw-secret@127.0.0.1:1"),
+        ("HTTPS_PROXY", "ftp://x"),
+        ("SSL_CERT_FILE", "/no/such/file"),
+    ],
+)
+def test_variables_that_stand_in_the_way_are_named(server, words, monkeypatch, variable, value):
+    for name in (n for n in os.environ if n.upper().endswith("_PROXY") or n.startswith("SSL_CERT")):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    assert asked(server, words).propose(PROPOSE).task  # not in the way of this machine
+    for model in ("https://models.invalid/v1#m", "openai:gpt-5"):
+        with pytest.raises(LudusError, match=f"cannot be used: .*the environment variable {variable} is set") as error:
+            Model(model, ExperimenterConfig())
+        assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["http://[::1/v1", "http://a:99999/v1", "http://", "https://#x[/nope]", "http://\ud83d/v1"]
+)
+def test_addresses_that_are_none(words, name):
+    """What cannot be an address is refused, or not reached."""
+    with pytest.raises(LudusError, match=r"cannot be used|could not be reached"):
+        Model(name, ExperimenterConfig(timeout_s=1, retries=0)).reach()
+
+
+# --- laws --------------------------------------------------------------------------------------------------------
+
+FIELDS = (
+    *(
+        "choices",
+        "message",
+        "delta",
+        "content",
+        "tool_calls",
+        "function",
+        "arguments",
+        "name",
+        "index",
+        "id",
+        "text",
+        "x",
+    ),
+    *(
+        "usage",
+        "prompt_tokens",
+        "completion_tokens",
+        "completion_tokens_details",
+        "error",
+        "code",
+        "detail",
+        "finish_reason",
+    ),
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud83d"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=5),
+    max_leaves=12,
+)
+
+
+@given(anything, st.booleans())
+def test_whatever_is_sent_becomes_a_completion_or_an_error(body, streamed):
+    sent = json.dumps(body).encode()
+    status, content = wire.answer(b"data: " + sent + b"\n\n" if streamed else sent)
+    read = json.loads(content)
+    if status != 200:
+        assert 400 <= status < 600 and isinstance(read["error"]["message"], str)
+        return
+    (choice,) = read["choices"]
+    assert isinstance(choice["message"]["content"], str | None) and isinstance(choice["finish_reason"], str | None)
+    for k, call in enumerate(choice["message"].get("tool_calls", ())):
+        function = call.pop("function")
+        assert call == {"id": f"call_{k}", "type": "function"}
+        assert isinstance(function["name"], str) and isinstance(function["arguments"], str)
+    assert read["usage"] is None or 0 < read["usage"]["total_tokens"] < 2**32
+    content.decode().encode()
+
+
+@given(st.binary(max_size=60), st.sampled_from([None, "latin-1", "utf-16", "nonsense"]))
+def test_bytes_become_an_error(sent, encoding):
+    assert wire.answer(sent, encoding)[0] in (200, 502)
+
+
+@given(st.text(max_size=2000), st.floats() | st.integers() | st.text(max_size=5))
+def test_what_is_only_too_long_or_in_percent_is_never_refused(text, share):
+    said = {"task": text, "why": text, "goal": text, "success_probability": 1 / 3}
+    got = answers.ProposeAnswer.model_validate_json(json.dumps(said))
+    assert got.task == text[: answers.LONGEST_TEXT] == got.why
+    assert len(answers.DecomposeAnswer(steps=[text] * 50).steps) == answers.MOST_STEPS
+    try:
+        got = answers.AnalyseAnswer.model_validate({"judgement": "stuck", "probability": share})
+    except ValueError:
+        return
+    assert 0 <= got.probability <= 1
+
+
+def test_percentages_are_shares():
+    def read(said):
+        return answers.AnalyseAnswer.model_validate({"judgement": "stuck", "probability": said}).probability
+
+    shares = [read(s) for s in (0, "1%", "2 %", 0.5, "85", "85 %", 85, "0.9", 1, "100%")]
+    assert shares == [0, 0.01, 0.02, 0.5, 0.85, 0.85, 0.85, 0.9, 1, 1]
+    assert all(a <= b or b == 0.85 for a, b in pairwise(shares))
