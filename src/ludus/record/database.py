@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError
 
-from ludus.record import files, tables
+from ludus.record import files, filesystem, tables
 from ludus.types import LudusError
 
 DATABASE = "ludus.db"
@@ -71,13 +71,25 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: Any) -> None:
         cursor = connection.cursor()
+        journal = ["journal_mode = WAL"]
+        if _without_shared_maps(path.parent):
+            # WAL needs one. A rollback journal is as safe: who writes and who reads then wait for each other.
+            # A database that is in WAL mode already can be opened without the map by one connection alone.
+            journal = ["locking_mode = EXCLUSIVE", "journal_mode = DELETE", "locking_mode = NORMAL"]
         # FULL: a step reported as done is on the disk, also after a power cut, when NORMAL may lose the last commits.
         # A few fsyncs per step are nothing next to its seconds.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+        for pragma in (*journal, "synchronous = FULL"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     return engine
+
+
+def _without_shared_maps(folder: Path) -> bool:
+    try:
+        return bool(filesystem.missing(folder, [filesystem.SHARED_MAPS]))
+    except OSError:  # nothing can be written there, and nothing will
+        return False
 
 
 class OtherVersion(LudusError):
@@ -104,6 +116,7 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             why = (str(error.orig).splitlines() or ["unknown"])[0]  # hints of the server follow
             raise LudusError(f"cannot use the database {engine.url!s}: {why}") from error
         if "locked" in str(error):
+            check_locks(engine.url)
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
         path = Path((engine.url.database or "").removeprefix("file:"))
         if not path.parent.is_dir():
@@ -113,6 +126,16 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
         if path != (directory / DATABASE).resolve():
             raise LudusError(f"cannot use the database {path}: {error.orig}; name another one") from error
         raise LudusError(f"{directory} holds no readable run ({error.orig}); choose another directory") from error
+
+
+def check_locks(url: sa.URL) -> None:
+    """
+    Raises:
+        LudusError: an SQLite file's folder has no locks. SQLite would wait for them as if somebody held them.
+    """
+    if url.get_backend_name() == "sqlite":
+        with suppress(OSError):  # a folder that cannot be used has its own sentence
+            filesystem.check(Path((url.database or "").removeprefix("file:")).parent, filesystem.POSIX_LOCKS)
 
 
 @contextmanager

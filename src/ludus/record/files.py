@@ -15,6 +15,8 @@ from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and of a user's exhausted quota."""
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOTTY)
+"""Error numbers by which a file system says that it has no such operation."""
 FULL_WORDS = ("disk is full", "no space left on device", "disk quota exceeded")
 
 
@@ -84,5 +86,9 @@ def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # CIFS, vboxsf and some FUSE systems cannot flush a folder. The rename is as whole without it; a power cut may undo it.
+        if error.errno not in UNSUPPORTED:
+            raise
     finally:
         os.close(descriptor)

@@ -23,7 +23,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict
-from ludus.record import database, files, tables
+from ludus.record import database, files, filesystem, tables
 from ludus.record.location import LOCATION, Location
 from ludus.record.lock import DirectoryLock
 from ludus.record.writer import Step, Writer
@@ -59,12 +59,15 @@ class Record(Writer):
             command: the command line to remember; by default this process's.
 
         Raises:
-            LudusError: there is a run already, the id is taken, or there is no room or right to write.
+            LudusError: there is a run already, the id is taken, there is no room or right to write, or the file system has no
+                locks.
         """
         directory = Path(directory)
         new = not directory.exists()
         place = Location.new(directory, url, run_id)
         try:
+            filesystem.check(directory, filesystem.FLOCK)
+            database.check_locks(place.url)
             for part in ("", "shards", "checkpoints", "images"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
             lock = DirectoryLock(directory)

@@ -12,6 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ludus import machine
+
 Finding = tuple[str, bool, str, str]  # what, fine?, seen, fix (empty where fine)
 
 
@@ -29,9 +31,9 @@ def _findings() -> Iterator[Finding]:
     yield "Python", True, platform.python_version(), ""
     for package in ("ludus", "mujoco", "torch", "numpy"):
         yield package, True, version(package), ""
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    cores, load = machine.cores(), os.getloadavg()[0]
     yield "cores", cores >= 2, f"{cores}, load {load:.1f}", "" if cores >= 2 else "a run on one core takes long"
-    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    memory_gb = machine.memory_bytes() / 1e9
     yield (
         "memory",
         memory_gb >= 4,

@@ -6,9 +6,12 @@ all of them.
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -17,6 +20,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from ludus import machine
 from ludus.agents.backends.base import Info, Microbatches
 from ludus.agents.backends.local import LocalBackend, flatten, write_gradients
 from ludus.agents.base import AgentSpec
@@ -25,6 +29,30 @@ from ludus.types import LudusError
 
 JOIN_TIMEOUT_S = 1.0
 """How long a worker gets to end by itself."""
+SHARED = "/dev/shm"
+"""Where Linux keeps the memory that torch lets processes share. Docker makes it 64 MB unless told otherwise."""
+
+
+class NoSharedMemory(LudusError):
+    """Too little of the memory that processes share."""
+
+
+@contextmanager
+def _sharing(what: str) -> Iterator[None]:
+    """
+    Raises:
+        NoSharedMemory: there was no room for `what`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "shared memory" not in str(error):
+            raise
+        size = shutil.disk_usage(SHARED).total / 1e6 if os.path.isdir(SHARED) else 0
+        raise NoSharedMemory(
+            f"no room for {what} in the memory that processes share, {size:,.0f} MB in {SHARED}; make that larger (docker "
+            "run --shm-size=2g), or give training.processes=1"
+        ) from error
 
 
 @dataclass
@@ -44,6 +72,7 @@ class WorkersBackend(LocalBackend):
     """Worker processes compute the microbatches, dealt out evenly. Commands return at once.
 
     Raises:
+        NoSharedMemory: too little of it for the networks.
         LudusError: a worker failed or died.
     """
 
@@ -57,7 +86,10 @@ class WorkersBackend(LocalBackend):
         processes: int,
         threads: int,
     ):
-        super().__init__(spec, seed, network, device, microbatches)
+        size = sum(p.nbytes for p in network.parameters()) * (2 + microbatches) / 1e6
+        with _sharing(f"{size:,.0f} MB of weights and gradients"):
+            super().__init__(spec, seed, network, device, microbatches)
+            self._rows()  # now rather than after the first batch
         self._n_processes, self._threads = processes, threads
         self._batches: tuple[TensorBatch, TensorBatch] | None = None
         self._slot = 0
@@ -69,7 +101,8 @@ class WorkersBackend(LocalBackend):
     def start_prepare(self, batch: TensorBatch, update: int) -> None:
         if self._batches is None or self._batches[0].obs.shape != batch.obs.shape:
             self.close()
-            self._batches = batch.shared(), batch.shared()
+            with _sharing("the batches"):
+                self._batches = batch.shared(), batch.shared()
         self._slot = 1 - self._slot
         self._batches[self._slot].copy_(batch)
         self._workers().send("prepare", self._slot, update)
@@ -171,7 +204,7 @@ class _Worker:
 
 
 def _serve(link: Connection, task: WorkerTask, indices: Sequence[int]) -> None:
-    torch.set_num_threads(task.threads)
+    torch.set_num_threads(machine.threads(task.threads))
     try:
         worker = _Worker(task, indices)
         while True:
