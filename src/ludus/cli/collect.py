@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import Many, Overrides, check_temperature, command_line, listed, terminal
+from ludus.cli.common import Many, Overrides, command_line, listed, terminal
 from ludus.types import LudusError
 
 
@@ -80,7 +80,6 @@ class Collect:
         if self.temperature is not None:
             if self.actor != "policy":
                 raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {self.actor}")
-            check_temperature(self.temperature)
             settings.append(f"experiment.temperature={self.temperature}")
         return settings + ([] if self.noise is None else _noise(self.noise))
 

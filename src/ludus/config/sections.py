@@ -11,7 +11,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ludus.config.limits import (
-    MAX_INT,
+    MAX_SIZE,
     STRICT,
     Count,
     CountOrZero,
@@ -21,9 +21,15 @@ from ludus.config.limits import (
     Real,
     Section,
     Share,
+    Size,
     Temperature,
+    Threads,
+    ThreadsOrZero,
+    Time,
+    TimeOrZero,
 )
-from ludus.config.sizes import SIZES, Network, Size, SizeName
+from ludus.config.sizes import SIZES, Network, SizeName
+from ludus.config.sizes import Size as Shape
 from ludus.types import LudusError
 
 
@@ -38,9 +44,9 @@ class WorldConfig(Section):
     """1 to 8 coloured blocks (world blocks)."""
     variant: str = "single"
     """single, double, triple, quadruple or octuple cubes (world ogbench)."""
-    n_envs: Count = 128
+    n_envs: Size = 128
     """Simulations stepped together."""
-    threads: CountOrZero = 0
+    threads: ThreadsOrZero = 0
     """Physics threads; 0 takes every core this process may use. The results do not depend on it."""
 
 
@@ -55,7 +61,7 @@ class SeedDataConfig(Section):
     path = "seed_data."
 
     episodes: Count = 3072
-    segments: Count = 2
+    segments: Size = 2
     """Skills per episode, each `skill_steps` long."""
     min_noise: Real = 0.0
     max_noise: Real = 0.6
@@ -71,8 +77,8 @@ class SeedDataConfig(Section):
         _check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
 
 
-FromSize = Annotated[int, Field(ge=0, le=MAX_INT, description="0 (as agent.size says) or more")]
-Bins = Annotated[int, Field(ge=2, le=MAX_INT, description="at least 2")]
+FromSize = Annotated[int, Field(ge=0, le=MAX_SIZE, description=f"0 (as agent.size says) or more, at most {MAX_SIZE}")]
+Bins = Annotated[int, Field(ge=2, le=MAX_SIZE, description=f"at least 2, at most {MAX_SIZE}")]
 Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]
 Step = Annotated[float, Field(gt=0, le=1, description="more than 0, at most 1")]
 Option = bool | Integer | Real | str
@@ -115,11 +121,11 @@ class AgentConfig(Section):
     """Temperature of the improvement, in units of the mean standard deviation of Q over sampled actions in a microbatch."""
     gamma: Discount = 0.96
     """Discount per control step."""
-    n_step: Count = 8
+    n_step: Size = 8
     """Rewards are summed over at most this many steps before the critic's own estimate."""
-    action_samples: Count = 8
+    action_samples: Size = 8
     """Actions drawn from the target policy; the improvement chooses among them and the action that was taken."""
-    batch_size: Count = 512
+    batch_size: Size = 512
     """Transitions per update."""
     learning_rate: Positive = 7e-4
     """Of AdamW, at the height of its cosine schedule."""
@@ -132,9 +138,9 @@ class AgentConfig(Section):
     """Step of the averaged weights that act."""
 
     @property
-    def shape(self) -> Size:
+    def shape(self) -> Shape:
         """The shape that `size` names, with the settings that are not 0 in place of its own."""
-        by_hand = {name: value for name in Size._fields if (value := getattr(self, name))}
+        by_hand = {name: value for name in Shape._fields if (value := getattr(self, name))}
         return SIZES[self.size]._replace(**by_hand)
 
 
@@ -197,7 +203,7 @@ class TrainingConfig(Section):
 
     updates: Count = 2500
     """Updates on the seed data, before the first round; the learning rate falls over as many."""
-    minutes: PositiveOrZero = 0
+    minutes: TimeOrZero = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
     round_updates: CountOrZero = 2500
@@ -212,12 +218,12 @@ class TrainingConfig(Section):
     is none: of 384 stacks 15 failed greedily, 2 at 0.33 (docs/log.md)."""
     early_stop: bool = True
     """Whether training ends when analysis finds that every skill has converged or is stuck."""
-    microbatches: Count = 4
+    microbatches: Size = 4
     """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes."""
-    processes: CountOrZero = 0
+    processes: ThreadsOrZero = 0
     """Processes that share the microbatches; 0: as many as cores for small networks, 1 for large ones. The result does not
     depend on it."""
-    threads: Count = 1
+    threads: Threads = 1
     """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
     device: str = "cpu"
     """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
@@ -236,7 +242,7 @@ class ExperimentConfig(Section):
 
     rounds: CountOrZero = 4
     episodes_per_round: Count = 256
-    plans_per_round: Count = 8
+    plans_per_round: Size = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
     max_practising: CountOrZero = 1
     """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no
@@ -285,7 +291,7 @@ class ExperimenterConfig(Section):
     one_call: bool = False
     """Task, steps and their skills in one answer, instead of three questions as in the paper."""
     temperature: PositiveOrZero = 0.7
-    samples: Count = 1
+    samples: Size = 1
     """Answers per question; the most frequent one counts."""
     exemplars: CountOrZero = 3
     """At most this many worked examples per prompt."""
@@ -301,7 +307,7 @@ class ExperimenterConfig(Section):
     in words); 'auto' is what the model's profile says."""
     spans: bool = False
     """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
-    timeout_s: Positive = 60
+    timeout_s: Time = 60
     """Of one request."""
     retries: CountOrZero = 5
     """After refused connections, timeouts, rate limits and server errors, with growing pauses."""
@@ -313,7 +319,7 @@ class ExperimenterConfig(Section):
     prefetch: CountOrZero = 1
     """Plans are requested this many rounds ahead, from what is known at that time. 0: when needed. More rounds hide a slower
     model."""
-    max_concurrency: Count = 16
+    max_concurrency: Threads = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
 
 
@@ -330,7 +336,7 @@ class BudgetConfig(Section):
     calls: CountOrZero = 0
     tokens: CountOrZero = 0
     usd: PositiveOrZero = 0
-    minutes: PositiveOrZero = 0
+    minutes: TimeOrZero = 0
     """Spent waiting for answers."""
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from ludus.agents.backends import process_group
 from ludus.agents.trainer import Trainer
 from ludus.config import Config
+from ludus.config.limits import Positive, check_numbers
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
@@ -44,10 +44,13 @@ class OfflineSpec:
     """What an offline training learns from; kept in the record, so that resuming needs no arguments."""
 
     data: tuple[str, ...]  # run directories
-    weights: tuple[float, ...] = ()  # share of the draws from each; by size if empty
+    weights: tuple[Positive, ...] = ()  # share of the draws from each; by size if empty
     skills: tuple[str, ...] = ()  # captions or templates to be taught besides those of the data's runs
     hold_out: tuple[str, ...] = ()  # captions or templates that are never a label
     init: str | None = None  # run whose weights training starts from
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
     @classmethod
     def of(cls, record: Record) -> OfflineSpec:
@@ -71,14 +74,10 @@ def begin(record: Record, spec: OfflineSpec) -> None:
     """Write down what is to be done; a second time only to the same end.
 
     Raises:
-        LudusError: the record is of another training, or of something else; weights that are not one per run, or not
-            positive.
+        LudusError: the record is of another training, or of something else; weights that are not one per run.
     """
     if spec.weights and len(spec.weights) != len(spec.data):
         raise LudusError(f"{len(spec.weights)} weights for {len(spec.data)} runs of data; give one for each")
-    for weight in spec.weights:
-        if not 0 < weight < math.inf:
-            raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
     if record.done("course"):
         kept = OfflineSpec.of(record)
         if kept.resolved() != spec.resolved():
