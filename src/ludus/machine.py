@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -60,6 +61,25 @@ def memory_bytes() -> int:
     """Memory of the machine, or of this process's control groups where they allow less."""
     limits = [_number(group / name) for group in _groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]
     return int(min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits))
+
+
+def provide_temporary_folder(near: Path) -> None:
+    """Where none of the system's folders for temporary files can be written, as on a read-only root, libraries that want one
+    at their import are given the folder in which `near` lies.
+
+    Raises:
+        LudusError: that cannot be written either.
+    """
+    from ludus.types import LudusError  # imports NumPy, which `import ludus` alone does without
+
+    with suppress(FileNotFoundError):
+        tempfile.gettempdir()
+        return
+    while not near.exists():
+        near = near.parent
+    if not os.access(near, os.W_OK):
+        raise LudusError(f"neither {near} nor a folder for temporary files can be written; set TMPDIR to one that can")
+    os.environ["TMPDIR"] = str(near.resolve())
 
 
 def _shares() -> Iterator[float]:

@@ -6,10 +6,13 @@ import dataclasses
 import logging
 import os
 import sys
+from pathlib import Path
+from typing import NoReturn
 
 import tyro
 from rich.console import Console
 
+from ludus import machine
 from ludus.cli.collect import Collect
 from ludus.cli.common import SETTING
 from ludus.cli.convert import Convert
@@ -56,16 +59,27 @@ def main() -> None:
         chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
         if settings:
             chosen = dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings))
+        machine.provide_temporary_folder(Path(getattr(chosen, "dir", None) or "."))
         chosen()
     except LudusError as error:
-        Console(stderr=True).print(f"ludus: {error}", style="red", markup=False, highlight=False)
-        raise SystemExit(2) from None
+        _refuse(str(error))
+    except MemoryError as error:
+        _refuse(f"not enough memory ({error}); lower world.n_envs, seed_data.episodes, agent.batch_size or agent.size")
     except KeyboardInterrupt:  # before the command began to work; see `common.terminal`
         Console(stderr=True).print("Interrupted before anything was begun.")
         raise SystemExit(130) from None
     except BrokenPipeError:  # `ludus status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _refuse(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; mend that, or name another place")
+
+
+def _refuse(why: str) -> NoReturn:
+    Console(stderr=True).print(f"ludus: {why}", style="red", markup=False, highlight=False)
+    raise SystemExit(2)
 
 
 def _refuse_torchrun() -> None:
