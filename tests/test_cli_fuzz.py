@@ -1,9 +1,11 @@
 """No command can be brought to a traceback by its arguments: settings, numbers, names and files, in this process."""
 
 import dataclasses
+import importlib
 import io
 import math
 import os
+import pkgutil
 import resource
 import signal
 import sys
@@ -15,6 +17,7 @@ from command import ludus
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import ludus as package
 from ludus import cli
 from ludus.config import Config
 from ludus.record import files
@@ -204,7 +207,7 @@ USUAL = {
     "noise": ["0.3", "0.1-0.2"],
 }
 """What an option usually gets; others a small number, or a new file."""
-RARE = 4
+RARE = 7
 """One in so many values is anything at all."""
 
 
@@ -223,18 +226,21 @@ def arguments(draw) -> list[str]:
     words, hints = [], get_type_hints(command)
     for field in dataclasses.fields(command):
         option, hint = field.name, hints[field.name]
-        needed = field.default is dataclasses.MISSING or option in ("preset", "data")
+        positional = "Positional" in str(command.__annotations__[option])
+        needed = (
+            field.default is dataclasses.MISSING or option in ("preset", "data") or (positional and option == "dir")
+        )
         if option == "overrides":
             words.append(draw(st.lists(SETTINGS, max_size=2)) + ([] if name in ("eval", "resume", "exam") else TINY))
-        elif not needed and draw(st.integers(0, 2)):
+        elif not needed and draw(st.integers(0, 3)):
             continue
         elif hint is bool:
             words.append([f"--{option.replace('_', '-')}"])
-        elif "Positional" in str(command.__annotations__[option]):
+        elif positional:
             words.append(draw(values(option, hint)))
         else:
             words.append([f"--{option.replace('_', '-')}", *draw(values(option, hint))])
-    if not draw(st.integers(0, 9)):
+    if not draw(st.integers(0, 19)):
         words.append([draw(TEXTS)])
     return [name, *(word for several in words for word in several)]
 
@@ -246,6 +252,10 @@ def there(tmp_path_factory):
     ludus("run", "--preset", "tiny", "--dir", folder / "RUN", *TINY)
     ludus("collect", folder / "EPISODES", "--preset", "tiny", "world.n_envs=2", "-n", 2)
     ludus("skills", folder / "RUN", "--export", folder / "library.toml")
+    ludus("exam", "planner", "--parts", "analyse", "--limit", 1, "--dir", folder / "exam")
+    ludus("export", folder / "tensorboard", "--run", folder / "RUN")
+    for module in pkgutil.walk_packages(package.__path__, "ludus."):  # an import that is interrupted stays half done
+        importlib.import_module(module.name)
     (folder / "text").write_text("neither a run nor a library\n")
     (folder / "binary").write_bytes(bytes(range(256)))
     (folder / "empty").mkdir()
@@ -275,7 +285,9 @@ def bounded(there, monkeypatch):
 def ends_well(words: list[str]) -> None:
     for made in Path.cwd().glob("new*"):
         files.remove(made)
-    signal.setitimer(signal.ITIMER_REAL, TIME_S)
+    signal.setitimer(
+        signal.ITIMER_REAL, TIME_S, TIME_S
+    )  # again and again: Python drops one that comes while it deletes
     try:
         output = ludus(*words, code={0, 1, 2, 130})
     except KeyboardInterrupt:  # in the moment between the command and its caller

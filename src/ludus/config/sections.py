@@ -89,7 +89,7 @@ class AgentConfig(Section):
     """The agent; by default Perceiver-Actor-Critic (arXiv 2402.05546). Origin of the defaults: docs/decisions.md, docs/log.md.
 
     Raises:
-        LudusError: a value outside of its limits.
+        LudusError: a value outside of its limits; a width that the heads do not divide.
     """
 
     path = "agent."
@@ -136,6 +136,11 @@ class AgentConfig(Section):
     """Step of the target network towards the online one, per update."""
     acting_ema: Step = 0.001
     """Step of the averaged weights that act."""
+
+    def __post_init__(self) -> None:
+        width, _, _, heads = self.shape
+        if width % heads:
+            raise LudusError(f"agent.width={width} is not a multiple of agent.heads={heads}; change one of them")
 
     @property
     def shape(self) -> Shape:

@@ -26,16 +26,22 @@ def address(where: str | Path | sa.URL) -> sa.URL:
     """The URL of a database that is given as one, or as the path of an SQLite file. Paths become absolute.
 
     Raises:
-        LudusError: neither SQLite nor PostgreSQL.
+        LudusError: neither SQLite nor PostgreSQL, or no place that lasts.
     """
     if isinstance(where, Path) or (isinstance(where, str) and "://" not in where):
         return sa.URL.create("sqlite+pysqlite", database=str(Path(where).resolve()))
-    url = sa.make_url(where)
-    if url.get_backend_name() not in INSERT:
+    try:
+        url = sa.make_url(where)
+        kind = url.get_backend_name()
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise LudusError(f"database {where!r} is no URL ({error}); give 'postgresql+psycopg://…' or a file") from None
+    if kind not in INSERT:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
-    if url.get_backend_name() == "sqlite" and url.database:
-        return url.set(database=str(Path(url.database).resolve()))
-    return url
+    if kind == "postgresql":
+        return url
+    if url.database in (None, "", ":memory:"):
+        raise LudusError(f"database {url!s} is in memory, and a run ends with it; name a file, e.g. sqlite:///runs.db")
+    return url.set(database=str(Path(url.database).resolve()))
 
 
 def connect(url: sa.URL) -> sa.Engine:
