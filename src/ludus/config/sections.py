@@ -10,12 +10,11 @@ from typing import Annotated, Literal, get_type_hints
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from ludus.config import limits
 from ludus.config.limits import (
-    MAX_SIZE,
     STRICT,
     Count,
     CountOrZero,
-    Integer,
     Positive,
     PositiveOrZero,
     Real,
@@ -23,10 +22,6 @@ from ludus.config.limits import (
     Share,
     Size,
     Temperature,
-    Threads,
-    ThreadsOrZero,
-    Time,
-    TimeOrZero,
 )
 from ludus.config.sizes import SIZES, Network, SizeName
 from ludus.config.sizes import Size as Shape
@@ -46,7 +41,7 @@ class WorldConfig(Section):
     """single, double, triple, quadruple or octuple cubes (world ogbench)."""
     n_envs: Size = 128
     """Simulations stepped together."""
-    threads: ThreadsOrZero = 0
+    threads: limits.ThreadsOrZero = 0
     """Physics threads; 0 takes every core this process may use. The results do not depend on it."""
 
 
@@ -77,11 +72,7 @@ class SeedDataConfig(Section):
         _check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
 
 
-FromSize = Annotated[int, Field(ge=0, le=MAX_SIZE, description=f"0 (as agent.size says) or more, at most {MAX_SIZE}")]
-Bins = Annotated[int, Field(ge=2, le=MAX_SIZE, description=f"at least 2, at most {MAX_SIZE}")]
-Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]
-Step = Annotated[float, Field(gt=0, le=1, description="more than 0, at most 1")]
-Option = bool | Integer | Real | str
+Option = bool | limits.Integer | Real | str
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -102,15 +93,15 @@ class AgentConfig(Section):
     """'perceiver', or 'mlp' of as many parameters."""
     size: SizeName = "xs"
     """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), l (80 M), 140m (the paper's), 1b; see `SIZES`."""
-    width: FromSize = 0
+    width: limits.FromSize = 0
     """For this and the next three, 0 takes the value of `size`."""
-    latents: FromSize = 0
-    blocks: FromSize = 0
+    latents: limits.FromSize = 0
+    blocks: limits.FromSize = 0
     """Self-attention blocks on the latents."""
-    heads: FromSize = 0
-    action_bins: Bins = 31
+    heads: limits.FromSize = 0
+    action_bins: limits.Bins = 31
     """Values of each dimension of an action, from -1 to 1."""
-    value_atoms: Bins = 51
+    value_atoms: limits.Bins = 51
     """Of the distribution of Q, from 0 to 1."""
     alpha: Share = 0.3
     """Weight of behaviour cloning, a mean over the rows that are cloned (`sampling.bc_labels`), against policy improvement, a
@@ -119,7 +110,7 @@ class AgentConfig(Section):
     """Weight of the critic; 0 with alpha 1 is plain BC."""
     eta: Positive = 2.0
     """Temperature of the improvement, in units of the mean standard deviation of Q over sampled actions in a microbatch."""
-    gamma: Discount = 0.96
+    gamma: limits.Discount = 0.96
     """Discount per control step."""
     n_step: Size = 8
     """Rewards are summed over at most this many steps before the critic's own estimate."""
@@ -132,9 +123,9 @@ class AgentConfig(Section):
     weight_decay: PositiveOrZero = 1e-4
     grad_clip: Annotated[float, Field(gt=0, description="more than 0")] = 1.0
     """Greatest norm of an update's gradient; inf does not clip."""
-    target_ema: Step = 0.005
+    target_ema: limits.Step = 0.005
     """Step of the target network towards the online one, per update."""
-    acting_ema: Step = 0.001
+    acting_ema: limits.Step = 0.001
     """Step of the averaged weights that act."""
 
     def __post_init__(self) -> None:
@@ -185,7 +176,6 @@ class SamplingConfig(Section):
     balance_hindsight: Share = 0.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
-
     focus: Share = 0.5
     """Share of the labels of each kind (command, hindsight, any) that go to the skills that are practised, while there are
     any."""
@@ -208,7 +198,7 @@ class TrainingConfig(Section):
 
     updates: Count = 2500
     """Updates on the seed data, before the first round; the learning rate falls over as many."""
-    minutes: TimeOrZero = 0
+    minutes: limits.TimeOrZero = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
     round_updates: CountOrZero = 2500
@@ -225,10 +215,10 @@ class TrainingConfig(Section):
     """Whether training ends when analysis finds that every skill has converged or is stuck."""
     microbatches: Size = 4
     """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes."""
-    processes: ThreadsOrZero = 0
+    processes: limits.ThreadsOrZero = 0
     """Processes that share the microbatches; 0: as many as cores for small networks, 1 for large ones. The result does not
     depend on it."""
-    threads: Threads = 1
+    threads: limits.Threads = 1
     """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
     device: str = "cpu"
     """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
@@ -312,7 +302,7 @@ class ExperimenterConfig(Section):
     in words); 'auto' is what the model's profile says."""
     spans: bool = False
     """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
-    timeout_s: Time = 60
+    timeout_s: limits.Time = 60
     """Of one request."""
     retries: CountOrZero = 5
     """After refused connections, timeouts, rate limits and server errors, with growing pauses."""
@@ -324,7 +314,7 @@ class ExperimenterConfig(Section):
     prefetch: CountOrZero = 1
     """Plans are requested this many rounds ahead, from what is known at that time. 0: when needed. More rounds hide a slower
     model."""
-    max_concurrency: Threads = 16
+    max_concurrency: limits.Threads = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
 
 
@@ -341,7 +331,7 @@ class BudgetConfig(Section):
     calls: CountOrZero = 0
     tokens: CountOrZero = 0
     usd: PositiveOrZero = 0
-    minutes: TimeOrZero = 0
+    minutes: limits.TimeOrZero = 0
     """Spent waiting for answers."""
 
 
@@ -349,7 +339,7 @@ class BudgetConfig(Section):
 class Config(Section):
     """A run."""
 
-    seed: Integer = 0
+    seed: limits.Integer = 0
     world: WorldConfig = field(default_factory=WorldConfig)
     seed_data: SeedDataConfig = field(default_factory=SeedDataConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
