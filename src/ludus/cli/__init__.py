@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tyro
 from rich.console import Console
@@ -56,9 +57,12 @@ def main() -> None:
     try:
         if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
             _refuse_torchrun()
+        for word in arguments:
+            _check_text(word)
         chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
         if settings:
             chosen = dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings))
+        _check_paths(vars(chosen).values())
         machine.provide_temporary_folder(Path(getattr(chosen, "dir", None) or "."))
         chosen()
     except LudusError as error:
@@ -74,12 +78,33 @@ def main() -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        _refuse(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}; mend that, or name another place")
+        _refuse(f"cannot use {error.filename}: {error.strerror}; mend that, or name another place")
 
 
 def _refuse(why: str) -> NoReturn:
     Console(stderr=True).print(f"ludus: {why}", style="red", markup=False, highlight=False)
     raise SystemExit(2)
+
+
+def _check_text(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise LudusError(f"{word!a} is not UTF-8, as which a run keeps its command; rename it") from None
+
+
+def _check_paths(values: Iterable[Any]) -> None:
+    """
+    Raises:
+        LudusError: one of the paths, which may lie in tuples of tuples, can be no file's.
+    """
+    from ludus.record import files
+
+    for value in values:
+        if isinstance(value, tuple):
+            _check_paths(value)
+        elif isinstance(value, Path):
+            files.named(value)
 
 
 def _refuse_torchrun() -> None:

@@ -29,7 +29,7 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         LudusError: neither SQLite nor PostgreSQL, or no place that lasts.
     """
     if isinstance(where, Path) or (isinstance(where, str) and "://" not in where):
-        return sa.URL.create("sqlite+pysqlite", database=str(Path(where).resolve()))
+        return sa.URL.create("sqlite+pysqlite", database=str(files.named(where).resolve()))
     try:
         url = sa.make_url(where)
         kind = url.get_backend_name()
@@ -41,17 +41,23 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         return url
     if url.database in (None, "", ":memory:"):
         raise LudusError(f"database {url!s} is in memory, and a run ends with it; name a file, e.g. sqlite:///runs.db")
-    return url.set(database=str(Path(url.database).resolve()))
+    return url.set(database=str(files.named(url.database).resolve()))
 
 
 def connect(url: sa.URL) -> sa.Engine:
-    """An engine for the database at `url`, see `address`. Connects on first use."""
-    if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
+    """An engine for the database at `url`, see `address`. Connects on first use.
+
+    Raises:
+        LudusError: no such driver, or an option that it does not take.
+    """
     try:
-        return sa.create_engine(url, json_serializer=_json)
+        return _sqlite(url) if url.get_backend_name() == "sqlite" else sa.create_engine(url, json_serializer=_json)
     except ModuleNotFoundError as error:
         raise LudusError(f"{error}; `pip install 'psycopg[binary]'` brings PostgreSQL's driver") from error
+    except (sa.exc.ArgumentError, ValueError, TypeError) as error:
+        raise LudusError(
+            f"database {url!s} cannot be used ({error}); give 'postgresql+psycopg://…' or a file"
+        ) from None
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:

@@ -62,7 +62,7 @@ class Record(Writer):
             LudusError: there is a run already, the id is taken, there is no room or right to write, or the file system has no
                 locks.
         """
-        directory = Path(directory)
+        directory = files.named(directory)
         new = not directory.exists()
         place = Location.new(directory, url, run_id)
         try:
@@ -104,7 +104,7 @@ class Record(Writer):
             LudusError: no run there, one of another version, one that is running already, or, to write, the copy of a
                 directory whose rows are in a database elsewhere.
         """
-        directory = Path(directory)
+        directory = files.named(directory)
         place = Location.of(directory, url, run_id) if directory.is_dir() else None
         if place is None:
             why = f"holds no run (no {database.DATABASE} in it)" if directory.exists() else "does not exist"
