@@ -65,6 +65,7 @@ class Record(Writer):
         directory = files.named(directory)
         new = not directory.exists()
         place = Location.new(directory, url, run_id)
+        engine = database.connect(place.url)
         try:
             filesystem.check(directory, filesystem.FLOCK)
             database.check_locks(place.url)
@@ -73,7 +74,6 @@ class Record(Writer):
             lock = DirectoryLock(directory)
         except OSError as error:
             raise LudusError(f"cannot make the run directory {directory}: {error.strerror}; choose another") from error
-        engine = database.connect(place.url)
         try:
             _make_room(directory)
             _begin(directory, engine, place, config, command)
