@@ -34,7 +34,9 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         url = sa.make_url(where)
         kind = url.get_backend_name()
     except (sa.exc.ArgumentError, ValueError) as error:
-        raise LudusError(f"database {where!r} is no URL ({error}); give 'postgresql+psycopg://…' or a file") from None
+        raise LudusError(
+            f"the database's address is no URL ({error}); give 'postgresql+psycopg://…' or a file"
+        ) from None
     if kind not in INSERT:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
     if kind == "postgresql":
