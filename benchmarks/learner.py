@@ -27,6 +27,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ludus import machine
 from ludus.agents.backends import MAX_WORKER_PARAMETERS
 from ludus.agents.batches import BatchReader
 from ludus.agents.trainer import Trainer
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of bfloat16 on GPUs only")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     sizes = options.sizes or (["base", "140m"] if device == "cuda" else ["xs", "s", "base"])
     runs = []
     with tempfile.TemporaryDirectory() as folder, _data(Path(folder)) as data:

@@ -7,9 +7,12 @@ import sys
 from ludus import cli
 
 
-def ludus(*arguments, code=0):
+def ludus(*arguments, code: int | set[int] = 0):
     """What the command prints, on one line; in this process, because importing torch takes longer than most commands.
-    `code`: its exit status, or None for 0 or 2."""
+
+    Args:
+        code: the exit status that it must end with, or several that it may.
+    """
     printed, argv, found = io.StringIO(), sys.argv, 0
     sys.argv = ["ludus", *map(str, arguments)]
     try:
@@ -20,5 +23,5 @@ def ludus(*arguments, code=0):
     finally:
         sys.argv = argv
     output = " ".join(printed.getvalue().split())
-    assert found in ((0, 2) if code is None else (code,)), output
+    assert found in (code if isinstance(code, set) else {code}), output
     return output

@@ -150,9 +150,9 @@ def test_no_setting_is_without_bounds(path, value):
     ("make", "words"),
     [
         (lambda: AgentConfig(width=-5), "agent.width=-5 makes no sense; give 0 (as agent.size says) or more"),
-        (lambda: AgentConfig(width=2**70), "agent.width=1180591620717411303424 makes no sense; .* in 64 bits"),
+        (lambda: AgentConfig(width=2**70), "agent.width=1180591620717411303424 makes no sense; .*, at most 1048576"),
         (lambda: AgentConfig(eta=math.inf), "agent.eta=inf makes no sense; give more than 0, and finite"),
-        (lambda: AgentConfig(batch_size=0.5), "agent.batch_size=0.5 makes no sense; give at least 1, a whole number"),  # type: ignore
+        (lambda: AgentConfig(batch_size=0.5), "agent.batch_size=0.5 makes no sense; give at least 1, .*, a whole number"),  # type: ignore
         (lambda: SamplingConfig(only_successes="no"), "sampling.only_successes=no makes no sense; give true or false"),  # type: ignore
         (lambda: SamplingConfig(memory="maped"), "unknown sampling.memory 'maped'; nearest: 'mapped'"),  # type: ignore
         (lambda: SamplingConfig(0.8, 0.3), "sampling.commanded_ratio 0.8 and sampling.hindsight_ratio 0.3 are shares"),

@@ -266,7 +266,10 @@ def test_an_unknown_examinee_is_named():
 
 @pytest.mark.parametrize(
     ("kwargs", "message"),
-    [({"limit": 0}, "limit 0 is below 1"), ({"parts": ("read",)}, "unknown part of the exam 'read'")],
+    [
+        ({"limit": 0}, "limit=0 makes no sense; give at least 1"),
+        ({"parts": ("read",)}, "unknown part of the exam 'read'"),
+    ],
 )
 def test_bad_input(kwargs, message):
     with pytest.raises(LudusError, match=message):

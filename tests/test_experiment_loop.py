@@ -123,7 +123,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path):
         (["run", "agent.width=-5"], "agent.width=-5 makes no sense; give 0"),
         (["eval", "RUN", "agent.width=32"], "agent.width=32 changes nothing of a measurement"),
         (["eval", "RUN", "--plan", ""], "--plan without a caption"),
-        (["eval", "RUN", "--temperature", "nan"], "--temperature nan makes no sense"),
+        (["eval", "RUN", "--temperature", "nan"], "temperatures=nan makes no sense"),
         (["eval", "RUN", "--json", "nowhere/five.json"], "cannot write nowhere/five.json: No such file"),
         (["export", "RUN/report.html", "--run", "RUN"], "report.html: Not a directory"),
         (["eval", "RUN", "--skills", "stack red"], "unknown skill 'stack red'; nearest"),

@@ -310,7 +310,9 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "leave out --skills" in say("collect", tmp_path / "k", *TINY, "--actor", "play", "--skills", "reach X")
     assert "leave out --plan" in say("eval", trained, "--goals", "--skills", "reach X")
     assert "no trained policy" in say("eval", data, "--episodes", 1)
-    assert "positive number" in say("train", tmp_path / "i", *TRAIN, "--data", data, "--weights", 0)
+    assert "weights=0.0 makes no sense; give more than 0" in say(
+        "train", tmp_path / "i", *TRAIN, "--data", data, "--weights", 0
+    )
     assert "unknown skill" in say("train", tmp_path / "j", *TRAIN, "--data", data, "--hold-out", "reach purple")
     assert "run of another kind" in say("collect", trained, *TINY, "training.updates=8")
     assert "'warm'" in say("eval", trained, "--temperature", "warm")

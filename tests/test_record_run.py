@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,42 @@ from ludus.types import LudusError
 def record(tmp_path):
     with Record.create(tmp_path / "run", preset("tiny")) as record:
         yield record
+
+
+@pytest.mark.parametrize("name", ["\udcff", "x" * 300, "a/" * 3000, "loop", "loop/run", "nul\0"])
+def test_what_can_be_no_file_is_refused_in_one_sentence(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    for use in (
+        lambda: Record.create(name, preset("tiny")),
+        lambda: Record.open(name),
+        lambda: Record.create("run", preset("tiny"), url=Path(name)),
+    ):
+        with pytest.raises(LudusError, match=r"can be no file \(.*\); name another"):
+            use()
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("://", "is no URL"),
+        ("postgresql://host:port/x", "is no URL"),
+        ("mysql://x", "is neither SQLite nor PostgreSQL"),
+        ("sqlite+foo:///x.db", "cannot be used"),
+        ("postgresql+foo://x/y", "cannot be used"),
+        ("sqlite:///x.db?timeout=abc", "cannot be used"),
+        ("sqlite://", "is in memory, and a run ends with it"),
+        ("sqlite:///:memory:", "is in memory, and a run ends with it"),
+        ("sqlite:///nowhere/x.db", "the folder of the database .* is missing"),
+        ("sqlite:////", "cannot use the database /"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, monkeypatch, url, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LudusError, match=words):
+        Record.create("run", preset("tiny"), url=url)
+    assert not list(tmp_path.iterdir())
 
 
 # --- one run per directory, one writer per run -------------------------------------------------------------------

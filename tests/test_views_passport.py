@@ -66,7 +66,14 @@ def make(directory, words="mark it"):
         with record.commit("round/1/plan"):
             gap = (Retrieval("mark home", None, words),)
             record.add_plan(1, Plan("p1", Proposal(f"task {words}", words, 0.25), ("a",), gap))
-        call = {"key": "p1/write/0/0", "role": "write_skill", "model": "m", "answer": {}, "usd": 0.25, "replayed": False}
+        call = {
+            "key": "p1/write/0/0",
+            "role": "write_skill",
+            "model": "m",
+            "answer": {},
+            "usd": 0.25,
+            "replayed": False,
+        }
         sent = {"sample": 0, "attempt": 0, "prompt": "w 1", "request": "r", "images": [], "error": None, "turns": 1}
         record.add_call(call | sent | {"tokens_in": 100, "tokens_out": 10, "retries": 0, "seconds": 2.0, "at": 0.0})
         with record.commit("round/1/grow") as step:

@@ -48,6 +48,29 @@ def test_the_vector_face_resets_in_the_step_after_the_last():
     envs.close()
 
 
+def test_seeds_of_numpy_and_lists_with_none():
+    envs = LudusVectorEnv(BlocksWorld(2, 3, 1), "reach red")
+    first, _ = envs.reset(seed=[5, 6, 7])
+    second, _ = envs.reset()
+    for seeds in ((5, 6, 7), np.array([5, 6, 7]), [np.int64(5), np.uint8(6), 7]):
+        assert np.array_equal(envs.reset(seed=seeds)[0], first)  # type: ignore
+    mixed, _ = envs.reset(seed=[None, 6, None])
+    assert np.array_equal(mixed[[0, 2]], second[[0, 2]]) and np.array_equal(mixed[1], first[1])
+    assert np.array_equal(envs.reset(seed=np.int64(4))[0], envs.reset(seed=4)[0])  # type: ignore
+    assert not np.array_equal(envs.reset(seed=2**70)[0], envs.reset(seed=2**70 + 1)[0])
+    for wrong in ([1, 2], [1, 2, -3], [1, 2, 0.5], -1, "5", 1.0):
+        with pytest.raises(LudusError, match="seed"):
+            envs.reset(seed=wrong)  # type: ignore
+    envs.close()
+
+
+def test_one_simulation_takes_seeds_of_numpy(env):
+    assert np.array_equal(env.reset(seed=np.int64(3))[0], env.reset(seed=3)[0])
+    for wrong in (-1, 0.5):
+        with pytest.raises(LudusError, match=f"seed {wrong} makes no sense; give a whole number from 0"):
+            env.reset(seed=wrong)
+
+
 def test_unknown_caption_names_the_nearest():
     with pytest.raises(LudusError, match="reach red"):
         LudusVectorEnv(BlocksWorld(2, 1, 1), "reach rad")

@@ -11,6 +11,8 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ludus import machine  # noqa: F401  before torch, see there
+
 if TYPE_CHECKING:
     from ludus.agents.policy import Policy
     from ludus.api import evaluate, load_policy, make_world, run

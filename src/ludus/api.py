@@ -104,10 +104,6 @@ def evaluate(
     from ludus.experiment.evaluation import evaluate as carry_out
     from ludus.record.record import Record
 
-    if episodes < 1:
-        raise LudusError(
-            f"episodes={episodes} makes no sense; give at least 1 (100 give intervals of about ten points)"
-        )
     with Record.open(directory, write=False) as record:
         request = EvalRequest(tuple(skills), episodes, tuple(starts), tuple(temperatures), seed)
         return carry_out(record, override(record.config, overrides), request)

@@ -7,24 +7,19 @@ the order of `online`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ludus.record import files
 from ludus.types import LudusError, WorldSpec
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with files.replacing(path) as temporary:
+        torch.save(state, temporary)
 
 
 def read_checkpoint(path: Path, spec: WorldSpec, mmap: bool = False) -> dict[str, Any]:

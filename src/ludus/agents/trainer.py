@@ -310,7 +310,9 @@ def device_of(training: TrainingConfig) -> torch.device:
     if device == "cuda" and "LOCAL_RANK" in os.environ:  # torchrun: a GPU for each process
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        return torch.zeros((), device=device).device
+        probe = torch.zeros((), device=device)
+        probe.item()  # 'meta' has shapes but no numbers
+        return probe.device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises an AssertionError
         raise LudusError(
             f"training.device={training.device!r} cannot be used here ({str(error).splitlines()[0]}); 'cpu' always can"

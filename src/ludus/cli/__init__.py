@@ -6,10 +6,13 @@ import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import tyro
 
+from ludus import machine
 from ludus.cli.collect import Collect
 from ludus.cli.common import interruptible, is_setting
 from ludus.cli.convert import Convert
@@ -51,10 +54,12 @@ def main() -> None:
             with interruptible("Interrupted before anything was begun.", errors.print):
                 command = _read(sys.argv[1:])
                 command()
-        except (LudusError, OSError) as error:
+        except (LudusError, MemoryError, OSError) as error:
             from ludus.views.text import clean
 
             said = str(error)
+            if isinstance(error, MemoryError):
+                said = f"not enough memory ({error}); lower world.n_envs, seed_data.episodes, agent.batch_size or agent.size"
             if isinstance(error, OSError):
                 if error.filename is None:
                     raise  # of no file that somebody named
@@ -75,8 +80,33 @@ def _read(arguments: list[str]) -> Any:
         arguments = [a for a in arguments if a not in settings]
     if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
         _refuse_torchrun()
+    for word in arguments:
+        _check_text(word)
     chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
+    _check_paths(vars(chosen).values())
+    machine.provide_temporary_folder(Path(getattr(chosen, "dir", None) or "."))
     return dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings)) if settings else chosen
+
+
+def _check_text(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise LudusError(f"{word!a} is not UTF-8, as which a run keeps its command; rename it") from None
+
+
+def _check_paths(values: Iterable[Any]) -> None:
+    """
+    Raises:
+        LudusError: one of the paths, which may lie in tuples of tuples, can be no file's.
+    """
+    from ludus.record import files
+
+    for value in values:
+        if isinstance(value, tuple):
+            _check_paths(value)
+        elif isinstance(value, Path):
+            files.named(value)
 
 
 def _refuse_torchrun() -> None:

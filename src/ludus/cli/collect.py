@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from ludus.cli.common import Many, Overrides, check_temperature, command_line, listed, terminal
+from ludus.cli.common import Many, Overrides, command_line, listed, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -79,7 +79,6 @@ class Collect:
         if self.temperature is not None:
             if self.actor != "policy":
                 raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {self.actor}")
-            check_temperature(self.temperature)
             settings.append(f"experiment.temperature={self.temperature}")
         return settings + ([] if self.noise is None else _noise(self.noise))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
@@ -71,15 +70,6 @@ def play_all(experimenter: str) -> list[str]:
     from ludus.config import ROLES
 
     return [f"experimenter.{role}={experimenter}" for role in ROLES]
-
-
-def check_temperature(value: float) -> None:
-    """
-    Raises:
-        LudusError: negative, infinite or not a number.
-    """
-    if not 0 <= value < math.inf:
-        raise LudusError(f"--temperature {value:g} makes no sense; 0 is greedy, 1 samples from the policy")
 
 
 def latest() -> Path:

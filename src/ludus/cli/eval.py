@@ -13,7 +13,6 @@ from rich.console import Console
 from ludus.cli.common import (
     Many,
     Overrides,
-    check_temperature,
     check_writable,
     latest,
     listed,
@@ -94,12 +93,8 @@ class Eval:
     def _spec(self):
         from ludus.experiment.evaluation import EvalRequest
 
-        if self.episodes < 1:
-            raise LudusError(f"--episodes {self.episodes} is below 1; 100 gives intervals of about ten points")
         temperatures, program = numbers("--temperature", self.temperature), self._program()
         plan = () if program else listed(self.plan)
-        for value in temperatures:
-            check_temperature(value)
         if self.plan and not plan and not program:
             raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
         return EvalRequest(

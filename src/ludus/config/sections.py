@@ -10,20 +10,21 @@ from typing import Annotated, Literal, get_type_hints
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from ludus.config import limits
 from ludus.config.limits import (
-    MAX_INT,
     STRICT,
     Count,
     CountOrZero,
-    Integer,
     Positive,
     PositiveOrZero,
     Real,
     Section,
     Share,
+    Size,
     Temperature,
 )
-from ludus.config.sizes import SIZES, Network, Size, SizeName
+from ludus.config.sizes import SIZES, Network, SizeName
+from ludus.config.sizes import Size as Shape
 from ludus.types import LudusError
 
 
@@ -38,9 +39,9 @@ class WorldConfig(Section):
     """1 to 8 coloured blocks (world blocks)."""
     variant: str = "single"
     """single, double, triple, quadruple or octuple cubes (world ogbench)."""
-    n_envs: Count = 128
+    n_envs: Size = 128
     """Simulations stepped together."""
-    threads: CountOrZero = 0
+    threads: limits.ThreadsOrZero = 0
     """Physics threads; 0 takes every core this process may use. The results do not depend on it."""
 
 
@@ -55,7 +56,7 @@ class SeedDataConfig(Section):
     path = "seed_data."
 
     episodes: Count = 3072
-    segments: Count = 2
+    segments: Size = 2
     """Skills per episode, each `skill_steps` long."""
     min_noise: Real = 0.0
     max_noise: Real = 0.6
@@ -71,11 +72,7 @@ class SeedDataConfig(Section):
         _check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
 
 
-FromSize = Annotated[int, Field(ge=0, le=MAX_INT, description="0 (as agent.size says) or more")]
-Bins = Annotated[int, Field(ge=2, le=MAX_INT, description="at least 2")]
-Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]
-Step = Annotated[float, Field(gt=0, le=1, description="more than 0, at most 1")]
-Option = bool | Integer | Real | str
+Option = bool | limits.Integer | Real | str
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -83,7 +80,7 @@ class AgentConfig(Section):
     """The agent; by default Perceiver-Actor-Critic (arXiv 2402.05546). Origin of the defaults: docs/decisions.md, docs/log.md.
 
     Raises:
-        LudusError: a value outside of its limits.
+        LudusError: a value outside of its limits; a width that the heads do not divide.
     """
 
     path = "agent."
@@ -96,15 +93,15 @@ class AgentConfig(Section):
     """'perceiver', or 'mlp' of as many parameters."""
     size: SizeName = "xs"
     """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), l (80 M), 140m (the paper's), 1b; see `SIZES`."""
-    width: FromSize = 0
+    width: limits.FromSize = 0
     """For this and the next three, 0 takes the value of `size`."""
-    latents: FromSize = 0
-    blocks: FromSize = 0
+    latents: limits.FromSize = 0
+    blocks: limits.FromSize = 0
     """Self-attention blocks on the latents."""
-    heads: FromSize = 0
-    action_bins: Bins = 31
+    heads: limits.FromSize = 0
+    action_bins: limits.Bins = 31
     """Values of each dimension of an action, from -1 to 1."""
-    value_atoms: Bins = 51
+    value_atoms: limits.Bins = 51
     """Of the distribution of Q, from 0 to 1."""
     alpha: Share = 0.3
     """Weight of behaviour cloning, a mean over the rows that are cloned (`sampling.bc_labels`), against policy improvement, a
@@ -113,28 +110,33 @@ class AgentConfig(Section):
     """Weight of the critic; 0 with alpha 1 is plain BC."""
     eta: Positive = 2.0
     """Temperature of the improvement, in units of the mean standard deviation of Q over sampled actions in a microbatch."""
-    gamma: Discount = 0.96
+    gamma: limits.Discount = 0.96
     """Discount per control step."""
-    n_step: Count = 8
+    n_step: Size = 8
     """Rewards are summed over at most this many steps before the critic's own estimate."""
-    action_samples: Count = 8
+    action_samples: Size = 8
     """Actions drawn from the target policy; the improvement chooses among them and the action that was taken."""
-    batch_size: Count = 512
+    batch_size: Size = 512
     """Transitions per update."""
     learning_rate: Positive = 7e-4
     """Of AdamW, at the height of its cosine schedule."""
     weight_decay: PositiveOrZero = 1e-4
     grad_clip: Annotated[float, Field(gt=0, description="more than 0")] = 1.0
     """Greatest norm of an update's gradient; inf does not clip."""
-    target_ema: Step = 0.005
+    target_ema: limits.Step = 0.005
     """Step of the target network towards the online one, per update."""
-    acting_ema: Step = 0.001
+    acting_ema: limits.Step = 0.001
     """Step of the averaged weights that act."""
 
+    def __post_init__(self) -> None:
+        width, _, _, heads = self.shape
+        if width % heads:
+            raise LudusError(f"agent.width={width} is not a multiple of agent.heads={heads}; change one of them")
+
     @property
-    def shape(self) -> Size:
+    def shape(self) -> Shape:
         """The shape that `size` names, with the settings that are not 0 in place of its own."""
-        by_hand = {name: value for name in Size._fields if (value := getattr(self, name))}
+        by_hand = {name: value for name in Shape._fields if (value := getattr(self, name))}
         return SIZES[self.size]._replace(**by_hand)
 
 
@@ -174,7 +176,6 @@ class SamplingConfig(Section):
     balance_hindsight: Share = 0.0
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
-
     focus: Share = 0.5
     """Share of the labels of each kind (command, hindsight, any) that go to the skills that are practised, while there are
     any."""
@@ -197,7 +198,7 @@ class TrainingConfig(Section):
 
     updates: Count = 2500
     """Updates on the seed data, before the first round; the learning rate falls over as many."""
-    minutes: PositiveOrZero = 0
+    minutes: limits.TimeOrZero = 0
     """Train on the seed data, or offline, for at most this long, measuring not counted; 0: no limit. The learning rate
     then follows the clock: such a training is not the same twice."""
     round_updates: CountOrZero = 2500
@@ -212,13 +213,13 @@ class TrainingConfig(Section):
     is none: of 384 stacks 15 failed greedily, 2 at 0.33 (docs/log.md)."""
     early_stop: bool = True
     """Whether training ends when analysis finds that every skill has converged or is stuck."""
-    microbatches: Count = 2
+    microbatches: Size = 2
     """A batch's gradient is computed in this many parts and added up: one after the other, or by several processes. On two
     cores 2 is 1.15 times as fast as 4, on four cores 4 is faster; another number gives other weights, in their last digits."""
-    processes: CountOrZero = 0
+    processes: limits.ThreadsOrZero = 0
     """Processes that share the microbatches; 0: as many as cores for small networks, 1 for large ones. The result does not
     depend on it."""
-    threads: Count = 1
+    threads: limits.Threads = 1
     """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
     device: str = "cpu"
     """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
@@ -237,7 +238,7 @@ class ExperimentConfig(Section):
 
     rounds: CountOrZero = 4
     episodes_per_round: Count = 256
-    plans_per_round: Count = 8
+    plans_per_round: Size = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
     max_practising: CountOrZero = 1
     """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no
@@ -286,7 +287,7 @@ class ExperimenterConfig(Section):
     one_call: bool = False
     """Task, steps and their skills in one answer, instead of three questions as in the paper."""
     temperature: PositiveOrZero = 0.7
-    samples: Count = 1
+    samples: Size = 1
     """Answers per question; the most frequent one counts."""
     exemplars: CountOrZero = 3
     """At most this many worked examples per prompt."""
@@ -302,7 +303,7 @@ class ExperimenterConfig(Section):
     in words); 'auto' is native for addresses, else what the model's profile says."""
     spans: bool = False
     """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
-    timeout_s: Positive = 60
+    timeout_s: limits.Time = 60
     """Of one request."""
     retries: CountOrZero = 5
     """After refused connections, timeouts, rate limits and server errors, with growing pauses."""
@@ -314,7 +315,7 @@ class ExperimenterConfig(Section):
     prefetch: CountOrZero = 1
     """Plans are requested this many rounds ahead, from what is known at that time. 0: when needed. More rounds hide a slower
     model."""
-    max_concurrency: Count = 16
+    max_concurrency: limits.Threads = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
 
 
@@ -331,7 +332,7 @@ class BudgetConfig(Section):
     calls: CountOrZero = 0
     tokens: CountOrZero = 0
     usd: PositiveOrZero = 0
-    minutes: PositiveOrZero = 0
+    minutes: limits.TimeOrZero = 0
     """Spent waiting for answers."""
 
 
@@ -339,7 +340,7 @@ class BudgetConfig(Section):
 class Config(Section):
     """A run."""
 
-    seed: Integer = 0
+    seed: limits.Integer = 0
     world: WorldConfig = field(default_factory=WorldConfig)
     seed_data: SeedDataConfig = field(default_factory=SeedDataConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

@@ -16,6 +16,7 @@ from ludus.config import SamplingConfig
 from ludus.data.labels import mixed_reward, steps_to_success
 from ludus.data.relabel import Relabeller
 from ludus.data.store import EpisodeStore, Shard
+from ludus.record import filesystem
 from ludus.types import LudusError, Observations
 
 RESERVE = 0.25
@@ -179,6 +180,7 @@ class RowTable:
                 self._files[name] = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  lives as long as the table
             if hasattr(os, "posix_fallocate"):  # a map that cannot be written kills the process
                 os.posix_fallocate(self._files[name].fileno(), 0, max(1, size))
+            filesystem.check(self._folder, filesystem.SHARED_MAPS)
         except OSError as error:
             raise LudusError(
                 f"no room for {size / 1e6:,.0f} MB of mapped transitions in {self._folder} ({error.strerror}); free some "

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ludus.config.limits import Count, Integer, ThreadsOrZero, check_numbers
 from ludus.exam.metrics import Rate, Result
 from ludus.exam.parts import PARTS
 from ludus.exam.questions import FOLDER, QuestionSet, load
@@ -17,7 +18,7 @@ from ludus.exam.session import Session
 from ludus.exam.simulator import Simulators
 from ludus.experimenter.roles import Experimenter
 from ludus.skills.predicates import Vocabulary
-from ludus.types import LudusError, unknown
+from ludus.types import unknown
 
 STORED = tuple(sorted(f.name for f in FOLDER.iterdir() if f.name.startswith("stored-")))
 """Observations that written skills are judged on."""
@@ -30,21 +31,20 @@ class ExamSpec:
 
     parts: tuple[str, ...] = ()
     """Of `PARTS`; all that the question set has questions for if empty."""
-    limit: int | None = None
+    limit: Count | None = None
     """Questions per part, drawn by `seed` alone, so that every examinee gets the same; None asks all."""
-    seed: int = 0
+    seed: Integer = 0
     """Of the draw of questions and of the noise with which proposals are executed."""
     folder: Path | None = None
     """Pictures are written to `images/` below it and named relative to it in the questions; None: no pictures."""
-    threads: int = 0
+    threads: ThreadsOrZero = 0
     """Of physics; 0 takes every core. The results do not depend on it."""
 
     def __post_init__(self) -> None:
         for part in self.parts:
             if part not in PARTS:
                 raise unknown("part of the exam", part, tuple(PARTS))
-        if self.limit is not None and self.limit < 1:
-            raise LudusError(f"limit {self.limit} is below 1; give the number of questions per part, or none for all")
+        check_numbers(self)
 
 
 def evaluate(

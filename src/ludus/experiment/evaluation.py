@@ -12,6 +12,7 @@ import torch
 
 from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
+from ludus.config.limits import Count, Integer, Temperature, check_numbers
 from ludus.experiment import checkpoints
 from ludus.experiment.library import check_starts, choose, recorded_approaches, recorded_library
 from ludus.lab.actors import GoalScheduler
@@ -47,18 +48,24 @@ class EvalRequest:
         library_of: leave out skills about others than the world's first so many objects.
         goals: measure whether all skills of the world's own library hold at once, within an episode in which the policy is
             told whichever is next.
+
+    Raises:
+        LudusError: a number outside of its limits.
     """
 
     skills: tuple[str, ...] = ()
-    episodes: int = 100
+    episodes: Count = 100
     starts: tuple[str, ...] = ()
-    temperatures: tuple[float, ...] = ()
-    seed: int = 1
+    temperatures: tuple[Temperature, ...] = ()
+    seed: Integer = 1
     plan: tuple[str, ...] = ()
     program: Program | None = None
     switching: Literal["fixed", "conditional"] = "fixed"
-    library_of: int | None = None
+    library_of: Count | None = None
     goals: bool = False
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -19,6 +18,7 @@ import torch
 from ludus.agents.backends import process_group
 from ludus.agents.trainer import Trainer
 from ludus.config import Config
+from ludus.config.limits import Positive, check_numbers
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
@@ -53,7 +53,7 @@ class OfflineSpec:
     """
 
     data: tuple[str, ...]  # run directories
-    weights: tuple[float, ...] = ()  # share of the draws from each; by size if empty
+    weights: tuple[Positive, ...] = ()  # share of the draws from each; by size if empty
     skills: tuple[str, ...] = ()  # captions or templates to be taught besides those of the data's runs
     hold_out: tuple[str, ...] = ()  # captions or templates that are never a label
     init: str | None = None  # run whose weights training starts from
@@ -61,9 +61,7 @@ class OfflineSpec:
     def __post_init__(self) -> None:
         if self.weights and len(self.weights) != len(self.data):
             raise LudusError(f"{len(self.weights)} weights for {len(self.data)} runs of data; give one for each")
-        for weight in self.weights:
-            if not 0 < weight < math.inf:
-                raise LudusError(f"weight {weight} must be a positive number; leave out data that is not to be drawn")
+        check_numbers(self)
 
     @classmethod
     def of(cls, record: Record) -> OfflineSpec:

@@ -82,8 +82,8 @@ class Settling:
         approaches = recorded_approaches(self.record, library, self.world.spec)
         for look in range(settings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
-            tried = [(c, n) for c in captions if (n := episodes.get(library.template(c), 0))]
-            trials = [EvalSpec((c,), n, seed, approaches=approaches) for c, n in tried]
+            tried = [(c, m) for c in captions if (m := episodes.get(library.template(c), 0))]
+            trials = [EvalSpec((c,), m, seed, approaches=approaches) for c, m in tried]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
             decision = decide(counts, accepted, look + 1, settings, has_gained)
             if decision.promote is not None:

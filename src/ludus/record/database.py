@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -17,7 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
-from ludus.record import files, tables
+from ludus.record import files, filesystem, tables
 from ludus.types import LudusError
 
 DATABASE = "ludus.db"
@@ -34,33 +34,38 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         LudusError: neither SQLite nor PostgreSQL; no URL; one of SQLite with options, or without a file.
     """
     if isinstance(where, Path) or (isinstance(where, str) and "://" not in where):
-        return sa.URL.create(SQLITE, database=str(Path(where).resolve()))
+        return sa.URL.create(SQLITE, database=str(files.named(where).resolve()))
     try:
         url = sa.make_url(where)
+        kind = url.get_backend_name()
     except (ArgumentError, ValueError):
         shown = re.sub("//[^@]*@", "//***@", str(where))
         raise LudusError(f"database {shown!r} is no URL; give 'postgresql+psycopg://…' or a file") from None
-    if url.get_backend_name() not in INSERT:
+    if kind not in INSERT:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
-    if url.get_backend_name() == "postgresql":
+    if kind == "postgresql":
         return url
+    if url.database == ":memory:":
+        raise LudusError(f"database {url!s} is in memory, and a run ends with it; name a file, e.g. sqlite:///runs.db")
     if not url.database or url.query or (isinstance(where, str) and "?" in where):
         raise LudusError(
             f"database {where!s}: an SQLite URL names a file and nothing behind a '?', which would begin options; give the "
             "path of the file instead"
         )
-    return sa.URL.create(SQLITE, database=str(Path(url.database).resolve()))
+    return sa.URL.create(SQLITE, database=str(files.named(url.database).resolve()))
 
 
 def connect(url: sa.URL) -> sa.Engine:
-    """An engine for the database at `url`, see `address`. Connects on first use."""
-    if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
+    """An engine for the database at `url`, see `address`. Connects on first use.
+
+    Raises:
+        LudusError: no such driver, or an option that it does not take.
+    """
     try:
-        return sa.create_engine(url, json_serializer=_json)
+        return _sqlite(url) if url.get_backend_name() == "sqlite" else sa.create_engine(url, json_serializer=_json)
     except ModuleNotFoundError as error:
         raise LudusError(f"{error}; `pip install 'psycopg[binary]'` brings PostgreSQL's driver") from error
-    except (ArgumentError, ValueError) as error:  # of a driver that there is not, or of its options
+    except (ArgumentError, ValueError, TypeError) as error:  # of a driver that there is not, or of its options
         raise LudusError(f"database {url!s} cannot be used: {error}; give 'postgresql+psycopg://…'") from error
 
 
@@ -87,13 +92,25 @@ def _sqlite(url: sa.URL) -> sa.Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: Any) -> None:
         cursor = connection.cursor()
+        journal = ["journal_mode = WAL"]
+        if _without_shared_maps(path.parent):
+            # WAL needs one. A rollback journal is as safe: who writes and who reads then wait for each other.
+            # A database that is in WAL mode already can be opened without the map by one connection alone.
+            journal = ["locking_mode = EXCLUSIVE", "journal_mode = DELETE", "locking_mode = NORMAL"]
         # FULL: a step reported as done is on the disk, also after a power cut, when NORMAL may lose the last commits.
         # A few fsyncs per step are nothing next to its seconds.
-        for pragma in ("journal_mode = WAL", "synchronous = FULL"):
+        for pragma in (*journal, "synchronous = FULL"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     return engine
+
+
+def _without_shared_maps(folder: Path) -> bool:
+    try:
+        return bool(filesystem.missing(folder, [filesystem.SHARED_MAPS]))
+    except OSError:  # nothing can be written there, and nothing will
+        return False
 
 
 class NotBegun(LudusError):
@@ -124,6 +141,7 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             why = (str(error.orig).splitlines() or ["unknown"])[0]  # hints of the server follow
             raise LudusError(f"cannot use the database {engine.url!s}: {why}") from error
         if "locked" in str(error):
+            check_locks(engine.url)
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
         name = engine.url.database or ""
         path = Path(unquote(name.removeprefix(FROZEN)) if name.startswith(FROZEN) else name)
@@ -134,6 +152,16 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
         if path != (directory / DATABASE).resolve():
             raise LudusError(f"cannot use the database {path}: {error.orig}; name another one") from error
         raise LudusError(f"{directory} holds no readable run ({error.orig}); choose another directory") from error
+
+
+def check_locks(url: sa.URL) -> None:
+    """
+    Raises:
+        LudusError: an SQLite file's folder has no locks. SQLite would wait for them as if somebody held them.
+    """
+    if url.get_backend_name() == "sqlite":
+        with suppress(OSError):  # a folder that cannot be used has its own sentence
+            filesystem.check(Path((url.database or "").removeprefix("file:")).parent, filesystem.POSIX_LOCKS)
 
 
 @contextmanager

@@ -14,9 +14,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ludus.types import LudusError
+
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and of a user's exhausted quota."""
+UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOTTY)
+"""Error numbers by which a file system says that it has no such operation."""
 FULL_WORDS = ("disk is full", "no space left on device", "disk quota exceeded")
+
+
+def named(path: str | Path) -> Path:
+    """A path as somebody gave it.
+
+    Raises:
+        LudusError: nothing can have this name: too long, a circle of symbolic links, or what is no text.
+    """
+    path = Path(path)
+    try:
+        str(path).encode()  # a record holds text; bytes of a name that are no UTF-8 are none
+        path.stat()
+        path.resolve()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what it is wanted for says so
+    except (OSError, RuntimeError, ValueError) as error:
+        text = ascii(str(path))
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise LudusError(
+            f"{text if len(text) < 80 else text[:77] + '...'} can be no file ({why}); name another"
+        ) from None
+    return path
 
 
 @contextmanager
@@ -91,5 +117,9 @@ def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # CIFS, vboxsf and some FUSE systems cannot flush a folder. The rename is as whole without it; a power cut may undo it.
+        if error.errno not in UNSUPPORTED:
+            raise
     finally:
         os.close(descriptor)

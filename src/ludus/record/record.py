@@ -25,7 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict
-from ludus.record import database, files, tables
+from ludus.record import database, files, filesystem, tables
 from ludus.record.location import LOCATION, Location
 from ludus.record.lock import DirectoryLock
 from ludus.record.writer import Step, Writer
@@ -63,14 +63,17 @@ class Record(Writer):
             steps: name -> result of steps that the run begins with: there is no moment at which it exists without them.
 
         Raises:
-            LudusError: there is a run already, the id is taken, or there is no room or right to write.
+            LudusError: there is a run already, the id is taken, there is no room or right to write, or the file system has no
+                locks.
         """
-        directory = Path(directory)
+        directory = files.named(directory)
         new = not directory.exists()
         _check_name(directory)
         place = Location.new(directory, url, run_id)
         engine = database.connect(place.url)
         try:
+            filesystem.check(directory, filesystem.FLOCK)
+            database.check_locks(place.url)
             for part in ("", "shards", "checkpoints", "images"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
             lock = DirectoryLock(directory)
@@ -106,7 +109,7 @@ class Record(Writer):
             LudusError: no run there, one of another version, one that is running already, or, to write, the copy of a
                 directory whose rows are in a database elsewhere.
         """
-        directory = Path(directory)
+        directory = files.named(directory)
         place = Location.of(directory, url, run_id) if directory.is_dir() else None
         if place is None:
             why = f"holds no run (no {database.DATABASE} in it)" if directory.exists() else "does not exist"

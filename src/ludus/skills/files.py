@@ -26,6 +26,9 @@ from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError, unknown
 
+MAX_BYTES = 16 << 20
+"""Of a library file; one of a thousand skills takes some 0.3 MB."""
+
 HEADER = "# Skills for `ludus run --library FILE`; the format: docs/add-a-skill.md\n"
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 
@@ -104,11 +107,15 @@ def read_skills(path: Path) -> tuple[FiledSkill, ...]:
         LudusError: no such file, not TOML, a key that is unknown or missing, a value of another type, a caption twice.
     """
     try:
-        text = path.read_bytes().decode()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        text = data.decode()
     except OSError as error:
         raise LudusError(f"cannot read the library file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise LudusError(f"the library file {path} is not UTF-8 text") from None
+    if len(data) > MAX_BYTES:  # /dev/zero never ends
+        raise LudusError(f"the library file {path} is larger than {MAX_BYTES >> 20} MB; give a library file")
     try:
         return from_toml(text)
     except LudusError as error:

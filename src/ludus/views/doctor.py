@@ -13,6 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ludus import machine
+from ludus.record import filesystem
+
 Finding = tuple[str, bool, str, str]  # what, fine?, seen, fix (empty where fine)
 
 
@@ -30,9 +33,9 @@ def _findings() -> Iterator[Finding]:
     yield "Python", True, platform.python_version(), ""
     for package in ("ludus", "mujoco", "torch", "numpy"):
         yield package, True, version(package), ""
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    cores, load = machine.cores(), os.getloadavg()[0]
     yield "cores", cores >= 2, f"{cores}, load {load:.1f}", "" if cores >= 2 else "a run on one core takes long"
-    memory_gb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    memory_gb = machine.memory_bytes() / 1e9
     yield (
         "memory",
         memory_gb >= 4,
@@ -41,7 +44,18 @@ def _findings() -> Iterator[Finding]:
     )
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     yield "disk here", free_gb >= 2, f"{free_gb:.0f} GB free", "" if free_gb >= 2 else "a run keeps about 1 GB"
+    yield _file_system(Path.cwd())
     yield _opengl()
+
+
+def _file_system(here: Path) -> Finding:
+    try:
+        lacks = filesystem.missing(here)
+    except OSError as error:
+        lacks = {"right to write": str(error.strerror)}
+    fine = set(lacks) <= {filesystem.SHARED_MAPS}
+    seen = "; ".join(f"no {ability} ({reason})" for ability, reason in lacks.items()) or "locks and shared maps"
+    return "file system here", fine, seen, "" if fine else "keep runs on a local disk: --dir"
 
 
 def _opengl() -> Finding:

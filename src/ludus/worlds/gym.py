@@ -7,7 +7,8 @@ the other as declared in `WorldSpec.observation`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
 import gymnasium
@@ -54,14 +55,25 @@ class LudusVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
-        self._seed, self._episode, self._t = 0, 0, self._steps
+        self._seeds, self._episodes, self._t = [0] * self.num_envs, [0] * self.num_envs, self._steps
 
-    def reset(self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None):
-        """An int seeds simulation i with a named child of it; a list seeds each."""
-        if seed is not None:
-            self._seed, self._episode = (seed if isinstance(seed, int) else child(0, "gym", *seed)), 0
-        seeds = seed if isinstance(seed, list) else [child(self._seed, self._episode, i) for i in range(self.num_envs)]
-        self._episode, self._t = self._episode + 1, 0
+    def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None):
+        """An int seeds simulation i with a named child of it; a sequence seeds each, and those of None go on.
+
+        Raises:
+            LudusError: not one seed per simulation, or one that is no whole number from 0.
+        """
+        each = isinstance(seed, Sequence | np.ndarray)
+        given = [_whole(s) for s in (seed if each else [seed] * self.num_envs)]
+        if len(given) != self.num_envs:
+            raise LudusError(f"{len(given)} seeds for {self.num_envs} simulations; give one for each, None to go on")
+        seeds = []
+        for i, own in enumerate(given):
+            if own is not None:
+                self._seeds[i], self._episodes[i] = own, 0
+            seeds.append(own if each and own is not None else child(self._seeds[i], self._episodes[i], i))
+            self._episodes[i] += 1
+        self._t = 0
         observations = self.world.reset(seeds, self._start)
         return flat(self.world.spec, observations), self._info(observations)
 
@@ -106,7 +118,7 @@ class LudusEnv(gymnasium.Env):
         self.render_mode = render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        super().reset(seed=seed)
+        super().reset(seed=_whole(seed))
         start = int(self.np_random.integers(2**62))
         observation, info = self._vector.reset(seed=start)
         return observation[0], {"success": bool(info["success"][0])}
@@ -123,6 +135,19 @@ class LudusEnv(gymnasium.Env):
 
     def close(self) -> None:
         self._vector.close()
+
+
+def _whole(seed: Any) -> int | None:
+    """A seed of NumPy's or of Python's as the latter."""
+    if seed is None:
+        return None
+    try:
+        whole = index(seed)
+    except TypeError:
+        whole = -1
+    if whole < 0:
+        raise LudusError(f"seed {seed!r} makes no sense; give a whole number from 0, or None to go on")
+    return whole
 
 
 def make_blocks(caption: str = "stack red on green", render_mode: str | None = None, **world: Any) -> LudusEnv:

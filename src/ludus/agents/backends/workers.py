@@ -6,6 +6,8 @@ all of them.
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import time
 import weakref
@@ -19,6 +21,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
+from ludus import machine
 from ludus.agents.backends.base import Info, Microbatches
 from ludus.agents.backends.local import LocalBackend, flatten, write_gradients
 from ludus.agents.base import AgentSpec
@@ -29,6 +32,30 @@ JOIN_TIMEOUT_S = 1.0
 """How long a worker gets to end by itself."""
 SIGNAL_S = 0.5
 """How long a signal to all processes of a run may take from one to the next."""
+SHARED = "/dev/shm"
+"""Where Linux keeps the memory that torch lets processes share. Docker makes it 64 MB unless told otherwise."""
+
+
+class NoSharedMemory(LudusError):
+    """Too little of the memory that processes share."""
+
+
+@contextmanager
+def _sharing(what: str) -> Iterator[None]:
+    """
+    Raises:
+        NoSharedMemory: there was no room for `what`.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "shared memory" not in str(error):
+            raise
+        size = shutil.disk_usage(SHARED).total / 1e6 if os.path.isdir(SHARED) else 0
+        raise NoSharedMemory(
+            f"no room for {what} in the memory that processes share, {size:,.0f} MB in {SHARED}; make that larger (docker "
+            "run --shm-size=2g), or give training.processes=1"
+        ) from error
 
 
 @dataclass
@@ -48,6 +75,7 @@ class WorkersBackend(LocalBackend):
     """Worker processes compute the microbatches, dealt out evenly. Commands return at once.
 
     Raises:
+        NoSharedMemory: too little of it for the networks.
         LudusError: a worker failed or died.
     """
 
@@ -61,7 +89,10 @@ class WorkersBackend(LocalBackend):
         processes: int,
         threads: int,
     ):
-        super().__init__(spec, seed, network, device, microbatches)
+        size = sum(p.nbytes for p in network.parameters()) * (2 + microbatches) / 1e6
+        with _sharing(f"{size:,.0f} MB of weights and gradients"):
+            super().__init__(spec, seed, network, device, microbatches)
+            self._rows()  # now rather than after the first batch
         self._n_processes, self._threads = processes, threads
         self._batches: tuple[TensorBatch, TensorBatch] | None = None
         self._slot = 0
@@ -73,7 +104,8 @@ class WorkersBackend(LocalBackend):
     def start_prepare(self, batch: TensorBatch, update: int) -> None:
         if self._batches is None or self._batches[0].obs.shape != batch.obs.shape:
             self.close()
-            self._batches = batch.shared(), batch.shared()
+            with _sharing("the batches"):
+                self._batches = batch.shared(), batch.shared()
         self._slot = 1 - self._slot
         self._batches[self._slot].copy_(batch)
         self._workers().send("prepare", self._slot, update)
@@ -191,7 +223,7 @@ class _Worker:
 
 
 def _serve(link: Connection, task: WorkerTask, indices: Sequence[int]) -> None:
-    torch.set_num_threads(task.threads)
+    torch.set_num_threads(machine.threads(task.threads))
     try:
         worker = _Worker(task, indices)
         while True:

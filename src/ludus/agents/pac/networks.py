@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ludus.agents.captions import BUCKETS
 from ludus.config import AgentConfig
-from ludus.types import LudusError
 
 
 class ActorCritic(nn.Module):
@@ -47,13 +46,7 @@ def actor_critic(config: AgentConfig, task_size: int, object_size: int, n_action
     Args:
         task_size, object_size: numbers per row and per object, see `ludus.agents.encoders`.
         n_actions: action dimensions A.
-
-    Raises:
-        LudusError: a width that the heads do not divide.
     """
-    width, _, _, heads = config.shape
-    if width % heads:
-        raise LudusError(f"agent.width={width} is not a multiple of agent.heads={heads}; change one of them")
     kind = Perceiver if config.network == "perceiver" else MLP
     return kind(config, task_size, object_size, n_actions)
 

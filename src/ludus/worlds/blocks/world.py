@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mujoco.batch import Batch
 
+from ludus import machine
 from ludus.types import LudusError, Observations, unknown
 from ludus.worlds.blocks import control, layout, scene
 from ludus.worlds.blocks.panda import mj
@@ -57,7 +57,7 @@ class BlocksWorld:
         self.n_blocks, self.n_envs, self._timestep = n_blocks, n_envs, timestep
         spec = scene.build(n_blocks, timestep, self.domain)
         self.model = spec.compile()
-        self.batch = Batch(self.model, n_envs, threads or len(os.sched_getaffinity(0)))
+        self.batch = Batch(self.model, n_envs, machine.threads(threads))
         self.spec = layout.world_spec(n_blocks, self.domain, self.substeps, spec.to_xml())
 
         b = self.batch

@@ -4,7 +4,6 @@ own seed; and of the other cubes' goals, which OGBench hides, half lie somewhere
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ludus import machine
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Observations, Segment, WorldSpec
@@ -41,7 +41,7 @@ def play(
             steps a random cube's goal becomes one of the next 200 poses of that cube. Otherwise each play gives one episode
             with a segment 'put X at X goal' for each goal of the oracle.
     """
-    processes = min(processes or len(os.sched_getaffinity(0)), len(seeds))
+    processes = min(machine.threads(processes), len(seeds))
     hashes = {s.caption: s.hash for s in library}
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         for i, (seen, actions, labelled, snapshot, spec) in enumerate(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from ludus import machine
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import Vocabulary, block_vocabulary
@@ -85,7 +85,7 @@ class CubesWorld:
         self.spec = self._spec(episode_steps)
         first = simulation(variant)
         self.simulations = [first, *(_twin(first) for _ in range(n_envs - 1))]
-        self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(machine.threads(threads))
         model = first._model
         self._driver = model.joint("ur5e/robotiq/right_driver_joint").qposadr[0]
         self._arm = first._arm_joint_ids
