@@ -12,8 +12,10 @@ from ludus.experiment.compose import compose
 from ludus.experiment.library import recorded_library
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
+from ludus.lab.acceptance import Acceptance
 from ludus.lab.analysis import Analysis
 from ludus.lab.curriculum import Curriculum
+from ludus.lab.gate import GateDecision
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.types import Proposal, Retrieval, Verdict
@@ -114,6 +116,24 @@ def test_the_gate_looks_less_often_while_a_skill_is_not_good_enough_yet(run, mon
     looks.clear()
     run("experiment.max_practising=0")
     assert set(looks) == {4}
+
+
+def test_the_rounds_end_when_enough_was_accepted(run, monkeypatch):
+    from ludus.experiment import settling
+
+    def good(looks, *_):
+        return Acceptance(True, "scripted", 1, 1.0, (1.0, 1.0), 9.0, ())
+
+    monkeypatch.setattr(settling, "accept", good)
+    monkeypatch.setattr(settling.Settling, "_compare", lambda self, *_: decided)
+    decided = GateDecision(True, "scripted", 9.0, (), ())
+
+    def rounds(record):
+        return [s.name for s in record.steps() if s.name.endswith("/settle")]
+
+    assert rounds(run("experiment.rounds=3")) == ["round/1/settle"]
+    assert len(rounds(run("experiment.rounds=3", "experiment.stop_after=2"))) == 3
+    assert len(rounds(run("experiment.rounds=2", "experiment.stop_after=0"))) == 2
 
 
 def test_the_analysis_ends_a_training_early(run):

@@ -236,7 +236,10 @@ class ExperimentConfig(Section):
 
     path = "experiment."
 
-    rounds: CountOrZero = 4
+    rounds: CountOrZero = 6
+    """At most."""
+    stop_after: CountOrZero = 1
+    """The rounds end once so many templates of skills written in the run are accepted; 0: only after `rounds`."""
     episodes_per_round: Count = 256
     plans_per_round: Size = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""

@@ -60,7 +60,7 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     settling = Settling(record, config, world, growth, progress)
 
     library = recorded_library(record, world)
-    begin(record, world, library, f"{config.experiment.rounds} rounds")
+    begin(record, world, library, f"at most {config.experiment.rounds} rounds")
     shown = shown_captions(record, experiment.kind, world, library)
     demonstrations = seed_rollouts(library, config.seed_data, config.seed, captions=shown)
     driver.collect("seed-data", demonstrations, ActorSpec("teacher"), library)
@@ -76,8 +76,11 @@ def run(experiment: Experiment) -> SkillLibrary:
         LudusError: what worlds, trainers and experimenters refuse; finished steps are kept.
     """
     stages, library = start(experiment)
-    for n in range(1, experiment.config.experiment.rounds + 1):
+    limits = experiment.config.experiment
+    for n in range(1, limits.rounds + 1):
         library = run_round(n, experiment, stages, library)
+        if limits.stop_after and stages.settling.n_accepted(n) >= limits.stop_after:
+            break
     stages.learning.measure("after", library)
     return library
 

@@ -68,6 +68,11 @@ class Settling:
             opened.result = {"best": best, "tried": new, "gate": gate, "skills": skills}
         checkpoints.prune(record)
 
+    def n_accepted(self, n: int) -> int:
+        """Templates that were accepted in the first n rounds."""
+        settled = (self.record.result(f"round/{k}/settle")["skills"] for k in range(1, n + 1))
+        return sum(skill["status"] == "accepted" for skills in settled for skill in skills)
+
     # --- which policy acts -----------------------------------------------------------------------------------------
 
     def _compare(self, n: int, library: SkillLibrary, old: str, new: str, has_gained: bool) -> GateDecision:
