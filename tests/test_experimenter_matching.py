@@ -26,7 +26,7 @@ SAME = {
     "hover red above green": ["carry red above green", "hold the red block over the green block",
                               "move red over green", "bring the red cube directly above the green cube",
                               "hold red over green without letting go", "keep red above green; don't stack it"],
-    "stack red on green": ["put the red block on top of the green block", "place red onto green",
+    "stack red on green": ["red on green", "put the red block on top of the green block", "place red onto green",
                            "set red down on green", "On the green block, place the red one",
                            "pick up red and place it on green", "carefully stack the red cube atop the green cube",
                            "take green, then put red on it", "stack red on green, not green on red",

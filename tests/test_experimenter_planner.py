@@ -181,6 +181,9 @@ def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
         ("Stack red on green. Then lift blue.", ("Stack red on green", "lift blue")),
         ("stack red on green, and then lift blue", ("stack red on green", "lift blue")),
         ("lift red, not green; stack it on blue", ("lift red, not green", "stack it on blue")),
+        ("put red on green and blue on red", ("put red on green", "blue on red")),
+        ("pick up red and put it on green", ("pick up red and put it on green",)),
+        ("build a pyramid of red on green and blue", ("build a pyramid of red on green and blue",)),
         ("then", ("then",)),
     ],
 )

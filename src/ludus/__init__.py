@@ -15,10 +15,11 @@ from ludus import machine  # noqa: F401  before torch, see there
 
 if TYPE_CHECKING:
     from ludus.agents.policy import Policy
-    from ludus.api import evaluate, load_policy, make_world, run
+    from ludus.api import do, evaluate, load_policy, make_world, run
     from ludus.config import PRESETS, Config, WorldConfig, as_dict, from_dict, override, preset
     from ludus.data.store import EpisodeStore
     from ludus.experiment.evaluation import EvalResult
+    from ludus.experiment.instruction import Done
     from ludus.lab.rollout import RolloutSpec
     from ludus.record.record import Record
     from ludus.skills.library import Skill, SkillLibrary
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PRESETS",
     "Config",
+    "Done",
     "Episode",
     "EpisodeStore",
     "EvalResult",
@@ -44,6 +46,7 @@ __all__ = [
     "WorldConfig",
     "WorldSpec",
     "as_dict",
+    "do",
     "evaluate",
     "from_dict",
     "load_policy",
@@ -55,10 +58,11 @@ __all__ = [
 
 _MODULES = {
     "agents.policy": ("Policy",),
-    "api": ("evaluate", "load_policy", "make_world", "run"),
+    "api": ("do", "evaluate", "load_policy", "make_world", "run"),
     "config": ("PRESETS", "Config", "WorldConfig", "as_dict", "from_dict", "override", "preset"),
     "data.store": ("EpisodeStore",),
     "experiment.evaluation": ("EvalResult",),
+    "experiment.instruction": ("Done",),
     "lab.rollout": ("RolloutSpec",),
     "record.record": ("Record",),
     "skills.library": ("Skill", "SkillLibrary"),

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ludus.config import WorldConfig, override
+from ludus.config import Config, WorldConfig, override
 from ludus.config import preset as named
 from ludus.types import LudusError
 
 if TYPE_CHECKING:
     from ludus.agents.policy import Policy
     from ludus.experiment.evaluation import EvalResult
+    from ludus.experiment.instruction import Done
     from ludus.worlds.base import World
 
 logger = logging.getLogger("ludus")
@@ -32,6 +33,34 @@ def make_world(name: str = "blocks", **settings: Any) -> World:
     from ludus.worlds.registry import make_world
 
     return make_world(WorldConfig(name=name, **settings))
+
+
+def do(
+    words: str,
+    policy: str | Path | None = None,
+    film: str | Path | None = None,
+    seed: int = 0,
+    n_blocks: int | None = None,
+) -> Done:
+    """Have a simulated robot do what the words say, in a scene drawn by the seed: `do("put red on green").success`.
+
+    Args:
+        policy: a run directory or a policy file (`ludus export --policy FILE`); the one that comes with ludus if None.
+        film: where to write a GIF of it.
+        n_blocks: another number of objects than the policy was trained with.
+
+    Raises:
+        LudusError: words that ask for something which no skill does; no policy there; no OpenGL, where a film is wanted.
+    """
+    from ludus.experiment.instruction import Robot
+    from ludus.experiment.policy_file import SHIPPED, TrainedPolicy
+    from ludus.views.figures import episode_film
+
+    with Robot(TrainedPolicy.of(SHIPPED if policy is None else Path(policy)), n_blocks) as robot:
+        done = robot.carry_out(robot.plan(words, seed), seed)
+        if film is not None:
+            Path(film).write_bytes(episode_film(done.episode, robot.world))
+    return done
 
 
 def run(
@@ -110,9 +139,9 @@ def evaluate(
 
 
 def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iterable[str] = ()) -> Policy:
-    """The best policy of the run in `directory`: `policy.act(observations, captions)` gives `[E, A]` actions in [-1, 1] for
-    observations of E simulations (group -> `[E, size]`) and E captions. Call `policy.begin` before each episode if
-    `temperature` is not 0.
+    """The best policy of the run in `directory`, or that of a policy file: `policy.act(observations, captions)` gives `[E, A]`
+    actions in [-1, 1] for observations of E simulations (group -> `[E, size]`) and E captions. Call `policy.begin` before
+    each episode if `temperature` is not 0.
 
     Args:
         temperature: 0 takes the likeliest action, 1 samples from the policy.
@@ -122,13 +151,13 @@ def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iter
         LudusError: no run or no trained policy there.
     """
     from ludus.agents.policy import load_policy
-    from ludus.experiment import checkpoints
-    from ludus.record.record import Record
+    from ludus.experiment.policy_file import TrainedPolicy
     from ludus.worlds.registry import make_world
 
-    with Record.open(directory, write=False) as record:
-        world = make_world(override(record.config, [*overrides, "world.n_envs=1"]).world)
-        try:
-            return load_policy(checkpoints.best(record), world.spec, temperature)
-        finally:
-            world.close()
+    trained = TrainedPolicy.of(Path(directory))
+    config = override(Config(world=trained.world), [*overrides, "world.n_envs=1"])
+    world = make_world(config.world)
+    try:
+        return load_policy(trained.checkpoint, world.spec, temperature)
+    finally:
+        world.close()

@@ -16,6 +16,7 @@ from ludus import machine
 from ludus.cli.collect import Collect
 from ludus.cli.common import interruptible, is_setting
 from ludus.cli.convert import Convert
+from ludus.cli.do import Do
 from ludus.cli.doctor import Doctor
 from ludus.cli.eval import Eval
 from ludus.cli.exam import Exam
@@ -29,6 +30,7 @@ from ludus.types import LudusError
 from ludus.views import display
 
 COMMANDS = {
+    "do": Do,
     "run": Run,
     "resume": Resume,
     "status": Status,

@@ -167,8 +167,8 @@ class Matcher:
         if _BUILDINGS & set(actions):
             actions = [w for w in actions if w not in _BY_RELATION]
         elif relation is not None:
-            # 'put', 'place', 'bring' ... mean what the relation says; so does 'pick it up and put it on'
-            if any(w in _PLACING for w in actions):
+            # 'put', 'place', 'bring' ... mean what the relation says; so does 'pick it up and put it on', and no verb at all
+            if actions == [relation] or any(w in _PLACING for w in actions):
                 done = _PLACING if relation == "above" else _PLACING | {"open", "gripper"}  # set down is let go of
                 actions = [w for w in actions if w not in done] + [_BY_RELATION[relation]]
         else:

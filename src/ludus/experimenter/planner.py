@@ -35,6 +35,9 @@ MASTERED = 3
 """Successes after which a task that takes several skills may be asked for as one skill."""
 AT_ONCE = "at once:"
 """Begins a task that is to be done by one skill instead of several."""
+_CUTS = re.compile(
+    r"[,;](?! *(?:but |and )?(?:not|never|do not|don.?t)\b)|[.!?](?:\s|$)|\b(?:and )?then\b", re.IGNORECASE
+)
 RECENT = 8
 """Attempts that count as 'now' when progress is measured against those before."""
 
@@ -204,12 +207,27 @@ class Planner:
         """Backward chaining to the proposal's goal; without a goal, the task's text is taken apart at its joints."""
         goal = self._goal(question)
         if not goal:
-            return tuple(_parts(question.proposal.task))
+            return tuple(self._parts(question.proposal.task))
         if question.proposal.task.startswith(AT_ONCE):
             return (question.proposal.task,)
         chainer = self._chainer(question.skills)
         steps = chainer.steps(goal, self._facts(question.scene), question.max_steps)
         return tuple(s.text for s in steps) or (question.proposal.task,)
+
+    def _parts(self, task: str) -> list[str]:
+        """Cut at commas, sentences and 'then', but not before what the same part is not to be: 'lift red, not green'; and at an
+        'and' between two things to do, each about two objects: 'put red on green and blue on red'."""
+        parts = list[str]()
+        for part in _CUTS.split(task):
+            first, *more = re.split(r"\band\b", part, flags=re.I)
+            parts.append(first)
+            for other in more:
+                if min(len(self._names.find(text)) for text in (parts[-1], other)) > 1:
+                    parts.append(other)
+                else:
+                    parts[-1] += f"and{other}"
+        parts = [re.sub(r"^and\b", "", p.strip()).strip() for p in parts]
+        return [p for p in parts if p] or [task]
 
     def _goal(self, question: DecomposeQuestion) -> tuple[Atom, ...]:
         try:
@@ -275,11 +293,3 @@ def _phrase(atom: Atom) -> str:
     if len(objects) < 2:
         return " ".join([*objects, name.replace("_", " ")])
     return f"{objects[0]} {name.replace('_', ' ')} {' and '.join(objects[1:])}"
-
-
-def _parts(task: str) -> list[str]:
-    """Cut at commas, sentences and 'then', but not before what the same part is not to be: 'lift red, not green'."""
-    parts = re.split(
-        r"[,;](?! *(?:but |and )?(?:not|never|do not|don.?t)\b)|[.!?](?:\s|$)|\b(?:and )?then\b", task, flags=re.I
-    )
-    return [part for p in parts if (part := re.sub(r"^and\b", "", p.strip()).strip())] or [task]

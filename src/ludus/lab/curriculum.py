@@ -32,6 +32,8 @@ Pictures = Callable[[str, Observations], tuple[str, ...]]
 Raises LudusError where nothing can be rendered."""
 Values = Callable[[Observations, Sequence[str]], np.ndarray]
 """`(scenes [n, size], captions) -> [n, len(captions)]` in [0, 1]: the critic's value of each skill in each scene."""
+INSTRUCTED = "a person asked for it"
+"""`Proposal.why` of what a person said."""
 PRACTISE = "no proposal could be executed"
 """`Proposal.why` of a plan that practises a skill because no proposal of its scene could be executed."""
 
@@ -117,6 +119,16 @@ class Curriculum:
                 plans += self._plans_of_scene(scene_context, context, values)
                 context = dataclasses.replace(context, seek_gap=False)
         return plans
+
+    def instructed(self, name: str, scene: Scene, words: str, stats: Sequence[SkillStats]) -> Plan:
+        """The plan for what a person asked for, with gaps where no skill fits.
+
+        Raises:
+            LudusError: no words; an answer out of bounds; no question can be put any more.
+        """
+        proposal, known = check_proposal(Proposal(" ".join(words.split()), INSTRUCTED, 0.5)), tuple(stats)
+        steps = self._decompose(name, scene, proposal, known)
+        return Plan(name, proposal, steps, tuple(self._retrieve_all(name, scene, steps, known)))
 
     def prefetch(self, context: PlanContext) -> Prefetch:
         """Ask in the background what `plans` of the same context will ask, all scenes at the same time; nothing is posted.

@@ -11,14 +11,18 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from ludus.lab.pictures import png
+from ludus.types import Episode
 from ludus.views.queries import LearningCurves, PhaseTime, Success, TemplateCurve
 from ludus.views.text import clean
+from ludus.worlds.base import World
 
 DPI = 150
 BEFORE, AFTER, DATA, INK = "#9aa5b1", "#1f6f8b", "#d9a441", "#30363d"
 STAGE_COLOURS = {"seed data": DATA, "before the rounds": BEFORE, "after the rounds": AFTER}
 VERDICT_MARKS = {"converged": ("o", "#2e7d32"), "learning": ("^", AFTER), "stuck": ("X", "#b23b3b")}
 UNCLEAR = ("s", BEFORE)
+FRAMES_PER_S = 10
+"""Of films."""
 LONGEST_NAME = 40
 """Characters of a caption beside an axis or over a small plot."""
 
@@ -98,6 +102,19 @@ def time_bars(times: Sequence[PhaseTime]) -> bytes:
     axes.margins(x=0.12)
     axes.invert_yaxis()
     return png(figure)
+
+
+def episode_film(episode: Episode, world: World) -> bytes:
+    """A GIF of an episode, whose frames are drawn from its observations.
+
+    Raises:
+        LudusError: no OpenGL, with what to install.
+    """
+    every = max(1, round(world.spec.control_hz / FRAMES_PER_S))
+    frames = world.frames({g: a[::every] for g, a in episode.observations.items()}, size=320)
+    steps = (min(t, episode.n_steps - 1) for t in range(0, episode.n_steps + 1, every))
+    captions = [next(s.caption for s in reversed(episode.segments) if s.start <= t) for t in steps]
+    return film(frames, captions, FRAMES_PER_S)
 
 
 def film(frames: np.ndarray, captions: Sequence[str], frames_per_s: float = 10) -> bytes:

@@ -19,12 +19,9 @@ from markupsafe import Markup
 from ludus.data.store import EpisodeStore
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
-from ludus.types import Episode, LudusError
+from ludus.types import LudusError
 from ludus.views import figures, queries, text
 from ludus.worlds.base import World
-
-FRAMES_PER_S = 10
-"""Of the films."""
 
 
 def write_report(record: Record, world: World, library: SkillLibrary) -> Path:
@@ -123,15 +120,7 @@ def _films(record: Record, world: World) -> dict[str, Any]:
     """Films of the notable episodes: `{"films": [(episode, address), ...], "refusal": why there are none}`."""
     store, notable = EpisodeStore(record), queries.notable_episodes(record)
     try:
-        films = [(episode, data_uri(_film(store.load(episode.id), world), "gif")) for episode in notable]
+        films = [(episode, data_uri(figures.episode_film(store.load(episode.id), world), "gif")) for episode in notable]
     except LudusError as error:
         return {"films": [], "refusal": str(error)}
     return {"films": films, "refusal": None}
-
-
-def _film(episode: Episode, world: World) -> bytes:
-    every = max(1, round(world.spec.control_hz / FRAMES_PER_S))
-    frames = world.frames({g: a[::every] for g, a in episode.observations.items()}, size=320)
-    steps = (min(t, episode.n_steps - 1) for t in range(0, episode.n_steps + 1, every))
-    captions = [next(s.caption for s in reversed(episode.segments) if s.start <= t) for t in steps]
-    return figures.film(frames, captions, FRAMES_PER_S)
