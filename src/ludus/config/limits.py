@@ -115,3 +115,16 @@ def said(value: Any) -> str:
     except ValueError:  # more digits than Python writes down
         return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def check_shares(path: str, **shares: float) -> None:
+    """
+    Args:
+        path: of the section that has these settings.
+
+    Raises:
+        LudusError: one is negative, or they sum to more than 1.
+    """
+    if min(shares.values()) < 0 or sum(shares.values()) > 1 + 1e-9:
+        given = " and ".join(f"{path}{name} {value}" for name, value in shares.items())
+        raise LudusError(f"{given} are shares; each at least 0, together at most 1")

@@ -22,6 +22,7 @@ from ludus.config.limits import (
     Share,
     Size,
     Temperature,
+    check_shares,
 )
 from ludus.config.sizes import SIZES, Network, SizeName
 from ludus.config.sizes import Size as Shape
@@ -69,7 +70,7 @@ class SeedDataConfig(Section):
     def __post_init__(self) -> None:
         if not 0 <= self.min_noise <= self.max_noise:
             raise LudusError(f"noise from {self.min_noise} to {self.max_noise}: give 0 <= min_noise <= max_noise")
-        _check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
+        check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
 
 
 Option = bool | limits.Integer | Real | str
@@ -181,13 +182,7 @@ class SamplingConfig(Section):
     any."""
 
     def __post_init__(self) -> None:
-        _check_shares(self.path, commanded_ratio=self.commanded_ratio, hindsight_ratio=self.hindsight_ratio)
-
-
-def _check_shares(path: str, **shares: float) -> None:
-    if min(shares.values()) < 0 or sum(shares.values()) > 1 + 1e-9:
-        given = " and ".join(f"{path}{name} {value}" for name, value in shares.items())
-        raise LudusError(f"{given} are shares; each at least 0, together at most 1")
+        check_shares(self.path, commanded_ratio=self.commanded_ratio, hindsight_ratio=self.hindsight_ratio)
 
 
 @dataclass(frozen=True, config=STRICT)
