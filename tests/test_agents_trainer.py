@@ -184,12 +184,12 @@ def apart(one, two, begun):
 
 def test_sharded_ranks_learn_as_one_and_their_checkpoints_are_the_same(tmp_path):
     for kind, (config, how) in KINDS.items():
-        begun = Trainer(config, SPEC, 20, 0, TrainingConfig(processes=1, **how))
+        begun = Trainer(config, SPEC, 20, 0, TrainingConfig(microbatches=4, processes=1, **how))
         begun.fit(Targets(config, seed=1), 2)
         begun.save(tmp_path / f"{kind}.pt")
     on_ranks(tmp_path, _slices)
     for kind, (config, how) in KINDS.items():
-        training, source = TrainingConfig(processes=1, **how), Targets(config)
+        training, source = TrainingConfig(microbatches=4, processes=1, **how), Targets(config)
         alone = Trainer.load(tmp_path / f"{kind}.pt", SPEC, training)
         begun = everything(Trainer.load(tmp_path / f"{kind}.pt", SPEC))
         for updates, name in ((2, "two on"), (1, "three on")):

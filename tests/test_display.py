@@ -90,7 +90,8 @@ def test_a_closed_descriptor_is_taken_by_nobody_else():
     assert done.stdout == b"True\n"
 
 
-def test_text_stands_as_it_is_and_paths_stay_whole(streams):
+def test_text_stands_as_it_is_and_paths_stay_whole(streams, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     path = "/tmp" + "/long and [red]bracketed[/nope] :smile:" * 5
     kept = streams(io.StringIO())
     with display.lasting():
@@ -116,7 +117,8 @@ def test_a_command_that_only_shows_fails_where_it_cannot(streams, tmp_path, monk
 # --- signals -----------------------------------------------------------------------------------------------------
 
 COMMAND = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 from ludus.cli.common import interruptible
 with interruptible("Interrupted; go on with X", print):
     try:

@@ -305,7 +305,7 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "--noise is the teacher's" in say("collect", tmp_path / "g", *TINY, "--actor", "random", "--noise", 0.3)
     assert "--temperature is an acting policy's" in say("collect", tmp_path / "g", *TINY, "--temperature", 1)
     acting = ("--actor", "policy", "--policy", trained)
-    assert "--temperature nan" in say("collect", tmp_path / "g", *TINY, *acting, "--temperature", "nan")
+    assert "temperature=nan" in say("collect", tmp_path / "g", *TINY, *acting, "--temperature", "nan")
     assert "nearest: 'scattered'" in say("collect", tmp_path / "g", *TINY, "--start", "scatered")
     assert "leave out --skills" in say("collect", tmp_path / "k", *TINY, "--actor", "play", "--skills", "reach X")
     assert "leave out --plan" in say("eval", trained, "--goals", "--skills", "reach X")

@@ -44,7 +44,7 @@ def test_what_can_be_no_file_is_refused_in_one_sentence(tmp_path, monkeypatch, n
         ("mysql://x", "is neither SQLite nor PostgreSQL"),
         ("sqlite+foo:///x.db", "cannot be used"),
         ("postgresql+foo://x/y", "cannot be used"),
-        ("sqlite:///x.db?timeout=abc", "cannot be used"),
+        ("sqlite:///x.db?timeout=abc", "names a file and nothing behind"),
         ("sqlite://", "is in memory, and a run ends with it"),
         ("sqlite:///:memory:", "is in memory, and a run ends with it"),
         ("sqlite:///nowhere/x.db", "the folder of the database .* is missing"),

@@ -148,7 +148,7 @@ class Trial:
         kind: WorldKind,
         spec: EvalRequest,
         progress: Progress,
-        approaches: Approaches,
+        approaches: Approaches | None = None,
     ) -> Trial:
         check_starts(world.spec, () if spec.starts == ("all",) else spec.starts)
         library, captions = choose(library, kind, spec.skills)
@@ -171,7 +171,7 @@ class Trial:
             check(spec.program, library)
         elif plan:
             _check_plan(plan, library, world)
-        return cls(world, kind, library, captions, plan, spec, progress, approaches)
+        return cls(world, kind, library, captions, plan, spec, progress, approaches or {})
 
     def run(self, start: str, temperature: float, policy: Policy) -> EvalResult:
         """All episodes from one start at one temperature."""

@@ -41,7 +41,7 @@ def _share(said: Any) -> Any:
 
 def _count(said: Any) -> Any:
     """Of control steps."""
-    return round(min(max(said, 0), MAX_STEPS)) if isinstance(said, int | float) and math.isfinite(said) else said
+    return round(min(said, MAX_STEPS)) if isinstance(said, int | float) and math.isfinite(said) else said
 
 
 def _one_of(options: Sequence[str]) -> BeforeValidator:
@@ -107,7 +107,7 @@ class AnalyseAnswer(Answer):
 class WriteSkillAnswer(Answer):
     """A skill for what is missing."""
 
-    caption: Annotated[str, Field(max_length=LONGEST_CAPTION), _cut(LONGEST_CAPTION)] | None = Field(
+    caption: Annotated[str, Field(max_length=LONGEST_CAPTION)] | None = Field(
         default=None, description="what the robot is told"
     )
     reward: str = Field(

@@ -45,7 +45,11 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
     if kind == "postgresql":
         return url
-    if url.database == ":memory:":
+    if url.drivername not in ("sqlite", SQLITE):
+        raise LudusError(
+            f"database {url!s} cannot be used: ludus opens SQLite with {SQLITE}; give the path of the file"
+        )
+    if url.database in (None, "", ":memory:") and not url.query:
         raise LudusError(f"database {url!s} is in memory, and a run ends with it; name a file, e.g. sqlite:///runs.db")
     if not url.database or url.query or (isinstance(where, str) and "?" in where):
         raise LudusError(
