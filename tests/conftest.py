@@ -36,3 +36,13 @@ def database(request, tmp_path):
     with engine.begin() as connection:
         connection.execute(sa.schema.DropSchema(schema, cascade=True))
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def words():
+    """The vocabulary of two blocks."""
+    from ludus.worlds.blocks.world import BlocksWorld  # most tests have no use for it
+
+    world = BlocksWorld(2, 1, 1)
+    yield world.vocabulary
+    world.close()

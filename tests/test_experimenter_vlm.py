@@ -26,14 +26,6 @@ from ludus.experimenter.roles import (
 )
 from ludus.lab.prefetch import Prefetch
 from ludus.types import LudusError, Proposal, Retrieval
-from ludus.worlds.blocks.world import BlocksWorld
-
-
-@pytest.fixture(scope="module")
-def words():
-    world = BlocksWorld(2, 1, 1)
-    yield world.vocabulary
-    world.close()
 
 
 @pytest.fixture

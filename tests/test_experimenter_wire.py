@@ -19,14 +19,6 @@ from ludus.experimenter.advice import LONGEST
 from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk
 from ludus.experimenter.model import Model, is_local
 from ludus.types import LudusError
-from ludus.worlds.blocks.world import BlocksWorld
-
-
-@pytest.fixture(scope="module")
-def words():
-    world = BlocksWorld(2, 1, 1)
-    yield world.vocabulary
-    world.close()
 
 
 @pytest.fixture

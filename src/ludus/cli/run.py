@@ -32,7 +32,7 @@ class Run:
     strict: bool = False
     """With --replay: never ask the model; a question without a fitting recording is an error."""
     preset: str = "cpu"
-    """cpu (about ten minutes on four cores) or tiny (under a minute, learns little)."""
+    """cpu (16 to 22 minutes on two cores) or tiny (under a minute, learns little)."""
     seed: int = 0
     """The only source of randomness."""
     dir: Path | None = None
