@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ludus.config import AgentConfig, SamplingConfig, preset
 from ludus.data import EpisodeStore, Relabeller, Sampler
+from ludus.data.labels import Focus
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Batch, LudusError
 
@@ -165,12 +166,12 @@ def test_practised_skills_have_their_share_of_the_labels_of_each_kind(tmp_path):
     object.__setattr__(episodes[0], "segments", (segment,))
     store = make(tmp_path / "run", episodes)
     for kinds in ({"commanded_ratio": 1, "hindsight_ratio": 0}, {"commanded_ratio": 0, "hindsight_ratio": 0}):
-        sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(**kinds, focus=0.5), 0)
-        sampler.refresh(focus=["mark a"])
+        sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(**kinds), 0)
+        sampler.refresh(focus=[Focus(["mark a"], 0.5)])
         labels = Counter(LIBRARY.captions[i] for _ in range(100) for i in sampler.next().skills)
         random = 0 if kinds["commanded_ratio"] else 1 / 3
         assert labels["mark a"] / labels.total() == pytest.approx(0.5 + 0.5 * random, abs=0.03)
-        sampler.refresh(focus=["mark b"])  # nobody was told to: only labels that are any skill can be it
+        sampler.refresh(focus=[Focus(["mark b"], 0.5)])  # nobody was told to: only labels that are any skill can be it
         labels = Counter(LIBRARY.captions[i] for _ in range(100) for i in sampler.next().skills)
         assert labels["mark b"] / labels.total() == pytest.approx(0.5 + 0.5 / 3 if random else 0, abs=0.03)
 
@@ -182,7 +183,7 @@ def test_a_practised_skill_is_cloned_only_where_it_succeeds(tmp_path):
     store = make(tmp_path / "run", episodes)
     sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(commanded_ratio=1, hindsight_ratio=0), 0)
     assert all(sampler.next().bc_mask.all() for _ in range(10))
-    sampler.refresh(focus=["mark a"])
+    sampler.refresh(focus=[Focus(["mark a"], 0.5)])
     for _ in range(20):
         batch = sampler.next()
         for (number, t), cloned in zip(batch.observations["counter"].astype(int), batch.bc_mask, strict=True):

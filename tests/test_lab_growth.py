@@ -103,7 +103,7 @@ def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
     assert record.result("round/2/grow")["gaps"] == []  # nobody has settled the first one
     assert [g.plan.id for g in open_gaps(record, LIBRARY)] == ["r1-s0-a0"]
     _, record, _ = grown([beside], "experiment.max_practising=0")
-    assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "exploration": 0.0}}
+    assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "rehearsed": {}, "exploration": 0.0}}
 
 
 def test_two_gaps_of_one_plan_are_asked_about_under_two_names(grown):

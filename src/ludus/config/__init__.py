@@ -5,15 +5,13 @@ its limits and its reason.
 is refused when the tree is made.
 """
 
+from ludus.config.experimenter import ROLES, BudgetConfig, ExperimenterConfig
 from ludus.config.overrides import as_dict, from_dict, override
 from ludus.config.presets import PRESETS, preset
 from ludus.config.sections import (
-    ROLES,
     AgentConfig,
-    BudgetConfig,
     Config,
     ExperimentConfig,
-    ExperimenterConfig,
     SamplingConfig,
     SeedDataConfig,
     TrainingConfig,

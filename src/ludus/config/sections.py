@@ -5,12 +5,13 @@ reason for its value. Only data: no reading of files, arguments or environment v
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ludus.config import limits
+from ludus.config.experimenter import BudgetConfig, ExperimenterConfig
 from ludus.config.limits import (
     STRICT,
     Count,
@@ -178,8 +179,7 @@ class SamplingConfig(Section):
     """Where a label is found in hindsight: 0 draws the transition, then one of the skills achieved after it; 1 draws the skill,
     all alike, then a transition that leads to it, so that what hardly ever succeeds is seen as often as what always does."""
     focus: Share = 0.5
-    """Share of the labels of each kind (command, hindsight, any) that go to the skills that are practised, while there are
-    any."""
+    """Share of the labels of each kind (command, hindsight, any) for skills that are practised, while there are any."""
 
     def __post_init__(self) -> None:
         check_shares(self.path, commanded_ratio=self.commanded_ratio, hindsight_ratio=self.hindsight_ratio)
@@ -243,12 +243,14 @@ class ExperimentConfig(Section):
     skill is written for capability gaps."""
     practice_ratio: Share = 0.75
     """Share of a round's episodes that practise written skills; they are left out while there is none to practise."""
+    rehearsal: Share = 0.15
+    """Share of these, and of the labels of each kind, for accepted skills that nobody demonstrated; else they are forgotten."""
     practice_temperature: Temperature = 0.6
     """Of the acting policy while it practises."""
     practice_exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.1
     """As `exploration`, while a skill is practised that has not succeeded once in practice."""
     practice_rounds: Count = 6
-    """A written skill that is not accepted after this many rounds of practice is dropped."""
+    """A written skill is dropped after so many rounds of practice; after half if judged stuck, twice if judged to be learning."""
     temperature: Temperature = 0.5
     """Of the acting policy while collecting; 0 is greedy."""
     exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.0
@@ -265,75 +267,6 @@ class ExperimentConfig(Section):
         return round(self.practice_ratio * self.episodes_per_round)
 
 
-Player = Annotated[str, "who plays a role"]
-
-
-@dataclass(frozen=True, config=STRICT)
-class ExperimenterConfig(Section):
-    """Who plays each role: 'planner', 'random', 'oracle', 'human', a proposer without plans (`ludus.experimenter.sampling`), or
-    a model, which is named 'provider:model', such as 'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address
-    of an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after the roles are for models only."""
-
-    path = "experimenter."
-
-    propose: Player = "planner"
-    decompose: Player = "planner"
-    retrieve: Player = "planner"
-    analyse: Player = "planner"
-    write_skill: Player = "planner"
-    """Writes the skill that a plan lacks; it is checked before anything is trained on it."""
-    one_call: bool = False
-    """Task, steps and their skills in one answer, instead of three questions as in the paper."""
-    temperature: PositiveOrZero = 0.7
-    samples: Size = 1
-    """Answers per question; the most frequent one counts."""
-    exemplars: CountOrZero = 3
-    """At most this many worked examples per prompt."""
-    affordance: PositiveOrZero = 0.0
-    """Weight w of what is possible now: of a plan's first step, the skill with the highest (model's probability) x (critic's
-    value in the scene)^w is taken. 0: the model's choice stands."""
-    facts: bool = True
-    """Whether what is true in a scene is said in words, beside the pictures."""
-    images: bool = True
-    """Whether pictures are sent; models that take no images need false."""
-    structure: Literal["auto", "native", "tool", "prompted"] = "auto"
-    """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
-    in words); 'auto' is native for addresses, else what the model's profile says."""
-    spans: bool = False
-    """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
-    timeout_s: limits.Time = 60
-    """Of one request."""
-    retries: CountOrZero = 5
-    """After refused connections, timeouts, rate limits and server errors, with growing pauses."""
-    max_tokens: Count = 1500
-    """Of one answer."""
-    price_in: Real = -1
-    """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
-    price_out: Real = -1
-    prefetch: CountOrZero = 1
-    """Plans are requested this many rounds ahead, from what is known at that time. 0: when needed. More rounds hide a slower
-    model."""
-    max_concurrency: limits.Threads = 16
-    """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
-
-
-ROLES = tuple(k for k, v in get_type_hints(ExperimenterConfig, include_extras=True).items() if v == Player)
-"""Names of the roles; a new role is one more `Player` setting."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class BudgetConfig(Section):
-    """What the models of a run may use up, all roles together; 0: no limit. Checked before each call."""
-
-    path = "budget."
-
-    calls: CountOrZero = 0
-    tokens: CountOrZero = 0
-    usd: PositiveOrZero = 0
-    minutes: limits.TimeOrZero = 0
-    """Spent waiting for answers."""
-
-
 @dataclass(frozen=True, config=STRICT)
 class Config(Section):
     """A run."""
@@ -347,3 +280,6 @@ class Config(Section):
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+    def __post_init__(self) -> None:
+        check_shares("", **{"sampling.focus": self.sampling.focus, "experiment.rehearsal": self.experiment.rehearsal})

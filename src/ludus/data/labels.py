@@ -4,6 +4,9 @@ row is trained under. Labels found in hindsight: Andrychowicz et al. 2017, arXiv
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from ludus.config import SamplingConfig
@@ -12,6 +15,14 @@ FAR = 0x7FFF
 """Distance of a success that never comes; longer distances are cut to it."""
 SUCCEEDED_NOW = 0x8000
 """Bit of `steps_to_success` that says: the skill succeeds at this very observation."""
+
+
+@dataclass(frozen=True)
+class Focus:
+    """Skills that get a share of the labels of each kind (command, hindsight, any), all together."""
+
+    captions: Collection[str]
+    share: float
 
 
 def mixed_reward(reward: np.ndarray, success: np.ndarray, sparse: float) -> np.ndarray:
@@ -40,7 +51,11 @@ def steps_to_success(success: np.ndarray, trajectory_end: np.ndarray) -> np.ndar
 
 
 def draw_labels(
-    draw: np.random.Generator, steps: np.ndarray, commanded: np.ndarray, sampling: SamplingConfig, focus: np.ndarray
+    draw: np.random.Generator,
+    steps: np.ndarray,
+    commanded: np.ndarray,
+    sampling: SamplingConfig,
+    focus: Sequence[tuple[np.ndarray, float]],
 ) -> tuple[np.ndarray, np.ndarray]:
     """`[B]` index of the skill each row is labelled with, and `[B]` bool whether it was found in hindsight.
 
@@ -51,14 +66,16 @@ def draw_labels(
     Args:
         steps: `[B, S]` uint16, see `steps_to_success`.
         commanded: `[B]` index of the commanded skill, -1 where the library lacks it.
-        focus: `[n]` skills that get the share `sampling.focus` of the labels that are any skill.
+        focus: groups of skills `[n]`, n > 0, and the share of each of the labels that are any skill.
     """
     kind, pick = draw.random((2, len(steps)))
     skill = draw.integers(0, steps.shape[1], len(steps))
-    if len(focus):
-        skill = np.where(
-            draw.random(len(steps)) < sampling.focus, focus[draw.integers(0, len(focus), len(steps))], skill
-        )
+    if focus:
+        place, begins = draw.random(len(steps)), 0.0
+        for skills, share in focus:
+            chosen = skills[draw.integers(0, len(skills), len(steps))]
+            skill = np.where((begins <= place) & (place < begins + share), chosen, skill)
+            begins += share
     near = (steps & FAR) <= sampling.horizon
     fresh = near & (steps < SUCCEEDED_NOW)  # not yet so at this observation: something to be done
     candidates = np.where(fresh.any(1, keepdims=True), fresh, near)

@@ -13,13 +13,13 @@ when the sampler was made or refreshed, only on what the store holds when they a
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ludus.config import AgentConfig, SamplingConfig
-from ludus.data.labels import FAR, SUCCEEDED_NOW, draw_labels
+from ludus.data.labels import FAR, SUCCEEDED_NOW, Focus, draw_labels
 from ludus.data.relabel import Relabeller
 from ludus.data.rows import RowTable
 from ludus.data.store import EpisodeStore, Shard
@@ -66,7 +66,7 @@ class Sampler:
         self._seed = seed
         self._shares = dict(shares) if shares is not None else None
         self._batches = 0
-        self._focus = np.zeros(0, np.int64)  # skills
+        self._focus: list[tuple[np.ndarray, float]] = []  # skills, their share of the labels
         self._shards: list[tuple[int, Shard]] = []  # place of the store, shard
         self._table = RowTable(sampling, folder or Path(tempfile.gettempdir()))
         self.refresh()
@@ -129,21 +129,23 @@ class Sampler:
     ) -> np.ndarray:
         """`[B]` bool: which rows behaviour cloning imitates, see `sampling.bc_labels`."""
         cloned = hindsight if self._sampling.bc_labels == "hindsight" else is_command
-        if not len(self._focus):
+        if not self._focus:
             return cloned
         in_time = (self._table.rows.steps_to_success[row, skill] & FAR) <= end - row
-        return np.where(np.isin(skill, self._focus), (is_command | hindsight) & in_time, cloned)
+        focused = np.concatenate([skills for skills, _ in self._focus])
+        return np.where(np.isin(skill, focused), (is_command | hindsight) & in_time, cloned)
 
     # --- loading -----------------------------------------------------------------------------------------------
 
-    def refresh(self, library: SkillLibrary | None = None, focus: Collection[str] = ()) -> None:
+    def refresh(self, library: SkillLibrary | None = None, focus: Sequence[Focus] = ()) -> None:
         """Take in what the store holds by now, and the skills that `library` has more. Both are appended to what is there.
 
         Args:
-            focus: captions that get the share `sampling.focus` of the labels of each kind, where there are rows for them.
+            focus: shares of the labels of each kind, for skills that there are rows for.
 
         Raises:
-            LudusError: `library` does not begin with the skills known before (labels would change their meaning).
+            LudusError: `library` does not begin with the skills known before (labels would change their meaning); shares
+                that sum to more than 1.
         """
         old = [s.hash for s in self._library]
         library = library or self._library
@@ -155,7 +157,12 @@ class Sampler:
             added = tuple(library.captions)[len(old) :]
             self._table.add_skills([relabellers[k].columns(s, added) for k, s in self._shards])
         self._library = library
-        self._focus = np.array([i for i, c in enumerate(library.captions) if c in focus], np.int64)
+        if (total := sum(f.share for f in focus)) > 1:
+            raise LudusError(
+                f"shares of the labels sum to {total:g}, more than 1; lower sampling.focus or experiment.rehearsal"
+            )
+        groups = [(np.flatnonzero([c in f.captions for c in library.captions]), f.share) for f in focus]
+        self._focus = [(skills, share) for skills, share in groups if len(skills)]
         known = {(k, s.name) for k, s in self._shards}
         fresh = [(k, s) for k, store in enumerate(self._stores) for s in store.shards() if (k, s.name) not in known]
         self._check_worlds(fresh)
@@ -194,21 +201,22 @@ class Sampler:
         if not len(rows):
             raise LudusError(f"no episode is of a step that starts with one of {list(shares)}")
         balance, commands = self._sampling.balance, held.command[rows]
-        focused, share = np.isin(self._skill_of_command[commands], self._focus), self._sampling.focus
-        kinds = commands if balance or len(self._focus) else np.zeros_like(commands)
-        self._strata = _Strata(rows, source, kinds, balance, shares, (focused, share))
+        focused = [(np.isin(self._skill_of_command[commands], skills), share) for skills, share in self._focus]
+        kinds = commands if balance or focused else np.zeros_like(commands)
+        self._strata = _Strata(rows, source, kinds, balance, shares, focused)
         self._hindsight = None
-        if self._sampling.balance_hindsight or len(self._focus):
+        if self._sampling.balance_hindsight or self._focus:
             near = (held.steps_to_success[rows] & FAR) <= self._sampling.horizon
             place, skill = np.nonzero(near)
             if len(place):
-                balance, focused = self._sampling.balance_hindsight, np.isin(skill, self._focus)
-                self._hindsight = _Strata(rows[place], source[place], skill, balance, shares, (focused, share))
+                balance = self._sampling.balance_hindsight
+                focused = [(np.isin(skill, skills), share) for skills, share in self._focus]
+                self._hindsight = _Strata(rows[place], source[place], skill, balance, shares, focused)
 
 
 class _Strata:
     """Rows by source and kind. A source is drawn by its share; of its kinds every row alike (`balance` 0) or every kind
-    alike (1). Kinds in focus are then drawn with the share `focus[1]`, all together; `focus[0]` says which rows these are."""
+    alike (1). Kinds in a focus are then drawn with its share, all together; `focus` says which rows these are."""
 
     def __init__(
         self,
@@ -217,7 +225,7 @@ class _Strata:
         kind: np.ndarray,
         balance: float,
         shares: Mapping[str, float],
-        focus: tuple[np.ndarray, float],
+        focus: Sequence[tuple[np.ndarray, float]],
     ):
         self._n_kinds = int(kind.max()) + 1
         stratum = source.astype(np.int64) * self._n_kinds + kind
@@ -230,10 +238,13 @@ class _Strata:
                 weight[of == i] *= share / weight[of == i].sum()
         if not weight.sum() > 0:
             raise LudusError(f"all episodes have the share 0 of the draws in {shares}; give one of them more")
-        chosen, share = focus[0][order][self._start], focus[1]
-        if share and weight[chosen].sum() > 0 and weight[~chosen].sum() > 0:
-            weight[chosen] *= share / weight[chosen].sum()
-            weight[~chosen] *= (1 - share) / weight[~chosen].sum()
+        groups = [(mask[order][self._start], share) for mask, share in focus]
+        groups = [(chosen, share) for chosen, share in groups if share and weight[chosen].sum() > 0]
+        others = ~np.logical_or.reduce([chosen for chosen, _ in groups]) if groups else np.ones(0, bool)
+        if groups and weight[others].sum() > 0:
+            weight[others] *= (1 - sum(share for _, share in groups)) / weight[others].sum()
+            for chosen, share in groups:
+                weight[chosen] *= share / weight[chosen].sum()
         self.rows = rows[order]
         self._ends = np.cumsum(weight / weight.sum())
         self._ends[-1] = 1.0

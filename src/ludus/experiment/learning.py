@@ -6,7 +6,7 @@ Each chunk is a committed step with a checkpoint, so an interrupted training goe
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from ludus.agents.backends import process_group
 from ludus.agents.policy import Policy, load_policy
 from ludus.agents.trainer import Diverged, Trainer
 from ludus.config import Config
+from ludus.data.labels import Focus
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
@@ -85,12 +86,12 @@ class Learning:
 
     # --- training --------------------------------------------------------------------------------------------------
 
-    def train(self, phase: str, round_: int, updates: int, library: SkillLibrary, focus: Collection[str] = ()) -> None:
+    def train(self, phase: str, round_: int, updates: int, library: SkillLibrary, focus: Sequence[Focus] = ()) -> None:
         """Train in chunks called `<phase>/train/000` ...; measure every skill after each, and stop early where the
         analysis says so.
 
         Args:
-            focus: captions that training is about most, see `Sampler.refresh`.
+            focus: what training is about most, see `Sampler.refresh`.
 
         Raises:
             Diverged: the training went wrong beyond repair; finished steps are kept.
@@ -121,7 +122,7 @@ class Learning:
                 if opened.result["stop"]:
                     break
 
-    def _load(self, library: SkillLibrary, focus: Collection[str]) -> None:
+    def _load(self, library: SkillLibrary, focus: Sequence[Focus]) -> None:
         """Make the trainer, and the sampler with its cursor where training stands."""
         labels, self._trainer = self.data.labels(library), self.trainer
         if self._sampler is None:

@@ -111,7 +111,7 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
     share = (len(rollouts) + len(practice)) / acting.episodes_per_round
     updates = math.ceil(share * config.training.round_updates)
-    learning.train(f"round/{n}", n, updates, library, growth.practised(n))
+    learning.train(f"round/{n}", n, updates, library, growth.focus(n))
 
     # judge: which policy acts from here on, which skills are accepted, practised further or dropped
     stages.settling.settle(n, library)

@@ -136,7 +136,7 @@ class Settling:
         status: Settled = "practising"
         if tried.accepted and acts:
             status = "accepted"
-        elif practised >= self.config.experiment.practice_rounds:
+        elif self._is_hopeless(n, template, practised):
             status = "dropped"
         if status != "practising":
             for caption in captions:
@@ -146,6 +146,14 @@ class Settling:
         text = f"{template!r} {said} after {practised} rounds of practice: {tried.reason}{held_up}."
         self._post("settled", text, {"template": template, "status": status})
         return {"template": template, "captions": list(captions), "status": status, "rounds": practised} | asdict(tried)
+
+    def _is_hopeless(self, n: int, template: str, practised: int) -> bool:
+        """Whether to give a template up: after `experiment.practice_rounds` rounds, after half of them if its curve is judged
+        stuck, after twice as many while it is judged to be learning."""
+        limit = self.config.experiment.practice_rounds
+        judged = [v.judgement for _, _, v in self.record.verdicts(n) if v.caption == template]
+        limits = {"stuck": limit / 2, "learning": 2 * limit}
+        return practised >= (limits.get(judged[-1], limit) if judged else limit)
 
     def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], step: str) -> Acceptance:
         """Looks at the members of a template until they are accepted, or clearly not good enough, or have been looked at often

@@ -190,8 +190,15 @@ class _Chain:
             able = skill.competence >= COMPETENT
             return -len(relations - {atom}), able, len(effects & wanted), -len(effects - wanted), skill.competence
 
-        able = (s for s in self.c.achievers.get(atom, ()) if self.state.issuperset(self.c.ends[s.caption]))
-        return max(able, key=merit, default=None)
+        built = [a for a in self.goal if a in self.state and self._lasting(a)]
+
+        def is_able(skill: SkillStats) -> bool:
+            effects = self.c.effects[skill.caption]
+            moved = {a[1][0] for a in effects if self._lasting(a)}
+            undoes = any(a[1][0] in moved and a not in effects for a in built)
+            return not undoes and self.state.issuperset(self.c.ends[skill.caption])
+
+        return max(filter(is_able, self.c.achievers.get(atom, ())), key=merit, default=None)
 
     def _clear_way(self, goal: Sequence[Atom], moved_later: Set[str] = frozenset()) -> None:
         """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
@@ -238,14 +245,16 @@ class _Chain:
 
     def _add(self, step: PlanStep, effects: Sequence[Atom], moved: str | None = None) -> None:
         self.plan.append(step)
-        moved_objects = {a[1][0] for a in effects if a[1]} | ({moved} if moved else set())
-        passed = {name for a in effects for name, _ in self.c.on_the_way(a)} & self.c._achieved_words
         lasting = lasting_relations(self.c.vocabulary)
+        finished = {name for n in lasting for name, _ in self.c.vocabulary.by_name[n].shaping.completed_by}
+        # What follows once an object was let go of (away) neither moves it nor undoes anything.
+        acts = [a for a in effects if not any(n[0] in finished and n[1] == a[1] for n in self.c.on_the_way(a))]
+        moved_objects = {a[1][0] for a in acts if a[1]} | ({moved} if moved else set())
+        passed = {name for a in acts for name, _ in self.c.on_the_way(a)} & self.c._achieved_words
         self.state = {
             a
             for a in self.state
-            if (a[0] not in self.c._achieved_words or not moved_objects & set(a[1]))
-            and (a[0] not in passed or a[0] in lasting)
+            if (self._derived(a) or not moved_objects & set(a[1])) and (a[0] not in passed or a[0] in lasting)
         }
         self.state |= set(effects)
 

@@ -7,13 +7,22 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise, permutations
 
 import numpy as np
 
 from ludus.experimenter import curves
-from ludus.experimenter.chaining import Chainer, PlanStep, atom_text, atoms, closure, feasibility, lasting_relations
+from ludus.experimenter.chaining import (
+    GAP,
+    Chainer,
+    PlanStep,
+    atom_text,
+    atoms,
+    closure,
+    feasibility,
+    lasting_relations,
+)
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.roles import (
     AnalyseQuestion,
@@ -102,7 +111,7 @@ class Planner:
             steps = chainer.steps(task.atoms, facts, question.max_steps)
             if 0 < len(steps) <= question.max_steps:
                 options.append((task, steps))
-            if sum(not s.prepares for s in steps) > 1 and self._names.template(task.text) in mastered:
+            if self._worth_one_skill(task, steps) and self._names.template(task.text) in mastered:
                 whole = f"{AT_ONCE} {task.text}"
                 options.append((Task(whole, task.goal, task.atoms), (PlanStep(whole, None),)))
         options = [(t, s) for t, s in options if _n_missing(s) == 0 or t.text not in question.gaps]
@@ -123,6 +132,18 @@ class Planner:
         i = int(draw.choice(len(open_tasks), p=probabilities))
         chance = min(max(chances[i], 0.01), 0.99)
         return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
+
+    def _worth_one_skill(self, task: Task, steps: Sequence[PlanStep]) -> bool:
+        """Whether a task of several parts ends with no object held, in a state that lasts, so that more can be built on it."""
+        return sum(not s.prepares for s in steps) > 1 and not self._stages & {name for name, _ in task.atoms}
+
+    @cached_property
+    def _stages(self) -> set[str]:
+        """Predicates that moving an object passes through: near, held, lifted, above."""
+        lasting, by_name = lasting_relations(self.vocabulary), self.vocabulary.by_name
+        each = [(name, self.vocabulary.objects[: len(by_name[name].parameters)]) for name in lasting]
+        passed = {name for atom in each for name, _ in closure(self.vocabulary, atom)} - lasting
+        return {name for name in passed if by_name[name].preconditions}
 
     def _score(self, task: Task, steps: Sequence[PlanStep], question: ProposeQuestion) -> tuple[float, str]:
         text = task.text.removeprefix(f"{AT_ONCE} ")
@@ -238,8 +259,20 @@ class Planner:
     # --- retrieve -------------------------------------------------------------------------------------------------
 
     def retrieve(self, question: RetrieveQuestion) -> Retrieval:
+        if question.step.startswith((AT_ONCE, GAP)):
+            return self._retrieve_own(question)
         captions = tuple(s.caption for s in question.skills)
         return self._matcher(captions, question.scene.objects).retrieve(question.step)
+
+    def _retrieve_own(self, question: RetrieveQuestion) -> Retrieval:
+        """Of a step that this planner put into words: the skill that brings about all of its goal; words are no measure."""
+        text = question.step.removeprefix(f"{AT_ONCE} ")
+        goal = next((t.atoms for t in self.tasks(question.skills) if t.text == text), ())
+        effects = self._chainer(question.skills).effects
+        able = [s for s in question.skills if goal and set(goal) <= set(effects[s.caption])]
+        if able:
+            return Retrieval(question.step, max(able, key=lambda s: s.competence).caption)
+        return Retrieval(question.step, None, f"a skill that does this: {text}")
 
     # --- analyse --------------------------------------------------------------------------------------------------
 

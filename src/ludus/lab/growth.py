@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ludus.config import Config
+from ludus.data.labels import Focus
 from ludus.data.store import EpisodeStore
 from ludus.experimenter.chaining import atom_text, closure
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
@@ -49,7 +50,7 @@ class Gap:
     plan: Plan
     step: Retrieval
     template: str
-    """The step, with X, Y, Z for its objects: gaps of one template ask for one family of skills."""
+    """The step, with its task where it is about one object, with X, Y, Z: gaps of one template ask for one family of skills."""
     key: str
     """Of the questions about it, each with its attempt's number behind."""
 
@@ -76,6 +77,14 @@ class Growth:
         found: dict[str, list[str]] = {}
         for skill in self._record.skills():
             if skill["status"] == "practising" and skill["caption"] in library:
+                found.setdefault(library.template(skill["caption"]), []).append(skill["caption"])
+        return found
+
+    def rehearsed(self, library: SkillLibrary) -> dict[str, list[str]]:
+        """Captions of the accepted skills that nobody demonstrated, by template: what is not practised any more is forgotten."""
+        found: dict[str, list[str]] = {}
+        for skill in self._record.skills():
+            if skill["status"] == "accepted" and skill["caption"] in library and not skill["base"]:
                 found.setdefault(library.template(skill["caption"]), []).append(skill["caption"])
         return found
 
@@ -113,7 +122,8 @@ class Growth:
                     library = self._join(n, library, family)
                     practising[library.template(family[0].caption)] = [c.caption for c in family]
                     room -= 1
-            opened.result = {"gaps": written, "practice": self._practice(library, practising)}
+            practice = self._practice(library, practising, self.rehearsed(library))
+            opened.result = {"gaps": written, "practice": practice}
         return library
 
     def _write(self, gap: Gap, library: SkillLibrary, evidence: Evidence) -> tuple[list[Candidate], dict[str, Any]]:
@@ -174,30 +184,44 @@ class Growth:
 
     # --- practice ------------------------------------------------------------------------------------------------
 
-    def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """What is practised, as it is recorded: per template, the captions and the known skills that lead to each; and the
-        share of random actions."""
+    def _practice(
+        self,
+        library: SkillLibrary,
+        practising: Mapping[str, Sequence[str]],
+        rehearsed: Mapping[str, Sequence[str]],
+    ) -> dict[str, Any]:
+        """What is practised and rehearsed, as it is recorded: per template, the captions and the known skills that lead to
+        each; and the share of random actions."""
         practised = {c for captions in practising.values() for c in captions}
         stats = skill_stats(library, latest_counts(self._record.evaluations("curve")))
         known, spec = [s for s in stats if s.caption not in practised], self._world.spec
         ways = {t: {c: way_to(c, library, known, spec) for c in captions} for t, captions in practising.items()}
+        kept = {t: {c: way_to(c, library, known, spec) for c in captions} for t, captions in rehearsed.items()}
         succeeded = {c.caption for c in self._record.success_counts("round") if c.successes_once}
         exploring = any(not succeeded & set(captions) for captions in practising.values())
-        return {"ways": ways, "exploration": self._config.experiment.practice_exploration if exploring else 0.0}
+        exploration = self._config.experiment.practice_exploration if exploring else 0.0
+        return {"ways": ways, "rehearsed": kept, "exploration": exploration}
 
     def practice(self, n: int, library: SkillLibrary) -> tuple[list[RolloutSpec], float]:
-        """The practice episodes of round n, none where no skill is practised, and the share of random actions in them."""
-        recorded = self._record.result(f"round/{n}/grow")["practice"]
+        """The practice episodes of round n, those that rehearse last, and the share of random actions in them. None where no
+        skill is practised or rehearsed."""
+        practice, limits, spec = self._practice_of(n), self._config.experiment, self._world.spec
         seed = child(self._config.seed, f"round/{n}", "practice")
-        rollouts = practice_rollouts(
-            recorded["ways"], library, self._world.spec, self._config.experiment.practice_episodes, seed
-        )
-        return rollouts, recorded["exploration"]
+        total, ways, rehearsed = limits.practice_episodes, practice["ways"], practice["rehearsed"]
+        n_rehearsed = round(limits.rehearsal * total) if rehearsed else 0
+        rollouts = practice_rollouts(ways, library, spec, total - n_rehearsed, seed)
+        rollouts += practice_rollouts(rehearsed, library, spec, n_rehearsed, seed, "rehearsal")
+        return rollouts, practice["exploration"]
 
-    def practised(self, n: int) -> set[str]:
-        """Captions that are practised in round n."""
-        ways = self._record.result(f"round/{n}/grow")["practice"]["ways"]
-        return {caption for captions in ways.values() for caption in captions}
+    def focus(self, n: int) -> list[Focus]:
+        """What the training of round n is about most."""
+        practice = self._practice_of(n)
+        shares = {"ways": self._config.sampling.focus, "rehearsed": self._config.experiment.rehearsal}
+        groups = {name: {c for members in practice[name].values() for c in members} for name in shares}
+        return [Focus(groups[name], share) for name, share in shares.items() if groups[name]]
+
+    def _practice_of(self, n: int) -> dict[str, Any]:
+        return {"rehearsed": {}} | dict(self._record.result(f"round/{n}/grow")["practice"])
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -213,7 +237,9 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
     asked, first = Counter[str](), dict[str, Gap]()
     for _, plan in record.plans():
         for i, step in enumerate(plan.gaps):
-            template = library.template(step.step)
+            # of what follows a relation (away) another skill is missing for each relation
+            alone = len(library.mentioned(step.step)) < 2
+            template = library.template(f"{step.step}, for {plan.proposal.task}" if alone else step.step)
             asked[template] += 1
             first.setdefault(template, Gap(plan, step, template, f"{plan.id}/write/{i}"))
     known = achieved(library)

@@ -31,18 +31,20 @@ def way_to(caption: str, library: SkillLibrary, known: Sequence[SkillStats], spe
     return tuple(found)
 
 
-def practice_rollouts(ways: Ways, library: SkillLibrary, spec: WorldSpec, n: int, seed: int) -> list[RolloutSpec]:
+def practice_rollouts(
+    ways: Ways, library: SkillLibrary, spec: WorldSpec, n: int, seed: int, label: str = "episode"
+) -> list[RolloutSpec]:
     """`n` episodes; episode i practises template i modulo their number, none if there is no template. Before each command
     of a practised skill stand the first 0, 1, ... or all skills of the way to it.
 
     Args:
-        seed: every draw is from a named child of it.
+        seed: every draw is from a child of it that `label` names.
     """
     templates = list(ways)
     rollouts = []
     for i in range(n if templates else 0):
         template = templates[i % len(templates)]
-        start = child(seed, "episode", i)
+        start = child(seed, label, i)
         captions = _commands(ways[template], library, spec, start)
         rollouts.append(RolloutSpec(captions, start, info={"practice": template}))
     return rollouts
