@@ -176,6 +176,31 @@ def test_practised_skills_have_their_share_of_the_labels_of_each_kind(tmp_path):
         assert labels["mark b"] / labels.total() == pytest.approx(0.5 + 0.5 / 3 if random else 0, abs=0.03)
 
 
+def test_each_focus_has_its_share(tmp_path):
+    """Of what no command of the library was told for, every label is any skill."""
+    store = make(tmp_path / "run", [episode(i, 20) for i in range(4)])
+    sampler = Sampler(store, LIBRARY, PAC, SamplingConfig(commanded_ratio=0, hindsight_ratio=0), 0)
+    sampler.refresh(focus=[Focus(["mark a"], 0.5), Focus(["mark b"], 0.2), Focus([], 0.1)])
+    labels = Counter(LIBRARY.captions[i] for _ in range(200) for i in sampler.next().skills)
+    assert labels["mark a"] / labels.total() == pytest.approx(0.5 + 0.3 / 3, abs=0.02)
+    assert labels["mark b"] / labels.total() == pytest.approx(0.2 + 0.3 / 3, abs=0.02)
+    with pytest.raises(LudusError, match=r"sum to 1\.2, more than 1"):
+        sampler.refresh(focus=[Focus(["mark a"], 0.5), Focus(["mark b"], 0.7)])
+
+
+def test_rows_of_each_focus_have_its_share(tmp_path):
+    """Of 40 episodes one was told 'mark a' and one 'mark b'; the others were told to count."""
+    episodes = [episode(i, 20) for i in range(40)]
+    for e, caption in zip(episodes, ("mark a", "mark b"), strict=False):
+        object.__setattr__(e, "segments", (dataclasses.replace(e.segments[0], caption=caption),))
+    sampling = SamplingConfig(commanded_ratio=1, hindsight_ratio=0)
+    sampler = Sampler(make(tmp_path / "run", episodes), LIBRARY, PAC, sampling, 0)
+    sampler.refresh(focus=[Focus(["mark a"], 0.5), Focus(["mark b"], 0.2)])
+    labels = Counter(LIBRARY.captions[i] for _ in range(200) for i in sampler.next().skills)
+    assert labels["mark a"] / labels.total() == pytest.approx(0.5, abs=0.02)
+    assert labels["mark b"] / labels.total() == pytest.approx(0.2, abs=0.02)
+
+
 def test_a_practised_skill_is_cloned_only_where_it_succeeds(tmp_path):
     episodes = [episode(i, 20, a=[15] if i == 0 else []) for i in range(2)]
     for e in episodes:

@@ -12,7 +12,7 @@ from ludus.experiment.compose import compose
 from ludus.experiment.library import recorded_library
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
-from ludus.lab.acceptance import Acceptance
+from ludus.lab.acceptance import Acceptance, most_rounds
 from ludus.lab.analysis import Analysis
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.gate import GateDecision
@@ -97,8 +97,15 @@ def test_a_gap_becomes_a_skill_that_is_checked_practised_trained_on_and_settled(
 def test_a_skill_that_is_not_learned_in_time_is_dropped_and_proposed_no_more(run):
     record = run("experiment.practice_rounds=1", "experiment.rounds=2")
     assert {s["status"] for s in record.skills() if s["round"] == 1} == {"dropped"}
-    assert record.result("round/2/grow") == {"gaps": [], "practice": {"ways": {}, "exploration": 0.0}}
+    assert record.result("round/2/grow") == {"gaps": [], "practice": {"ways": {}, "rehearsed": {}, "exploration": 0.0}}
     assert record.outcomes("round/1/practice") and not record.outcomes("round/2/practice")
+
+
+def test_a_skill_whose_curve_is_stuck_is_dropped_sooner(run):
+    settings = "experiment.practice_rounds=4", "experiment.rounds=3", "training.early_stop=false"
+    record = run(*settings, judgement="stuck")
+    assert {s["changed"] for s in record.skills() if s["status"] == "dropped"} == {2}
+    assert [most_rounds(j, 4) for j in ("stuck", "unclear", "converged", "learning")] == [2, 4, 4, 8]
 
 
 def test_the_gate_looks_less_often_while_a_skill_is_not_good_enough_yet(run, monkeypatch):

@@ -341,6 +341,36 @@ def test_a_finished_stack_suggests_what_can_follow_and_no_skill_does():
     assert "stack red on green and away" not in {t.text for t in Planner(WORDS, 0).tasks(stats(BASE))}
 
 
+def test_what_follows_a_relation_is_not_done_before_it_and_undoes_nothing():
+    """The gripper is away from red before the stack, not after it; and no stack takes red from where it was just put."""
+    plain = SkillLibrary(WORDS, [s for s in FULL if not s.caption.endswith("and leave")])
+    away = "bring about that The gripper is well away from red"
+    stacked = "on(red, green) and released(red) and still(red)"
+    assert texts(f"{stacked} and away(red)", library=plain) == ["stack red on green", away]
+    assert texts(f"{stacked} and away(red)") == ["stack red on green and leave"]
+    assert texts("beside(red, green) and away(red)", library=FULL) == ["put red beside green", away]
+
+
+def test_a_fact_about_an_object_is_forgotten_when_it_is_moved():
+    at = scene()
+    at = Scene(at.objects, (*at.facts, "beside(red, green)", "beside(green, red)"))
+    (*_, last) = texts("on(green, blue) and beside(red, green)", library=BASE, at=at)
+    assert last.startswith("bring about that red and green stand side by side")
+
+
+def test_what_the_planner_says_where_no_skill_fits_is_matched_with_none():
+    other = next(s for s in FULL if s.caption.startswith("put red beside"))
+    for step in (f"{AT_ONCE} arrange green on blue and red on green", "bring about that red stands on green"):
+        question = RetrieveQuestion("k", step, scene(), stats(BASE.add(other)))
+        assert Planner(WORDS, 0).retrieve(question).caption is None
+
+
+def test_one_skill_is_asked_for_only_where_its_end_lasts():
+    lifted = next(t for t in Planner(WORDS, 0).tasks(stats(BASE)) if t.text.endswith("lifted"))
+    history = tuple(Attempt(lifted.text, True) for _ in range(3))
+    assert not [p for p in propose(60, history=history, seek_gap=True) if p.task.startswith(AT_ONCE)]
+
+
 def test_what_several_skills_do_well_is_asked_for_as_one():
     tower = "arrange green on blue and red on green"
     tasks = [t.text for t in Planner(WORDS, 0).tasks(stats(BASE)) if t.text.startswith("arrange")]

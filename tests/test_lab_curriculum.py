@@ -234,6 +234,31 @@ def test_a_task_succeeds_when_its_goal_holds_at_the_end(record):
     assert [m.text for m in record.messages("outcome")][1] == "task none: 0 of 2 robots succeeded."
 
 
+def test_robots_go_on_with_other_plans_and_the_first_one_is_judged_at_its_own_end(record):
+    lab = Lab(record)
+
+    def plan(name, goal, *captions):
+        return Plan(name, Proposal(f"task {name}", "", 0.5, goal), captions, tuple(Retrieval(c, c) for c in captions))
+
+    plans = [
+        plan("mark", "marked(home)", "mark home"),
+        plan("last", None, "go to home"),
+        plan("go", None, "go to shop"),
+    ]
+    rollouts = rollouts_of(plans, [5] * 6, "there", fits=lambda told: len(told) <= 2)
+    assert [r.captions for r in rollouts] == [
+        *(("mark home", "go to home"), ("go to home", "go to shop"), ("go to shop", "mark home")),
+        *(("mark home", "go to shop"), ("go to home", "mark home"), ("go to shop", "go to home")),
+    ]
+    episodes, outcomes = run(lab.world, lab.library, rollouts, Walker(lab.world), "e")
+    attempts = attempts_of(plans, episodes, outcomes, lab.world.vocabulary, 1)
+    ends = [e.segments[1].start for e in (episodes[0], episodes[3])]
+    homes = [bool(e.observations["home"][t, 2]) for e, t in zip((episodes[0], episodes[3]), ends, strict=True)]
+    assert [a.success for a in attempts["mark"]] == homes
+    first = {o.episode: o.success_at_end for o in outcomes if o.segment == 0}
+    assert [a.success for a in attempts["go"]] == [first[episodes[2].id], first[episodes[5].id]]
+
+
 def test_chance_in_every_role_breaks_nothing(record):
     world = CountingWorld()
     lab = Lab(record, assemble(RoleContext(world.vocabulary, 0, ExperimenterConfig(*["random"] * 4))))

@@ -1,6 +1,7 @@
 """Gaps become candidates, candidates are checked, and what passes is practised."""
 
 import dataclasses
+from collections import Counter
 
 import pytest
 import stored_evidence
@@ -119,6 +120,27 @@ def test_two_gaps_of_one_plan_are_asked_about_under_two_names(grown):
     _, record, _ = grown([both], write_skill=author)
     assert asked == ["r1-s0-a0/write/0/0", "r1-s0-a0/write/1/0"]
     assert [g["key"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s0-a0/write/0", "r1-s0-a0/write/1"]
+
+
+def test_accepted_skills_are_rehearsed_while_others_are_practised(grown):
+    """A skill that nobody demonstrated is forgotten once it is no longer practised."""
+    beside, pyramid = (
+        gap("put red beside green", "beside(red, green)"),
+        gap("x", "on_both(red, green, blue)", "r1-s1-a0"),
+    )
+    library, record, growth = grown([beside])
+    assert not growth.rehearsed(library) and [f.share for f in growth.focus(1)] == [0.5]
+    with record.commit("settle"):
+        for caption in growth.practising(library)["put X beside Y"]:
+            record.set_skill_status(caption, "accepted", 1)
+        record.add_plan(2, pyramid)
+    library = growth.grow(2, library, lambda: stored_evidence.load(WORLD.spec.observation))
+    practised, rehearsed = growth.focus(2)
+    assert len(rehearsed.captions) == 6 and practised.captions.isdisjoint(rehearsed.captions)
+    rollouts, _ = growth.practice(2, library)
+    told = Counter(library.template(r.captions[-1]) for r in rollouts)
+    assert len(rollouts) == 192 and told["put X beside Y"] == round(0.15 * 192)
+    assert set(told) == {"put X beside Y", "put X on both Y and Z"}
 
 
 def pyramid_again(plan):

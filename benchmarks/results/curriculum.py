@@ -70,7 +70,7 @@ class Curriculum:
     arms: tuple[str, ...] = ARMS
     seed_episodes: int = 384
     """Of the noisy teacher."""
-    seed_updates: int = 1500
+    seed_updates: int = 1200
     """Updates on them."""
     rounds: int = 3
     episodes: int = 128
@@ -92,12 +92,13 @@ class Curriculum:
         for seed in self.seeds:
             base = self.out / f"seed{seed}" / "start"
             config = self._config(seed)
-            with opened(base, config, command=f"curriculum, seed {seed}") as record:
-                _carry_out(record, config, lambda experiment: loop.start(experiment))
-            self._measure(base, seed)
+            if not base.with_suffix(".json").exists():
+                with opened(base, config, command=f"curriculum, seed {seed}") as record:
+                    _carry_out(record, config, lambda experiment: loop.start(experiment))
+                self._measure(base, seed)
             for arm in self.arms:
                 self._arm(base, arm, seed)
-                write_tables(self.out)
+            write_tables(self.out)
         print((self.out / "curriculum.md").read_text())
 
     def _config(self, seed: int) -> Config:
@@ -122,7 +123,7 @@ class Curriculum:
             shutil.copytree(base, unfinished)
             unfinished.rename(directory)
         with Record.open(directory) as record:
-            changed = [] if arm == "none" else [f"experimenter.propose={arm}"]
+            changed = [*self.overrides, *([] if arm == "none" else [f"experimenter.propose={arm}"])]
             _carry_out(record, override(record.config, changed), train_only if arm == "none" else loop.run)
         self._measure(directory, seed)
         if self.new_updates:

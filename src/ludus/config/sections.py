@@ -256,6 +256,8 @@ class ExperimentConfig(Section):
     exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.0
     """Share of the policy's control steps while collecting that are random, in runs of five steps; see `EpsilonZGreedy`. A
     policy's own rounds cannot teach it actions that it no longer tries."""
+    fill: bool = True
+    """Whether a robot whose plan is over goes on with other plans of the round until the episode ends; with fixed switching."""
     switching: Literal["fixed", "conditional"] = "fixed"
     """A plan's skills last their declared steps, or until success, stall or time limit (docs/method.md, section 1)."""
     final_episodes: CountOrZero = 32

@@ -101,7 +101,9 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     acting, (practice, exploration) = config.experiment, growth.practice(n, library)
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
-    rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching)
+    room = experiment.world.spec.episode_steps
+    fits = (lambda told: sum(library[c].steps for c in told) <= room) if acting.fill and switching is None else None
+    rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching, fits=fits)
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)

@@ -15,7 +15,7 @@ from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.experiment import checkpoints
 from ludus.experiment.library import recorded_approaches
-from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept
+from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept, most_rounds
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide
 from ludus.lab.growth import Growth
@@ -24,7 +24,7 @@ from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
-from ludus.types import SuccessCount
+from ludus.types import Judgement, SuccessCount
 from ludus.worlds.base import World
 
 Settled = Literal["accepted", "practising", "dropped"]
@@ -136,7 +136,7 @@ class Settling:
         status: Settled = "practising"
         if tried.accepted and acts:
             status = "accepted"
-        elif self._is_hopeless(n, template, practised):
+        elif practised >= most_rounds(self._judgement(n, template), self.config.experiment.practice_rounds):
             status = "dropped"
         if status != "practising":
             for caption in captions:
@@ -147,13 +147,9 @@ class Settling:
         self._post("settled", text, {"template": template, "status": status})
         return {"template": template, "captions": list(captions), "status": status, "rounds": practised} | asdict(tried)
 
-    def _is_hopeless(self, n: int, template: str, practised: int) -> bool:
-        """Whether to give a template up: after `experiment.practice_rounds` rounds, after half of them if its curve is judged
-        stuck, after twice as many while it is judged to be learning."""
-        limit = self.config.experiment.practice_rounds
+    def _judgement(self, n: int, template: str) -> Judgement:
         judged = [v.judgement for _, _, v in self.record.verdicts(n) if v.caption == template]
-        limits = {"stuck": limit / 2, "learning": 2 * limit}
-        return practised >= (limits.get(judged[-1], limit) if judged else limit)
+        return judged[-1] if judged else "unclear"
 
     def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], step: str) -> Acceptance:
         """Looks at the members of a template until they are accepted, or clearly not good enough, or have been looked at often

@@ -259,20 +259,10 @@ class Planner:
     # --- retrieve -------------------------------------------------------------------------------------------------
 
     def retrieve(self, question: RetrieveQuestion) -> Retrieval:
-        if question.step.startswith((AT_ONCE, GAP)):
-            return self._retrieve_own(question)
+        if question.step.startswith((AT_ONCE, GAP)):  # put into words because no skill does it: the words mislead
+            return Retrieval(question.step, None, f"a skill that does this: {question.step}")
         captions = tuple(s.caption for s in question.skills)
         return self._matcher(captions, question.scene.objects).retrieve(question.step)
-
-    def _retrieve_own(self, question: RetrieveQuestion) -> Retrieval:
-        """Of a step that this planner put into words: the skill that brings about all of its goal; words are no measure."""
-        text = question.step.removeprefix(f"{AT_ONCE} ")
-        goal = next((t.atoms for t in self.tasks(question.skills) if t.text == text), ())
-        effects = self._chainer(question.skills).effects
-        able = [s for s in question.skills if goal and set(goal) <= set(effects[s.caption])]
-        if able:
-            return Retrieval(question.step, max(able, key=lambda s: s.competence).caption)
-        return Retrieval(question.step, None, f"a skill that does this: {text}")
 
     # --- analyse --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ludus.lab.analysis import wilson
 from ludus.lab.betting import N_BETS, discount, factors, log_e
-from ludus.types import LudusError, SuccessCount
+from ludus.types import Judgement, LudusError, SuccessCount
 
 
 @dataclass(frozen=True)
@@ -88,3 +88,9 @@ def accept(looks: Sequence[Sequence[SuccessCount]], settings: AcceptanceSettings
     else:
         missing = ""
     return Acceptance(not missing, numbers + missing, n, rate, (low, high), evidence, behind)
+
+
+def most_rounds(judgement: Judgement, rounds: int) -> float:
+    """After how many rounds of practice a template that is not accepted is given up: half of `rounds` if its curve is stuck,
+    twice as many while it is learning."""
+    return {"stuck": rounds / 2, "learning": 2.0 * rounds}.get(judgement, float(rounds))

@@ -85,23 +85,26 @@ def achieved(library: SkillLibrary) -> set[Atom]:
 def attempts_of(
     plans: Sequence[Plan], episodes: Iterable[Episode], outcomes: Iterable[Outcome], vocabulary: Vocabulary, round_: int
 ) -> dict[str, list[Attempt]]:
-    """Plan id -> its executions. A task succeeded if its goal holds at the last observation of the episode; without a goal
-    in the language, if its last skill succeeded. Episodes name their plan in `info['plan']`."""
+    """Plan id -> its executions. A task succeeded if its goal holds at the end of the plan's commands; without a goal in the
+    language, if the last of them succeeded. Episodes name their plan in `info['plan']`, and in `info['of_plan']` how many of
+    their commands it is; by default all."""
     by_id = {p.id: p for p in plans}
-    last = {o.episode: o for o in sorted(outcomes, key=lambda o: o.segment)}
+    told = {(o.episode, o.segment): o.success_at_end for o in outcomes}
     attempts: dict[str, list[Attempt]] = {}
     for episode in episodes:
         plan = by_id.get(episode.info.get("plan", ""))
         if plan is None:
             continue
-        success = _reached(plan, episode, vocabulary)
+        n = min(episode.info.get("of_plan", len(episode.segments)), len(episode.segments))
+        at = episode.segments[n].start if n < len(episode.segments) else -1
+        success = _reached(plan, {g: a[at] for g, a in episode.observations.items()}, vocabulary)
         if success is None:
-            success = last[episode.id].success_at_end
+            success = told[episode.id, n - 1]
         attempts.setdefault(plan.id, []).append(Attempt(plan.proposal.task, success, round_))
     return attempts
 
 
-def _reached(plan: Plan, episode: Episode, vocabulary: Vocabulary) -> bool | None:
-    """Whether the plan's goal holds at the end; None for a goal that is no condition of the language."""
+def _reached(plan: Plan, observation: Observations, vocabulary: Vocabulary) -> bool | None:
+    """Whether the plan's goal holds; None for a goal that is no condition of the language."""
     goal = condition(plan.proposal.goal, vocabulary)
-    return None if goal is None else bool(goal.evaluate({g: a[-1] for g, a in episode.observations.items()}))
+    return None if goal is None else bool(goal.evaluate(observation))

@@ -75,8 +75,13 @@ def rollouts_of(
     start: str | None = None,
     info: Mapping[str, Any] | None = None,
     switching: Switching | None = None,
+    fits: Callable[[Sequence[str]], bool] | None = None,
 ) -> list[RolloutSpec]:
     """One rollout per seed; seed i runs plan i modulo the number of plans.
+
+    Args:
+        fits: whether an episode has time for these commands. Given it, robots go on with other plans in the time that is
+            left, those of one plan with different ones; `info["of_plan"]` says how many commands are the plan's own.
 
     Raises:
         LudusError: a plan with gaps, or no plan.
@@ -87,8 +92,12 @@ def rollouts_of(
         if plan.gaps or not plan.captions:
             missing = ", ".join(repr(r.step) for r in plan.gaps) or "every step"
             raise LudusError(f"plan {plan.id!r} cannot be executed: no skill for {missing}")
-    dealt = [(plans[i % len(plans)], seed) for i, seed in enumerate(seeds)]
-    return [
-        RolloutSpec(plan.captions, seed, start, None, {**(info or {}), "plan": plan.id}, switching=switching)
-        for plan, seed in dealt
-    ]
+    rollouts = []
+    for i, seed in enumerate(seeds):
+        plan, captions = plans[i % len(plans)], list(plans[i % len(plans)].captions)
+        for k in range(i // len(plans) + 1, i // len(plans) + 1 + len(plans)):
+            further = [*captions, *plans[(i + k) % len(plans)].captions]
+            captions = further if fits is not None and fits(further) else captions
+        about = {**(info or {}), "plan": plan.id} | ({"of_plan": len(plan.captions)} if fits is not None else {})
+        rollouts.append(RolloutSpec(tuple(captions), seed, start, None, about, switching=switching))
+    return rollouts
