@@ -148,7 +148,7 @@ class Settling:
         return {"template": template, "captions": list(captions), "status": status, "rounds": practised} | asdict(tried)
 
     def _judgement(self, n: int, template: str) -> Judgement:
-        judged = [v.judgement for _, _, v in self.record.verdicts(n) if v.caption == template]
+        judged: list[Judgement] = [v.judgement for _, _, v in self.record.verdicts(n) if v.caption == template]
         return judged[-1] if judged else "unclear"
 
     def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], step: str) -> Acceptance:
