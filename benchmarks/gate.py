@@ -29,7 +29,7 @@ import numpy as np
 
 from ludus.lab.acceptance import accept
 from ludus.lab.analysis import wilson
-from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide
+from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
 from ludus.seeding import rng
 from ludus.types import SuccessCount
 
@@ -94,7 +94,7 @@ def run_gate(
 ) -> tuple[GateDecision, int, int]:
     """`(decision, looks, pairs)`, with later looks at open families only."""
     counts: list[PairedCount] = []
-    episodes = dict.fromkeys(members, EPISODES)
+    episodes = first_look(members, EPISODES)
     look = 0
     while True:
         look += 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ludus.lab.acceptance import AcceptanceSettings, accept
 from ludus.lab.betting import BETS, discount, factors, interval, log_e
-from ludus.lab.gate import GateSettings, PairedCount, allot, decide
+from ludus.lab.gate import GateSettings, PairedCount, allot, decide, first_look
 from ludus.seeding import rng
 from ludus.types import LudusError, SuccessCount
 
@@ -182,6 +182,7 @@ def test_a_family_left_out_of_a_look_is_judged_by_its_earlier_ones():
 
 def test_the_next_look_costs_no_more_than_the_first():
     members = {"open": 1, "reach": 3, "stack": 6}
+    assert first_look(members, 8) == {"open": 24, "reach": 8, "stack": 8}
     assert allot(["open", "reach"], members, 8) == {"open": 20, "reach": 20}
     assert allot(["open"], members, 8) == {"open": 24}
     assert allot([], members, 8) == {}

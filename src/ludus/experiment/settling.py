@@ -17,7 +17,7 @@ from ludus.experiment import checkpoints
 from ludus.experiment.library import recorded_approaches
 from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept, most_rounds
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
-from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide
+from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
 from ludus.lab.growth import Growth
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -83,7 +83,7 @@ class Settling:
         members = Counter(map(library.template, captions))
         settings = GateSettings(max_looks=LOOKS_IN_PRACTICE if practised and not has_gained else MAX_LOOKS)
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
-        episodes = dict.fromkeys(members, self.config.training.evaluation_episodes)
+        episodes = first_look(members, self.config.training.evaluation_episodes)
         approaches = recorded_approaches(self.record, library, self.world.spec)
         for look in range(settings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"

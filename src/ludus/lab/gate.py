@@ -182,6 +182,16 @@ def decide(
     return GateDecision(promote, reason, gain, families, wanted)
 
 
+def first_look(members: Mapping[str, int], episodes: int) -> dict[str, int]:
+    """Pairs per member of each family in the first look: `episodes`, but at most `MOST_FOCUS` times as many where a family is so
+    small that it would hardly be seen: 'open the gripper' is one skill, 'stack X on Y' six.
+
+    Args:
+        members: number of skills of each family.
+    """
+    return {name: max(episodes, math.ceil(MOST_FOCUS * episodes / n)) for name, n in members.items()}
+
+
 def allot(families: Sequence[str], members: Mapping[str, int], episodes: int) -> dict[str, int]:
     """Pairs per member of each of these families in the next look: the cost of a look at all families with `episodes` pairs per
     member is shared among the members of these, at most `MOST_FOCUS` times as many for each.
