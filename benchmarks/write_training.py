@@ -1,6 +1,6 @@
 """Is the reward of a written skill usable? A short training on it, beside one on the reference's reward.
 
-    python benchmarks/write_training.py --kinds beside "near by" --updates 1500
+    python benchmarks/write_training.py --seed 0
 
 For a sample of the exam's gaps (part *write*, two blocks) the built-in writer writes the skill. Episodes of the scripted teacher
 on the way to the reference, with noise, are labelled with it; the same agent is trained on them once with the written reward and
@@ -38,14 +38,16 @@ from ludus.worlds.blocks.world import BlocksWorld
 N_ENVS = 64
 NOISE = (0.2, 0.5)
 """Of the teacher: it succeeds in a minority of its episodes."""
+KINDS = "beside", "high pair", "near by", "stack", "hover", "stack and leave", "beside and leave", "lift"
+"""Gaps over two blocks that can be tried from scattered starts."""
 
 
-def collect(world: BlocksWorld, caption: str, n: int) -> list[Episode]:
+def collect(world: BlocksWorld, caption: str, n: int, seed: int) -> list[Episode]:
     """Episodes of the noisy teacher under one caption."""
-    draw = rng(0, "write-training", caption)
+    draw = rng(seed, "write-training", caption)
     rollouts = [
         RolloutSpec(
-            (caption,), child(0, "write-training", caption, i), None, None, {"noise": float(draw.uniform(*NOISE))}
+            (caption,), child(seed, "write-training", caption, i), None, None, {"noise": float(draw.uniform(*NOISE))}
         )
         for i in range(n)
     ]
@@ -74,28 +76,29 @@ def train(world: BlocksWorld, skill: Skill, episodes: list[Episode], config: Con
         trainer = Trainer(config.agent, world.spec, config.training.updates, config.seed, training)
         trainer.fit(sampler, config.training.updates)
         store.record.close()
-    starts = [child(1, "write-training", "evaluate", i) for i in range(n)]
-    return embodiment.run(
-        world, library, [RolloutSpec((skill.caption,), s) for s in starts], trainer.policy(), "policy"
-    )[0]
+    policy = trainer.policy(config.training.evaluation_temperature)
+    starts = [child(config.seed, "write-training", "evaluate", i) for i in range(n)]
+    return embodiment.run(world, library, [RolloutSpec((skill.caption,), s) for s in starts], policy, "policy")[0]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", default=["beside", "near by", "stack"])
+    parser.add_argument("--kinds", nargs="+", default=list(KINDS))
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--updates", type=int, default=1500)
     parser.add_argument("--episodes", type=int, default=512)
     parser.add_argument("--tries", type=int, default=64)
     args = parser.parse_args()
     torch.set_num_threads(1)
     world = BlocksWorld(2, N_ENVS, 1)
-    config = override(preset("cpu"), ["world.n_blocks=2", f"training.updates={args.updates}", "agent.network=mlp"])
+    settings = "world.n_blocks=2", f"training.updates={args.updates}", "agent.network=mlp", f"seed={args.seed}"
+    config = override(preset("cpu"), settings)
     ask = assemble(RoleContext(world.vocabulary))
     for i, item in enumerate(write_items()):
         if item.world != "blocks-2" or item.kind not in args.kinds:
             continue
         candidate = ask.write_skill(replace(item.question(f"exam/write/{i}"), goal=item.goal))
-        episodes = collect(world, item.shows[-1], args.episodes)
+        episodes = collect(world, item.shows[0], args.episodes, args.seed)
         print(f"{item.kind} ({item.missing!r}): the data itself {share(item, world, episodes):.2f}", flush=True)
         for name, skill in (("written", candidate.skill), ("reference", item.reference.skill)):
             found = share(item, world, train(world, skill, episodes, config, args.tries))

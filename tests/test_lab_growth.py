@@ -10,6 +10,7 @@ from ludus.config import Config, override
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import NoAnswer
+from ludus.lab.approach import Approach
 from ludus.lab.growth import Growth, open_gaps
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.room import Room
@@ -137,7 +138,7 @@ def test_accepted_skills_are_rehearsed_while_others_are_practised(grown):
     library = growth.grow(2, library, lambda: stored_evidence.load(WORLD.spec.observation))
     practised, rehearsed = growth.focus(2)
     assert len(rehearsed.captions) == 6 and practised.captions.isdisjoint(rehearsed.captions)
-    rollouts, _ = growth.practice(2, library)
+    rollouts, _ = growth.practice(2, library, {})
     told = Counter(library.template(r.captions[-1]) for r in rollouts)
     assert len(rollouts) == 192 and told["put X beside Y"] == round(0.15 * 192)
     assert set(told) == {"put X beside Y", "put X on both Y and Z"}
@@ -151,15 +152,19 @@ def test_practice_begins_where_prerequisites_lead_and_fills_no_more_than_an_epis
     library, record, growth = grown([gap("put red beside green", "beside(red, green)")], rounds=1)
     ways = record.result("round/1/grow")["practice"]["ways"]
     assert ways["put X beside Y"]["put red beside green"] == ["lift red"]
-    rollouts = practice_rollouts(ways, library, WORLD.spec, 40, 7)
-    assert rollouts == practice_rollouts(ways, library, WORLD.spec, 40, 7) and len({r.seed for r in rollouts}) == 40
+    rollouts = practice_rollouts(ways, library, WORLD.spec, 40, 7, {})
+    assert rollouts == practice_rollouts(ways, library, WORLD.spec, 40, 7, {}) and len({r.seed for r in rollouts}) == 40
     members = set(ways["put X beside Y"])
     for rollout in rollouts:
         assert members & set(rollout.captions) and rollout.info == {"practice": "put X beside Y"}
         assert sum(library[c].steps for c in rollout.captions) <= WORLD.spec.episode_steps
     assert {r.captions[0] in members for r in rollouts} == {True, False}
-    assert practice_rollouts({}, library, WORLD.spec, 40, 7) == []
-    assert len(growth.practice(1, library)[0]) == growth._config.experiment.practice_episodes
+    needed = {c: Approach("held(red)", ("lift red",)) for c in members if c.startswith("put red")}
+    for rollout in practice_rollouts(ways, library, WORLD.spec, 40, 7, needed):
+        told = rollout.captions
+        assert all(told[i - 1] == "lift red" for i, c in enumerate(told) if c in needed)
+    assert practice_rollouts({}, library, WORLD.spec, 40, 7, {}) == []
+    assert len(growth.practice(1, library, {})[0]) == growth._config.experiment.practice_episodes
 
 
 def test_the_way_to_a_skill_leaves_room_for_it():

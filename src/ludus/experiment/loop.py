@@ -23,7 +23,7 @@ from ludus.experiment import checkpoints
 from ludus.experiment.collection import Driver
 from ludus.experiment.compose import Experiment
 from ludus.experiment.learning import Learning, TrainingData
-from ludus.experiment.library import begin, recorded_library, shown_captions
+from ludus.experiment.library import begin, recorded_approaches, recorded_library, shown_captions
 from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.growth import Growth, stored_evidence
@@ -98,7 +98,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
-    acting, (practice, exploration) = config.experiment, growth.practice(n, library)
+    approaches = recorded_approaches(record, library, experiment.world.spec)
+    acting, (practice, exploration) = config.experiment, growth.practice(n, library, approaches)
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
     room = experiment.world.spec.episode_steps

@@ -19,6 +19,7 @@ from ludus.data.store import EpisodeStore
 from ludus.experimenter.chaining import atom_text, closure
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
+from ludus.lab.approach import Approaches
 from ludus.lab.context import achieved, skill_stats
 from ludus.lab.embodiment import look
 from ludus.lab.practice import practice_rollouts, way_to
@@ -202,15 +203,20 @@ class Growth:
         exploration = self._config.experiment.practice_exploration if exploring else 0.0
         return {"ways": ways, "rehearsed": kept, "exploration": exploration}
 
-    def practice(self, n: int, library: SkillLibrary) -> tuple[list[RolloutSpec], float]:
+    def practice(self, n: int, library: SkillLibrary, approaches: Approaches) -> tuple[list[RolloutSpec], float]:
         """The practice episodes of round n, those that rehearse last, and the share of random actions in them. None where no
-        skill is practised or rehearsed."""
+        skill is practised or rehearsed.
+
+        Args:
+            approaches: of all skills that need some.
+        """
         practice, limits, spec = self._practice_of(n), self._config.experiment, self._world.spec
         seed = child(self._config.seed, f"round/{n}", "practice")
         total, ways, rehearsed = limits.practice_episodes, practice["ways"], practice["rehearsed"]
         n_rehearsed = round(limits.rehearsal * total) if rehearsed else 0
-        rollouts = practice_rollouts(ways, library, spec, total - n_rehearsed, seed)
-        rollouts += practice_rollouts(rehearsed, library, spec, n_rehearsed, seed, "rehearsal")
+        rollouts = practice_rollouts(ways, library, spec, total - n_rehearsed, seed, approaches)
+        seed = child(self._config.seed, f"round/{n}", "rehearsal")
+        rollouts += practice_rollouts(rehearsed, library, spec, n_rehearsed, seed, approaches)
         return rollouts, practice["exploration"]
 
     def focus(self, n: int) -> list[Focus]:

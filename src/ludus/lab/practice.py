@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ludus.experimenter.chaining import Chainer
 from ludus.experimenter.roles import SkillStats
+from ludus.lab.approach import Approaches
 from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
@@ -32,30 +33,34 @@ def way_to(caption: str, library: SkillLibrary, known: Sequence[SkillStats], spe
 
 
 def practice_rollouts(
-    ways: Ways, library: SkillLibrary, spec: WorldSpec, n: int, seed: int, label: str = "episode"
+    ways: Ways, library: SkillLibrary, spec: WorldSpec, n: int, seed: int, approaches: Approaches
 ) -> list[RolloutSpec]:
     """`n` episodes; episode i practises template i modulo their number, none if there is no template. Before each command
-    of a practised skill stand the first 0, 1, ... or all skills of the way to it.
+    of a practised skill stand the first 0, 1, ... or all skills of the way to it; of those that bring about its prerequisites,
+    always all.
 
     Args:
-        seed: every draw is from a child of it that `label` names.
+        seed: every draw is from a named child of it.
     """
     templates = list(ways)
     rollouts = []
     for i in range(n if templates else 0):
         template = templates[i % len(templates)]
-        start = child(seed, label, i)
-        captions = _commands(ways[template], library, spec, start)
+        start = child(seed, "episode", i)
+        captions = _commands(ways[template], approaches, library, spec, start)
         rollouts.append(RolloutSpec(captions, start, info={"practice": template}))
     return rollouts
 
 
-def _commands(ways: Mapping[str, Sequence[str]], library: SkillLibrary, spec: WorldSpec, seed: int) -> tuple[str, ...]:
+def _commands(
+    ways: Mapping[str, Sequence[str]], approaches: Approaches, library: SkillLibrary, spec: WorldSpec, seed: int
+) -> tuple[str, ...]:
     draw, members, captions = rng(seed, "practice"), list(ways), list[str]()
     for _ in range(MAX_ATTEMPTS):
         member = members[int(draw.integers(len(members)))]
-        way = ways[member]
-        attempt = [*way[: int(draw.integers(len(way) + 1))], member]
+        way, needed = ways[member], approaches[member].captions if member in approaches else ()
+        least = max((i + 1 for i, c in enumerate(way) if c in needed), default=0)
+        attempt = [*way[: int(draw.integers(least, len(way) + 1))], member]
         if captions and sum(library[c].steps for c in (*captions, *attempt)) > spec.episode_steps:
             break
         captions += attempt
