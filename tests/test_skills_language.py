@@ -150,6 +150,11 @@ def test_errors_name_the_nearest_word():
         WORLD.library().add(Skill("x", "1", "height(red)")).rewards("x", scene())
 
 
+def test_a_caption_that_could_not_be_kept_is_refused():
+    with pytest.raises(LudusError, match=r"caption 'go to \\ud83d' is no UTF-8"):
+        WORLD.library().add(Skill("go to \ud83d", "1", "height(red) > 1"))
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(alphabet="abcdeghilnorstuv()_,.'\"+-*/<>=0123456789 [];:{}@\\", max_size=60))
 def test_any_text_parses_or_says_why(text):
