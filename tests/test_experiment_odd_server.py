@@ -46,7 +46,10 @@ def check_is_clean(text):
 
 @pytest.mark.parametrize(
     ("rounds", "plans", "questions"),
-    [pytest.param(2, 4, 24, id="short"), pytest.param(21, 8, 500, id="500 questions", marks=pytest.mark.slow)],
+    [
+        pytest.param(2, 4, 24, id="short"),
+        pytest.param(21, 8, 500, id="500 questions", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
 )
 def test_a_server_with_moods_neither_breaks_nor_bills_a_run(tmp_path, monkeypatch, rounds, plans, questions):
     """It ends with a result, after sentences; nothing that was answered is asked again, and no budget is overrun."""
