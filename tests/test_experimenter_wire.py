@@ -152,6 +152,15 @@ def test_no_conversation_has_two_system_messages(server, words, structure):
         assert [role for role, _ in request.messages].count("system") == 1 and request.messages[0][0] == "system"
 
 
+def test_a_kept_answer_that_is_damaged_is_told(server, words):
+    calls = Calls()
+    asked(server, words, calls).propose(PROPOSE)
+    for damaged in ({"task": 5}, [], "x"):
+        calls.rows[0]["answer"] = damaged
+        with pytest.raises(CannotAsk, match=r"kept to 'r1-s0-a0/propose' fits its type no more"):
+            asked(server, words, calls).propose(PROPOSE)
+
+
 # --- what it uses ------------------------------------------------------------------------------------------------
 
 
