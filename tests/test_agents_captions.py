@@ -45,6 +45,10 @@ def test_what_just_fits_is_read_whole():
     assert (reader.read("a b c d e f g h i j k red")[0] > 0).all()
 
 
+def test_words_that_are_no_utf_8_are_words():
+    assert (CaptionEncoder(OBJECTS).read("reach \ud83d")[0] > 0).sum() == 2
+
+
 def test_a_world_without_objects_has_captions_too():
     token_ids, object_slots = CaptionEncoder(()).read("go home")
     assert (token_ids > 0).sum() == 2 and (object_slots == -1).all()

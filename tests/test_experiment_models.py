@@ -305,7 +305,10 @@ def test_what_was_chosen_is_said_also_on_resuming(half, tmp_path):
         said = ludus("resume", directory, "budget.calls=0", "experimenter.timeout_s=0.3", code=2)
     finally:
         server.list = None
-    assert "could not be reached: no answer in experimenter.timeout_s=0.3" in said and len(server.requests) == asked
+    assert (
+        "could not be reached: no list of its models in experimenter.timeout_s=0.3" in said
+        and len(server.requests) == asked
+    )
 
 
 def test_a_budget_stops_in_time_and_can_be_raised(finished, tmp_path, monkeypatch):

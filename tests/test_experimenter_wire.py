@@ -69,7 +69,8 @@ def test_what_holds_no_answer_is_recorded(server, words, name):
     ask = asked(server, words, calls)
     for question in QUESTIONS.values():
         server.faults.extend([UNUSABLE[name]] * 3)
-        assert "no usable answer of" in refused(ask, question)
+        said = refused(ask, question)
+        assert "no usable answer of" in said and "structure=auto" not in said  # what it was made to be is named
         server.faults.clear()
     assert len(calls.rows) == len(QUESTIONS)
     assert all(r["answer"] is None and r["error"] and r["tokens_in"] and r["attempt"] == 0 for r in calls.rows)
@@ -101,6 +102,8 @@ def test_what_does_not_pass_is_told(server, words, name):
     [
         (PASSING["an error in 200"], "overloaded, try later (200); everything is kept"),
         (PASSING["an error as text"], "model is loading (200)"),
+        (Fault.changed(lambda c: {"detail": "Not authenticated"}), "(200); the environment variable OPENAI_API_KEY is"),
+        (Fault.changed(lambda c: {"error": "model 'm' not found"}), "'m' not found (200); no such model there"),
         (PASSING["html"], "no chat completion: <html>busy</html> (200)"),
         (PASSING["status 409"], "status 409"),
         (LASTING["redirected as GET"], "it redirects to /v1/chat/completions?moved (302); no such model there"),
@@ -147,6 +150,15 @@ def test_no_conversation_has_two_system_messages(server, words, structure):
     assert len(server.requests) == 4
     for request in server.requests:
         assert [role for role, _ in request.messages].count("system") == 1 and request.messages[0][0] == "system"
+
+
+def test_a_kept_answer_that_is_damaged_is_told(server, words):
+    calls = Calls()
+    asked(server, words, calls).propose(PROPOSE)
+    for damaged in ({"task": 5}, [], "x"):
+        calls.rows[0]["answer"] = damaged
+        with pytest.raises(CannotAsk, match=r"kept to 'r1-s0-a0/propose' fits its type no more"):
+            asked(server, words, calls).propose(PROPOSE)
 
 
 # --- what it uses ------------------------------------------------------------------------------------------------
@@ -211,7 +223,9 @@ def test_a_list_of_models_that_is_none_says_nothing(server, listed):
 def test_the_first_look_takes_no_longer_than_a_request(server):
     server.list = ([], 30)
     begun = time.monotonic()
-    with pytest.raises(LudusError, match=r"could not be reached: no answer in experimenter.timeout_s=0.3"):
+    with pytest.raises(
+        LudusError, match=r"could not be reached: no list of its models in experimenter.timeout_s=0.3; see"
+    ):
         Model(server.url, ExperimenterConfig(timeout_s=0.3, retries=9)).reach()
     assert time.monotonic() - begun < 10  # not ten times as long, with pauses
 

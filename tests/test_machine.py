@@ -3,9 +3,12 @@
 import errno
 import os
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from command import ludus
 from torch import nn
 
 from ludus import machine
@@ -169,6 +172,39 @@ def test_mapped_transitions_need_shared_maps(tmp_path, lacking):
         LudusError, match=r"has no shared maps .*; give a folder of a local disk, or sampling.memory=ram"
     ):
         table._map("actions", (2, 2), "float32")
+
+
+@pytest.fixture
+def without_temporary_folder(tmp_path, monkeypatch):
+    """What can be no folder stands for every folder for temporary files, and for home."""
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file" / "x")
+    for variable in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR", "TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(variable, nowhere)
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    candidates = tempfile._candidate_tempdir_list  # type: ignore
+    usual = set(candidates()) - {nowhere}
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [f for f in candidates() if f not in usual])
+    return Path(nowhere)
+
+
+def test_the_runs_folder_or_shared_memory_stands_in_for_temporary_ones(without_temporary_folder, tmp_path, monkeypatch):
+    (tmp_path / "shared").mkdir()
+    monkeypatch.setattr(machine, "SHARED_MEMORY", tmp_path / "shared")
+    (tmp_path / "runs").mkdir()
+    for near, found in ((tmp_path / "runs" / "new", "runs"), (without_temporary_folder, "shared")):
+        monkeypatch.setenv("TMPDIR", str(without_temporary_folder))
+        monkeypatch.setattr(tempfile, "tempdir", None)
+        monkeypatch.setattr(os, "access", lambda path, mode: path.name in ("runs", "shared"))
+        machine.provide_temporary_folder(near)
+        assert tempfile.gettempdir() == str(tmp_path / found)
+
+
+def test_without_any_temporary_folder_runs_can_still_be_looked_at(without_temporary_folder, tmp_path, monkeypatch):
+    Record.create(tmp_path / "run", preset("tiny")).close()
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert "can be written; set TMPDIR to one that can" in ludus("do", code=2)
+    assert "seed 0" in ludus("status", tmp_path / "run") and "skill" in ludus("skills", tmp_path / "run")
 
 
 def test_a_folder_that_cannot_be_flushed_is_done_without(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from sqlalchemy.schema import CreateTable
 from ludus.config import preset
 from ludus.record import Record, tables
 from ludus.record import database as databases
-from ludus.types import LudusError, SuccessCount
+from ludus.types import LudusError, Plan, Proposal, Retrieval, SuccessCount
 
 
 @pytest.fixture
@@ -212,6 +213,21 @@ def test_every_database_keeps_the_same(tmp_path, database):
         assert record.content() == expected
     with pytest.raises(LudusError, match="already holds a run"):
         Record.create(tmp_path / "run", preset("tiny"), url=database)
+
+
+def test_text_that_is_no_utf_8_is_kept_without_what_is_not(record):
+    half, kept = "go to red \ud83d", "go to red ?"
+    record.post(replace(message("m", half), images=(half,), payload={half: [half]}))
+    record.add_call(CALL | {"answer": {"task": half}, "error": half})
+    record.add_skills([Skill(caption=half)])
+    record.add_plan(1, Plan("p", Proposal(half, half, 0.5, half), (half,), (Retrieval(half, half, half),)))
+    with record.commit("a") as step:
+        step.result = {half: half}
+    (said,) = record.messages()
+    assert (said.text, said.images, said.payload) == (kept, (kept,), {kept: [kept]})
+    assert record.calls()[0]["answer"] == {"task": kept} and record.skills()[0]["caption"] == kept
+    assert record.plans()[0][1] == Plan("p", Proposal(kept, kept, 0.5, kept), (kept,), (Retrieval(kept, kept, kept),))
+    assert record.result("a") == {kept: kept}
 
 
 def test_text_with_a_nul_is_kept_without_it(record):

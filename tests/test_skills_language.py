@@ -8,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ludus.skills import syntax
 from ludus.skills.expression import parse
 from ludus.skills.library import Skill
 from ludus.skills.predicates import tolerances as p
@@ -148,6 +149,23 @@ def test_errors_name_the_nearest_word():
         parse("nearr(red)", WORDS)
     with pytest.raises(LudusError, match="number"):
         WORLD.library().add(Skill("x", "1", "height(red)")).rewards("x", scene())
+
+
+def test_a_parser_that_another_thread_disturbed_is_asked_again(monkeypatch):
+    parse_once, disturbed = syntax.ast.parse, [SystemError("AST constructor recursion depth mismatch")] * 2
+
+    def disturbed_parse(*args, **kwargs):
+        if disturbed:
+            raise disturbed.pop()
+        return parse_once(*args, **kwargs)
+
+    monkeypatch.setattr(syntax.ast, "parse", disturbed_parse)
+    assert syntax.canonical("held( red )") == "held(red)" and not disturbed
+
+
+def test_a_caption_that_could_not_be_kept_is_refused():
+    with pytest.raises(LudusError, match=r"caption 'go to \\ud83d' is no UTF-8"):
+        WORLD.library().add(Skill("go to \ud83d", "1", "height(red) > 1"))
 
 
 @settings(max_examples=300, deadline=None)

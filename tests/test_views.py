@@ -514,6 +514,14 @@ def test_hostile_text_is_only_text(tmp_path):
     assert not re.search(r"=\"[^\"]*'1'", page)  # nor in an attribute
 
 
+def test_half_a_surrogate_pair_in_a_record_of_elsewhere_breaks_no_report(tmp_path):
+    world, library = make(tmp_path / "run")
+    with sqlite3.connect(tmp_path / "run" / "ludus.db") as connection:
+        half = "\\ud83d"  # as JSON may write it
+        connection.execute("UPDATE plans SET retrievals = replace(retrievals, 'go there', ?)", (half,))
+    assert "gap: ?" in page_of(tmp_path / "run", world, library)
+
+
 def test_the_first_line_says_how_it_ended(tmp_path):
     world, library = make(tmp_path / "run", finished=False)
     first = lambda: re.search(r'<p class="state">(.*)</p>', page_of(tmp_path / "run", world, library)).group(1)  # noqa: E731

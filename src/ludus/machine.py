@@ -21,6 +21,7 @@ BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """Environment variables that make OpenMP bind threads to cores."""
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+SHARED_MEMORY = Path("/dev/shm")
 
 
 def _allowed() -> frozenset[int]:
@@ -63,23 +64,26 @@ def memory_bytes() -> int:
     return int(min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits))
 
 
-def provide_temporary_folder(near: Path) -> None:
+def provide_temporary_folder(near: Path, needed: bool = True) -> None:
     """Where none of the system's folders for temporary files can be written, as on a read-only root, libraries that want one
-    at their import are given the folder in which `near` lies.
+    at their import are given the folder in which `near` lies, or the memory that processes share.
 
     Raises:
-        LudusError: that cannot be written either.
+        LudusError: neither can be written, and one is needed.
     """
     from ludus.types import LudusError  # imports NumPy, which `import ludus` alone does without
 
     with suppress(FileNotFoundError):
         tempfile.gettempdir()
         return
-    while not near.exists():
+    while not near.is_dir():
         near = near.parent
-    if not os.access(near, os.W_OK):
+    for folder in (near, SHARED_MEMORY):
+        if os.access(folder, os.W_OK):
+            os.environ["TMPDIR"] = str(folder.resolve())
+            return
+    if needed:
         raise LudusError(f"neither {near} nor a folder for temporary files can be written; set TMPDIR to one that can")
-    os.environ["TMPDIR"] = str(near.resolve())
 
 
 def _shares() -> Iterator[float]:

@@ -24,7 +24,8 @@ MAX_OBJECTS = 3
 
 
 def _bucket(word: str) -> int:
-    return 1 + int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % (BUCKETS - 1)
+    digest = hashlib.blake2b(word.encode(errors="replace"), digest_size=4).digest()
+    return 1 + int.from_bytes(digest, "big") % (BUCKETS - 1)
 
 
 class CaptionEncoder:

@@ -86,7 +86,9 @@ def _read(arguments: list[str]) -> Any:
         _check_text(word)
     chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
     _check_paths(vars(chosen).values())
-    machine.provide_temporary_folder(Path(getattr(chosen, "dir", None) or "."))
+    # `ludus status` and the like do without, so that a run can be looked at wherever it lies
+    needed = getattr(command, "shows", False) is not True
+    machine.provide_temporary_folder(Path(getattr(chosen, "dir", None) or "."), needed)
     return dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings)) if settings else chosen
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ludus.config import ExperimenterConfig
 from ludus.experimenter.answers import clean
 from ludus.experimenter.ledger import GO_ON
 
@@ -131,16 +130,16 @@ def tired(name: str, error: BaseException, retries: int) -> str:
     )
 
 
-def unusable(error: BaseException, messages: Sequence[Any], config: ExperimenterConfig) -> str:
+def unusable(error: BaseException, messages: Sequence[Any], max_tokens: int, structure: str) -> str:
     """Why no answer of an exchange could be used; `messages` are pydantic-ai's."""
     if any(getattr(m, "finish_reason", None) == "length" for m in messages):
-        return f"the answer, thoughts included, did not fit into experimenter.max_tokens={config.max_tokens}; raise it"
+        return f"the answer, thoughts included, did not fit into experimenter.max_tokens={max_tokens}; raise it"
     complaints = [p.content for m in messages for p in m.parts if _is_complaint(getattr(p, "content", None))]
     if complaints:
         found = (f"{'.'.join(map(str, c['loc'])) or 'the answer'}: {c['msg']}" for c in complaints[-1])
         return clean(f"what it answers does not fit: {'; '.join(found)}")[:LONGEST]
     if "maximum output retries" in str(error):
-        return f"it gives no answer in the way asked for; experimenter.structure={config.structure} may not suit it"
+        return f"it gives no answer in the way asked for; experimenter.structure={structure} may not suit it"
     return short(error) if hasattr(error, "message") else f"{type(error).__name__}: {short(error)}"
 
 

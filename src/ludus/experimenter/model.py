@@ -142,7 +142,7 @@ class Model:
                     said = advice.refused(self.name, error, pictures)
                     raise Failed(said, reply(None, short(error), 1, free=True)) from None
                 else:
-                    return reply(None, advice.unusable(error, messages, self._config))
+                    return reply(None, advice.unusable(error, messages, self._config.max_tokens, self.structure))
             else:
                 return reply(result.output.model_dump(mode="json"))
 
@@ -212,8 +212,8 @@ class Model:
             if "scope" not in str(error):  # a key may be for answers only
                 raise LudusError(f"{self.name} refused: {short(error)}; {advice.on_key(self.name)}") from None
         except (APIConnectionError, TimeoutError) as error:
-            why = short(error) if str(error) else f"no answer in experimenter.timeout_s={c.timeout_s:g}"
-            mend = advice.on_surroundings(error) or "see that the server is up"
+            why = short(error) if str(error) else f"no list of its models in experimenter.timeout_s={c.timeout_s:g}"
+            mend = advice.on_surroundings(error) or "see that the server is up and its model loaded"
             raise LudusError(f"{self.name} could not be reached: {why}; {mend}") from None
         except Exception:
             return  # not every server lists its models

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ludus.experimenter import prompts, table
 from ludus.experimenter.answers import NONE_FITS, clean
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.ledger import Request
+from ludus.experimenter.ledger import CannotAsk, Request
 from ludus.experimenter.model import Model, ModelInput, parts_of
 from ludus.experimenter.roles import DecomposeQuestion, NoAnswer, ProposeQuestion, RetrieveQuestion
 from ludus.experimenter.table import ROLES, ModelAnswer, Role
@@ -108,6 +108,12 @@ class VLM:
                 given.append(kind.model_validate(answer).model_dump(mode="json"))
             except NoAnswer as error:
                 failure = error
+            except ValidationError as error:
+                where = ".".join(map(str, error.errors()[0]["loc"]))
+                raise CannotAsk(
+                    f"the answer that was kept to {question.key!r} fits its type no more ({where}: {error.errors()[0]['msg']}); "
+                    "it is damaged: take another recording, or begin anew"
+                ) from None
         if failure is not None and not given:
             raise failure
         return given

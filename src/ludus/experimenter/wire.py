@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
@@ -28,6 +29,11 @@ MOST_ENCODINGS = 3
 """Of one object, JSON within JSON."""
 MAX_HOPS = 5
 """Redirects in a row."""
+LASTING = (
+    (re.compile(r"authenticat|unauthori[sz]ed|api.?key", re.IGNORECASE), HTTPStatus.UNAUTHORIZED),
+    (re.compile(r"model\b.*\b(not found|not exist|unknown)", re.IGNORECASE), HTTPStatus.NOT_FOUND),
+)
+"""Words of an error that no retry helps -> the status that it should have had, where it has none."""
 KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-request-id")
 
 
@@ -160,7 +166,8 @@ def _complaint(body: Mapping[str, Any]) -> tuple[str, int]:
         if isinstance(said, str) and said:
             code = inner.get("code", body.get("code"))
             status = int(code) if isinstance(code, int | str) and str(code).isdecimal() and len(str(code)) == 3 else 0
-            return said, status if 400 <= status < 600 else HTTPStatus.BAD_GATEWAY
+            meant = next((s for words, s in LASTING if words.search(said)), HTTPStatus.BAD_GATEWAY)
+            return said, status if 400 <= status < 600 else meant
     return f"its answer has no choices: {_json(dict(body))[:200]}", HTTPStatus.BAD_GATEWAY
 
 

@@ -287,8 +287,8 @@ def _storable(row: Mapping[str, Any], run_id: str) -> dict[str, Any]:
 
 
 def _text(value: str) -> str:
-    # PostgreSQL's text holds no NUL, which a model's answer may contain, and neither database holds what is no UTF-8, such
-    # as the name of a file in a command line.
+    # PostgreSQL's text holds no NUL, and neither database holds what is no UTF-8: half a surrogate pair in a model's answer,
+    # the name of a file in a command line.
     return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
 
 
@@ -298,7 +298,7 @@ def _damaged(path: Path, how: str) -> LudusError:
 
 def _json(value: Any) -> str:
     # Sorted, so that two runs that built a dict in another order still have equal rows.
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)
+    return _text(json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain))
 
 
 def _plain(value: Any) -> Any:

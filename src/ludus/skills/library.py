@@ -63,6 +63,10 @@ class SkillLibrary:
         for skill in skills:
             if not skill.caption.strip():
                 raise LudusError("a skill needs a caption; write what the robot is told, such as 'reach red'")
+            try:
+                skill.caption.encode()
+            except UnicodeEncodeError:
+                raise LudusError(f"the caption {skill.caption!a} is no UTF-8, and could not be kept; mend it") from None
             if skill.caption in self._skills:
                 raise LudusError(f"skill {skill.caption!r} is in the library twice; give one another caption")
             if not skill.steps > 0:

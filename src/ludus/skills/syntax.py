@@ -23,6 +23,8 @@ MAX_NODES = 300
 """Numbers, objects, predicates and operations, together."""
 MAX_DEPTH = 24
 MAX_NUMBER = 1e6
+TRIES = 5
+"""Before 3.11.8, Python's parser fails now and then while another thread, too, parses something (python/cpython#106905)."""
 
 OPERATORS: dict[type, str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.And: "and", ast.Or: "or",
@@ -82,7 +84,7 @@ def read(text: str) -> Node:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as for odd escapes in a name; they fail later, as unknown objects
-            body = ast.parse(line, mode="eval").body
+            body = _parsed(line)
     except SyntaxError as e:
         raise LudusError(f"expression {short(line)}: {e.msg} at column {e.offset or 1}") from None
     except (ValueError, MemoryError, RecursionError):
@@ -93,6 +95,15 @@ def read(text: str) -> Node:
     if len(tree.text) > MAX_LENGTH:
         raise LudusError(f"expression {short(line)}: canonical spelling is longer than {MAX_LENGTH}; split the skill")
     return tree
+
+
+def _parsed(line: str, tries: int = TRIES) -> ast.expr:
+    try:
+        return ast.parse(line, mode="eval").body
+    except SystemError:
+        if tries == 1:
+            raise
+        return _parsed(line, tries - 1)
 
 
 def error(text: str, source: Any, what: str) -> LudusError:

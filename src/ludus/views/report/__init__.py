@@ -30,7 +30,8 @@ def write_report(record: Record, world: World, library: SkillLibrary) -> Path:
     Runs without OpenGL get a report without films, which says so.
     """
     page = render("page.html", style=style(), **_content(record, world, library))
-    record.write_file("report.html", page.encode())
+    # a record of elsewhere may hold halves of surrogate pairs
+    record.write_file("report.html", page.encode(errors="replace"))
     return record.path("report.html")
 
 
