@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -51,6 +52,33 @@ def actor_critic(config: AgentConfig, task_size: int, object_size: int, n_action
     return kind(config, task_size, object_size, n_actions)
 
 
+class Linear(nn.Linear):
+    """`nn.Linear`; on a CPU the bias is added in place."""
+
+    def forward(self, input: Tensor, plus: Tensor | None = None) -> Tensor:
+        """`plus` is added."""
+        if not input.is_cpu or torch.is_autocast_enabled("cpu"):
+            y = super().forward(input)
+            return y if plus is None else plus + y
+        x, w = input.flatten(0, -2), self.weight.t()
+        y = x @ w if plus is None else torch.addmm(plus.flatten(0, -2), x, w)
+        return y.add_(self.bias).view(*input.shape[:-1], -1)
+
+
+def ReLU() -> nn.ReLU:
+    return nn.ReLU(inplace=True)
+
+
+@cache
+def _block_mask(group: int, n_q: int, n_kv: int) -> Tensor:
+    own = torch.eye(group, dtype=torch.bool)[:, None, :, None].expand(-1, n_q, -1, n_kv)
+    return torch.zeros(group * n_q, group * n_kv).masked_fill_(~own.reshape(group * n_q, -1), -math.inf)
+
+
+def _group(n_kv: int, batch: int) -> int:
+    return math.gcd(batch, 2 ** max(0, round(math.log2(16 / n_kv))))
+
+
 class Attention(nn.Module):
     """Pre-norm multi-head attention of queries on keys, then a feed-forward layer, both residual."""
 
@@ -58,19 +86,23 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_q, self.norm_kv, self.norm_f = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
-        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
+        self.q, self.kv, self.out = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
+        self.feed = nn.Sequential(Linear(width, 2 * width), ReLU(), Linear(2 * width, width))
 
     def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
         """`[B, Q, D]` queries on `[B, N, D]` tokens -> `[B, Q, D]`."""
-        k, v = map(self._split, self.kv(self.norm_kv(tokens)).chunk(2, dim=-1))
-        q = self._split(self.q(self.norm_q(queries)))
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        queries = queries + self.out(mixed)
-        return queries + self.feed(self.norm_f(queries))
+        q, kv = self.q(self.norm_q(queries)), self.kv(self.norm_kv(tokens))
+        queries = self.out(self._mix(q, kv), queries)
+        return self.feed[2](self.feed[1](self.feed[0](self.norm_f(queries))), queries)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+    def _mix(self, q: Tensor, kv: Tensor) -> Tensor:
+        """Attention; `[B, Q, D]`, `[B, N, 2 D]` -> `[B, Q, D]`."""
+        (batch, n_q, width), n_kv = q.shape, kv.shape[1]
+        group = _group(n_kv, batch) if self.training and q.is_cpu else 1
+        mask = _block_mask(group, n_q, n_kv) if group > 1 else None
+        q = q.reshape(batch // group, group * n_q, self.heads, -1).transpose(1, 2)
+        k, v = kv.reshape(batch // group, group * n_kv, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).reshape(batch, n_q, width)
 
 
 class Perceiver(ActorCritic):
@@ -82,19 +114,19 @@ class Perceiver(ActorCritic):
         width, heads = size.width, size.heads
         self.z_size = width
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
-        self.caption = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
-        self.task_in = nn.Sequential(nn.Linear(task_size + width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
-        self.object_in = nn.Sequential(nn.Linear(object_size, width), nn.ReLU(), nn.Linear(width, width))
+        self.caption = nn.Sequential(Linear(width, width), ReLU(), Linear(width, width))
+        self.task_in = nn.Sequential(Linear(task_size + width, 2 * width), ReLU(), Linear(2 * width, width))
+        self.object_in = nn.Sequential(Linear(object_size, width), ReLU(), Linear(width, width))
         self.latents = nn.Parameter(torch.randn(size.latents, width) * 0.5)
         self.read = Attention(width, heads)
         self.blocks = nn.ModuleList(Attention(width, heads) for _ in range(size.blocks))
         self.action_queries = nn.Parameter(torch.randn(n_actions, width) * 0.5)
         self.policy_read = Attention(width, heads)
         self.action_bins = config.action_bins
-        self.policy_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.action_bins))
-        self.action_in = nn.Sequential(nn.Linear(3 * n_actions, width), nn.ReLU(), nn.Linear(width, width))
+        self.policy_out = nn.Sequential(nn.LayerNorm(width), Linear(width, config.action_bins))
+        self.action_in = nn.Sequential(Linear(3 * n_actions, width), ReLU(), Linear(width, width))
         self.value_read = Attention(width, heads)
-        self.value_out = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, config.value_atoms))
+        self.value_out = nn.Sequential(nn.LayerNorm(width), Linear(width, config.value_atoms))
         if size.blocks > 1:  # deep: what each block adds starts small, so that their sum stays of one size
             with torch.no_grad():
                 for block in self.blocks:
@@ -170,8 +202,7 @@ class MLP(ActorCritic):
 
 def _mean_embedding(embedding: nn.Embedding, token_ids: Tensor) -> Tensor:
     """`[B, D]` from token ids `[B, W]`, 0 = padding."""
-    known = (token_ids > 0).unsqueeze(-1)
-    return (embedding(token_ids) * known).sum(1) / known.sum(1).clamp(min=1)
+    return F.embedding_bag(token_ids, embedding.weight, mode="mean", padding_idx=0)
 
 
 def _multiscale(actions: Tensor) -> Tensor:
