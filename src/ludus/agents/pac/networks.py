@@ -74,7 +74,9 @@ class Linear(nn.Linear):
 
 def _two_layers(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
     """With a ReLU between them."""
-    return nn.Sequential(Linear(n_in, hidden, relu=True), nn.Identity(), Linear(hidden, n_out))  # named 0 and 2 in checkpoints
+    return nn.Sequential(
+        Linear(n_in, hidden, relu=True), nn.Identity(), Linear(hidden, n_out)
+    )  # named 0 and 2 in checkpoints
 
 
 KEYS_AT_ONCE = 16
@@ -128,7 +130,7 @@ class Perceiver(ActorCritic):
         size = config.shape
         width, heads = size.width, size.heads
         self.z_size = width
-        self.words = nn.EmbeddingBag(BUCKETS, width, mode="mean", padding_idx=0)
+        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
         self.caption = _two_layers(width, width, width)
         self.task_in = _two_layers(task_size + width, 2 * width, width)
         self.object_in = _two_layers(object_size, width, width)
@@ -152,7 +154,7 @@ class Perceiver(ActorCritic):
 
     def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """`(z [B, L, D], condition [B, 1, D])` from task rows, object rows and token ids `[B, W]`."""
-        caption = self.caption(self.words(token_ids))
+        caption = self.caption(_mean_embedding(self.words, token_ids))
         # The verb goes into every token, latent and query: without it hover stayed at 3 % (docs/method.md, section 5).
         condition = caption.unsqueeze(1)
         task_token = self.task_in(torch.cat([task, caption], dim=-1)).unsqueeze(1)
@@ -184,7 +186,7 @@ class MLP(ActorCritic):
             goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions).parameters())
         width = config.shape.width
         self.action_bins, self.n_actions = config.action_bins, n_actions
-        self.words = nn.EmbeddingBag(BUCKETS, width, mode="mean", padding_idx=0)
+        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
         rest = goal - BUCKETS * width
         n_in, n_act, n_policy = task_size + object_size + width, 3 * n_actions, n_actions * config.action_bins
         # 4 h^2 + h (all that goes in and out) = rest
@@ -202,7 +204,7 @@ class MLP(ActorCritic):
 
     def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """`(z [B, 1, H], condition [B, 1, D])`."""
-        caption = self.words(token_ids)
+        caption = _mean_embedding(self.words, token_ids)
         z = self.trunk(torch.cat([task, objects.mean(1), caption], dim=-1))
         return z.unsqueeze(1), caption.unsqueeze(1)
 
@@ -213,6 +215,12 @@ class MLP(ActorCritic):
     def value(self, z: Tensor, condition: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
         return self.value_out(self.state_in(torch.cat([z, condition], dim=-1)) + self.action_in(_multiscale(actions)))
+
+
+def _mean_embedding(embedding: nn.Embedding, token_ids: Tensor) -> Tensor:
+    """`[B, D]` from token ids `[B, W]`, 0 = padding."""
+    known = (token_ids > 0).unsqueeze(-1)
+    return (embedding(token_ids) * known).sum(1) / known.sum(1).clamp(min=1)
 
 
 def _multiscale(actions: Tensor) -> Tensor:
