@@ -2,6 +2,7 @@
 
 import dataclasses
 import multiprocessing as mp
+import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from toy_world import OBJECTS, SMALL, SPEC, observe
 
 from ludus.agents.backends import process_group
 from ludus.agents.backends.local import LocalBackend
+from ludus.agents.backends.workers import HUGE_PAGES, TUNABLES
 from ludus.agents.batches import BatchReader
 from ludus.agents.captions import CaptionEncoder
 from ludus.agents.trainer import Trainer
@@ -96,6 +98,19 @@ def test_a_process_that_dies_is_named_and_replaced():
     with pytest.raises(LudusError, match="died"):
         learner.fit(Targets(SMALL), 3)
     assert learner.fit(Targets(SMALL), 3)["loss"] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.parametrize(("tuned", "found"), [(None, HUGE_PAGES), ("glibc.malloc.check=0", "glibc.malloc.check=0")])
+def test_workers_get_huge_pages_unless_the_user_tunes_glibc(monkeypatch, tuned, found):
+    monkeypatch.delenv(TUNABLES, raising=False)
+    if tuned:
+        monkeypatch.setenv(TUNABLES, tuned)
+    learner = trained(TrainingConfig(processes=2), updates=1)
+    environment = Path(f"/proc/{mp.active_children()[0].pid}/environ").read_text().split("\0")
+    assert f"{TUNABLES}={found}" in environment
+    assert os.environ.get(TUNABLES) == tuned
+    learner.backend.close()
 
 
 def _rank(rank, folder, work, world):
