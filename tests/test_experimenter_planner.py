@@ -371,6 +371,13 @@ def test_one_skill_is_asked_for_only_where_its_end_lasts():
     assert not [p for p in propose(60, history=history, seek_gap=True) if p.task.startswith(AT_ONCE)]
 
 
+def test_a_world_of_two_objects_lacks_some_relations():
+    words = vocabulary(("red", "green"))
+    library = SkillLibrary(words, base_skills(("red", "green")))
+    at = scene(("red", "green"), objects=("red", "green"))  # to stack green on red, red must be moved first
+    assert Planner(words, 0).propose(ProposeQuestion("k", at, stats(library), (), (), 5, True)).task
+
+
 def test_what_several_skills_do_well_is_asked_for_as_one():
     tower = "arrange green on blue and red on green"
     tasks = [t.text for t in Planner(WORDS, 0).tasks(stats(BASE)) if t.text.startswith("arrange")]

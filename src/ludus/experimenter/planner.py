@@ -141,7 +141,7 @@ class Planner:
     def _stages(self) -> set[str]:
         """Predicates that moving an object passes through: near, held, lifted, above."""
         lasting, by_name = lasting_relations(self.vocabulary), self.vocabulary.by_name
-        each = [(name, self.vocabulary.objects[: len(by_name[name].parameters)]) for name in lasting]
+        each = [(name, tuple("XYZW"[: len(by_name[name].parameters)])) for name in lasting]
         passed = {name for atom in each for name, _ in closure(self.vocabulary, atom)} - lasting
         return {name for name in passed if by_name[name].preconditions}
 
