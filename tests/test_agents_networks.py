@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from ludus.agents.pac.networks import actor_critic
+from ludus.agents.pac.networks import Attention, actor_critic
 from ludus.config import NETWORKS, SIZES, AgentConfig, Config, as_dict, override, preset
 from ludus.types import LudusError
 
@@ -47,6 +47,17 @@ def test_a_deep_stack_starts_as_tame_as_a_shallow_one():
         z, _ = net.encode(torch.randn(64, N_TASK), torch.randn(64, 3, N_OBJECT), torch.randint(1, 99, (64, 12)))
         spread.append(float(z.detach().std()))
     assert spread[1] < 1.5 * spread[0]
+
+
+@pytest.mark.parametrize("batch", [1, 6, 7, 64])
+@pytest.mark.parametrize("n_kv", [1, 3, 5, 8, 12, 30])
+def test_attention_is_the_same_in_training_where_scenes_share_a_call(n_kv, batch):
+    torch.manual_seed(0)
+    attend = Attention(16, 4)
+    queries, tokens = torch.randn(batch, 4, 16), torch.randn(batch, n_kv, 16)
+    trained = attend(queries, tokens)
+    trained.sum().backward()
+    assert torch.allclose(trained, attend.eval()(queries, tokens), atol=1e-5)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

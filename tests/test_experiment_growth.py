@@ -106,6 +106,7 @@ def test_a_skill_whose_curve_is_stuck_is_dropped_sooner(run):
     record = run(*settings, judgement="stuck")
     assert {s["changed"] for s in record.skills() if s["status"] == "dropped"} == {2}
     assert [most_rounds(j, 4) for j in ("stuck", "unclear", "converged", "learning")] == [2, 4, 4, 8]
+    assert [most_rounds("learning", n) for n in (6, 20)] == [10, 20]
 
 
 def test_the_gate_looks_less_often_while_a_skill_is_not_good_enough_yet(run, monkeypatch):

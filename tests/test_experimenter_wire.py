@@ -89,6 +89,21 @@ def test_what_may_pass_is_asked_again(server, words, name):
     assert [(r["retries"], r["attempt"]) for r in calls.rows[1:]] == [(1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("Not authenticated", 401),
+        ("Incorrect API key provided: sk-..", 401),
+        ("model 'x' not found", 404),
+        ("Rate limit reached for api key sk-..; try again in 2s", None),
+        ("authentication backend timed out, retry", None),
+    ],
+)
+def test_which_errors_without_a_status_no_retry_helps(said, status):
+    found = next((int(meant) for pattern, meant in wire.LASTING if pattern.search(said)), None)
+    assert found == status
+
+
 @pytest.mark.parametrize("name", LASTING)
 def test_what_does_not_pass_is_told(server, words, name):
     calls = Calls()

@@ -250,6 +250,7 @@ def test_robots_go_on_with_other_plans_and_the_first_one_is_judged_at_its_own_en
         *(("mark home", "go to home"), ("go to home", "go to shop"), ("go to shop", "mark home")),
         *(("mark home", "go to shop"), ("go to home", "mark home"), ("go to shop", "go to home")),
     ]
+    assert [r.captions for r in rollouts_of(plans[:1], [5] * 3, fits=lambda told: True)] == [("mark home",)] * 3
     episodes, outcomes = run(lab.world, lab.library, rollouts, Walker(lab.world), "e")
     attempts = attempts_of(plans, episodes, outcomes, lab.world.vocabulary, 1)
     ends = [e.segments[1].start for e in (episodes[0], episodes[3])]

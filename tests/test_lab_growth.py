@@ -16,7 +16,7 @@ from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.skills.candidate import Candidate
-from ludus.types import Plan, Proposal, Retrieval
+from ludus.types import Plan, Proposal, Retrieval, SuccessCount
 from ludus.worlds.blocks.world import BlocksWorld
 
 WORLD = BlocksWorld(3, 1, 1)
@@ -108,6 +108,16 @@ def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
     assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "rehearsed": {}, "exploration": 0.0}}
 
 
+def test_what_follows_a_relation_is_a_gap_of_its_own_for_each(grown):
+    away = "bring about that The gripper is well away from red"
+    stack, beside = gap(away, "on(red, green) and away(red)"), gap(away, "beside(red, green) and away(red)", "r1-s1-a0")
+    said = [gap("push red", None, f"r1-s{i}-a0") for i in (2, 3)]  # anybody else's words are one gap, whatever the task
+    said[1] = dataclasses.replace(said[1], proposal=dataclasses.replace(said[1].proposal, task="tidy up"))
+    stack = dataclasses.replace(stack, proposal=dataclasses.replace(stack.proposal, task="stack red on green and away"))
+    _, record, _ = grown([stack, beside, *said], "experiment.max_practising=0")
+    assert len(open_gaps(record, LIBRARY)) == 3
+
+
 def test_two_gaps_of_one_plan_are_asked_about_under_two_names(grown):
     """Answers are kept by name: under one name, the second gap would get the first one's."""
     asked = []
@@ -132,6 +142,8 @@ def test_accepted_skills_are_rehearsed_while_others_are_practised(grown):
     library, record, growth = grown([beside])
     assert not growth.rehearsed(library) and [f.share for f in growth.focus(1)] == [0.5]
     with record.commit("settle"):
+        known = [c for c in library.captions if c.startswith("put")]
+        record.add_evaluation("curve", 1, [SuccessCount(c, library[c].hash, 20, 19, 19) for c in known])
         for caption in growth.practising(library)["put X beside Y"]:
             record.set_skill_status(caption, "accepted", 1)
         record.add_plan(2, pyramid)
@@ -139,9 +151,11 @@ def test_accepted_skills_are_rehearsed_while_others_are_practised(grown):
     practised, rehearsed = growth.focus(2)
     assert len(rehearsed.captions) == 6 and practised.captions.isdisjoint(rehearsed.captions)
     rollouts, _ = growth.practice(2, library, {})
-    told = Counter(library.template(r.captions[-1]) for r in rollouts)
-    assert len(rollouts) == 192 and told["put X beside Y"] == round(0.15 * 192)
-    assert set(told) == {"put X beside Y", "put X on both Y and Z"}
+    told = Counter(next(iter(r.info.items())) for r in rollouts)
+    again = round(0.15 * 192)
+    assert told == {("rehearsal", "put X beside Y"): again, ("practice", "put X on both Y and Z"): 192 - again}
+    ways = record.result("round/2/grow")["practice"]["rehearsed"]["put X beside Y"]
+    assert ways and not any(set(way) & set(ways) for way in ways.values())  # it does not lead to itself
 
 
 def pyramid_again(plan):

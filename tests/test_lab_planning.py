@@ -9,15 +9,18 @@ from counting_world import CountingWorld
 from model_server import ModelServer, sensible_answers
 
 from ludus.agents.trainer import Trainer
-from ludus.config import Config, override
+from ludus.config import Config, WorldConfig, override
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
+from ludus.experimenter.planner import AT_ONCE
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.embodiment import look
-from ludus.lab.planning import Planning, start_seeds
+from ludus.lab.planning import Planning, _filled, start_seeds
 from ludus.lab.room import Room
 from ludus.record import Record
+from ludus.skills.library import Skill
 from ludus.skills.predicates import predicate
+from ludus.types import Plan, Proposal, Retrieval
 from ludus.worlds.registry import make_world
 
 SETTINGS = ("experiment.rounds=4", "experiment.plans_per_round=2", "experiment.episodes_per_round=4")
@@ -135,3 +138,13 @@ def test_the_critic_of_the_run_grounds_first_steps(tmp_path):
         assert payload["taken"] == list(MODEL)[int(np.argmax(scores))] == plans[payload["plan"]].captions[0]
     assert any(payload["taken"] != "lift red" for payload in grounded)  # the critic, not the model's favourite
     world.close()
+
+
+def test_a_gap_of_several_things_at_once_is_filled_by_one_skill_only():
+    library = make_world(WorldConfig()).library()
+    goal = "on(green, blue) and on(red, green)"
+    step = f"{AT_ONCE} arrange green on blue and red on green"
+    plan = Plan("r1-s0-a0", Proposal(step, "", 0.5, goal), (step,), (Retrieval(step, None, step),))
+    tower = Skill("tower red on green on blue", "height(red)", goal)
+    assert not _filled(plan, library) and _filled(plan, library.add(tower))
+    assert _filled(dataclasses.replace(plan, retrievals=(Retrieval("x", None, "x"),)), library)

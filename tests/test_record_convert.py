@@ -46,7 +46,12 @@ def test_a_converted_run_holds_everything_under_the_new_names(old):
     assert convert.convert(old) and not convert.convert(old)
     assert dump(old / "ludus.db.v1") == before and not list(old.glob("*-wal")) + list(old.glob("*.tmp"))
     with Record.open(old) as record:
-        assert record.config == override(preset("tiny"), SETTINGS) and record.command == "ludus run --preset tiny"
+        # what it did before these settings existed it goes on doing
+        former = "experiment.fill=false", "experiment.rehearsal=0"
+        assert (
+            record.config == override(preset("tiny"), (*SETTINGS, *former))
+            and record.command == "ludus run --preset tiny"
+        )
         assert [s.name for s in record.steps()] == [
             "begin", "seed-data/000", "pretrain/train/000", "round/1/plan"
         ]  # fmt: skip

@@ -85,6 +85,9 @@ def _guessed(text: str) -> Any:
 REMOVED = {(ExperimentConfig, "new_skills_per_round")}
 """Settings of earlier versions that nothing depends on any more; runs that were made with them can still be read."""
 
+FORMER = {"experiment": {"fill": False, "rehearsal": 0.0}}
+"""What runs did that were made before these settings existed, and go on doing."""
+
 
 def as_dict(config: Any) -> dict[str, Any]:
     """The tree as JSON-able dicts."""

@@ -282,6 +282,3 @@ class Config(Section):
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-
-    def __post_init__(self) -> None:
-        check_shares("", **{"sampling.focus": self.sampling.focus, "experiment.rehearsal": self.experiment.rehearsal})

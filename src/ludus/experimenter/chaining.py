@@ -190,7 +190,8 @@ class _Chain:
             able = skill.competence >= COMPETENT
             return -len(relations - {atom}), able, len(effects & wanted), -len(effects - wanted), skill.competence
 
-        built = [a for a in self.goal if a in self.state and self._lasting(a)]
+        # a relation is worth another try; what follows one (away) is not worth undoing it
+        built = [] if self._lasting(atom) else [a for a in self.goal if a in self.state and self._lasting(a)]
 
         def is_able(skill: SkillStats) -> bool:
             effects = self.c.effects[skill.caption]

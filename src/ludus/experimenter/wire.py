@@ -30,7 +30,14 @@ MOST_ENCODINGS = 3
 MAX_HOPS = 5
 """Redirects in a row."""
 LASTING = (
-    (re.compile(r"authenticat|unauthori[sz]ed|api.?key", re.IGNORECASE), HTTPStatus.UNAUTHORIZED),
+    (
+        re.compile(
+            r"^(?!.*(rate.?limit|quota|retry|again|overload|timed? ?out|unavailable))"
+            r".*(not authenticated|unauthori[sz]ed|(invalid|incorrect|missing|no)\W+(\w+\W+)?api.?key)",
+            re.IGNORECASE | re.DOTALL,
+        ),
+        HTTPStatus.UNAUTHORIZED,
+    ),
     (re.compile(r"model\b.*\b(not found|not exist|unknown)", re.IGNORECASE), HTTPStatus.NOT_FOUND),
 )
 """Words of an error that no retry helps -> the status that it should have had, where it has none."""

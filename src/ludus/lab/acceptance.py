@@ -92,5 +92,6 @@ def accept(looks: Sequence[Sequence[SuccessCount]], settings: AcceptanceSettings
 
 def most_rounds(judgement: Judgement, rounds: int) -> float:
     """After how many rounds of practice a template that is not accepted is given up: half of `rounds` if its curve is stuck,
-    twice as many while it is learning."""
-    return {"stuck": rounds / 2, "learning": 2.0 * rounds}.get(judgement, float(rounds))
+    twice as many while it is learning, but then no more than `AcceptanceSettings.rounds`, for which its error rate holds."""
+    longer = max(rounds, min(2 * rounds, AcceptanceSettings.rounds))
+    return {"stuck": rounds / 2, "learning": float(longer)}.get(judgement, float(rounds))

@@ -86,8 +86,8 @@ def attempts_of(
     plans: Sequence[Plan], episodes: Iterable[Episode], outcomes: Iterable[Outcome], vocabulary: Vocabulary, round_: int
 ) -> dict[str, list[Attempt]]:
     """Plan id -> its executions. A task succeeded if its goal holds at the end of the plan's commands; without a goal in the
-    language, if the last of them succeeded. Episodes name their plan in `info['plan']`, and in `info['of_plan']` how many of
-    their commands it is; by default all."""
+    language, if the last of them succeeded. Episodes name their plan in `info['plan']`, and in `info['n_plan_commands']` how many
+    of their commands it is; by default all."""
     by_id = {p.id: p for p in plans}
     told = {(o.episode, o.segment): o.success_at_end for o in outcomes}
     attempts: dict[str, list[Attempt]] = {}
@@ -95,7 +95,7 @@ def attempts_of(
         plan = by_id.get(episode.info.get("plan", ""))
         if plan is None:
             continue
-        n = min(episode.info.get("of_plan", len(episode.segments)), len(episode.segments))
+        n = min(episode.info.get("n_plan_commands", len(episode.segments)), len(episode.segments))
         at = episode.segments[n].start if n < len(episode.segments) else -1
         success = _reached(plan, {g: a[at] for g, a in episode.observations.items()}, vocabulary)
         if success is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from ludus.config import Config
 from ludus.data.labels import Focus
 from ludus.data.store import EpisodeStore
-from ludus.experimenter.chaining import atom_text, closure
+from ludus.experimenter.chaining import GAP, atom_text, closure
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
 from ludus.lab.approach import Approaches
@@ -51,7 +51,8 @@ class Gap:
     plan: Plan
     step: Retrieval
     template: str
-    """The step, with its task where it is about one object, with X, Y, Z: gaps of one template ask for one family of skills."""
+    """The step, with X, Y, Z for its objects (and its task, where the planner means what follows a relation): gaps of one
+    template ask for one family of skills."""
     key: str
     """Of the questions about it, each with its attempt's number behind."""
 
@@ -83,10 +84,12 @@ class Growth:
 
     def rehearsed(self, library: SkillLibrary) -> dict[str, list[str]]:
         """Captions of the accepted skills that nobody demonstrated, by template: what is not practised any more is forgotten."""
+        shown = {c.caption for c in self._record.success_counts("seed-data")}
         found: dict[str, list[str]] = {}
         for skill in self._record.skills():
-            if skill["status"] == "accepted" and skill["caption"] in library and not skill["base"]:
-                found.setdefault(library.template(skill["caption"]), []).append(skill["caption"])
+            caption, is_accepted = skill["caption"], skill["status"] == "accepted" and not skill["base"]
+            if is_accepted and caption in library and caption not in shown:
+                found.setdefault(library.template(caption), []).append(caption)
         return found
 
     @property
@@ -197,7 +200,10 @@ class Growth:
         stats = skill_stats(library, latest_counts(self._record.evaluations("curve")))
         known, spec = [s for s in stats if s.caption not in practised], self._world.spec
         ways = {t: {c: way_to(c, library, known, spec) for c in captions} for t, captions in practising.items()}
-        kept = {t: {c: way_to(c, library, known, spec) for c in captions} for t, captions in rehearsed.items()}
+        kept = dict[str, dict[str, tuple[str, ...]]]()
+        for template, captions in rehearsed.items():
+            others = [s for s in known if library.template(s.caption) != template]
+            kept[template] = {c: way_to(c, library, others, spec) for c in captions}
         succeeded = {c.caption for c in self._record.success_counts("round") if c.successes_once}
         exploring = any(not succeeded & set(captions) for captions in practising.values())
         exploration = self._config.experiment.practice_exploration if exploring else 0.0
@@ -216,15 +222,17 @@ class Growth:
         n_rehearsed = round(limits.rehearsal * total) if rehearsed else 0
         rollouts = practice_rollouts(ways, library, spec, total - n_rehearsed, seed, approaches)
         seed = child(self._config.seed, f"round/{n}", "rehearsal")
-        rollouts += practice_rollouts(rehearsed, library, spec, n_rehearsed, seed, approaches)
+        again = practice_rollouts(rehearsed, library, spec, n_rehearsed, seed, approaches)
+        rollouts += [replace(r, info={"rehearsal": r.info["practice"]}) for r in again]
         return rollouts, practice["exploration"]
 
     def focus(self, n: int) -> list[Focus]:
-        """What the training of round n is about most."""
-        practice = self._practice_of(n)
-        shares = {"ways": self._config.sampling.focus, "rehearsed": self._config.experiment.rehearsal}
-        groups = {name: {c for members in practice[name].values() for c in members} for name in shares}
-        return [Focus(groups[name], share) for name, share in shares.items() if groups[name]]
+        """What the training of round n is about most: the skills that are practised, and those that are rehearsed, with the share
+        `experiment.rehearsal` or what the practised ones leave."""
+        practice, share = self._practice_of(n), self._config.sampling.focus
+        groups = [{c for members in practice[name].values() for c in members} for name in ("ways", "rehearsed")]
+        shares = share, min(self._config.experiment.rehearsal, 1 - share if groups[0] else 1.0)
+        return [Focus(group, share) for group, share in zip(groups, shares, strict=True) if group and share]
 
     def _practice_of(self, n: int) -> dict[str, Any]:
         return {"rehearsed": {}} | dict(self._record.result(f"round/{n}/grow")["practice"])
@@ -244,8 +252,8 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
     for _, plan in record.plans():
         for i, step in enumerate(plan.gaps):
             # of what follows a relation (away) another skill is missing for each relation
-            alone = len(library.mentioned(step.step)) < 2
-            template = library.template(f"{step.step}, for {plan.proposal.task}" if alone else step.step)
+            follows = step.step.startswith(GAP) and len(library.mentioned(step.step)) < 2
+            template = library.template(f"{step.step}, for {plan.proposal.task}" if follows else step.step)
             asked[template] += 1
             first.setdefault(template, Gap(plan, step, template, f"{plan.id}/write/{i}"))
     known = achieved(library)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ludus.config import Config
+from ludus.experimenter.planner import AT_ONCE
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, achieved, attempts_of, skill_stats
@@ -126,7 +127,8 @@ class Planning:
         record = self._record
         dropped = {s["caption"] for s in record.skills() if s["status"] == "dropped"}
         stats = skill_stats(library, latest_counts(record.evaluations("curve")), record.outcomes("round"))
-        gaps = [p.proposal.task for _, p in record.plans() if p.gaps and not _filled(p, library)]
+        known = SkillLibrary(library.vocabulary, [s for s in library if s.caption not in dropped])
+        gaps = [p.proposal.task for _, p in record.plans() if p.gaps and not _filled(p, known)]
         practised = {library.template(s["caption"]) for s in record.skills() if s["status"] == "practising"}
         room = self._config.experiment.max_practising - len(practised)
         return (
@@ -138,6 +140,11 @@ class Planning:
 
 
 def _filled(plan: Plan, library: SkillLibrary) -> bool:
-    """Whether skills that joined since bring about all that the plan's goal demands."""
+    """Whether these skills bring about all that the plan's goal demands; where it is to be done at once, one of them."""
     goal = condition(plan.proposal.goal, library.vocabulary)
-    return goal is not None and set(goal.atoms()) <= achieved(library)
+    if goal is None:
+        return False
+    demanded = set(goal.atoms())
+    if any(gap.step.startswith(AT_ONCE) for gap in plan.gaps):
+        return any(demanded <= set(library.parse(skill)[1].atoms()) for skill in library)
+    return demanded <= achieved(library)

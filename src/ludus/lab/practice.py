@@ -58,10 +58,18 @@ def _commands(
     draw, members, captions = rng(seed, "practice"), list(ways), list[str]()
     for _ in range(MAX_ATTEMPTS):
         member = members[int(draw.integers(len(members)))]
-        way, needed = ways[member], approaches[member].captions if member in approaches else ()
+        way, needed = tuple(ways[member]), approaches[member].captions if member in approaches else ()
+        way = way if set(needed) <= set(way) else (*needed, *way)
         least = max((i + 1 for i, c in enumerate(way) if c in needed), default=0)
-        attempt = [*way[: int(draw.integers(least, len(way) + 1))], member]
-        if captions and sum(library[c].steps for c in (*captions, *attempt)) > spec.episode_steps:
+        n = int(draw.integers(least, len(way) + 1))
+        while n > least and not _fits((*way[:n], member), library, spec):
+            n -= 1
+        attempt = *way[:n], member
+        if captions and not _fits((*captions, *attempt), library, spec):
             break
         captions += attempt
     return tuple(captions)
+
+
+def _fits(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> bool:
+    return sum(library[c].steps for c in captions) <= spec.episode_steps

@@ -81,7 +81,7 @@ def rollouts_of(
 
     Args:
         fits: whether an episode has time for these commands. Given it, robots go on with other plans in the time that is
-            left, those of one plan with different ones; `info["of_plan"]` says how many commands are the plan's own.
+            left, those of one plan with different ones; `info["n_plan_commands"]` says how many commands are the plan's own.
 
     Raises:
         LudusError: a plan with gaps, or no plan.
@@ -95,9 +95,13 @@ def rollouts_of(
     rollouts = []
     for i, seed in enumerate(seeds):
         plan, captions = plans[i % len(plans)], list(plans[i % len(plans)].captions)
-        for k in range(i // len(plans) + 1, i // len(plans) + 1 + len(plans)):
-            further = [*captions, *plans[(i + k) % len(plans)].captions]
+        others = [plans[(i + k) % len(plans)] for k in range(1, len(plans))]
+        turn = i // len(plans) % max(1, len(others))
+        for other in (*others[turn:], *others[:turn]):
+            further = [*captions, *other.captions]
             captions = further if fits is not None and fits(further) else captions
-        about = {**(info or {}), "plan": plan.id} | ({"of_plan": len(plan.captions)} if fits is not None else {})
+        about = {**(info or {}), "plan": plan.id} | (
+            {"n_plan_commands": len(plan.captions)} if fits is not None else {}
+        )
         rollouts.append(RolloutSpec(tuple(captions), seed, start, None, about, switching=switching))
     return rollouts

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict, from_dict
+from ludus.config.overrides import FORMER
 from ludus.record import database, lock, mapping, tables
 from ludus.record.location import Location
 from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
@@ -38,7 +39,8 @@ class Reader:
 
     @property
     def config(self) -> Config:
-        return from_dict(self._run["config"])
+        kept = self._run["config"]
+        return from_dict(kept | {name: former | kept[name] for name, former in FORMER.items() if name in kept})
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def _together(n_kv: int, batch: int) -> int:
 @cache
 def _own_keys(scenes: int, n_q: int, n_kv: int) -> Tensor:
     """`[scenes Q, scenes N]`: 0 where query and key are of one scene, else -inf."""
-    return torch.block_diag(*[torch.ones(n_q, n_kv)] * scenes).log()
+    with torch.inference_mode(False):  # it is kept, and may be needed for a gradient
+        return torch.block_diag(*[torch.ones(n_q, n_kv)] * scenes).log()
 
 
 class Attention(nn.Module):
