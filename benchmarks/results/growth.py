@@ -1,7 +1,7 @@
 """Growth of one or more runs as a picture: `python benchmarks/results/growth.py OUT.png RUN [RUN ...]`.
 
-One panel per run: success of each family of skills that was written in it, over its rounds, from the starts of the learning curves,
-with 95 % Wilson intervals; a star where the family was accepted, a cross where it was dropped.
+One panel per run: success of each family of skills that was written in it, over its rounds, from the starts of the learning
+curves, with 95 % Wilson intervals; a star where the family was accepted, a cross where it was dropped.
 """
 
 from __future__ import annotations
