@@ -10,8 +10,7 @@ many rounds, episodes and updates. They differ only in who proposes what the rob
 Then the latest policy of each arm tries every skill from the same starts, and with `--new-updates` trains on with its own arm's
 episodes for skills that it was never told. No skill is written in the rounds. Output: `curriculum.json` and `curriculum.md`.
 
-Needs about `--rounds` x `--updates` updates per arm: with the defaults about 20 minutes per seed on two cores with nothing else
-running, and 12 more with `--new-updates 3000`.
+Needs about `--rounds` x `--updates` updates per arm: with the defaults 7 to 8 minutes per arm on one core (training.processes=1).
 """
 
 from __future__ import annotations

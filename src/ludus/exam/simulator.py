@@ -73,7 +73,7 @@ class Simulator:
         """Every step is a skill, and all of them fit into one episode."""
         if plan.gaps or not plan.captions:
             return False
-        return sum(self.library[c].steps for c in plan.captions) <= self.world.spec.episode_steps
+        return embodiment.fits(plan.captions, self.library, self.world.spec)
 
     def condition(self, text: str | None) -> Expression | None:
         """The expression, where it is a condition of the language."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
@@ -26,6 +27,7 @@ from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_approaches, recorded_library, shown_captions
 from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
+from ludus.lab.embodiment import fits
 from ludus.lab.growth import Growth, stored_evidence
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of, switching_of
@@ -87,7 +89,7 @@ def run(experiment: Experiment) -> SkillLibrary:
 
 def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
     """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
-    record, config = experiment.record, experiment.config
+    record, config, spec = experiment.record, experiment.config, experiment.world.spec
     planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
 
     # propose, decompose, retrieve; the critic's values of skills are asked for with experimenter.affordance only
@@ -98,13 +100,12 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
-    approaches = recorded_approaches(record, library, experiment.world.spec)
+    approaches = recorded_approaches(record, library, spec)
     acting, (practice, exploration) = config.experiment, growth.practice(n, library, approaches)
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
-    room = experiment.world.spec.episode_steps
-    fits = (lambda told: sum(library[c].steps for c in told) <= room) if acting.fill and switching is None else None
-    rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching, fits=fits)
+    filled = partial(fits, library=library, spec=spec) if acting.fill and switching is None else None
+    rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching, fits=filled)
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)

@@ -59,6 +59,9 @@ class Chainer:
         self.skills = tuple(skills)
         self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[PlanStep, ...]] = {}
         self._achieved_words = {name for name, _ in self.achievers}
+        lasting = [vocabulary.by_name[name] for name in lasting_relations(vocabulary)]
+        self.finished = {name for predicate in lasting for name, _ in predicate.shaping.completed_by}
+        """What completes a relation: released, still."""
 
     def steps(self, goal: Sequence[Atom], facts: Iterable[Atom], max_steps: int) -> tuple[PlanStep, ...]:
         """Steps from `facts` to all atoms of `goal`; empty if they hold already.
@@ -246,8 +249,7 @@ class _Chain:
 
     def _add(self, step: PlanStep, effects: Sequence[Atom], moved: str | None = None) -> None:
         self.plan.append(step)
-        lasting = lasting_relations(self.c.vocabulary)
-        finished = {name for n in lasting for name, _ in self.c.vocabulary.by_name[n].shaping.completed_by}
+        lasting, finished = lasting_relations(self.c.vocabulary), self.c.finished
         # What follows once an object was let go of (away) neither moves it nor undoes anything.
         acts = [a for a in effects if not any(n[0] in finished and n[1] == a[1] for n in self.c.on_the_way(a))]
         moved_objects = {a[1][0] for a in acts if a[1]} | ({moved} if moved else set())

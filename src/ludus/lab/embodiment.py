@@ -53,6 +53,11 @@ def look(world: World, seeds: Sequence[int], starts: Sequence[str | None] | str 
 # --- what runs together ------------------------------------------------------------------------------------------
 
 
+def fits(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> bool:
+    """Whether an episode has time for all of these skills."""
+    return sum(library[c].steps for c in captions) <= spec.episode_steps
+
+
 def episode_steps(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> int:
     """Control steps of an episode that runs these skills; at most those of the world's episode.
 

@@ -196,18 +196,20 @@ class Growth:
     ) -> dict[str, Any]:
         """What is practised and rehearsed, as it is recorded: per template, the captions and the known skills that lead to
         each; and the share of random actions."""
-        practised = {c for captions in practising.values() for c in captions}
         stats = skill_stats(library, latest_counts(self._record.evaluations("curve")))
-        known, spec = [s for s in stats if s.caption not in practised], self._world.spec
-        ways = {t: {c: way_to(c, library, known, spec) for c in captions} for t, captions in practising.items()}
-        kept = dict[str, dict[str, tuple[str, ...]]]()
-        for template, captions in rehearsed.items():
-            others = [s for s in known if library.template(s.caption) != template]
-            kept[template] = {c: way_to(c, library, others, spec) for c in captions}
+        known = [s for s in stats if library.template(s.caption) not in practising]
+
+        def ways(families: Mapping[str, Sequence[str]]) -> dict[str, dict[str, tuple[str, ...]]]:
+            found = {}
+            for template, captions in families.items():
+                others = [s for s in known if library.template(s.caption) != template]  # it does not lead to itself
+                found[template] = {c: way_to(c, library, others, self._world.spec) for c in captions}
+            return found
+
         succeeded = {c.caption for c in self._record.success_counts("round") if c.successes_once}
         exploring = any(not succeeded & set(captions) for captions in practising.values())
         exploration = self._config.experiment.practice_exploration if exploring else 0.0
-        return {"ways": ways, "rehearsed": kept, "exploration": exploration}
+        return {"ways": ways(practising), "rehearsed": ways(rehearsed), "exploration": exploration}
 
     def practice(self, n: int, library: SkillLibrary, approaches: Approaches) -> tuple[list[RolloutSpec], float]:
         """The practice episodes of round n, those that rehearse last, and the share of random actions in them. None where no

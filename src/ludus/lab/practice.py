@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from ludus.experimenter.chaining import Chainer
 from ludus.experimenter.roles import SkillStats
 from ludus.lab.approach import Approaches
+from ludus.lab.embodiment import fits
 from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
@@ -62,14 +63,10 @@ def _commands(
         way = way if set(needed) <= set(way) else (*needed, *way)
         least = max((i + 1 for i, c in enumerate(way) if c in needed), default=0)
         n = int(draw.integers(least, len(way) + 1))
-        while n > least and not _fits((*way[:n], member), library, spec):
+        while n > least and not fits((*way[:n], member), library, spec):
             n -= 1
         attempt = *way[:n], member
-        if captions and not _fits((*captions, *attempt), library, spec):
+        if captions and not fits((*captions, *attempt), library, spec):
             break
         captions += attempt
     return tuple(captions)
-
-
-def _fits(captions: Sequence[str], library: SkillLibrary, spec: WorldSpec) -> bool:
-    return sum(library[c].steps for c in captions) <= spec.episode_steps

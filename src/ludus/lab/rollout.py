@@ -94,14 +94,13 @@ def rollouts_of(
             raise LudusError(f"plan {plan.id!r} cannot be executed: no skill for {missing}")
     rollouts = []
     for i, seed in enumerate(seeds):
-        plan, captions = plans[i % len(plans)], list(plans[i % len(plans)].captions)
-        others = [plans[(i + k) % len(plans)] for k in range(1, len(plans))]
-        turn = i // len(plans) % max(1, len(others))
-        for other in (*others[turn:], *others[:turn]):
-            further = [*captions, *other.captions]
-            captions = further if fits is not None and fits(further) else captions
-        about = {**(info or {}), "plan": plan.id} | (
-            {"n_plan_commands": len(plan.captions)} if fits is not None else {}
-        )
-        rollouts.append(RolloutSpec(tuple(captions), seed, start, None, about, switching=switching))
+        turn, at = divmod(i, len(plans))
+        captions, about = plans[at].captions, {**(info or {}), "plan": plans[at].id}
+        if fits is not None:
+            about["n_plan_commands"] = len(captions)
+            others = [*plans[at + 1 :], *plans[:at]]
+            turn %= max(1, len(others))
+            for other in (*others[turn:], *others[:turn]):
+                captions += other.captions if fits(captions + other.captions) else ()
+        rollouts.append(RolloutSpec(captions, seed, start, None, about, switching=switching))
     return rollouts

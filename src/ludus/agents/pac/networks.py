@@ -73,10 +73,8 @@ class Linear(nn.Linear):
 
 
 def _two_layers(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
-    """With a ReLU between them."""
-    return nn.Sequential(
-        Linear(n_in, hidden, relu=True), nn.Identity(), Linear(hidden, n_out)
-    )  # named 0 and 2 in checkpoints
+    """With a ReLU between them; named 0 and 2 in checkpoints."""
+    return nn.Sequential(Linear(n_in, hidden, relu=True), nn.Identity(), Linear(hidden, n_out))
 
 
 KEYS_AT_ONCE = 16
