@@ -8,10 +8,10 @@ from counting_world import CountingWorld
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter import assemble
-from ludus.experimenter.chaining import Chainer, atoms, ended, feasibility, lasting_relations
+from ludus.experimenter.chaining import AT_ONCE, Chainer, atoms, ended, feasibility, lasting_relations
 from ludus.experimenter.compose import Request, compose
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.planner import AT_ONCE, Planner
+from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,

@@ -11,8 +11,8 @@ from model_server import ModelServer, sensible_answers
 from ludus.agents.trainer import Trainer
 from ludus.config import Config, WorldConfig, override
 from ludus.experimenter import assemble
+from ludus.experimenter.chaining import AT_ONCE
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.planner import AT_ONCE
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.embodiment import look
 from ludus.lab.planning import Planning, _filled, start_seeds

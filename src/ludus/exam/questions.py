@@ -67,7 +67,9 @@ class Robot:
         for skill in skills(self.n_blocks, which):
             tries = self.tries.get(skill.caption, "")
             recent = tuple(t == "1" for t in tries)
-            stats.append(SkillStats(skill.caption, skill.success, len(tries), sum(recent), recent[-32:]))
+            stats.append(
+                SkillStats(skill.caption, skill.success, len(tries), sum(recent), recent[-32:], skill.prerequisites)
+            )
         return tuple(stats)
 
 

@@ -14,10 +14,10 @@ from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.config.limits import Count, Integer, Temperature, check_numbers
 from ludus.experiment import checkpoints
-from ludus.experiment.library import check_starts, choose, recorded_approaches, recorded_library
+from ludus.experiment.library import check_starts, choose, recorded_library
 from ludus.lab.actors import GoalScheduler
 from ludus.lab.analysis import aggregate, wilson
-from ludus.lab.approach import Approaches
+from ludus.lab.approach import Approaches, find_approaches
 from ludus.lab.embodiment import EvalSpec, run_batches
 from ludus.lab.embodiment import evaluate as count_successes
 from ludus.lab.program import Program, as_text, captions_of, check
@@ -117,7 +117,7 @@ def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | Non
     world = kind.make(config.world)
     try:
         library = recorded_library(record, world, lenient=config.world != record.config.world)
-        approaches = recorded_approaches(record, library, world.spec)
+        approaches = find_approaches(library, world.spec)
         trial = Trial.of(library, world, kind, spec, Progress(None, show), approaches)
         path = checkpoints.best(record)
         starts = world.spec.starts if spec.starts == ("all",) else spec.starts or world.spec.starts[:1]

@@ -20,8 +20,8 @@ from ludus.data.labels import Focus
 from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.experiment.library import recorded_approaches
 from ludus.lab.analysis import Analysis, Background, aggregate, curves_of, members_of
+from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate
 from ludus.lab.rollout import Advance
 from ludus.lab.room import Room
@@ -236,6 +236,6 @@ class Learning:
         self, name: str, policy: Policy, library: SkillLibrary, n: int, advance: Advance
     ) -> list[SuccessCount]:
         seed = child(self.config.seed, "evaluation", name)
-        approaches = recorded_approaches(self.record, library, self.world.spec)
+        approaches = find_approaches(library, self.world.spec)
         spec = EvalSpec(library.captions, n, seed, approaches=approaches)
         return evaluate(self.world, library, policy, spec, advance)

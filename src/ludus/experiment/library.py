@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
 
 from ludus.agents.captions import CaptionEncoder
-from ludus.lab.approach import Approaches, approaches
 from ludus.lab.embodiment import look
 from ludus.lab.growth import grown
 from ludus.lab.room import Room
@@ -19,6 +18,7 @@ from ludus.skills import files
 from ludus.skills.candidate import Candidate, members
 from ludus.skills.files import FiledSkill
 from ludus.skills.library import Skill, SkillLibrary
+from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError, WorldSpec, unknown
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind
@@ -84,8 +84,9 @@ def shown_captions(record: Reader, kind: WorldKind, world: World, library: Skill
 
 
 def recorded_skills(record: Record) -> list[Skill]:
-    """All skills that the record knows, in the order in which they joined."""
-    return [Skill(**{name: row[name] for name in Skill.__dataclass_fields__}) for row in record.skills()]
+    """All skills that the record knows, in the order in which they joined, without their prerequisites."""
+    names = ("caption", "reward", "success", "steps", "base")
+    return [Skill(**{name: row[name] for name in names}) for row in record.skills()]
 
 
 def recorded_library(record: Record, world: World, *, lenient: bool = False) -> SkillLibrary:
@@ -98,22 +99,23 @@ def recorded_library(record: Record, world: World, *, lenient: bool = False) -> 
         LudusError: a skill that cannot be read; without `lenient`.
     """
     library = base_library(kept_library(record), world, lenient=lenient)
+    needed = _prerequisites(record, world.vocabulary)
     joined = [s for s in recorded_skills(record) if s.caption not in library]
+    joined = [replace(s, prerequisites=needed.get(s.caption, "")) for s in joined]
     return library.add(*[s for s in joined if not lenient or _fits(s, library)])
 
 
-def recorded_approaches(record: Reader, library: SkillLibrary, spec: WorldSpec) -> Approaches:
-    """From where the record's skills are tried, by the prerequisites with which they were written or filed; without those that
-    cannot be read in this world."""
-    found = {s.caption: s.prerequisites for s in kept_library(record) or ()}
+def _prerequisites(record: Reader, vocabulary: Vocabulary) -> dict[str, str]:
+    """Caption -> prerequisites of the skills that were written in the run; without those about objects that this world lacks."""
+    found = dict[str, str]()
     for gap in (gap for result in grown(record) for gap in result["gaps"] if gap["joined"]):
         written = {f.name: gap["tried"][-1][f.name] for f in fields(Candidate)}
         try:
-            family = members(Candidate(**written), library.vocabulary)
-        except LudusError:  # about objects that a smaller world lacks
+            family = members(Candidate(**written), vocabulary)
+        except LudusError:
             continue
         found |= {c.caption: c.prerequisites for c in family if c.caption in gap["joined"]}
-    return approaches(found, library, spec)
+    return found
 
 
 def base_library(kept: Sequence[FiledSkill] | None, world: World, *, lenient: bool = False) -> SkillLibrary:

@@ -24,9 +24,10 @@ from ludus.experiment import checkpoints
 from ludus.experiment.collection import Driver
 from ludus.experiment.compose import Experiment
 from ludus.experiment.learning import Learning, TrainingData
-from ludus.experiment.library import begin, recorded_approaches, recorded_library, shown_captions
+from ludus.experiment.library import begin, recorded_library, shown_captions
 from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec, seed_rollouts
+from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import fits
 from ludus.lab.growth import Growth, stored_evidence
 from ludus.lab.planning import Planning, start_seeds
@@ -100,7 +101,7 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
-    approaches = recorded_approaches(record, library, spec)
+    approaches = find_approaches(library, spec)
     acting, (practice, exploration) = config.experiment, growth.practice(n, library, approaches)
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)

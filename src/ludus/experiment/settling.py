@@ -14,8 +14,8 @@ from typing import Any, Literal
 from ludus.agents.policy import Policy, load_policy
 from ludus.config import Config
 from ludus.experiment import checkpoints
-from ludus.experiment.library import recorded_approaches
 from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept, most_rounds
+from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
 from ludus.lab.growth import Growth
@@ -84,7 +84,7 @@ class Settling:
         settings = GateSettings(max_looks=LOOKS_IN_PRACTICE if practised and not has_gained else MAX_LOOKS)
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
         episodes = first_look(members, self.config.training.evaluation_episodes)
-        approaches = recorded_approaches(self.record, library, self.world.spec)
+        approaches = find_approaches(library, self.world.spec)
         for look in range(settings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
             tried = [(c, m) for c in captions if (m := episodes.get(library.template(c), 0))]
@@ -156,7 +156,7 @@ class Settling:
         enough."""
         policy, looks = self._policy(step), list[list[SuccessCount]]()
         episodes = self.config.training.evaluation_episodes
-        approaches = recorded_approaches(self.record, library, self.world.spec)
+        approaches = find_approaches(library, self.world.spec)
         template = library.template(captions[0])
         while True:
             seed = child(self.config.seed, f"round/{n}", "acceptance", template, len(looks))

@@ -15,12 +15,15 @@ from functools import lru_cache
 
 from ludus.experimenter.roles import SkillStats
 from ludus.skills.expression import parse, quote
+from ludus.skills.library import Skill
 from ludus.skills.predicates import Atom, Vocabulary
 
 COMPETENT = 0.6
 """A skill with at least this success rate is used directly; below, finer skills prepare what it needs."""
 GAP = "bring about that"
 """How a step begins that no skill does: it explains, and is no instruction."""
+AT_ONCE = "at once:"
+"""Begins a task that is to be done by one skill instead of several."""
 GAP_COMPETENCE = 0.05
 """Chance given to a step that no skill fits."""
 
@@ -49,7 +52,16 @@ class Chainer:
 
     def __init__(self, vocabulary: Vocabulary, skills: Sequence[SkillStats]) -> None:
         self.vocabulary = vocabulary
-        self.effects: Mapping[str, tuple[Atom, ...]] = {s.caption: atoms(s.success, vocabulary) for s in skills}
+        lasting = lasting_relations(vocabulary)
+        needs = {s.caption: atoms(s.prerequisites, vocabulary) for s in skills}
+        self.needs: Mapping[str, tuple[Atom, ...]] = {
+            c: tuple(a for a in n if a[0] in lasting) for c, n in needs.items()
+        }
+        """Relations that must stand before a skill begins."""
+        self.effects: Mapping[str, tuple[Atom, ...]] = {
+            s.caption: tuple(a for a in atoms(s.success, vocabulary) if a not in needs[s.caption]) for s in skills
+        }
+        """What a skill brings about; what it needs, and only keeps, is none of it."""
         self.ends: Mapping[str, tuple[Atom, ...]] = {s.caption: ended(s.success, vocabulary) for s in skills}
         """What a skill ends: it has something to do only where that holds."""
         self.achievers: dict[Atom, list[SkillStats]] = {}
@@ -59,8 +71,7 @@ class Chainer:
         self.skills = tuple(skills)
         self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[PlanStep, ...]] = {}
         self._achieved_words = {name for name, _ in self.achievers}
-        lasting = [vocabulary.by_name[name] for name in lasting_relations(vocabulary)]
-        self.finished = {name for predicate in lasting for name, _ in predicate.shaping.completed_by}
+        self.finished = {name for r in lasting for name, _ in vocabulary.by_name[r].shaping.completed_by}
         """What completes a relation: released, still."""
 
     def steps(self, goal: Sequence[Atom], facts: Iterable[Atom], max_steps: int) -> tuple[PlanStep, ...]:
@@ -134,6 +145,7 @@ class _Chain:
         whole = self._whole()
         self._clear_all(whole is not None)
         if whole is not None:
+            self._prepare(whole, ())
             self._apply(whole)
         # What is only passed on the way to another part of the goal comes about with it, or is made good at the end.
         stages = {a for a in self.goal if not self._lasting(a) and any(a in self.c.on_the_way(b) for b in self.goal)}
@@ -176,11 +188,18 @@ class _Chain:
                     self._achieve(need, depth - 1, (*above, atom))
                     if not self._lasting(need):
                         self.plan[first:] = [replace(s, prepares=True) for s in self.plan[first:]]
+        if skill is not None:
+            self._prepare(skill, (*above, atom))
         self._clear_way([atom])
         if skill is None:
             self._add(PlanStep(self.c.gap_text(atom), None), [atom])
         else:
             self._apply(skill)
+
+    def _prepare(self, skill: SkillStats, above: tuple[Atom, ...]) -> None:
+        """The relations that a skill is built on, however well it goes without them."""
+        for need in self.c.order(self.c.needs[skill.caption]):
+            self._achieve(need, self.depth, above)
 
     def _choose(self, atom: Atom) -> SkillStats | None:
         """The skill for one atom: serves the open goal most, brings along least, succeeds most often."""
@@ -190,8 +209,10 @@ class _Chain:
             effects = set(self.c.effects[skill.caption])
             relations = {a for a in effects if len(a[1]) > 1}
             # A skill that does several relations at once is used only where it is competent (`_whole`).
-            able = skill.competence >= COMPETENT
-            return -len(relations - {atom}), able, len(effects & wanted), -len(effects - wanted), skill.competence
+            able, needs = skill.competence >= COMPETENT, set(self.c.needs[skill.caption])
+            kept, open_needs = len(needs & set(self.goal)), len(needs - self.state)
+            ends = len(effects & wanted), -len(effects - wanted)
+            return -len(relations - {atom}), -open_needs, able, *ends, kept, skill.competence
 
         # a relation is worth another try; what follows one (away) is not worth undoing it
         built = [] if self._lasting(atom) else [a for a in self.goal if a in self.state and self._lasting(a)]
@@ -286,6 +307,12 @@ def ended(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:
     parts = () if node is None else node.args if node.op == "and" else (node,)
     calls = [n.args[0] for n in parts if n.op == "not" and n.args[0].name in vocabulary.by_name]
     return tuple((n.name, tuple(a.name for a in n.args)) for n in calls if n.op == "call")
+
+
+def left_by(skill: SkillStats | Skill, vocabulary: Vocabulary) -> frozenset[Atom]:
+    """The relations that stand after a skill: those it brings about, and those it needs and keeps."""
+    found = (*atoms(skill.success, vocabulary), *atoms(skill.prerequisites, vocabulary))
+    return frozenset(a for a in found if len(a[1]) > 1)
 
 
 def atom_text(atom: Atom) -> str:

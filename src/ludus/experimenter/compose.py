@@ -53,14 +53,15 @@ def compose(request: Request, vocabulary: Vocabulary, form: Form | None = None) 
     if parsed.type != "bool":
         raise LudusError(f"goal {request.goal!r} is a number; compare it with one")
     parts = Goal(vocabulary, parsed.node, request.facts, form).parts()
-    success = " and ".join(dict.fromkeys(t for p in parts for t in [*p.conditions, *map(atom_text, p.completions)]))
-    asked = {t for p in parts for t in p.conditions}
+    wanted = sorted(parts, key=lambda p: p.is_kept)
+    success = " and ".join(dict.fromkeys(t for p in wanted for t in [*p.conditions, *map(atom_text, p.completions)]))
+    asked = {t for p in parts for t in p.conditions if not p.is_kept}
     needs = [n for n in dict.fromkeys(n for p in parts for n in p.prerequisites) if n not in asked]
     objects = tuple(dict.fromkeys(o for p in parts for t in p.conditions for o in parse(t, vocabulary).objects))
     caption = phrasing.caption_of(
-        [p.says for p in parts if p.says], objects, request.text, ObjectNames(vocabulary.objects), request.taken
+        [p.says for p in wanted if p.says], objects, request.text, ObjectNames(vocabulary.objects), request.taken
     )
-    n_moved = sum(p.moved is not None for p in parts)
+    n_moved = sum(p.moved is not None and not p.is_kept for p in parts)
     return Candidate(
         caption,
         _reward(parts, vocabulary),
@@ -86,33 +87,32 @@ def _reward(parts: Sequence[Part], vocabulary: Vocabulary) -> str:
 
 
 def _flat(parts: Sequence[Part], vocabulary: Vocabulary) -> str:
-    guards = _guards(parts, vocabulary)
-    return _staged([g + s for p, g in zip(parts, guards, strict=True) for s in [*p.stages, _final(p, vocabulary)]])
+    rows = _guarded(parts, vocabulary)
+    return _staged([guard + stage for part, guard in rows for stage in [*part.stages, _final(part, vocabulary)]])
 
 
 def _nested(parts: Sequence[Part], vocabulary: Vocabulary) -> str:
-    guards = _guards(parts, vocabulary)
-    return _staged([g + _staged([*p.stages, _final(p, vocabulary)]) for p, g in zip(parts, guards, strict=True)])
+    rows = _guarded(parts, vocabulary)
+    return _staged([guard + _staged([*part.stages, _final(part, vocabulary)]) for part, guard in rows])
 
 
 def _short(parts: Sequence[Part], vocabulary: Vocabulary) -> str:
-    guards = _guards(parts, vocabulary)
-    few = [[*p.stages[:1], _final(p, vocabulary)] for p in parts]
-    return _staged([g + _staged(stages) for stages, g in zip(few, guards, strict=True)])
+    rows = _guarded(parts, vocabulary)
+    return _staged([guard + _staged([*part.stages[:1], _final(part, vocabulary)]) for part, guard in rows])
 
 
 def _staged(stages: Sequence[str]) -> str:
     return stages[0] if len(stages) == 1 else f"staged({', '.join(stages)})"
 
 
-def _guards(parts: Sequence[Part], vocabulary: Vocabulary) -> list[str]:
-    """Before each part: that the earlier ones stand, and are not still being made."""
+def _guarded(parts: Sequence[Part], vocabulary: Vocabulary) -> list[tuple[Part, str]]:
+    """Parts that are to be done; before each, that the earlier ones stand, and are not still being made."""
     guards, standing = [""], []
     for part in parts[:-1]:
         ended = [end for a in part.completions for end in ended_by(vocabulary, a)]
         standing += [*part.conditions, *(f"not {atom_text(end)}" for end in ended)]
         guards.append(f"({' and '.join(dict.fromkeys(standing))}) * ")
-    return guards
+    return [(part, guard) for part, guard in zip(parts, guards, strict=True) if not part.is_kept]
 
 
 def _final(part: Part, vocabulary: Vocabulary) -> str:

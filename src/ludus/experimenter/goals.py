@@ -33,6 +33,8 @@ class Form:
     """Whether what completes a relation (released, still) is demanded where the goal does not say so."""
     all_stages: bool = True
     """False: only the first and the last stage of each part."""
+    last_only: bool = False
+    """Whether only the last relation is to be made and the earlier ones, which must stand before, are to be kept."""
 
 
 @dataclass
@@ -47,6 +49,8 @@ class Part:
     completions: list[Atom] = field(default_factory=list)
     moved: str | None = None
     prerequisites: list[str] = field(default_factory=list)
+    is_kept: bool = False
+    """It stands before, and is not to be undone."""
 
 
 class Goal:
@@ -67,6 +71,8 @@ class Goal:
         """At least one."""
         built = [self._built(a) for a in self.atoms if self._shaping(a).completed_by]
         rest = [a for a in self.atoms if not self._shaping(a).completed_by]
+        if self.form.last_only:
+            self._keep(built)
         blocked = [a for a in rest if self._takers(a)]
         first: list[Part] = []
         for atom in self.ended:
@@ -106,6 +112,15 @@ class Goal:
         later = [c for c in complete if c not in passed]
         says = phrasing.phrase(self.v, atom)
         return Part([*map(atom_text, conditions)], says, self._stages(atom), later, atom[1][0], self._needs(atom))
+
+    def _keep(self, built: Sequence[Part]) -> None:
+        """All relations but the last, where none of their objects is moved by it."""
+        *earlier, _ = relations = [a for a in self.atoms if self._shaping(a).completed_by]
+        if any(built[-1].moved in objects for _, objects in earlier):
+            return
+        for part, atom in zip(built, relations[:-1], strict=False):
+            part.is_kept, part.says = True, phrasing.keeping(atom)
+            part.prerequisites = [*part.conditions, *map(atom_text, part.completions)]
 
     def _stages(self, atom: Atom) -> list[str]:
         """How far it has come, from any state on."""

@@ -32,6 +32,12 @@ def phrase(vocabulary: Vocabulary, atom: Atom) -> str:
     return f"put {objects[0]} {words} {' and '.join(objects[1:])}"
 
 
+def keeping(atom: Atom) -> str:
+    """How a robot is told not to undo an atom: 'keep red on green'."""
+    name, objects = atom
+    return f"keep {' '.join([objects[0], name.replace('_', ' '), ' and '.join(objects[1:])])}".rstrip()
+
+
 def undoing(vocabulary: Vocabulary, atom: Atom) -> str:
     """How a robot is told to end an atom: 'take red off green'."""
     name, objects = atom

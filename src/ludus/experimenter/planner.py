@@ -14,6 +14,7 @@ import numpy as np
 
 from ludus.experimenter import curves
 from ludus.experimenter.chaining import (
+    AT_ONCE,
     GAP,
     Chainer,
     PlanStep,
@@ -22,6 +23,7 @@ from ludus.experimenter.chaining import (
     closure,
     feasibility,
     lasting_relations,
+    left_by,
 )
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.roles import (
@@ -42,8 +44,6 @@ MAX_CANDIDATES = 300
 """Tasks considered per proposal; with more, a random choice."""
 MASTERED = 3
 """Successes after which a task that takes several skills may be asked for as one skill."""
-AT_ONCE = "at once:"
-"""Begins a task that is to be done by one skill instead of several."""
 _CUTS = re.compile(
     r"[,;](?! *(?:but |and )?(?:not|never|do not|don.?t)\b)|[.!?](?:\s|$)|\b(?:and )?then\b", re.IGNORECASE
 )
@@ -134,8 +134,12 @@ class Planner:
         return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
 
     def _worth_one_skill(self, task: Task, steps: Sequence[PlanStep]) -> bool:
-        """Whether a task of several parts ends with no object held, in a state that lasts, so that more can be built on it."""
-        return sum(not s.prepares for s in steps) > 1 and not self._stages & {name for name, _ in task.atoms}
+        """Whether a task of several parts ends with no object held, in a state that lasts, so that more can be built on it; and
+        no skill that finishes it keeps the rest of it."""
+        if self._stages & {name for name, _ in task.atoms} or sum(not s.prepares for s in steps) < 2:
+            return False
+        relations = _relations(task.atoms)
+        return not any(s.skill and relations <= left_by(s.skill, self.vocabulary) for s in steps)
 
     @cached_property
     def _stages(self) -> set[str]:
@@ -200,12 +204,12 @@ class Planner:
         return tasks + composed + self._further(tasks)
 
     def _further(self, tasks: Sequence[Task]) -> list[Task]:
-        """A finished relation and the condition of the moved object that only now can follow: released, and then away. Only
+        """One finished relation and the condition of the moved object that only now can follow: released, and then away. Only
         where no skill does both."""
         known, lasting = {frozenset(t.atoms) for t in tasks}, lasting_relations(self.vocabulary)
         conditions = [p for p in self.vocabulary.predicates if p.result == "bool" and len(p.parameters) == 1]
         found = []
-        for task in tasks:
+        for task in (t for t in tasks if len(_relations(t.atoms)) == 1):
             moved = next((objects[:1] for name, objects in task.atoms if name in lasting), ())
             for atom in ((p.name, moved) for p in conditions if moved and p.preconditions):
                 goal = (*task.atoms, atom)

@@ -30,6 +30,8 @@ class SkillStats:
     successes: int = 0
     recent: tuple[bool, ...] = ()
     """The latest outcomes, oldest first."""
+    prerequisites: str = ""
+    """What must hold before, an expression; empty for nothing."""
 
     @property
     def competence(self) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ludus.experimenter import phrasing
 from ludus.experimenter.answers import clean
-from ludus.experimenter.chaining import GAP, Chainer, aside_text, atom_text, atoms, lasting_relations
+from ludus.experimenter.chaining import AT_ONCE, GAP, Chainer, aside_text, atom_text, atoms, lasting_relations
 from ludus.experimenter.compose import Form, Request, compose
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.phrasing import MAX_CAPTION_OBJECTS
@@ -144,10 +144,10 @@ def write(q: WriteQuestion, vocabulary: Vocabulary) -> Candidate:
     facts = frozenset(a for fact in q.scene.facts for a in _atoms_or_none(fact, vocabulary))
     refused = [(r.candidate.reward, r.candidate.success, r.candidate.prerequisites) for r in q.rejections]
     taken, problem = {s.caption for s in q.skills}, f"could not tell what {q.missing!r} is to bring about"
-    words = "" if q.missing.startswith(GAP) else clean(q.missing)
+    words = "" if q.missing.startswith((AT_ONCE, GAP)) else clean(q.missing)
     for goal in dict.fromkeys(_Gap(q, vocabulary, facts).goals()):
         request = Request(goal, facts, words, q.skill_steps, taken)
-        for form in FORMS:
+        for form in (Form(last_only=True), *FORMS) if q.missing.startswith(AT_ONCE) else FORMS:
             try:
                 c = compose(request, vocabulary, form)
             except LudusError as error:

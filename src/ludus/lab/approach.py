@@ -43,21 +43,18 @@ Approaches = Mapping[str, Approach]
 """By caption; skills that can be tried from any start have none."""
 
 
-def approaches(prerequisites: Mapping[str, str], library: SkillLibrary, spec: WorldSpec) -> Approaches:
-    """Approaches of the skills whose prerequisites other skills bring about.
-
-    Args:
-        prerequisites: caption -> expression; empty for none.
-    """
+def find_approaches(library: SkillLibrary, spec: WorldSpec) -> Approaches:
+    """Approaches of the skills whose prerequisites other skills bring about."""
     found, reached = dict[str, Approach](), achieved(library)
-    for caption, text in prerequisites.items():
-        expression = condition(text, library.vocabulary) if text and caption in library else None
+    for skill in library:
+        caption, text = skill.caption, skill.prerequisites
+        expression = condition(text, library.vocabulary) if text else None
         goal = [a for a in expression.atoms() if a in reached] if expression is not None else []
         if not goal:
             continue
-        template, room = library.template(caption), (spec.episode_steps - library[caption].steps) // spec.skill_steps
+        template, room = library.template(caption), (spec.episode_steps - skill.steps) // spec.skill_steps
         others = (s for s in library if library.template(s.caption) != template)
-        known = tuple(SkillStats(s.caption, s.success, *MASTERED) for s in others)
+        known = tuple(SkillStats(s.caption, s.success, *MASTERED, prerequisites=s.prerequisites) for s in others)
         steps = Chainer(library.vocabulary, known).steps(goal, (), room) if room > 0 else ()
         captions = tuple(s.skill.caption for s in steps if s.skill is not None)
         if 0 < len(captions) == len(steps) <= room:

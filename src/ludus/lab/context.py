@@ -72,7 +72,14 @@ def skill_stats(
         if outcome.caption in n:
             latest[outcome.caption].append(outcome.success_at_end)
     return tuple(
-        SkillStats(s.caption, s.success, n[s.caption], successes[s.caption], tuple(latest[s.caption][-recent:]))
+        SkillStats(
+            s.caption,
+            s.success,
+            n[s.caption],
+            successes[s.caption],
+            tuple(latest[s.caption][-recent:]),
+            s.prerequisites,
+        )
         for s in library
     )
 

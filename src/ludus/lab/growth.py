@@ -168,7 +168,7 @@ class Growth:
     def _join(self, n: int, library: SkillLibrary, family: Sequence[Candidate]) -> SkillLibrary:
         skills = [c.skill for c in family]
         grown = library.add(*skills)
-        untried = [SkillStats(s.caption, s.success) for s in library]
+        untried = [SkillStats(s.caption, s.success, prerequisites=s.prerequisites) for s in library]
         parents = way_to(skills[0].caption, grown, untried, self._world.spec)
         self._record.add_skills(skills, n, self._author, parents, "candidate")
         for skill in skills:

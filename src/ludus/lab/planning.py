@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ludus.config import Config
-from ludus.experimenter.planner import AT_ONCE
+from ludus.experimenter.chaining import AT_ONCE, left_by
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, achieved, attempts_of, skill_stats
@@ -140,11 +140,13 @@ class Planning:
 
 
 def _filled(plan: Plan, library: SkillLibrary) -> bool:
-    """Whether these skills bring about all that the plan's goal demands; where it is to be done at once, one of them."""
+    """Whether these skills bring about all that the plan's goal demands; where it is to be done at once, whether its relations
+    stand after one of them."""
     goal = condition(plan.proposal.goal, library.vocabulary)
     if goal is None:
         return False
     demanded = set(goal.atoms())
     if any(gap.step.startswith(AT_ONCE) for gap in plan.gaps):
-        return any(demanded <= set(library.parse(skill)[1].atoms()) for skill in library)
+        relations = {a for a in demanded if len(a[1]) > 1}
+        return any(relations <= left_by(s, library.vocabulary) for s in library)
     return demanded <= achieved(library)

@@ -29,7 +29,7 @@ class Candidate:
 
     @property
     def skill(self) -> Skill:
-        return Skill(self.caption, self.reward, self.success, self.steps, base=False)
+        return Skill(self.caption, self.reward, self.success, self.steps, base=False, prerequisites=self.prerequisites)
 
 
 def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ...]:

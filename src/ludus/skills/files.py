@@ -52,7 +52,7 @@ class FiledSkill:
 
     @property
     def skill(self) -> Skill:
-        return Skill(self.caption, self.reward, self.success, self.steps, self.base)
+        return Skill(self.caption, self.reward, self.success, self.steps, self.base, self.prerequisites)
 
 
 _KEYS = {f.name: f for f in fields(FiledSkill)}

@@ -31,6 +31,7 @@ class Skill:
     success: str  # expression, bool
     steps: int = 80  # control steps until the next skill
     base: bool = True  # part of what the robot is first trained on
+    prerequisites: str = ""  # expression, bool, of what should hold before it begins; empty for none
 
     @property
     def hash(self) -> str:
