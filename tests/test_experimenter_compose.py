@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ludus.agents.captions import MAX_OBJECTS, MAX_WORDS, CaptionEncoder
 from ludus.experimenter import phrasing
+from ludus.experimenter.chaining import atoms
 from ludus.experimenter.compose import Form, Request, compose
 from ludus.lab import embodiment
 from ludus.lab.actors import SeedActor
@@ -81,6 +82,20 @@ def test_a_later_part_counts_while_the_earlier_ones_stand():
     leave = written("on(red, green) and away(red)")
     assert leave.caption == "put red on green and leave" and leave.steps == 80
     assert stages(leave)[5] == "(on(red, green) and not held(red)) * leave(red)"
+
+
+def test_the_last_of_several_relations_is_made_and_the_others_are_kept():
+    top = written("on(red, green) and on(green, blue)", Form(last_only=True))
+    assert top.caption == "put red on green and keep green on blue" and top.steps == 80
+    assert top.prerequisites.startswith("on(green, blue) and released(green) and ")
+    assert set(atoms(top.success, WORDS)) == {
+        (name, o) for o in (("red",), ("green",)) for name in ("released", "still")
+    } | {("on", ("red", "green")), ("on", ("green", "blue"))}
+    assert all(stage.startswith("(on(green, blue) and not held(green)) * ") for stage in stages(top))
+    one = "beside(red, green)"
+    assert written(one, Form(last_only=True)) == written(one)
+    both = written("beside(red, green) and beside(red, blue)", Form(last_only=True))
+    assert both == written("beside(red, green) and beside(red, blue)")  # red stands still for neither
 
 
 def test_what_the_goal_itself_contradicts_is_not_demanded():

@@ -8,8 +8,8 @@ from counting_world import CountingWorld
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter import assemble
-from ludus.experimenter.chaining import AT_ONCE, Chainer, atoms, ended, feasibility, lasting_relations
-from ludus.experimenter.compose import Request, compose
+from ludus.experimenter.chaining import AT_ONCE, Chainer, atoms, ended, feasibility, lasting_relations, left_by
+from ludus.experimenter.compose import Form, Request, compose
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import (
@@ -61,7 +61,7 @@ def scene(*relations, objects=COLOURS):
 
 def stats(library, rate=0.95, n=100, **by_verb):
     rates = {c: by_verb.get(c.split()[0], rate) for c in library.captions}
-    return tuple(SkillStats(s.caption, s.success, n, round(n * rates[s.caption])) for s in library)
+    return tuple(SkillStats(s.caption, s.success, n, round(n * rates[s.caption]), (), s.prerequisites) for s in library)
 
 
 def steps(goal, library=BASE, at=None, max_steps=5, **rates):
@@ -388,3 +388,23 @@ def test_what_several_skills_do_well_is_asked_for_as_one():
         assert bool(asked) == expected
     question = DecomposeQuestion("k", scene(), asked[0], stats(BASE))
     assert Planner(WORDS, 0).decompose(question) == (asked[0].task,)
+    top = compose(Request(TOWER), WORDS, Form(last_only=True))
+    known = BASE.add(*(c.skill for c in members(top, WORDS)))
+    assert not [p for p in propose(60, known, history=history, seek_gap=True) if p.task.startswith(AT_ONCE)]
+
+
+def test_what_a_skill_is_built_on_comes_first_however_good_it_is():
+    top = compose(Request("on_both(red, green, blue)"), WORDS)
+    library = FULL.add(*(c.skill for c in members(top, WORDS) if c.caption not in FULL))
+    assert texts("on_both(red, green, blue)", library) == ["put green beside blue", "put red on both green and blue"]
+    at = scene()
+    at = Scene(at.objects, (*at.facts, "beside(green, blue)"))
+    assert texts("on_both(red, green, blue)", library, at) == ["put red on both green and blue"]
+
+
+def test_a_skill_that_keeps_what_stands_finishes_it_and_is_no_other_stack():
+    top = compose(Request(TOWER), WORDS, Form(last_only=True))
+    library = BASE.add(*(c.skill for c in members(top, WORDS)))
+    assert texts(TOWER, library) == ["stack green on blue", "put red on green and keep green on blue"]
+    assert texts("on(red, green)", library) == ["stack red on green"]
+    assert left_by(library[top.caption], WORDS) == set(atoms(TOWER, WORDS))

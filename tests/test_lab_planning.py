@@ -147,4 +147,8 @@ def test_a_gap_of_several_things_at_once_is_filled_by_one_skill_only():
     plan = Plan("r1-s0-a0", Proposal(step, "", 0.5, goal), (step,), (Retrieval(step, None, step),))
     tower = Skill("tower red on green on blue", "height(red)", goal)
     assert not _filled(plan, library) and _filled(plan, library.add(tower))
+    last = Skill("put red on green too", "height(red)", "on(red, green)", prerequisites="on(green, blue)")
+    assert _filled(plan, library.add(last)) and not _filled(
+        plan, library.add(dataclasses.replace(last, prerequisites=""))
+    )
     assert _filled(dataclasses.replace(plan, retrievals=(Retrieval("x", None, "x"),)), library)
