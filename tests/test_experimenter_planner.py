@@ -393,6 +393,16 @@ def test_what_several_skills_do_well_is_asked_for_as_one():
     assert not [p for p in propose(60, known, history=history, seek_gap=True) if p.task.startswith(AT_ONCE)]
 
 
+def test_one_skill_is_not_asked_for_where_no_caption_can_name_its_objects():
+    words = vocabulary((*COLOURS, "yellow"))
+    known = stats(SkillLibrary(words, base_skills(words.objects)))
+    planner, at = Planner(words, 0), scene(objects=words.objects)
+    history = tuple(Attempt(t.text, True) for t in planner.tasks(known) for _ in range(3))
+    questions = [ProposeQuestion(f"q{i}", at, known, history, seek_gap=True) for i in range(40)]
+    asked = {t for q in questions if (t := planner.propose(q).task).startswith(AT_ONCE)}
+    assert asked and max(len([o for o in words.objects if o in task]) for task in asked) == 3
+
+
 def test_what_a_skill_is_built_on_comes_first_however_good_it_is():
     top = compose(Request("on_both(red, green, blue)"), WORDS)
     library = FULL.add(*(c.skill for c in members(top, WORDS) if c.caption not in FULL))

@@ -26,6 +26,7 @@ from ludus.experimenter.chaining import (
     left_by,
 )
 from ludus.experimenter.matching import Matcher
+from ludus.experimenter.phrasing import MAX_CAPTION_OBJECTS
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,
@@ -134,11 +135,13 @@ class Planner:
         return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
 
     def _worth_one_skill(self, task: Task, steps: Sequence[PlanStep]) -> bool:
-        """Whether a task of several parts ends with no object held, in a state that lasts, so that more can be built on it; and
-        no skill that finishes it keeps the rest of it."""
+        """Whether a task of several parts ends with no object held, in a state that lasts, so that more can be built on it; a
+        caption can name its objects; and no skill that finishes it keeps the rest of it."""
         if self._stages & {name for name, _ in task.atoms} or sum(not s.prepares for s in steps) < 2:
             return False
         relations = _relations(task.atoms)
+        if len({o for _, objects in relations for o in objects}) > MAX_CAPTION_OBJECTS:
+            return False
         return not any(s.skill and relations <= left_by(s.skill, self.vocabulary) for s in steps)
 
     @cached_property
