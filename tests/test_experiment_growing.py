@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
 from command import ludus
 from model_server import ModelServer, sensible_answers
 
+from ludus.experiment.library import recorded_library
 from ludus.record import Record
+from ludus.worlds.registry import make_world
 
 SMALL = [
     *("world.n_blocks=2", "world.n_envs=8", "seed_data.episodes=16", "training.updates=8", "training.evaluate_every=8"),
@@ -82,7 +85,8 @@ def grown(tmp_path_factory):
 
 def test_bad_skills_are_refused_with_the_reason_and_the_good_one_is_practised(grown):
     directory, server = grown
-    with Record.open(directory, write=False) as record:
+    with Record.open(directory, write=False) as record, closing(make_world(record.config.world)) as world:
+        needed = {s.caption: s.prerequisites for s in recorded_library(record, world) if s.prerequisites}
         (gap,) = record.result("round/1/grow")["gaps"]
         joined = [s for s in record.skills() if s["round"]]
         practised = {o.caption for o in record.outcomes("round/1/practice")}
@@ -94,6 +98,7 @@ def test_bad_skills_are_refused_with_the_reason_and_the_good_one_is_practised(gr
     asked = [r.text for r in server.requests if "Refused so far:" in r.text]
     assert len(asked) == 3 and '"parses"' in asked[1].rsplit("Refused so far:", 1)[-1]
     assert not os.path.exists("pwned")
+    assert needed == {TASK: "clear(red)", "put green beside red": "clear(green)"}
 
 
 def test_a_gap_that_only_bad_skills_are_written_for_is_given_up(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -83,10 +83,13 @@ def shown_captions(record: Reader, kind: WorldKind, world: World, library: Skill
 # --- the library of a record -------------------------------------------------------------------------------------
 
 
-def recorded_skills(record: Record) -> list[Skill]:
-    """All skills that the record knows, in the order in which they joined, without their prerequisites."""
-    names = ("caption", "reward", "success", "steps", "base")
-    return [Skill(**{name: row[name] for name in names}) for row in record.skills()]
+def recorded_skills(record: Record, vocabulary: Vocabulary) -> list[Skill]:
+    """All skills that the record knows, in the order in which they joined."""
+    names, needed = ("caption", "reward", "success", "steps", "base"), _prerequisites(record, vocabulary)
+    return [
+        Skill(**{name: row[name] for name in names}, prerequisites=needed.get(row["caption"], ""))
+        for row in record.skills()
+    ]
 
 
 def recorded_library(record: Record, world: World, *, lenient: bool = False) -> SkillLibrary:
@@ -99,15 +102,14 @@ def recorded_library(record: Record, world: World, *, lenient: bool = False) -> 
         LudusError: a skill that cannot be read; without `lenient`.
     """
     library = base_library(kept_library(record), world, lenient=lenient)
-    needed = _prerequisites(record, world.vocabulary)
-    joined = [s for s in recorded_skills(record) if s.caption not in library]
-    joined = [replace(s, prerequisites=needed.get(s.caption, "")) for s in joined]
+    joined = [s for s in recorded_skills(record, world.vocabulary) if s.caption not in library]
     return library.add(*[s for s in joined if not lenient or _fits(s, library)])
 
 
 def _prerequisites(record: Reader, vocabulary: Vocabulary) -> dict[str, str]:
-    """Caption -> prerequisites of the skills that were written in the run; without those about objects that this world lacks."""
-    found = dict[str, str]()
+    """Caption -> prerequisites of the skills that were filed, or written in the run; without those about objects that this
+    world lacks."""
+    found = {s.caption: s.prerequisites for s in kept_library(record) or ()}
     for gap in (gap for result in grown(record) for gap in result["gaps"] if gap["joined"]):
         written = {f.name: gap["tried"][-1][f.name] for f in fields(Candidate)}
         try:

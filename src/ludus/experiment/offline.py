@@ -190,7 +190,9 @@ def attach_data(
     stores = tuple(EpisodeStore.open(directory, write=False) for directory in spec.data)
     _check_worlds(stores, config, world)
     for store in stores:
-        library = library.add(*[s for s in recorded_skills(store.record) if s.caption not in library])
+        library = library.add(
+            *[s for s in recorded_skills(store.record, library.vocabulary) if s.caption not in library]
+        )
     library, _ = choose(library, kind, spec.skills)
     held_out = frozenset(library.matching(spec.hold_out))
     if not set(library.captions) - held_out:

@@ -7,7 +7,8 @@ The file is a checkpoint (`ludus.agents.checkpoint`) of the acting weights alone
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from ludus.lab.analysis import latest_counts
 from ludus.record import Record
 from ludus.skills.library import Skill
 from ludus.types import LudusError, SuccessCount
+from ludus.worlds.registry import make_world
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "blocks.pt"
 """Comes with the package: the policy of `ludus run --seed 0`, see docs/commands.md."""
@@ -58,7 +60,8 @@ class TrainedPolicy:
             LudusError: nothing was trained yet.
         """
         known = {row["caption"] for row in record.skills() if row["status"] in KNOWN}
-        skills = tuple(s for s in recorded_skills(record) if s.caption in known)
+        with closing(make_world(replace(record.config.world, n_envs=1))) as world:
+            skills = tuple(s for s in recorded_skills(record, world.vocabulary) if s.caption in known)
         measured, curve = record.evaluations("after"), record.evaluations("curve")
         if not measured or (curve and curve[-1].update > measured[-1].update):  # the run went on
             measured = curve

@@ -9,9 +9,7 @@ from typing import Any
 
 from ludus.record import tables
 from ludus.record.reader import Reader
-from ludus.skills.candidate import Candidate, members
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError
 from ludus.views.queries.learning import CurvePoint, CurveVerdict, Rate, learning_curves
 
 
@@ -194,19 +192,6 @@ def practice_episodes(record: Reader) -> Iterator[tuple[int, Mapping[str, Any]]]
     for row in record.rows(tables.episodes, tables.episodes.c.step.startswith("round/")):
         if match := re.fullmatch(r"round/(\d+)/practice/\d+", row["step"]):
             yield int(match[1]), row
-
-
-def prerequisites_of(gap: GapEntry, caption: str, library: SkillLibrary) -> str:
-    """The prerequisites of a skill of the family: those that were written, about its objects."""
-    if not gap.attempts:
-        return ""
-    a = gap.attempts[-1]
-    written = Candidate(a.caption, a.reward, a.success, a.steps, a.prerequisites)
-    try:
-        family = members(written, library.vocabulary)
-    except LudusError:  # another world than the record's
-        return ""
-    return next((m.prerequisites for m in family if m.caption == caption), "")
 
 
 def _attempt(tried: Mapping[str, Any]) -> Attempt:

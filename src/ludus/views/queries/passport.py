@@ -19,7 +19,6 @@ from ludus.views.queries.grown import (
     gaps,
     practice_counts,
     practice_episodes,
-    prerequisites_of,
     round_steps,
 )
 from ludus.views.queries.learning import CurveVerdict, Rate, rate_of
@@ -192,7 +191,7 @@ def passport(record: Reader, library: SkillLibrary, name: str) -> Passport:
         history=_history(record, captions),
         reward=first["reward"],
         success=first["success"],
-        prerequisites=_prerequisites(record, library, captions[0], gap),
+        prerequisites=_prerequisites(library, captions[0]),
         steps=first["steps"],
         gap=gap,
         competence=_competence(record, captions),
@@ -209,7 +208,6 @@ def passport(record: Reader, library: SkillLibrary, name: str) -> Passport:
 
 def filed(record: Reader, library: SkillLibrary, every: bool = False) -> tuple[FiledSkill, ...]:
     """The record's skills as a library file keeps them: base and accepted ones, or every one."""
-    grown = {caption: gap for gap in gaps(record) for caption in gap.joined}
     return tuple(
         FiledSkill(
             s["caption"],
@@ -219,7 +217,7 @@ def filed(record: Reader, library: SkillLibrary, every: bool = False) -> tuple[F
             s["base"],
             s["author"],
             s["parents"],
-            _prerequisites(record, library, s["caption"], grown.get(s["caption"])),
+            _prerequisites(library, s["caption"]),
             s["status"],
         )
         for s in record.skills()
@@ -232,12 +230,9 @@ def _history(record: Reader, captions: Sequence[str]) -> tuple[StatusChange, ...
     return tuple(StatusChange(*change) for change in dict.fromkeys((r["round"], r["status"]) for r in rows))
 
 
-def _prerequisites(record: Reader, library: SkillLibrary, caption: str, gap: GapEntry | None) -> str:
-    """Those of the candidate, or of the library file that the run began from."""
-    if gap is not None:
-        return prerequisites_of(gap, caption, library)
-    kept = record.result("library")["skills"] if record.done("library") else []
-    return next((s["prerequisites"] for s in kept if s["caption"] == caption), "")
+def _prerequisites(library: SkillLibrary, caption: str) -> str:
+    """Empty for a skill of another world than the record's."""
+    return library[caption].prerequisites if caption in library else ""
 
 
 def _competence(record: Reader, captions: Sequence[str]) -> tuple[Measured, ...]:
