@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 
@@ -245,6 +246,19 @@ def test_the_first_look_takes_no_longer_than_a_request(server):
     assert time.monotonic() - begun < 10  # not ten times as long, with pauses
 
 
+@pytest.mark.parametrize(
+    ("said", "n_models"), [(["completion"], 1), (["completion", "multimodal"], 1), ([], 1), (["x"], 2)]
+)
+def test_a_server_of_llama_cpp_says_whether_its_model_has_eyes(server, said, n_models):
+    own = [{"name": "m", "model": "m", "capabilities": said}, {"name": "n", "model": "n"}][:n_models]
+    server.list = ({"models": own, "data": [{"id": "m", "meta": {"n_ctx": 8192}}]}, 0)
+    model, blind = Model(f"{server.url}#m", ExperimenterConfig()), said in (["completion"], ["x"])
+    with (
+        pytest.raises(LudusError, match=r"capabilities: .*; set experimenter.images=false") if blind else nullcontext()
+    ):
+        model.reach(with_pictures=True)
+
+
 @pytest.mark.parametrize("place", ["input_modalities", "architecture"])
 def test_a_model_without_eyes_is_noticed(server, place):
     blind = {"id": "m", place: ["text"] if place == "input_modalities" else {"input_modalities": ["text"]}}
@@ -382,3 +396,27 @@ def test_percentages_are_shares():
     shares = [read(s) for s in (0, "1%", "2 %", 0.5, "85", "85 %", 85, "0.9", 1, "100%")]
     assert shares == [0, 0.01, 0.02, 0.5, 0.85, 0.85, 0.85, 0.9, 1, 1]
     assert all(a <= b or b == 0.85 for a, b in pairwise(shares))
+
+
+CAPTIONS = ("reach red", "lift red")
+TYPES = [
+    *(answers.ProposeAnswer, answers.DecomposeAnswer, answers.AnalyseAnswer, answers.WriteSkillAnswer),
+    *(make(CAPTIONS) for make in (answers.retrieve_answer, answers.rank_answer, answers.experiment_answer)),
+]
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=lambda kind: kind.__name__)
+def test_no_length_in_a_schema_is_more_than_servers_make_a_grammar_of(kind):
+    def lengths(part):
+        for name, value in part.items() if isinstance(part, dict) else enumerate(part):
+            if isinstance(value, dict | list):
+                yield from lengths(value)
+            elif name in ("maxLength", "maxItems"):
+                yield value
+
+    assert 0 < max(lengths(kind.model_json_schema()), default=1) <= answers.ASKED_EXPRESSION < 2000
+
+
+def test_an_expression_that_is_longer_than_asked_for_is_taken():
+    text = "1 + " * 300 + "1"
+    assert len(text) > answers.ASKED_EXPRESSION and answers.WriteSkillAnswer(reward=text).reward == text

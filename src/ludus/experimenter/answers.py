@@ -18,6 +18,9 @@ LONGEST_CAPTION = 120
 NONE_FITS = "none fits"
 LONGEST_TEXT = 600
 """Characters of a task, a step or a reason."""
+ASKED_EXPRESSION = 1000
+"""Characters of a reward or a success that a model is asked for at most; up to the language's limit are taken. llama.cpp's server
+refuses a type with a text of 2,000, for which it would repeat a rule of its grammar as often."""
 MAX_STEPS = 100_000
 """Control steps that an answer may name; what is more than an episode is cut to it."""
 MOST_STEPS, MOST_OPTIONS = 20, 5
@@ -55,6 +58,7 @@ def _one_of(options: Sequence[str]) -> BeforeValidator:
 
 Text = Annotated[str, Field(max_length=LONGEST_TEXT), _cut(LONGEST_TEXT)]
 TextOrNone = Annotated[str | None, Field(max_length=LONGEST_TEXT), _cut(LONGEST_TEXT)]
+Expression = Annotated[str, Field(max_length=MAX_LENGTH, json_schema_extra={"maxLength": ASKED_EXPRESSION})]
 Probability = Annotated[float, Field(ge=0, le=1), BeforeValidator(_share)]
 
 
@@ -110,10 +114,8 @@ class WriteSkillAnswer(Answer):
     caption: Annotated[str, Field(max_length=LONGEST_CAPTION)] | None = Field(
         default=None, description="what the robot is told"
     )
-    reward: str = Field(
-        default="", max_length=MAX_LENGTH, description="expression in [0, 1] that rises towards success"
-    )
-    success: str = Field(default="", max_length=MAX_LENGTH, description="condition that holds when it is done")
+    reward: Expression = Field(default="", description="expression in [0, 1] that rises towards success")
+    success: Expression = Field(default="", description="condition that holds when it is done")
     prerequisites: str = Field(default="", max_length=LONGEST_TEXT, description="condition to begin with; empty: none")
     steps: Annotated[int, Field(ge=0, le=MAX_STEPS), BeforeValidator(_count)] = Field(
         default=0, description="control steps it is given; 0: the usual number"

@@ -40,8 +40,8 @@ ONE_SYSTEM_MESSAGE = {
 }
 """Of servers' addresses: the chat templates of many open models refuse a second system message; and a server may ignore the
 type that is asked for, or constrain the answer by it without showing it to the model."""
-SEES = ("image", "images", "vision", "video")
-"""Names of input modalities of a model with eyes."""
+SEES = ("image", "images", "vision", "video", "multimodal")
+"""Names of input modalities, or of llama.cpp's capabilities, of a model with eyes."""
 
 
 @dataclass(frozen=True)
@@ -218,10 +218,10 @@ class Model:
         except Exception:
             return  # not every server lists its models
         else:
-            modalities = _modalities(found, self._model.model_name)
+            field, modalities = _modalities(found, self._model.model_name)
             if with_pictures and modalities and not set(SEES) & set(modalities):
                 raise LudusError(
-                    f"{self.name} takes no pictures, it lists input_modalities: {', '.join(modalities)}; set "
+                    f"{self.name} takes no pictures, it lists {field}: {', '.join(modalities)}; set "
                     "experimenter.images=false, or name a model with eyes"
                 )
 
@@ -276,16 +276,18 @@ def is_local(address: str) -> bool:
     return ip.is_private or ip.is_loopback
 
 
-def _modalities(listed: Any, model: str) -> list[str]:
-    """What the list of models says that the model takes; empty where it says nothing."""
-    entries = listed.get("data") if isinstance(listed, dict) else None
-    entries = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-    for entry in (e for e in entries if e.get("id") == model or len(entries) == 1):
-        for part in (entry, entry.get("architecture"), entry.get("meta")):
-            said = part.get("input_modalities") if isinstance(part, dict) else None
-            if isinstance(said, list):
-                return [s for s in said if isinstance(s, str)]
-    return []
+def _modalities(listed: Any, model: str) -> tuple[str, list[str]]:
+    """Field of the list of models, and what it says that the model takes; no words where it says nothing. Older servers of
+    llama.cpp say it in a list of their own, as `capabilities`."""
+    for name, field in (("data", "input_modalities"), ("models", "capabilities")):
+        entries = listed.get(name) if isinstance(listed, dict) else None
+        entries = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
+        for entry in (e for e in entries if model in (e.get("id"), e.get("model")) or len(entries) == 1):
+            for part in (entry, entry.get("architecture"), entry.get("meta")):
+                said = part.get(field) if isinstance(part, dict) else None
+                if isinstance(said, list):
+                    return field, [s for s in said if isinstance(s, str)]
+    return "", []
 
 
 def _media_type(picture: bytes) -> str:
