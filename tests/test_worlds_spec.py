@@ -96,7 +96,7 @@ def test_worlds_are_made_by_name():
     world = make_world(WorldConfig(n_blocks=2, n_envs=3, threads=1))
     assert world.n_envs == 3 and world.spec.objects == ("red", "green")
     world.close()
-    assert dataclasses.is_dataclass(world_kind("blocks"))
+    assert dataclasses.is_dataclass(world_kind(WorldConfig()))
     with pytest.raises(LudusError, match=r"unknown world 'block'; nearest: 'blocks'"):
         make_world(WorldConfig(name="block"))
     assert set(WORLDS) >= {"blocks", "ogbench"}

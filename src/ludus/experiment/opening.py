@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ludus.config import Config
+from ludus.config import Config, WorldConfig
+from ludus.lab.room import Room
 from ludus.record import Record, files
 from ludus.record.database import NotBegun
 from ludus.record.runs import holds_run
 from ludus.types import LudusError, differences
+from ludus.worlds.registry import bound, changed
 
 COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
 """Settings of how something is computed. The result does not depend on them."""
-FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in COMPUTING))
-"""Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
+FREE_TO_CHANGE = ("budget.", "experimenter.", "world.version=", *(f"{setting}=" for setting in COMPUTING))
+"""Settings that a run may be continued with other values of: limits, who decides from here on, how it is computed, and the version
+of its world if that is stated."""
 
 
 Steps = Mapping[str, Mapping[str, Any]]
@@ -64,6 +67,7 @@ def created(
     """
     new = fresh or not directory.exists()
     try:
+        config = bound(config)
         begun = Record.create(directory, config, url=database, command=command, steps=steps)
     except BaseException:
         if fresh:
@@ -104,6 +108,11 @@ def opened(
     if record.empty:
         record.close()
         return created(directory, config, command=command, steps=steps)
+    try:
+        config = _in_same_world(record, config)
+    except BaseException:
+        record.close()
+        raise
     old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
     for setting in COMPUTING:
         section, name = setting.split(".")
@@ -116,3 +125,31 @@ def opened(
             "directory"
         )
     return record
+
+
+def accept_world(record: Record, world: WorldConfig) -> None:
+    """Keep in the record that it goes on with another version of its world, if it does."""
+    if world.version != record.config.world.version:
+        text = f"From here on the world {world.name} is of version {world.version}, before of {record.config.world.version}."
+        Room(record).post("world", "all", "note", text, key=f"world/{world.version}")
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _in_same_world(record: Record, config: Config) -> Config:
+    """The configuration with the name and version of the record's world where these are other ones for the same world: a copy of
+    its file, or a version that the configuration states.
+
+    Raises:
+        LudusError: the world has changed since the run was begun.
+    """
+    stated, kept, world = config.world.version, record.config.world, bound(config).world
+    if world.version == kept.version and world.kind == kept.kind:
+        return replace(config, world=replace(world, name=kept.name if kept.file else world.name))
+    if world.name == kept.name:
+        if not stated and kept.version:
+            raise changed(kept, world.version)
+        accept_world(record, world)
+        world = replace(world, version=kept.version)
+    return replace(config, world=world)

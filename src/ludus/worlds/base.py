@@ -1,5 +1,5 @@
-"""What a world is: E simulated robots stepped together. Adding one is a file with this interface and a line in
-`ludus.worlds.registry.WORLDS`."""
+"""What a world is: E simulated robots stepped together. Adding one is a file with this interface and a
+`ludus.worlds.registry.WorldKind`."""
 
 from __future__ import annotations
 
