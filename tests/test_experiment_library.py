@@ -5,7 +5,7 @@ import json
 import pytest
 from command import ludus
 
-from ludus.config import override, preset
+from ludus.config import WorldConfig, override, preset
 from ludus.experiment import library as libraries
 from ludus.record import Record
 from ludus.skills.files import FiledSkill, as_toml, read_skills

@@ -20,8 +20,8 @@ from ludus.worlds.registry import bound, changed
 COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
 """Settings of how something is computed. The result does not depend on them."""
 FREE_TO_CHANGE = ("budget.", "experimenter.", "world.version=", *(f"{setting}=" for setting in COMPUTING))
-"""Settings that a run may be continued with other values of: limits, who decides from here on, how it is computed, and the version
-of its world if that is stated."""
+"""Settings that a run may be continued with other values of: limits, who decides from here on, how it is computed, and which
+version of its world it goes on with."""
 
 
 Steps = Mapping[str, Mapping[str, Any]]

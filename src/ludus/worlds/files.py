@@ -1,7 +1,7 @@
 """Python files of one's own as modules that any process can import.
 
-A file becomes the module `ludus.worlds.files.<path>@<checksum>`. What is pickled of it, such as a predicate or an encoder, names that
-module. A process that unpickles it imports this one first, and with it the finder that reads path and checksum off the name:
+A file becomes the module `ludus.worlds.files.<path>@<checksum>`. What is pickled of it, such as a predicate or an encoder, names
+that module. A process that unpickles it imports this one first, and with it the finder that reads path and checksum off the name:
 worker processes load the same file, and none another one. A file that was changed is another module.
 """
 
