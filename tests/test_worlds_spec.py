@@ -1,10 +1,8 @@
 """Descriptions of worlds: fields of any shape and dtype, fingerprints that stay, a registry."""
 
 import dataclasses
-import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,14 +106,6 @@ def test_who_only_steps_a_world_imports_no_torch():
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-
-
-def test_the_documented_code_runs():
-    page = (Path(__file__).parents[1] / "docs" / "add-a-world.md").read_text()
-    names: dict = {}
-    exec(re.search(r"```python\n(.*?)```", page, re.S).group(1), names)
-    assert names["observations"]["green"].shape == (4, 17)
-    names["world"].close()
 
 
 def test_the_gymnasium_face_names_what_it_cannot_show():

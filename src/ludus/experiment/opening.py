@@ -109,11 +109,12 @@ def opened(
         record.close()
         return created(directory, config, command=command, steps=steps)
     try:
-        config = _in_same_world(record, config)
+        world = _same_world(record.config.world, config)
     except BaseException:
         record.close()
         raise
-    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
+    there, here = record.config, replace(config, world=world)
+    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (there, here))
     for setting in COMPUTING:
         section, name = setting.split(".")
         if section in new:
@@ -124,12 +125,13 @@ def opened(
             f"{directory} holds a run with other settings ({differences(old, new)}); give the same, or choose another "
             "directory"
         )
+    accept_world(record, config.world)
     return record
 
 
 def accept_world(record: Record, world: WorldConfig) -> None:
-    """Keep in the record that it goes on with another version of its world, if it does."""
-    if world.version != record.config.world.version:
+    """Keep in the record that it goes on with another version of its world, if this one is stated."""
+    if world.version not in ("", record.config.world.version):
         text = f"From here on the world {world.name} is of version {world.version}, before of {record.config.world.version}."
         Room(record).post("world", "all", "note", text, key=f"world/{world.version}")
 
@@ -137,19 +139,18 @@ def accept_world(record: Record, world: WorldConfig) -> None:
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
-def _in_same_world(record: Record, config: Config) -> Config:
-    """The configuration with the name and version of the record's world where these are other ones for the same world: a copy of
-    its file, or a version that the configuration states.
+def _same_world(kept: WorldConfig, config: Config) -> WorldConfig:
+    """The configuration's world, with the name and the version of the one that a run keeps where only these differ: its file was
+    copied, or the configuration states another version of it.
 
     Raises:
-        LudusError: the world has changed since the run was begun.
+        LudusError: the world has changed since the run was begun, and nothing is stated.
     """
-    stated, kept, world = config.world.version, record.config.world, bound(config).world
-    if world.version == kept.version and world.kind == kept.kind:
-        return replace(config, world=replace(world, name=kept.name if kept.file else world.name))
-    if world.name == kept.name:
-        if not stated and kept.version:
-            raise changed(kept, world.version)
-        accept_world(record, world)
-        world = replace(world, version=kept.version)
-    return replace(config, world=world)
+    world = bound(config).world
+    if (world.version, world.kind) == (kept.version, kept.kind):
+        return replace(world, name=kept.name if kept.file else world.name)
+    if world.name != kept.name:
+        return world
+    if kept.version and not config.world.version:
+        raise changed(kept, world.version)
+    return replace(world, version=kept.version)
