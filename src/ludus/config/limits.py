@@ -22,8 +22,6 @@ MAX_TIME = 10**9
 """Seconds or minutes: 30 years. Waits of Python overflow at some 300."""
 STRICT = ConfigDict(strict=True, extra="forbid")
 """No text becomes a number and no number a flag; only a whole number may stand for a real one."""
-STRICT_VALUES = ConfigDict(strict=True)
-"""The same for a value alone."""
 
 Integer = Annotated[int, Field(ge=-MAX_INT - 1, le=MAX_INT, description="a whole number of 64 bits")]
 Count = Annotated[int, Field(ge=1, le=MAX_INT, description="at least 1")]
@@ -99,7 +97,7 @@ def check_numbers(request: Any) -> None:
         value = getattr(request, name)
         for number in value if isinstance(value, tuple) else () if value is None else (value,):
             try:
-                TypeAdapter(limited, config=STRICT_VALUES).validate_python(number)
+                TypeAdapter(limited, config=ConfigDict(strict=True)).validate_python(number)
             except ValidationError:
                 limit = limited.__metadata__[0].description
                 raise LudusError(f"{name}={said(number)} makes no sense; give {limit}") from None

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from ludus.config.limits import STRICT_VALUES, said
+from ludus.config.limits import said
 from ludus.config.sections import AgentConfig, WorldConfig
 from ludus.types import LudusError, unknown
 
@@ -44,6 +44,8 @@ def _typed(value: Any, hint: Any, assignment: str) -> Any:
     if hint is str and not isinstance(value, str):
         return json.dumps(value)  # as it was written: a name may read as a number
     try:
-        return TypeAdapter(hint, config=STRICT_VALUES).validate_python(value)
+        if isinstance(value, str):
+            return TypeAdapter(hint).validate_strings(value)
+        return TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError:
         raise LudusError(f"{assignment} is not of type {getattr(hint, '__name__', hint)}") from None
