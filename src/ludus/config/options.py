@@ -48,4 +48,5 @@ def _typed(value: Any, hint: Any, assignment: str) -> Any:
             return TypeAdapter(hint).validate_strings(value)
         return TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError:
-        raise LudusError(f"{assignment} is not of type {getattr(hint, '__name__', hint)}") from None
+        name = hint.__name__ if isinstance(hint, type) else str(hint).removeprefix("typing.")
+        raise LudusError(f"{assignment} is not of type {name}") from None
