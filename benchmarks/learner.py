@@ -80,7 +80,7 @@ class Data:
 @contextmanager
 def _data(folder: Path) -> Iterator[Data]:
     config = override(preset("cpu"), ["world.n_envs=64", "seed_data.episodes=128"])
-    kind = world_kind(config.world.name)
+    kind = world_kind(config.world)
     world = kind.make(config.world)
     library, store = world.library(), EpisodeStore.create(folder / "run", config)
     rollouts, actor = seed_rollouts(library, config.seed_data, 0), SeedActor(kind.teacher(world.spec))

@@ -5,7 +5,7 @@ import json
 import pytest
 from command import ludus
 
-from ludus.config import override, preset
+from ludus.config import WorldConfig, override, preset
 from ludus.experiment import library as libraries
 from ludus.record import Record
 from ludus.skills.files import FiledSkill, as_toml, read_skills
@@ -63,7 +63,7 @@ def test_a_run_without_a_file_has_its_worlds_skills_and_takes_no_file_later(tmp_
 
 
 def test_the_teacher_shows_what_it_obeys(tmp_path, world):
-    kind = world_kind("blocks")
+    kind = world_kind(WorldConfig())
     with Record.open(begun(tmp_path / "run", world, [OWN, REACH])) as record:
         library = libraries.recorded_library(record, world)
         assert libraries.shown_captions(record, kind, world, library) == ("reach red",)

@@ -107,7 +107,7 @@ def test_results_come_in_order_and_one_at_a_time(world):
 def test_a_checkpoint_is_read_once_per_collection(world, checkpoint, monkeypatch):
     made = []
     make = ActorSpec.make
-    monkeypatch.setattr(ActorSpec, "make", lambda self, spec: made.append(self) or make(self, spec))
+    monkeypatch.setattr(ActorSpec, "make", lambda self, *about: made.append(self) or make(self, *about))
     list(LocalCollector(world).map(tasks_of(world, ActorSpec("policy", checkpoint))))
     assert len(made) == 1
 

@@ -16,15 +16,27 @@ from ludus import machine  # noqa: F401  before torch, see there
 if TYPE_CHECKING:
     from ludus.agents.policy import Policy
     from ludus.api import do, evaluate, load_policy, make_world, run
-    from ludus.config import PRESETS, Config, WorldConfig, as_dict, from_dict, override, preset
+    from ludus.config import PRESETS, Config, WorldConfig, as_dict, from_dict, override, preset, read_options
     from ludus.data.store import EpisodeStore
     from ludus.experiment.evaluation import EvalResult
     from ludus.experiment.instruction import Done
     from ludus.lab.rollout import RolloutSpec
     from ludus.record.record import Record
     from ludus.skills.library import Skill, SkillLibrary
-    from ludus.types import Episode, LudusError, Outcome, Segment, SuccessCount, WorldSpec
+    from ludus.skills.vocabulary import Vocabulary, predicate
+    from ludus.types import (
+        Episode,
+        Field,
+        Group,
+        LudusError,
+        ObservationSpec,
+        Outcome,
+        Segment,
+        SuccessCount,
+        WorldSpec,
+    )
     from ludus.worlds.base import World
+    from ludus.worlds.registry import WorldKind
 
 __all__ = [
     "PRESETS",
@@ -33,7 +45,10 @@ __all__ = [
     "Episode",
     "EpisodeStore",
     "EvalResult",
+    "Field",
+    "Group",
     "LudusError",
+    "ObservationSpec",
     "Outcome",
     "Policy",
     "Record",
@@ -42,8 +57,10 @@ __all__ = [
     "Skill",
     "SkillLibrary",
     "SuccessCount",
+    "Vocabulary",
     "World",
     "WorldConfig",
+    "WorldKind",
     "WorldSpec",
     "as_dict",
     "do",
@@ -52,22 +69,29 @@ __all__ = [
     "load_policy",
     "make_world",
     "override",
+    "predicate",
     "preset",
+    "read_options",
     "run",
 ]
 
 _MODULES = {
     "agents.policy": ("Policy",),
     "api": ("do", "evaluate", "load_policy", "make_world", "run"),
-    "config": ("PRESETS", "Config", "WorldConfig", "as_dict", "from_dict", "override", "preset"),
+    "config": ("PRESETS", "Config", "WorldConfig", "as_dict", "from_dict", "override", "preset", "read_options"),
     "data.store": ("EpisodeStore",),
     "experiment.evaluation": ("EvalResult",),
     "experiment.instruction": ("Done",),
     "lab.rollout": ("RolloutSpec",),
     "record.record": ("Record",),
     "skills.library": ("Skill", "SkillLibrary"),
-    "types": ("Episode", "LudusError", "Outcome", "Segment", "SuccessCount", "WorldSpec"),
+    "skills.vocabulary": ("Vocabulary", "predicate"),
+    "types": (
+        *("Episode", "Field", "Group", "LudusError", "ObservationSpec"),
+        *("Outcome", "Segment", "SuccessCount", "WorldSpec"),
+    ),
     "worlds.base": ("World",),
+    "worlds.registry": ("WorldKind",),
 }
 _WHERE = {name: f"ludus.{module}" for module, names in _MODULES.items() for name in names}
 

@@ -98,7 +98,7 @@ def run(
         if is_collection(record) or is_training(record):
             raise LudusError(f"{directory} holds a run of another kind; choose another directory")
         check_library(record, skills)
-        with compose(record) as experiment:
+        with compose(record, config) as experiment:
             logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
             grown = loop.run(experiment)
             report = write_report(record, experiment.world, grown)
@@ -156,7 +156,7 @@ def load_policy(directory: str | Path, temperature: float = 0.0, overrides: Iter
 
     trained = TrainedPolicy.of(Path(directory))
     config = override(Config(world=trained.world), [*overrides, "world.n_envs=1"])
-    world = make_world(config.world)
+    world = make_world(config.world, look=True)
     try:
         return load_policy(trained.checkpoint, world.spec, temperature)
     finally:

@@ -8,21 +8,16 @@ file of its own and gets a line in `ludus.agents.AGENTS`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, get_type_hints
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ludus.agents.batches import TensorBatch
 from ludus.agents.encoders import make_encoder
-from ludus.config import AgentConfig
-from ludus.types import LudusError, WorldSpec, unknown
-
-
-@dataclass(frozen=True)
-class NoOptions:
-    """Of an agent whose settings are all in `AgentConfig`."""
+from ludus.config import AgentConfig, NoOptions, read_options
+from ludus.types import LudusError, WorldSpec
 
 
 class Agent(ABC):
@@ -101,18 +96,7 @@ class Agent(ABC):
     @classmethod
     def read_options(cls, config: AgentConfig) -> Any:
         """`cls.Options` with the values of `config.options`."""
-        known, values = [f.name for f in fields(cls.Options)], {}
-        for name, value in config.options.items():
-            if not known:
-                raise LudusError(f"agent.options.{name}={value}: agent.name={config.name} has no options; leave it out")
-            if name not in known:
-                raise unknown(f"option of agent.name={config.name}:", name, known)
-            kind = get_type_hints(cls.Options)[name]
-            try:
-                values[name] = kind(value)
-            except ValueError:
-                raise LudusError(f"agent.options.{name}={value} is not of type {kind.__name__}") from None
-        return cls.Options(**values)
+        return read_options(cls.Options, config)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Collect:
         config = configs.override(
             configs.preset(self.preset), (*self.overrides, *self._settings(), f"seed={self.seed}")
         )
-        world_kind(config.world.name)
+        world_kind(config.world)
         name = self.name or self.actor
         skills = None if self.library is None else read_skills(self.library)
         spec = CollectSpec(self.actor, name, listed(self.skills), self.start, self.policy)

@@ -47,7 +47,7 @@ class Export:
         from ludus.views.tensorboard import tensorboard
         from ludus.worlds.registry import make_world
 
-        world = make_world(record.config.world)
+        world = make_world(record.config.world, look=True)
         try:
             with writing(directory):
                 n = tensorboard(record, recorded_library(record, world), directory)

@@ -29,7 +29,7 @@ class Resume:
         from ludus.cli.run import carry_out
         from ludus.experiment import collection, offline
         from ludus.experiment.compose import check
-        from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE
+        from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE, accept_world
         from ludus.record import Record
         from ludus.record.files import typed
         from ludus.views.terminal import success_table
@@ -45,11 +45,12 @@ class Resume:
                 if not changed.startswith(FREE_TO_CHANGE):
                     more = f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`"
                     raise LudusError(
-                        f"{changed} would make another run of it; only budget.*, experimenter.* and "
-                        f"{', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
+                        f"{changed} would make another run of it; only budget.*, experimenter.*, "
+                        f"world.version and {', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
                     )
             asks = not any(map(record.done, NOTHING_TO_ASK))
             say(display.console(), check(config, reach=asks))
+            accept_world(record, config.world)
             if not alone:
                 carry_out(record, config)
                 return

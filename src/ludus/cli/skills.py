@@ -41,7 +41,7 @@ class Skills:
         if self.export is not None and (self.skill is not None or self.json):
             raise LudusError("--export writes all skills to a file; leave out SKILL and --json")
         with Record.open(self.dir or latest(), write=False) as record:
-            world = make_world(record.config.world)
+            world = make_world(record.config.world, look=True)
             try:
                 self._show(record, recorded_library(record, world))
             finally:

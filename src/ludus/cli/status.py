@@ -40,7 +40,7 @@ class Status:
             if not queries.gaps(record):
                 terminal.print_status(record, console)
                 return
-            world = make_world(record.config.world)
+            world = make_world(record.config.world, look=True)
             try:
                 terminal.print_status(record, console, recorded_library(record, world))
             finally:

@@ -6,6 +6,7 @@ is refused when the tree is made.
 """
 
 from ludus.config.experimenter import ROLES, BudgetConfig, ExperimenterConfig
+from ludus.config.options import NoOptions, read_options
 from ludus.config.overrides import as_dict, from_dict, override
 from ludus.config.presets import PRESETS, preset
 from ludus.config.sections import (
@@ -29,6 +30,7 @@ __all__ = [
     "Config",
     "ExperimentConfig",
     "ExperimenterConfig",
+    "NoOptions",
     "SamplingConfig",
     "SeedDataConfig",
     "Size",
@@ -38,4 +40,5 @@ __all__ = [
     "from_dict",
     "override",
     "preset",
+    "read_options",
 ]

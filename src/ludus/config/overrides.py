@@ -44,7 +44,7 @@ def _add(changes: dict[str, Any], section: type, path: list[str], text: str, ass
         _add(changes.setdefault(name, {}), hint, rest, text, assignment)
     elif _is_free(hint):
         if len(rest) != 1 or not rest[0]:
-            raise LudusError(f"override {assignment!r}: give one of its names, e.g. agent.options.expectile=0.9")
+            raise LudusError(f"override {assignment!r}: give one of its names, as in {section.path}{name}.NAME=VALUE")
         changes.setdefault(name, {})[rest[0]] = _guessed(text)
     elif rest:
         raise LudusError(f"override {assignment!r}: {name!r} is a value, not a section")

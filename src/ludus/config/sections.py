@@ -4,7 +4,10 @@ reason for its value. Only data: no reading of files, arguments or environment v
 
 from __future__ import annotations
 
-from dataclasses import field
+import os
+import re
+from dataclasses import field, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -29,14 +32,20 @@ from ludus.config.sizes import SIZES, Network, SizeName
 from ludus.config.sizes import Size as Shape
 from ludus.types import LudusError
 
+Option = bool | limits.Integer | Real | str
+IN_FILE = re.compile(r"(?P<file>.+\.py)(?::(?P<kind>.*))?", re.DOTALL)
+"""A world of one's own as a Python file and the name of a `WorldKind` in it."""
+
 
 @dataclass(frozen=True, config=STRICT)
 class WorldConfig(Section):
-    """Which world, and how many copies of it."""
+    """Which world, and how many copies of it. The path of a world's file is made absolute."""
 
     path = "world."
 
     name: str = "blocks"
+    """blocks, ogbench, my_world.py:NAME (a Python file and the name of a `WorldKind` in it), or the name of an installed
+    package's entry point in the group ludus.worlds (docs/add-a-world.md)."""
     n_blocks: Count = 3
     """1 to 8 coloured blocks (world blocks)."""
     variant: str = "single"
@@ -45,6 +54,32 @@ class WorldConfig(Section):
     """Simulations stepped together."""
     threads: limits.ThreadsOrZero = 0
     """Physics threads; 0 takes every core this process may use. The results do not depend on it."""
+    options: dict[str, Option] = field(default_factory=dict, hash=False)
+    """Settings that only this world has, by name: `world.options.friction=0.5`. Numbers, true, false or texts."""
+    version: str = ""
+    """Of a world that does not come with ludus: checksum of its file, or distribution and version of its package. A run keeps
+    the one that it was begun with, and goes on with another only where this names it."""
+
+    def __post_init__(self) -> None:
+        if found := IN_FILE.fullmatch(self.name):
+            file = os.path.abspath(os.path.expanduser(found["file"]))
+            object.__setattr__(self, "name", f"{file}:{found['kind'] or ''}")
+
+    @property
+    def file(self) -> Path | None:
+        """Of a world in a Python file."""
+        found = IN_FILE.fullmatch(self.name)
+        return Path(found["file"]) if found else None
+
+    @property
+    def kind(self) -> str:
+        """The name in that file."""
+        found = IN_FILE.fullmatch(self.name)
+        return found["kind"] if found else ""
+
+    def at(self, file: str | Path) -> WorldConfig:
+        """The same world, its file elsewhere."""
+        return replace(self, name=f"{file}:{self.kind}")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -72,9 +107,6 @@ class SeedDataConfig(Section):
         if not 0 <= self.min_noise <= self.max_noise:
             raise LudusError(f"noise from {self.min_noise} to {self.max_noise}: give 0 <= min_noise <= max_noise")
         check_shares(self.path, clean_share=self.clean_share, random_share=self.random_share)
-
-
-Option = bool | limits.Integer | Real | str
 
 
 @dataclass(frozen=True, config=STRICT)

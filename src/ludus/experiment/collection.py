@@ -125,7 +125,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
     """
     spec.check()
     torch.set_num_threads(config.training.threads)  # a policy's bits depend on it
-    kind = world_kind(config.world.name)
+    kind = world_kind(config.world)
     world = kind.make(config.world)
     try:
         if spec.plays and kind.play is None:

@@ -78,7 +78,7 @@ def compose(
     torch.set_num_threads(config.training.threads)
     device_of(config.training)  # what cannot compute is found out before anything is collected
     process_group.check(config.training.sharded)
-    kind = world_kind(config.world.name)
+    kind = world_kind(config.world)
     world = kind.make(config.world)
     room, pictures, ledger = Room(record), Pictures(record, world), _ledger(record, config)
     experimenter = assemble(
@@ -127,7 +127,7 @@ def check(config: Config, reach: bool = False) -> list[str]:
     Raises:
         LudusError: they cannot, with what is missing.
     """
-    world_kind(config.world.name)
+    world_kind(config.world)
     agent_class(config.agent.name).read_options(config.agent)
     players = sorted({getattr(config.experimenter, role) for role in ROLES})
     said = (check_player(name, config.experimenter, config.budget, reach) for name in players)

@@ -113,7 +113,7 @@ def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | Non
             trained policy.
     """
     torch.set_num_threads(config.training.threads)
-    kind = world_kind(config.world.name)
+    kind = world_kind(config.world, look=True)
     world = kind.make(config.world)
     try:
         library = recorded_library(record, world, lenient=config.world != record.config.world)

@@ -25,7 +25,7 @@ from ludus.lab.room import NullRoom
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, LudusError, Observations, Plan
 from ludus.worlds.base import World
-from ludus.worlds.registry import world_kind
+from ludus.worlds.registry import make_world
 
 TRIES = 2
 """Of each step: where it fails, it is told once more."""
@@ -70,7 +70,7 @@ class Robot:
     def __init__(self, trained: TrainedPolicy, n_blocks: int | None = None):
         torch.set_num_threads(1)
         settings = replace(trained.world, n_envs=1, n_blocks=n_blocks or trained.world.n_blocks)
-        self.world: World = world_kind(settings.name).make(settings)
+        self.world: World = make_world(settings, look=True)
         more = SkillLibrary(self.world.vocabulary, ()) if n_blocks is None else self.world.library()
         self.library = more.add(*[s for s in trained.skills if s.caption not in more])
         self.stats = skill_stats(self.library, trained.counts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
@@ -35,12 +36,13 @@ from ludus.skills.files import FiledSkill
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount, differences
 from ludus.worlds.base import World
-from ludus.worlds.registry import WorldKind, world_kind
+from ludus.worlds.registry import WorldKind, bound, world_kind
 
 COURSE_STEP = "course"
 """Step of a record of offline training: its result is the `OfflineSpec`."""
-WORLD_SETTINGS = ("name", "n_blocks", "variant")
+WORLD_SETTINGS = ("name", "n_blocks", "variant", "options", "version")
 """Settings of a world that shape its data; the others say how much of it is simulated at once."""
+logger = logging.getLogger("ludus")
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def run_worker(config: Config, spec: OfflineSpec, skills: Sequence[FiledSkill] |
     """
     torch.set_num_threads(config.training.threads)
     process_group.check(config.training.sharded)
-    kind = world_kind(config.world.name)
+    kind = world_kind(config.world)
     world = kind.make(config.world)
     try:
         library, data = attach_data(spec, config, base_library(skills, world), kind, world)
@@ -236,9 +238,15 @@ def _check_worlds(stores: Sequence[EpisodeStore], config: Config, world: World) 
             raise LudusError(f"{other}; two worlds do not mix in one training: give runs of one of them")
         if made_in != world.spec.fingerprint:
             raise LudusError(f"{_other_world(store, config)}; give the world settings of the data")
+        theirs, ours = store.record.config.world.version, bound(config).world.version
+        if theirs != ours:
+            logger.warning(
+                "%s holds episodes of version %s of the world, which is %s now; by its fingerprint they are alike",
+                *(store.record.directory, theirs, ours),
+            )
 
 
 def _other_world(store: EpisodeStore, config: Config, at: str = "here") -> str:
-    made, here = ({k: getattr(c.world, k) for k in WORLD_SETTINGS} for c in (store.record.config, config))
+    made, here = ({k: getattr(c.world, k) for k in WORLD_SETTINGS} for c in (store.record.config, bound(config)))
     what = differences({"world": made}, {"world": here}, at) or "by another version of ludus"
     return f"{store.record.directory} holds episodes of another world ({what})"

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ludus.config import Config
+from ludus.config import Config, WorldConfig
+from ludus.lab.room import Room
 from ludus.record import Record, files
 from ludus.record.database import NotBegun
 from ludus.record.runs import holds_run
 from ludus.types import LudusError, differences
+from ludus.worlds.registry import bound, changed
 
 COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
 """Settings of how something is computed. The result does not depend on them."""
-FREE_TO_CHANGE = ("budget.", "experimenter.", *(f"{setting}=" for setting in COMPUTING))
-"""Settings that a run may be continued with other values of: limits, who decides from here on, and how it is computed."""
+FREE_TO_CHANGE = ("budget.", "experimenter.", "world.version=", *(f"{setting}=" for setting in COMPUTING))
+"""Settings that a run may be continued with other values of: limits, who decides from here on, how it is computed, and which
+version of its world it goes on with."""
 
 
 Steps = Mapping[str, Mapping[str, Any]]
@@ -64,6 +67,7 @@ def created(
     """
     new = fresh or not directory.exists()
     try:
+        config = bound(config)
         begun = Record.create(directory, config, url=database, command=command, steps=steps)
     except BaseException:
         if fresh:
@@ -104,7 +108,13 @@ def opened(
     if record.empty:
         record.close()
         return created(directory, config, command=command, steps=steps)
-    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (record.config, config))
+    try:
+        world = _same_world(record.config.world, config)
+    except BaseException:
+        record.close()
+        raise
+    there, here = record.config, replace(config, world=world)
+    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (there, here))
     for setting in COMPUTING:
         section, name = setting.split(".")
         if section in new:
@@ -115,4 +125,32 @@ def opened(
             f"{directory} holds a run with other settings ({differences(old, new)}); give the same, or choose another "
             "directory"
         )
+    accept_world(record, config.world)
     return record
+
+
+def accept_world(record: Record, world: WorldConfig) -> None:
+    """Keep in the record that it goes on with another version of its world, if this one is stated."""
+    if world.version not in ("", record.config.world.version):
+        text = f"From here on the world {world.name} is of version {world.version}, before of {record.config.world.version}."
+        Room(record).post("world", "all", "note", text, key=f"world/{world.version}")
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _same_world(kept: WorldConfig, config: Config) -> WorldConfig:
+    """The configuration's world, with the name and the version of the one that a run keeps where only these differ: its file was
+    copied, or the configuration states another version of it.
+
+    Raises:
+        LudusError: the world has changed since the run was begun, and nothing is stated.
+    """
+    world = bound(config).world
+    if (world.version, world.kind) == (kept.version, kept.kind):
+        return replace(world, name=kept.name if kept.file else world.name)
+    if world.name != kept.name:
+        return world
+    if kept.version and not config.world.version:
+        raise changed(kept, world.version)
+    return replace(world, version=kept.version)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,6 +20,7 @@ from ludus.experiment import checkpoints
 from ludus.experiment.library import recorded_skills
 from ludus.lab.analysis import latest_counts
 from ludus.record import Record
+from ludus.record.location import BESIDE, way_to_world, world_at
 from ludus.skills.library import Skill
 from ludus.types import LudusError, SuccessCount
 from ludus.worlds.registry import make_world
@@ -77,7 +79,7 @@ class TrainedPolicy:
             state = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
             return cls(
                 path,
-                WorldConfig(**state["settings"]),
+                _world(state["settings"], path),
                 state["temperature"],
                 tuple(Skill(**row) for row in state["skills"]),
                 tuple(SuccessCount(**row) for row in state["counts"]),
@@ -92,9 +94,17 @@ class TrainedPolicy:
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu", mmap=True)
         kept = {name: state[name] for name in ("config", "world", "seed", "updates")}
         kept["acting"] = {name: weight.clone() for name, weight in state["acting"].items()}
-        kept |= {"settings": asdict(self.world), "temperature": self.temperature}
+        kept |= {
+            "settings": asdict(self.world) | way_to_world(self.world, path.parent),
+            "temperature": self.temperature,
+        }
         kept |= {"skills": _rows(self.skills), "counts": _rows(self.counts)}
         write_checkpoint(path, kept)
+
+
+def _world(settings: dict[str, Any], path: Path) -> WorldConfig:
+    named = {name: value for name, value in settings.items() if name != BESIDE}
+    return world_at(WorldConfig(**named), settings.get(BESIDE), path.parent)
 
 
 def _rows(items: Sequence[Skill] | Sequence[SuccessCount]) -> list[dict]:

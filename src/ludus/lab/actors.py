@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ludus.config import SeedDataConfig
+from ludus.config import SeedDataConfig, WorldConfig
 from ludus.lab.rollout import Actor, RolloutSpec
 from ludus.lab.switching import Watch
 from ludus.seeding import child, rng
@@ -35,15 +35,18 @@ class ActorSpec:
     exploration: float = 0.0
     """Of a policy: share of control steps with random actions, see `EpsilonZGreedy`."""
 
-    def make(self, spec: WorldSpec) -> Actor:
+    def make(self, spec: WorldSpec, world: WorldConfig | None = None) -> Actor:
         """The actor, in this kind of world. A teacher takes its noise from each rollout, see `SeedActor`.
+
+        Args:
+            world: whose teacher acts; by default that of the world called `spec.name`.
 
         Raises:
             LudusError: an unknown kind, a policy without a checkpoint or with one that cannot be read, a world without a
                 teacher.
         """
         if self.kind == "teacher":
-            return SeedActor(world_kind(spec.name).teacher(spec))
+            return SeedActor(world_kind(world or WorldConfig(spec.name)).teacher(spec))
         if self.kind == "random":
             return RandomActor(spec)
         if self.kind != "policy":

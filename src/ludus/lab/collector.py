@@ -103,14 +103,14 @@ class LocalCollector:
                     "make both from the same settings"
                 )
             episodes, outcomes = run_batch(
-                self._world, task.library, task.rollouts, task.ids, self._make(task.actor), advance
+                self._world, task.library, task.rollouts, task.ids, self._make(task), advance
             )
             yield CollectResult(task.step, tuple(episodes), tuple(outcomes))
 
-    def _make(self, spec: ActorSpec) -> Actor:
+    def _make(self, task: CollectTask) -> Actor:
         """The actor of the last task, if this one has the same: a checkpoint is read once per collection."""
-        if self._actor is None or self._actor[0] != spec:
-            self._actor = spec, spec.make(self._world.spec)
+        if self._actor is None or self._actor[0] != task.actor:
+            self._actor = task.actor, task.actor.make(self._world.spec, task.world)
         return self._actor[1]
 
 

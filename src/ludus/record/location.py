@@ -11,6 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from ludus.config import WorldConfig
 from ludus.record import database, files
 from ludus.types import LudusError
 
@@ -33,6 +34,16 @@ def found(whole: str, beside: str | None, directory: Path) -> str:
         if moved.exists():
             return str(moved.resolve())
     return whole
+
+
+def world_at(world: WorldConfig, beside: str | None, directory: Path) -> WorldConfig:
+    """The world as a run in `directory` finds it: its file, if it has one, may have moved with the directory."""
+    return world if world.file is None else world.at(found(str(world.file), beside, directory))
+
+
+def way_to_world(world: WorldConfig, directory: Path) -> dict[str, str]:
+    """What is kept with a world's settings for `world_at`."""
+    return {} if world.file is None else {BESIDE: way(world.file, directory)}
 
 
 @dataclass(frozen=True)

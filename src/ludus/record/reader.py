@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from ludus.config import Config, as_dict, from_dict
 from ludus.config.overrides import FORMER
 from ludus.record import database, lock, mapping, tables
-from ludus.record.location import Location
+from ludus.record.location import BESIDE, Location, world_at
 from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
 from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict
 
@@ -39,14 +40,20 @@ class Reader:
 
     @property
     def config(self) -> Config:
-        kept = self._run["config"]
-        return from_dict(kept | {name: former | kept[name] for name, former in FORMER.items() if name in kept})
+        kept = self._kept_config
+        config = from_dict(kept | {name: former | kept[name] for name, former in FORMER.items() if name in kept})
+        return replace(config, world=world_at(config.world, self._run["config"].get(BESIDE), self.directory))
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that are not the default: 'world.n_blocks' -> 2."""
         default = _leaves(as_dict(Config()))
-        return {k: v for k, v in _leaves(self._run["config"]).items() if k not in default or default[k] != v}
+        return {k: v for k, v in _leaves(self._kept_config).items() if k not in default or default[k] != v}
+
+    @property
+    def _kept_config(self) -> dict[str, Any]:
+        """The tree as it was written, perhaps by another version."""
+        return {name: section for name, section in self._run["config"].items() if name != BESIDE}
 
     @property
     def seed(self) -> int:

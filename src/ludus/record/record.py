@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from ludus.config import Config, as_dict
 from ludus.record import database, files, filesystem, tables
-from ludus.record.location import LOCATION, Location
+from ludus.record.location import LOCATION, Location, way_to_world
 from ludus.record.lock import DirectoryLock
 from ludus.record.writer import Step, Writer
 from ludus.types import LudusError
@@ -243,7 +243,7 @@ def _begin(
         "run_id": place.run_id,
         "schema": tables.SCHEMA,
         "directory": str(directory.resolve()),
-        "config": as_dict(config),
+        "config": as_dict(config) | way_to_world(config.world, directory),
         "seed": config.seed,
         "command": command if command is not None else " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "versions": _versions(),

@@ -1,5 +1,5 @@
-"""What a world is: E simulated robots stepped together. Adding one is a file with this interface and a line in
-`ludus.worlds.registry.WORLDS`."""
+"""What a world is: E simulated robots stepped together. Adding one is a file with this interface and a
+`ludus.worlds.registry.WorldKind`."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ import numpy as np
 
 from ludus.skills.library import SkillLibrary
 from ludus.skills.vocabulary import Vocabulary
-from ludus.types import Observations, WorldSpec
+from ludus.types import LudusError, Observations, WorldSpec
 
 
 class World(Protocol):
     """A batch of E simulations of one scene. Given the same seeds and actions it returns the same bits, at any number
-    of threads. It never resets by itself and knows no rewards."""
+    of threads. It never resets by itself and knows no rewards. A world that inherits from this class need not write `restore`,
+    `frames` and `close`."""
 
     spec: WorldSpec
     n_envs: int
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """Objects and predicates, for expressions."""
-        ...
+    vocabulary: Vocabulary
+    """Objects and predicates, for expressions."""
 
     def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
         """Start simulation i from `seeds[i]`, all from one start distribution or one each. Groups are `[E, *shape]`.
@@ -46,8 +44,12 @@ class World(Protocol):
         ...
 
     def restore(self, snapshot: np.ndarray) -> Observations:
-        """Continue from a snapshot of this world or of one with the same fingerprint; bit-exact."""
-        ...
+        """Continue from a snapshot of this world or of one with the same fingerprint; bit-exact. No command needs it.
+
+        Raises:
+            LudusError: a world that cannot.
+        """
+        raise LudusError(f"world {self.spec.name!r} cannot go on from a snapshot; add `restore` to its class")
 
     def library(self) -> SkillLibrary:
         """The base skills of this world."""
@@ -57,8 +59,9 @@ class World(Protocol):
         """Pictures of n logged observations -> `[n, size, size, 3]` uint8. Needs no simulation state.
 
         Raises:
-            LudusError: no OpenGL, with what to install.
+            LudusError: no OpenGL, with what to install; a world without pictures.
         """
-        ...
+        raise LudusError(f"world {self.spec.name!r} has no pictures; add `frames` to its class")
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Give back what the simulations hold."""

@@ -1,17 +1,30 @@
-"""Every world by name, with what it brings along. Add your own with a line in `WORLDS`, see docs/add-a-world.md."""
+"""Every world by name, with what it brings along: those that come with ludus, those in a Python file, and those of installed
+packages. See docs/add-a-world.md."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ludus.config import WorldConfig
+from ludus.config import Config, NoOptions, WorldConfig, read_options
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Episode, LudusError, Observations, WorldSpec, unknown
+from ludus.worlds import files
 from ludus.worlds.base import World
+
+ENTRY_POINTS = "ludus.worlds"
+"""Group of the entry points by which installed packages offer their worlds."""
+logger = logging.getLogger("ludus")
+
+
+def _no_skills(objects: Sequence[str]) -> Sequence[Skill]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -21,13 +34,15 @@ class WorldKind:
     make: Callable[[WorldConfig], World]
     teacher: Callable[[WorldSpec], Any]
     """Makes the scripted controller, anything with `begin(seeds, noise, random_mask)` and `act(observations, captions)`."""
-    extra_skills: Callable[[Sequence[str]], Sequence[Skill]]
+    extra_skills: Callable[[Sequence[str]], Sequence[Skill]] = _no_skills
     """Skills about these objects, beyond the base library, that capability gaps may ask for."""
     play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
     """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids; the last
     argument asks for commands found in hindsight instead of those that they were made under."""
     goals: Callable[[WorldSpec, Observations], np.ndarray] | None = None
     """Of a world whose task is that all of its library's skills hold at once: `[E, n]`, the lowest is to be done first."""
+    options: type = NoOptions
+    """Frozen dataclass of the world's own settings, `world.options.*`; `make` gets it by `read_options(Options, config)`."""
 
 
 def _blocks() -> WorldKind:
@@ -59,22 +74,101 @@ WORLDS: dict[str, Callable[[], WorldKind]] = {"blocks": _blocks, "ogbench": _ogb
 """Name -> a function that imports the world and says what it brings along: only the world in use is imported."""
 
 
-def world_kind(name: str) -> WorldKind:
-    """The world called `name`.
+def world_kind(world: WorldConfig, *, look: bool = False) -> WorldKind:
+    """The world that the settings name.
+
+    Args:
+        look: nothing is made that another version of the world would mix with: only warn where it is not `world.version`.
 
     Raises:
-        LudusError: unknown world.
+        LudusError: unknown world; a file or package that cannot be loaded, or holds no `WorldKind` of this name; another version
+            than `world.version`; an option that the world does not have.
     """
-    if name not in WORLDS:
-        raise unknown("world", name, tuple(WORLDS))
-    return WORLDS[name]()
+    kind, version = _find(world)
+    if world.version not in ("", version):
+        if not look:
+            raise changed(world, version)
+        logger.warning("%s", changed(world, version))
+    read_options(kind.options, world)
+    return kind
 
 
-def make_world(config: WorldConfig | None = None) -> World:
+def bound(config: Config) -> Config:
+    """The configuration with the version of its world, to which a run is bound that begins with it. See `world_kind`."""
+    if config.world.name in WORLDS:
+        return config
+    world_kind(config.world)
+    return replace(config, world=replace(config.world, version=_find(config.world)[1]))
+
+
+def changed(world: WorldConfig, version: str) -> LudusError:
+    """The error, or warning, for a world that is of another version than its settings say."""
+    if not version:
+        return LudusError(
+            f"world {world.name!r} comes with ludus and has no world.version={world.version}; leave it out"
+        )
+    return LudusError(
+        f"world {world.name!r} is of version {version} now, this was begun with {world.version}; put the old one back, begin "
+        f"anew, or go on with the new one by world.version={version}"
+    )
+
+
+def make_world(config: WorldConfig | None = None, *, look: bool = False) -> World:
     """The world that the settings name, by default three blocks; close it when you are done.
 
+    Args:
+        look: see `world_kind`.
+
     Raises:
-        LudusError: unknown world, settings out of range, or a package that is not installed.
+        LudusError: as `world_kind`; settings out of range, or a package that is not installed.
     """
     config = config or WorldConfig()
-    return world_kind(config.name).make(config)
+    return world_kind(config, look=look).make(config)
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _find(world: WorldConfig) -> tuple[WorldKind, str]:
+    """The world and its version, empty for one that comes with ludus."""
+    if world.name in WORLDS:
+        return WORLDS[world.name](), ""
+    return _packaged(world.name) if world.file is None else _filed(world.file, world.kind)
+
+
+def _filed(file: Path, name: str) -> tuple[WorldKind, str]:
+    module, checksum = files.load(file)
+    found = vars(module).get(name)
+    if isinstance(found, WorldKind):
+        return found, checksum
+    if found is not None:
+        raise LudusError(
+            f"{name!r} in {file} is a {type(found).__name__}, not a WorldKind; give world.name={file}:NAME of one"
+        )
+    known = [n for n, value in vars(module).items() if isinstance(value, WorldKind)]
+    if not known:
+        raise LudusError(f"{file} has no WorldKind {name!r}; add one, as docs/add-a-world.md shows")
+    raise unknown(f"WorldKind in {file}, given as {file}:NAME:", name, known)
+
+
+def _packaged(name: str) -> tuple[WorldKind, str]:
+    offers = entry_points(group=ENTRY_POINTS)
+    points = {point.dist.name: point for point in offers.select(name=name) if point.dist is not None}
+    if not points:
+        error = unknown("world", name, (*WORLDS, *offers.names))
+        own = "; a world of your own is given as FILE.py:NAME" if set(name) & set("/.:") else ""
+        raise LudusError(f"{error}{own}")
+    if len(points) > 1:
+        raise LudusError(f"world {name!r} is offered by {' and '.join(sorted(points))}; uninstall all but one")
+    ((package, point),) = points.items()
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:
+        raise LudusError(
+            f"world {name!r} of the package {package} cannot be loaded: {files.reason(error)}; mend or reinstall that"
+        ) from error
+    if not isinstance(found, WorldKind):
+        raise LudusError(
+            f"world {name!r} of the package {package} ({point.value}) is a {type(found).__name__}, not a WorldKind; mend that"
+        )
+    return found, f"{package}=={point.dist.version}"

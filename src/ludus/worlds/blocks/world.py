@@ -273,13 +273,9 @@ class BlocksWorld:
 
         return Renderer(scene.build(self.n_blocks, self._timestep, self.domain, visuals=True).compile())
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """Objects and predicates of this world."""
-        return self._vocabulary
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
         from ludus.skills.predicates import block_vocabulary
 
         return block_vocabulary(self.spec.observation)

@@ -188,13 +188,9 @@ class CubesWorld:
         self._started = True
         return self.observe()
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """See `World.vocabulary`."""
-        return self._vocabulary
-
-    @cached_property
-    def _vocabulary(self) -> Vocabulary:
         return block_vocabulary(self.spec.observation, self.spec.objects)
 
     def library(self) -> SkillLibrary:
