@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +152,7 @@ def _filed(file: Path, name: str) -> tuple[WorldKind, str]:
 
 
 def _packaged(name: str) -> tuple[WorldKind, str]:
-    offers = entry_points(group=ENTRY_POINTS)
+    offers = metadata.entry_points(group=ENTRY_POINTS)
     points = {point.dist.name: point for point in offers.select(name=name) if point.dist is not None}
     if not points:
         error = unknown("world", name, (*WORLDS, *offers.names))
@@ -171,4 +171,4 @@ def _packaged(name: str) -> tuple[WorldKind, str]:
         raise LudusError(
             f"world {name!r} of the package {package} ({point.value}) is a {type(found).__name__}, not a WorldKind; mend that"
         )
-    return found, f"{package}=={point.dist.version}"
+    return found, f"{package}=={metadata.version(package)}"

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from mujoco.batch import Batch
 
 from ludus import machine
+from ludus.skills.library import SkillLibrary
+from ludus.skills.predicates import block_vocabulary
 from ludus.types import LudusError, Observations, unknown
 from ludus.worlds.blocks import control, layout, scene
 from ludus.worlds.blocks.panda import mj
-
-if TYPE_CHECKING:
-    from ludus.skills.library import SkillLibrary
-    from ludus.skills.predicates import Vocabulary
+from ludus.worlds.blocks.skills import base_skills
 
 TIMESTEP = 1 / 300  # s; benchmarks/grasp.py: how many grasps survive a violent shake at which timestep
 
@@ -59,6 +57,7 @@ class BlocksWorld:
         self.model = spec.compile()
         self.batch = Batch(self.model, n_envs, machine.threads(threads))
         self.spec = layout.world_spec(n_blocks, self.domain, self.substeps, spec.to_xml())
+        self.vocabulary = block_vocabulary(self.spec.observation)
 
         b = self.batch
         self._qpos, self._qvel, self._act, self._ctrl = b.bind("qpos"), b.bind("qvel"), b.bind("act"), b.bind("ctrl")
@@ -273,18 +272,8 @@ class BlocksWorld:
 
         return Renderer(scene.build(self.n_blocks, self._timestep, self.domain, visuals=True).compile())
 
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """Objects and predicates of this world."""
-        from ludus.skills.predicates import block_vocabulary
-
-        return block_vocabulary(self.spec.observation)
-
     def library(self) -> SkillLibrary:
         """The base skills of this world."""
-        from ludus.skills.library import SkillLibrary
-        from ludus.worlds.blocks.skills import base_skills
-
         return SkillLibrary(self.vocabulary, base_skills(self.spec.objects))
 
     def close(self) -> None:

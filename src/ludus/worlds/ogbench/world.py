@@ -20,7 +20,7 @@ import numpy as np
 from ludus import machine
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
-from ludus.skills.predicates import Vocabulary, block_vocabulary
+from ludus.skills.predicates import block_vocabulary
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
 from ludus.worlds.blocks import cube_encoder
 from ludus.worlds.ogbench.skills import base_skills
@@ -83,6 +83,7 @@ class CubesWorld:
         n_cubes, episode_steps = VARIANTS[variant]
         self.cubes = COLOURS[:n_cubes]
         self.spec = self._spec(episode_steps)
+        self.vocabulary = block_vocabulary(self.spec.observation, self.spec.objects)
         first = simulation(variant)
         self.simulations = [first, *(_twin(first) for _ in range(n_envs - 1))]
         self._pool = ThreadPoolExecutor(machine.threads(threads))
@@ -187,11 +188,6 @@ class CubesWorld:
             self._seen[i] = row[n + 12 :]
         self._started = True
         return self.observe()
-
-    @cached_property
-    def vocabulary(self) -> Vocabulary:
-        """See `World.vocabulary`."""
-        return block_vocabulary(self.spec.observation, self.spec.objects)
 
     def library(self) -> SkillLibrary:
         """See `World.library`."""
