@@ -118,7 +118,9 @@ class Goal:
     def _check_movable(self, atom: Atom) -> None:
         moved, can = atom[1][:1], ", ".join(sorted(self.v.movable)) or "nothing"
         if len(atom[1]) > 1 and not self.v.movable.issuperset(moved):
-            raise LudusError(f"{atom_text(atom)} is about moving {moved[0]!r}, which cannot be moved; name one of: {can}")
+            raise LudusError(
+                f"{atom_text(atom)} is about moving {moved[0]!r}, which cannot be moved; name one of: {can}"
+            )
 
     def _keep(self, built: Sequence[Part]) -> None:
         """All relations but the last, where none of their objects is moved by it."""
@@ -198,7 +200,12 @@ class Goal:
         """Relations of two that need the atom and end it; none if something is known of how far it has come."""
         if self._shaping(atom).progress or len(atom[1]) != 1:
             return []
-        pairs = ((name, (o, *atom[1])) for name in sorted(self.lasting) for o in self.v.objects if o in self.v.movable and o not in atom[1])
+        pairs = (
+            (name, (o, *atom[1]))
+            for name in sorted(self.lasting)
+            for o in self.v.objects
+            if o in self.v.movable and o not in atom[1]
+        )
         pairs = (a for a in pairs if len(self.v.by_name[a[0]].parameters) == len(a[1]))
         return [a for a in pairs if atom in self.v.preconditions(a)]
 

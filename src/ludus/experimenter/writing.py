@@ -210,6 +210,9 @@ class _Gap:
         for atom in self._conditions:
             if chainer.gap_text(atom) == step:
                 return atom_text(atom)
+        measured = condition(step.removeprefix(GAP), self.v) if step.startswith(GAP) else None
+        if measured is not None:
+            return str(measured)
         for upper, below in permutations(self.v.objects, 2):
             if aside_text(upper, below) == step:
                 return self._off(upper, below)
