@@ -1,5 +1,6 @@
 """The planner over any words: libraries that lack skills, comparisons as goals, objects that cannot be moved."""
 
+from contextlib import suppress
 from itertools import permutations
 
 import numpy as np
@@ -129,16 +130,15 @@ def situations(draw):
     return vocabulary, chosen, stats, scene, goal
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(situations(), st.integers(1, 5), st.booleans())
 def test_any_part_of_a_library_plans_in_any_scene(situation, max_steps, at_once):
     vocabulary, skills, stats, scene, goal = situation
     planner, captions, missing = Planner(vocabulary, 0), {s.caption for s in skills}, []
     proposals = [Proposal(f"{AT_ONCE * at_once} what is wanted".strip(), "", 0.5, goal)]
-    try:
-        proposals.append(planner.propose(ProposeQuestion("p", scene, stats, (), (), max_steps, seek_gap=at_once)))
-    except LudusError as error:
-        assert isinstance(error, NoAnswer) or not stats
+    if stats:
+        with suppress(NoAnswer):
+            proposals.append(planner.propose(ProposeQuestion("p", scene, stats, (), (), max_steps, seek_gap=at_once)))
     for proposal in proposals:
         for step in planner.decompose(DecomposeQuestion("d", scene, proposal, stats, max_steps)):
             found = planner.retrieve(RetrieveQuestion("r", step, scene, stats))
@@ -146,11 +146,8 @@ def test_any_part_of_a_library_plans_in_any_scene(situation, max_steps, at_once)
             missing += [(step, proposal)] if found.caption is None else []
     for step, proposal in missing:
         question = WriteQuestion("w", step, proposal.task, proposal.goal, scene, tuple(skills))
-        try:
-            written = writing.write(question, vocabulary)
-        except NoAnswer:
-            continue
-        assert parse(written.success, vocabulary).type == "bool"
+        with suppress(NoAnswer):
+            assert parse(writing.write(question, vocabulary).success, vocabulary).type == "bool"
 
 
 def test_without_a_skill_that_opens_the_gripper_nothing_is_put_aside_for_it():

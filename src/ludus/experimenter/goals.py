@@ -200,12 +200,8 @@ class Goal:
         """Relations of two that need the atom and end it; none if something is known of how far it has come."""
         if self._shaping(atom).progress or len(atom[1]) != 1:
             return []
-        pairs = (
-            (name, (o, *atom[1]))
-            for name in sorted(self.lasting)
-            for o in self.v.objects
-            if o in self.v.movable and o not in atom[1]
-        )
+        others = [o for o in self.v.objects if o in self.v.movable and o not in atom[1]]
+        pairs = ((name, (o, *atom[1])) for name in sorted(self.lasting) for o in others)
         pairs = (a for a in pairs if len(self.v.by_name[a[0]].parameters) == len(a[1]))
         return [a for a in pairs if atom in self.v.preconditions(a)]
 
