@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from ludus.experimenter.effects import atoms, closure, denied, is_lasting, lasting_relations, moved_by
+from ludus.experimenter.effects import atoms, closure, denied, ended, is_lasting, lasting_relations, moved_by
 from ludus.experimenter.roles import SkillStats
 from ludus.skills.expression import atom_text
 from ludus.skills.vocabulary import Atom, Vocabulary, is_predicate
@@ -60,9 +60,9 @@ class Chainer:
         needs = {s.caption: atoms(s.prerequisites, vocabulary) for s in skills}
         for skill in skills:
             changed = [a for a in atoms(skill.success, vocabulary) if a not in needs[skill.caption]]
-            ends = {a: end for a in changed if (end := denied(a, vocabulary))}
-            self.effects[skill.caption] = tuple(a for a in changed if a not in ends)
-            self.ends[skill.caption] = tuple(ends.values())
+            self.effects[skill.caption] = tuple(a for a in changed if denied(a, vocabulary) is None)
+            kept = ended(skill.prerequisites, vocabulary)
+            self.ends[skill.caption] = tuple(a for a in ended(skill.success, vocabulary) if a not in kept)
             for atom in changed:
                 self.achievers.setdefault(atom, []).append(skill)
         self.needs: Mapping[str, tuple[Atom, ...]] = {

@@ -253,10 +253,10 @@ class Planner:
     def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
         """Backward chaining to the proposal's goal; without a goal, the task's text is taken apart at its joints."""
         goal, chainer = self._goal(question), self._chainer(question.skills)
+        if goal and question.proposal.task.startswith(AT_ONCE):
+            return (question.proposal.task,)
         if not any(map(chainer.knows, goal)):
             return tuple(self._parts(question.proposal.task))
-        if question.proposal.task.startswith(AT_ONCE):
-            return (question.proposal.task,)
         steps = chainer.steps(goal, self._facts(question.scene), question.max_steps)
         return tuple(s.text for s in steps) or (question.proposal.task,)
 

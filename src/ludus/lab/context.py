@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 
-from ludus.experimenter.effects import atoms, denied
+from ludus.experimenter.effects import denied
 from ludus.experimenter.roles import Attempt, Scene, SkillStats
 from ludus.skills.expression import atom_text, condition, parse
 from ludus.skills.library import Skill, SkillLibrary
@@ -58,8 +58,8 @@ def facts(
             text = atom_text((predicate.name, objects))
             for i in np.flatnonzero(vocabulary.holds((predicate.name, objects), observations)):
                 true[i].append(text)
-    named = dict.fromkeys(a for s in skills for text in (s.success, s.prerequisites) for a in atoms(text, vocabulary))
-    for atom in named:
+    known = (condition(text, vocabulary) for s in skills for text in (s.success, s.prerequisites))
+    for atom in dict.fromkeys(a for c in known if c is not None for a in c.conditions()):
         if is_predicate(atom) or denied(atom, vocabulary):
             continue
         text = atom_text(atom)
