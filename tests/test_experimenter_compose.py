@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ludus.agents.captions import MAX_OBJECTS, MAX_WORDS, CaptionEncoder
 from ludus.experimenter import phrasing
-from ludus.experimenter.chaining import atoms
 from ludus.experimenter.compose import Form, Request, compose
+from ludus.experimenter.effects import atoms
 from ludus.lab import embodiment
 from ludus.lab.actors import SeedActor
 from ludus.lab.rollout import RolloutSpec

@@ -8,9 +8,10 @@ from counting_world import CountingWorld
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter import assemble
-from ludus.experimenter.chaining import AT_ONCE, Chainer, atoms, ended, feasibility, lasting_relations, left_by
+from ludus.experimenter.chaining import AT_ONCE, Chainer, feasibility
 from ludus.experimenter.compose import Form, Request, compose
 from ludus.experimenter.context import RoleContext
+from ludus.experimenter.effects import atoms, ended, lasting_relations, left_by
 from ludus.experimenter.planner import Planner
 from ludus.experimenter.roles import (
     AnalyseQuestion,

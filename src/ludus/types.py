@@ -81,6 +81,7 @@ class Group:
     name: str
     kind: Kind
     fields: tuple[Field, ...]
+    movable: bool = True  # of an object: whether it can be moved; False for a goal marker, a fixture, a joint
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.fields]

@@ -12,7 +12,7 @@ from ludus.exam.questions import DIFFICULTIES, RETRIEVE_KINDS, ProposeItem
 from ludus.exam.session import Session
 from ludus.exam.simulator import Rollout, Simulator, at_end
 from ludus.exam.write import write
-from ludus.experimenter.chaining import atoms
+from ludus.experimenter.effects import atoms
 from ludus.experimenter.roles import (
     AnalyseQuestion,
     DecomposeQuestion,
@@ -98,7 +98,7 @@ def _judged(simulator: Simulator, item: ProposeItem, scene: Scene, proposal: Pro
     seen = {g: a[0] for g, a in simulator.look([(item.scene.start, item.scene.seed)]).items()}
     known = {frozenset(atoms(g, simulator.vocabulary)) for _, g in before}
     texts = {t.casefold() for t, _ in before}
-    repeats = proposal.task.casefold() in texts or (goal is not None and frozenset(goal.atoms()) in known)
+    repeats = proposal.task.casefold() in texts or (goal is not None and frozenset(goal.conditions()) in known)
     return {
         "judged": text,
         "captions": list(plan.captions),

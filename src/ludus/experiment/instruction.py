@@ -104,7 +104,7 @@ class Robot:
         ledger = Ledger(NullCalls(), budget or BudgetConfig())
         context = RoleContext(self.world.vocabulary, seed, config, ledger, pictures.__getitem__, person)
         curriculum = Curriculum(assemble(context), NullRoom(), self.world.spec, seed)
-        scene = Scene(self.world.spec.objects, facts(self.world.vocabulary, here)[0], tuple(pictures))
+        scene = Scene(self.world.spec.objects, facts(self.world.vocabulary, here, self.library)[0], tuple(pictures))
         plan = curriculum.instructed("do", scene, words, self.stats)
         for gap in plan.gaps:
             raise LudusError(
@@ -132,7 +132,7 @@ class Robot:
             seen: Observations = {g: a[now : now + 1] for g, a in episode.observations.items()}
             success = bool(self.library.rewards(caption, seen)[1][0])
             seconds = (now - began) / self.world.spec.control_hz
-            then = facts(self.world.vocabulary, seen)[0]
+            then = facts(self.world.vocabulary, seen, self.library)[0]
             results.append(StepResult(retrieval.step, caption, success, tries, seconds, then))
         return results
 

@@ -1,7 +1,7 @@
 """From a goal to steps: backward chaining over what predicates need and what skills achieve.
 
 A skill achieves the atoms of its success expression; an atom needs other atoms on the way (`Vocabulary.preconditions`). There
-is no list of what a skill destroys; three conventions stand in for it. The first object of an atom is the one that is
+is no list of what a skill destroys; three conventions stand in for it. The first movable object of an atom is the one that is
 moved. Moving an object ends what was said of it. An atom that others pass through (held, before on) does not last.
 """
 
@@ -11,12 +11,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
+from ludus.experimenter.effects import atoms, closure, denied, ended, is_lasting, lasting_relations, moved_by
 from ludus.experimenter.roles import SkillStats
-from ludus.skills.expression import parse, quote
-from ludus.skills.library import Skill
-from ludus.skills.predicates import Atom, Vocabulary
+from ludus.skills.expression import atom_text
+from ludus.skills.vocabulary import Atom, Vocabulary, is_predicate
 
 COMPETENT = 0.6
 """A skill with at least this success rate is used directly; below, finer skills prepare what it needs."""
@@ -52,25 +51,31 @@ class Chainer:
 
     def __init__(self, vocabulary: Vocabulary, skills: Sequence[SkillStats]) -> None:
         self.vocabulary = vocabulary
-        lasting = lasting_relations(vocabulary)
-        needs = {s.caption: atoms(s.prerequisites, vocabulary) for s in skills}
-        self.needs: Mapping[str, tuple[Atom, ...]] = {
-            c: tuple(a for a in n if a[0] in lasting) for c, n in needs.items()
-        }
-        """Relations that must stand before a skill begins."""
-        self.effects: Mapping[str, tuple[Atom, ...]] = {
-            s.caption: tuple(a for a in atoms(s.success, vocabulary) if a not in needs[s.caption]) for s in skills
-        }
+        self.skills = tuple(skills)
+        self.effects: dict[str, tuple[Atom, ...]] = {}
         """What a skill brings about; what it needs, and only keeps, is none of it."""
-        self.ends: Mapping[str, tuple[Atom, ...]] = {s.caption: ended(s.success, vocabulary) for s in skills}
+        self.ends: dict[str, tuple[Atom, ...]] = {}
         """What a skill ends: it has something to do only where that holds."""
         self.achievers: dict[Atom, list[SkillStats]] = {}
+        needs = {s.caption: atoms(s.prerequisites, vocabulary) for s in skills}
         for skill in skills:
-            for atom in self.effects[skill.caption]:
+            changed = [a for a in atoms(skill.success, vocabulary) if a not in needs[skill.caption]]
+            self.effects[skill.caption] = tuple(a for a in changed if denied(a, vocabulary) is None)
+            kept = ended(skill.prerequisites, vocabulary)
+            self.ends[skill.caption] = tuple(a for a in ended(skill.success, vocabulary) if a not in kept)
+            for atom in changed:
                 self.achievers.setdefault(atom, []).append(skill)
-        self.skills = tuple(skills)
+        self.needs: Mapping[str, tuple[Atom, ...]] = {
+            c: tuple(a for a in n if is_lasting(a, vocabulary) or (not is_predicate(a) and a in self.achievers))
+            for c, n in needs.items()
+        }
+        """What must hold before a skill begins: relations, and what other skills bring about that is no predicate."""
+        denials = {a: denied(a, vocabulary) for a in self.achievers}
+        self.denials = {a: end for a, end in denials.items() if end}
+        """What skills bring about by ending something, and what they end."""
         self._memory: dict[tuple[tuple[Atom, ...], frozenset[Atom], int], tuple[PlanStep, ...]] = {}
         self._achieved_words = {name for name, _ in self.achievers}
+        lasting = lasting_relations(vocabulary)
         self.finished = {name for r in lasting for name, _ in vocabulary.by_name[r].shaping.completed_by}
         """What completes a relation: released, still."""
 
@@ -94,6 +99,8 @@ class Chainer:
     def describe(self, atom: Atom) -> str:
         """What an atom says, with its objects' names: 'red stands on green'."""
         name, objects = atom
+        if not is_predicate(atom):
+            return atom_text(atom)
         letters = dict(zip("XYZW", objects, strict=False))
         meaning = self.vocabulary.by_name[name].meaning.split(":")[0].split(" (")[0].strip().rstrip(".")
         return re.sub(r"\b[XYZW]\b", lambda m: letters.get(m.group(), m.group()), meaning)
@@ -116,7 +123,13 @@ class Chainer:
         """Every atom that `atom` needs, directly or not."""
         return closure(self.vocabulary, atom)
 
+    def knows(self, atom: Atom) -> bool:
+        """Whether anything is known of how it comes about: it is a predicate, or a skill brings it about."""
+        return is_predicate(atom) or atom in self.achievers
+
     def _before(self, a: Atom, b: Atom) -> bool:
+        if (a in self.denials) != (b in self.denials):
+            return b in self.denials  # most come about with the rest
         if a in self.on_the_way(b):
             return True
         if b in self.on_the_way(a):
@@ -136,7 +149,9 @@ class _Chain:
         self.c = chainer
         self.goal = chainer.order(goal)
         self.facts = facts
+        self.denials = chainer.denials | {a: end for a in goal if (end := denied(a, chainer.vocabulary))}
         self.state = set(facts)
+        self._deny()
         self.depth = depth
         self.plan: list[PlanStep] = []
         self.settled: set[Atom] = set()
@@ -158,7 +173,7 @@ class _Chain:
         moved by then needs no clearing."""
         open_atoms = [a for a in self.goal if a not in self.state]
         for i, atom in enumerate(open_atoms):
-            self._clear_way([atom], set() if one_skill else {a[1][0] for a in open_atoms[:i] if a[1]})
+            self._clear_way([atom], set() if one_skill else {self._moved(a) for a in open_atoms[:i]})
 
     def _whole(self) -> SkillStats | None:
         """A competent skill that alone does all that is missing."""
@@ -176,7 +191,7 @@ class _Chain:
         if atom in self.state or atom in above:
             return
         skill = self._choose(atom)
-        if skill is None and self._derived(atom):
+        if skill is None and (self._derived(atom) or atom in self.denials):
             return  # true unless something stands in the way, and then `_clear_way` says so
         # Nothing can be left out for a gap: its needs are all that is known of how to get there.
         if skill is None or (skill.competence < COMPETENT and depth > 0):
@@ -197,7 +212,7 @@ class _Chain:
             self._apply(skill)
 
     def _prepare(self, skill: SkillStats, above: tuple[Atom, ...]) -> None:
-        """The relations that a skill is built on, however well it goes without them."""
+        """What a skill is built on, however well it goes without it."""
         for need in self.c.order(self.c.needs[skill.caption]):
             self._achieve(need, self.depth, above)
 
@@ -207,45 +222,48 @@ class _Chain:
 
         def merit(skill: SkillStats) -> tuple[float, ...]:
             effects = set(self.c.effects[skill.caption])
-            relations = {a for a in effects if len(a[1]) > 1}
+            others = {a[1] for a in effects if len(a[1]) > 1} - {atom[1]}
             # A skill that does several relations at once is used only where it is competent (`_whole`).
             able, needs = skill.competence >= COMPETENT, set(self.c.needs[skill.caption])
             kept, open_needs = len(needs & set(self.goal)), len(needs - self.state)
             ends = len(effects & wanted), -len(effects - wanted)
-            return -len(relations - {atom}), -open_needs, able, *ends, kept, skill.competence
+            return -len(others), -open_needs, able, *ends, kept, skill.competence
 
         # a relation is worth another try; what follows one (away) is not worth undoing it
         built = [] if self._lasting(atom) else [a for a in self.goal if a in self.state and self._lasting(a)]
 
         def is_able(skill: SkillStats) -> bool:
             effects = self.c.effects[skill.caption]
-            moved = {a[1][0] for a in effects if self._lasting(a)}
-            undoes = any(a[1][0] in moved and a not in effects for a in built)
+            moved = {self._moved(a) for a in effects if self._lasting(a)}
+            undoes = any(self._moved(a) in moved and a not in effects for a in built)
             return not undoes and self.state.issuperset(self.c.ends[skill.caption])
 
         return max(filter(is_able, self.c.achievers.get(atom, ())), key=merit, default=None)
 
-    def _clear_way(self, goal: Sequence[Atom], moved_later: Set[str] = frozenset()) -> None:
+    def _clear_way(self, goal: Sequence[Atom], moved_later: Set[str | None] = frozenset()) -> None:
         """Move aside what stands in the way: where a need that no skill is about does not hold (clear), the fact that
-        itself needed it took it (on). Objects in `moved_later` go away by themselves."""
-        for need in sorted({n for a in goal for n in self.c.on_the_way(a)}):
+        itself needed it took it (on), by another object. Objects in `moved_later` go away by themselves."""
+        for need in sorted({n for a in goal for n in self.c.on_the_way(a) if n[1]}):
             if need in self.facts or not self._derived(need) or need in self.settled:
                 continue
             taken = [a for a in sorted(self.state) if need in self.c.vocabulary.preconditions(a) and a not in self.goal]
-            for atom in (a for a in taken if a[1][0] not in moved_later):
+            for upper in (self._moved(a) for a in taken):
+                if upper is None or upper in moved_later or upper in need[1]:
+                    continue
                 self.settled.add(need)
-                self._move_aside(atom[1][0], need[1][0], {o for a in self.goal for o in a[1]})
+                self._move_aside(upper, need[1][0], {o for a in self.goal for o in a[1]})
 
     def _move_aside(self, upper: str, below: str, involved: set[str]) -> None:
         """By the best skill that ends it, or that puts `upper` somewhere without taking a place that the goal involves."""
         ending = {a for a in self.state if a[1][:1] == (upper,) and below in a[1][1:] and self._lasting(a)}
         options = [s for s in self.c.skills if ending & set(self.c.ends[s.caption])]
         for atom, skills in self.c.achievers.items():
-            if atom[1][:1] != (upper,) or not self._lasting(atom):
+            if self._moved(atom) != upper or not self._lasting(atom):
                 continue
-            places = {o for n in self.c.vocabulary.preconditions(atom) if self._derived(n) for o in n[1]} - {upper}
+            needed = {o for n in self.c.vocabulary.preconditions(atom) if self._derived(n) for o in n[1]}
+            places = (needed if is_predicate(atom) else {*atom[1]}) - {upper}
             if not places & (involved | {below}):
-                options += [s for s in skills if len({a for a in self.c.effects[s.caption] if len(a[1]) > 1}) == 1]
+                options += [s for s in skills if len({a[1] for a in self.c.effects[s.caption] if len(a[1]) > 1}) == 1]
         best = max(options, key=lambda s: (s.competence, -len(self.c.effects[s.caption])), default=None)
         if best is None:
             self._add(PlanStep(aside_text(upper, below), None), [], moved=upper)
@@ -255,25 +273,29 @@ class _Chain:
     def _derived(self, atom: Atom) -> bool:
         """A predicate that no skill achieves directly (clear, still) and that says of no way to it: it follows from others."""
         return (
-            atom[0] not in self.c._achieved_words
+            is_predicate(atom)
+            and atom[0] not in self.c._achieved_words
             and len(atom[1]) < 2
             and not self.c.vocabulary.by_name[atom[0]].preconditions
         )
 
     def _lasting(self, atom: Atom) -> bool:
-        """A relation that is a part of what is built, not a stage of moving something."""
-        return len(atom[1]) > 1 and atom[0] in lasting_relations(self.c.vocabulary)
+        return is_lasting(atom, self.c.vocabulary)
+
+    def _moved(self, atom: Atom) -> str | None:
+        return moved_by(atom, self.c.vocabulary)
 
     def _apply(self, skill: SkillStats) -> None:
         self._add(PlanStep(skill.caption, skill), self.c.effects[skill.caption])
         self.state -= set(self.c.ends[skill.caption])
+        self._deny()
 
     def _add(self, step: PlanStep, effects: Sequence[Atom], moved: str | None = None) -> None:
         self.plan.append(step)
         lasting, finished = lasting_relations(self.c.vocabulary), self.c.finished
         # What follows once an object was let go of (away) neither moves it nor undoes anything.
         acts = [a for a in effects if not any(n[0] in finished and n[1] == a[1] for n in self.c.on_the_way(a))]
-        moved_objects = {a[1][0] for a in acts if a[1]} | ({moved} if moved else set())
+        moved_objects = {moved, *map(self._moved, acts)}
         passed = {name for a in acts for name, _ in self.c.on_the_way(a)} & self.c._achieved_words
         self.state = {
             a
@@ -281,65 +303,14 @@ class _Chain:
             if (self._derived(a) or not moved_objects & set(a[1])) and (a[0] not in passed or a[0] in lasting)
         }
         self.state |= set(effects)
+        self._deny()
+
+    def _deny(self) -> None:
+        """A denial holds where what it denies is not known to hold."""
+        self.state -= {a for a, end in self.denials.items() if end in self.state}
+        self.state |= {a for a, end in self.denials.items() if end not in self.state}
 
 
 def aside_text(upper: str, below: str) -> str:
     """The step that frees an object where no skill does."""
     return f"move {upper} off {below} and put it aside"
-
-
-def atoms(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:
-    """The atoms that an expression demands; empty for none.
-
-    Raises:
-        LudusError: malformed.
-    """
-    return parse(text, vocabulary).atoms() if text else ()
-
-
-def ended(text: str | None, vocabulary: Vocabulary) -> tuple[Atom, ...]:
-    """The atoms that an expression demands not to hold: of `not on(red, green) and held(red)` it is on(red, green).
-
-    Raises:
-        LudusError: malformed.
-    """
-    node = parse(text, vocabulary).node if text else None
-    parts = () if node is None else node.args if node.op == "and" else (node,)
-    calls = [n.args[0] for n in parts if n.op == "not" and n.args[0].name in vocabulary.by_name]
-    return tuple((n.name, tuple(a.name for a in n.args)) for n in calls if n.op == "call")
-
-
-def left_by(skill: SkillStats | Skill, vocabulary: Vocabulary) -> frozenset[Atom]:
-    """The relations that stand after a skill: those it brings about, and those it needs and keeps."""
-    found = (*atoms(skill.success, vocabulary), *atoms(skill.prerequisites, vocabulary))
-    return frozenset(a for a in found if len(a[1]) > 1)
-
-
-def atom_text(atom: Atom) -> str:
-    """As it is written in an expression: on(red, green)."""
-    return f"{atom[0]}({', '.join(map(quote, atom[1]))})"
-
-
-@lru_cache(maxsize=64)
-def _relations(words: tuple[tuple[str, tuple[tuple[str, tuple[int, ...]], ...], int], ...]) -> frozenset[str]:
-    stages = {need for _, preconditions, _ in words for need, at in preconditions if at[:1] == (0,)}
-    return frozenset(name for name, _, n in words if n > 1 and name not in stages)
-
-
-def lasting_relations(vocabulary: Vocabulary) -> frozenset[str]:
-    """Relations worth building: conditions on two or more objects that no other predicate passes through while moving the
-    same object (above, on the way to on, is such a stage; beside, under on_both, is a part)."""
-    conditions = (p for p in vocabulary.predicates if p.result == "bool")
-    return _relations(tuple((p.name, p.preconditions, len(p.parameters)) for p in conditions))
-
-
-def closure(vocabulary: Vocabulary, atom: Atom) -> frozenset[Atom]:
-    """Every atom that `atom` needs, directly or not."""
-    found: set[Atom] = set()
-    open_atoms = [atom]
-    while open_atoms:
-        for need in vocabulary.preconditions(open_atoms.pop()):
-            if need not in found:
-                found.add(need)
-                open_atoms.append(need)
-    return frozenset(found)

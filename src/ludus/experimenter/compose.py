@@ -16,10 +16,9 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from ludus.experimenter import phrasing
-from ludus.experimenter.chaining import atom_text
 from ludus.experimenter.goals import Form, Goal, Part, ended_by, progress_of
 from ludus.skills.candidate import Candidate
-from ludus.skills.expression import parse
+from ludus.skills.expression import atom_text, parse
 from ludus.skills.names import ObjectNames
 from ludus.skills.vocabulary import Atom, Vocabulary
 from ludus.types import LudusError

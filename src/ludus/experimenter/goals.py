@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ludus.experimenter import phrasing
-from ludus.experimenter.chaining import Chainer, atom_text, closure, lasting_relations
+from ludus.experimenter.chaining import Chainer
+from ludus.experimenter.effects import closure, lasting_relations
 from ludus.experimenter.phrasing import fill
-from ludus.skills.expression import MAX_ARGUMENTS
+from ludus.skills.expression import MAX_ARGUMENTS, atom_text
 from ludus.skills.syntax import COMPARISONS, Node, quote
 from ludus.skills.vocabulary import Atom, Predicate, Shaping, Vocabulary
 from ludus.types import LudusError
@@ -104,18 +105,27 @@ class Goal:
 
     def _built(self, atom: Atom) -> Part:
         """A relation, done as thoroughly as it can be, unless the goal itself wants it otherwise."""
+        self._check_movable(atom)
         complete = _related(self._shaping(atom).completed_by, atom) if self.form.thorough else []
         if any(end in self.atoms for c in complete for end in ended_by(self.v, c)):
             complete = []
         passed = closure(self.v, atom)
         conditions = [atom, *(c for c in complete if c in passed)]
         later = [c for c in complete if c not in passed]
-        says = phrasing.phrase(self.v, atom)
-        return Part([*map(atom_text, conditions)], says, self._stages(atom), later, atom[1][0], self._needs(atom))
+        says, moved = phrasing.phrase(self.v, atom), next(iter(atom[1]), None)
+        return Part([*map(atom_text, conditions)], says, self._stages(atom), later, moved, self._needs(atom))
+
+    def _check_movable(self, atom: Atom) -> None:
+        moved, can = atom[1][:1], ", ".join(sorted(self.v.movable)) or "nothing"
+        if len(atom[1]) > 1 and not self.v.movable.issuperset(moved):
+            raise LudusError(
+                f"{atom_text(atom)} is about moving {moved[0]!r}, which cannot be moved; name one of: {can}"
+            )
 
     def _keep(self, built: Sequence[Part]) -> None:
         """All relations but the last, where none of their objects is moved by it."""
-        *earlier, _ = relations = [a for a in self.atoms if self._shaping(a).completed_by]
+        relations = [a for a in self.atoms if self._shaping(a).completed_by]
+        earlier = relations[:-1]
         if any(built[-1].moved in objects for _, objects in earlier):
             return
         for part, atom in zip(built, relations[:-1], strict=False):
@@ -160,6 +170,7 @@ class Goal:
             first.append(Part([text], says, progress_of(self.v, (ending.name, atom[1])) if ending else []))
             return first[-1]
         if part is None:
+            self._check_movable(atom)
             assert moved is not None
             place = self._place if self.form.thorough else None
             part = self._built((place.name, (moved,))) if place else Part([], says, self._carrying(moved), [], moved)
@@ -189,7 +200,8 @@ class Goal:
         """Relations of two that need the atom and end it; none if something is known of how far it has come."""
         if self._shaping(atom).progress or len(atom[1]) != 1:
             return []
-        pairs = ((name, (o, *atom[1])) for name in sorted(self.lasting) for o in self.v.objects if o not in atom[1])
+        others = [o for o in self.v.objects if o in self.v.movable and o not in atom[1]]
+        pairs = ((name, (o, *atom[1])) for name in sorted(self.lasting) for o in others)
         pairs = (a for a in pairs if len(self.v.by_name[a[0]].parameters) == len(a[1]))
         return [a for a in pairs if atom in self.v.preconditions(a)]
 
@@ -206,7 +218,8 @@ class Goal:
         calls = [n for n in node.walk() if n.op == "call" and n.name in self.v.by_name]
         scale = max((self.v.by_name[n.name].shaping.scale for n in calls), default=0.0) or DEFAULT_SCALE
         moving = [n for n in calls if n.args and not self.v.by_name[n.name].shaping.from_anywhere]
-        moved = moving[0].args[0].name if moving and self._carried else None
+        objects = [a.name for n in moving for a in n.args if a.name in self.v.movable] if self._carried else []
+        moved = objects[0] if objects else None
         part = next((p for p in parts if p.moved is not None and p.moved == moved), None)
         if part is not None:
             part.conditions.append(node.text)

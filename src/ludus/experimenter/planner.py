@@ -8,22 +8,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise, permutations
 
 import numpy as np
 
 from ludus.experimenter import curves
-from ludus.experimenter.chaining import (
-    AT_ONCE,
-    GAP,
-    Chainer,
-    PlanStep,
-    atom_text,
+from ludus.experimenter.chaining import AT_ONCE, GAP, Chainer, PlanStep, feasibility
+from ludus.experimenter.effects import (
     atoms,
     closure,
-    feasibility,
+    denied,
+    is_lasting,
     lasting_relations,
     left_by,
+    moved_by,
+    relations,
 )
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.phrasing import MAX_CAPTION_OBJECTS
@@ -31,14 +30,16 @@ from ludus.experimenter.roles import (
     AnalyseQuestion,
     Attempt,
     DecomposeQuestion,
+    NoAnswer,
     ProposeQuestion,
     RetrieveQuestion,
     Scene,
     SkillStats,
 )
 from ludus.seeding import rng
+from ludus.skills.expression import atom_text
 from ludus.skills.names import ObjectNames
-from ludus.skills.predicates import Atom, Vocabulary
+from ludus.skills.vocabulary import Atom, Vocabulary, is_predicate
 from ludus.types import LudusError, Proposal, Retrieval, Verdict
 
 MAX_CANDIDATES = 300
@@ -99,7 +100,8 @@ class Planner:
         that lack the fewest skills.
 
         Raises:
-            LudusError: there is nothing to propose.
+            LudusError: there are no skills.
+            NoAnswer: every goal holds already, or is too long.
         """
         if not question.skills:
             raise LudusError("nothing to propose: the library has no skill")
@@ -127,7 +129,7 @@ class Planner:
             reasons.append(why)
             chances.append(feasibility(steps))
         if not open_tasks:
-            raise LudusError("nothing to propose: every goal holds already, or is too long for an episode")
+            raise NoAnswer("nothing to propose: every goal holds already, or is too long for an episode")
         logits = (np.array(scores) - max(scores)) / self.weights.temperature
         probabilities = np.exp(logits) / np.exp(logits).sum()
         i = int(draw.choice(len(open_tasks), p=probabilities))
@@ -139,10 +141,10 @@ class Planner:
         caption can name its objects; and no skill that finishes it keeps the rest of it."""
         if self._stages & {name for name, _ in task.atoms} or sum(not s.prepares for s in steps) < 2:
             return False
-        relations = _relations(task.atoms)
-        if len({o for _, objects in relations for o in objects}) > MAX_CAPTION_OBJECTS:
+        parts = relations(task.atoms)
+        if len({o for _, objects in parts for o in objects}) > MAX_CAPTION_OBJECTS:
             return False
-        return not any(s.skill and relations <= left_by(s.skill, self.vocabulary) for s in steps)
+        return not any(s.skill and parts <= left_by(s.skill, self.vocabulary) for s in steps)
 
     @cached_property
     def _stages(self) -> set[str]:
@@ -193,18 +195,35 @@ class Planner:
             # A relation on top of the relations it needs: side by side and then on both is a pyramid.
             each = ((name, o) for o in permutations(objects, n))
             built += [(*(a for a in vocabulary.preconditions(atom) if a[0] in arity), atom) for atom in each]
+        built = [g for g in built if all(objects[0] in vocabulary.movable for _, objects in g)]
         single = [g for g in built if len(g) == 1]
         for name in (name for name, n in arity.items() if n == 2):
             for n in (3, 4):  # towers and rows; of more they are long for an episode and many to look through
-                built += [tuple((name, pair) for pair in pairwise(o))[::-1] for o in permutations(objects, n)]
+                orders = (o for o in permutations(objects, n) if vocabulary.movable.issuperset(o[:-1]))
+                built += [tuple((name, pair) for pair in pairwise(o))[::-1] for o in orders]
         # A finished relation, and something else at the furthest stage of being moved: lifted.
-        stages = [t.atoms for t in tasks if len(t.atoms) == 1 and len(t.atoms[0][1]) == 1]
+        stages = [t.atoms for t in tasks if len(t.atoms) == 1 and self._is_stage(t.atoms[0])]
         passed = {need for (stage,) in stages for need in closure(vocabulary, stage)}
         for goal in single:
             built += [(*goal, a) for (a,) in stages if a not in passed and a[1][0] not in goal[0][1]]
-        known = {_relations(t.atoms) for t in tasks}
+        known = {relations(t.atoms) for t in tasks}
         composed = [self._compose(g, tasks) for g in built if frozenset(g) not in known]
-        return tasks + composed + self._further(tasks)
+        return tasks + composed + self._further(tasks) + self._together(tasks)
+
+    def _is_stage(self, atom: Atom) -> bool:
+        """Whether it is about one object that is moved."""
+        is_about_it = len(atom[1]) == 1 and denied(atom, self.vocabulary) is None
+        return is_about_it and (is_predicate(atom) or moved_by(atom, self.vocabulary) is not None)
+
+    def _together(self, tasks: Sequence[Task]) -> list[Task]:
+        """Two comparisons, each about where another object is."""
+        places = [t for t in tasks if len(t.atoms) == 1 and is_lasting(t.atoms[0], self.vocabulary)]
+        places = [t for t in places if not is_predicate(t.atoms[0])]
+        return [
+            Task(f"{a.text} and {b.text}", f"{atom_text(*a.atoms)} and {atom_text(*b.atoms)}", a.atoms + b.atoms)
+            for a, b in combinations(places, 2)
+            if moved_by(*a.atoms, self.vocabulary) != moved_by(*b.atoms, self.vocabulary)
+        ]
 
     def _further(self, tasks: Sequence[Task]) -> list[Task]:
         """One finished relation and the condition of the moved object that only now can follow: released, and then away. Only
@@ -212,7 +231,7 @@ class Planner:
         known, lasting = {frozenset(t.atoms) for t in tasks}, lasting_relations(self.vocabulary)
         conditions = [p for p in self.vocabulary.predicates if p.result == "bool" and len(p.parameters) == 1]
         found = []
-        for task in (t for t in tasks if len(_relations(t.atoms)) == 1):
+        for task in (t for t in tasks if len(relations(t.atoms)) == 1):
             moved = next((objects[:1] for name, objects in task.atoms if name in lasting), ())
             for atom in ((p.name, moved) for p in conditions if moved and p.preconditions):
                 goal = (*task.atoms, atom)
@@ -225,7 +244,7 @@ class Planner:
         """Each part is done as thoroughly as the simplest skill for it does it: on, and released, and still."""
         whole: dict[Atom, None] = {}
         for atom in goal:
-            options = [t.atoms for t in tasks if atom in t.atoms and len(_relations(t.atoms) | {atom}) == 1]
+            options = [t.atoms for t in tasks if atom in t.atoms and len(relations((*t.atoms, atom)) - {atom}) == 0]
             whole |= dict.fromkeys(min(options, key=len, default=(atom,)))
         return Task(f"arrange {' and '.join(map(_phrase, goal))}", " and ".join(map(atom_text, whole)), tuple(whole))
 
@@ -233,12 +252,11 @@ class Planner:
 
     def decompose(self, question: DecomposeQuestion) -> tuple[str, ...]:
         """Backward chaining to the proposal's goal; without a goal, the task's text is taken apart at its joints."""
-        goal = self._goal(question)
-        if not goal:
-            return tuple(self._parts(question.proposal.task))
-        if question.proposal.task.startswith(AT_ONCE):
+        goal, chainer = self._goal(question), self._chainer(question.skills)
+        if goal and question.proposal.task.startswith(AT_ONCE):
             return (question.proposal.task,)
-        chainer = self._chainer(question.skills)
+        if not any(map(chainer.knows, goal)):
+            return tuple(self._parts(question.proposal.task))
         steps = chainer.steps(goal, self._facts(question.scene), question.max_steps)
         return tuple(s.text for s in steps) or (question.proposal.task,)
 
@@ -314,12 +332,10 @@ def _change(results: Sequence[bool]) -> float:
     return (sum(now) + 1) / (n + 2) - (sum(before) + 1) / (n + 2)
 
 
-def _relations(goal: Sequence[Atom]) -> frozenset[Atom]:
-    return frozenset(a for a in goal if len(a[1]) > 1)
-
-
 def _phrase(atom: Atom) -> str:
     name, objects = atom
+    if not is_predicate(atom):
+        return atom_text(atom)
     if len(objects) < 2:
         return " ".join([*objects, name.replace("_", " ")])
     return f"{objects[0]} {name.replace('_', ' ')} {' and '.join(objects[1:])}"

@@ -7,7 +7,6 @@ from typing import get_args
 
 import numpy as np
 
-from ludus.experimenter.chaining import atom_text
 from ludus.experimenter.compose import Request, compose
 from ludus.experimenter.roles import (
     AnalyseQuestion,
@@ -20,6 +19,7 @@ from ludus.experimenter.roles import (
 )
 from ludus.seeding import rng
 from ludus.skills.candidate import Candidate
+from ludus.skills.expression import atom_text
 from ludus.skills.predicates import Vocabulary
 from ludus.types import Judgement, LudusError, Proposal, Retrieval, Verdict
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from ludus.experimenter import phrasing
 from ludus.experimenter.answers import clean
-from ludus.experimenter.chaining import AT_ONCE, GAP, Chainer, aside_text, atom_text, atoms, lasting_relations
+from ludus.experimenter.chaining import AT_ONCE, GAP, Chainer, aside_text
 from ludus.experimenter.compose import Form, Request, compose
+from ludus.experimenter.effects import atoms, lasting_relations
 from ludus.experimenter.matching import Matcher
 from ludus.experimenter.phrasing import MAX_CAPTION_OBJECTS
 from ludus.experimenter.roles import NoAnswer, WriteQuestion
 from ludus.skills.candidate import Candidate
-from ludus.skills.expression import condition, parse
+from ludus.skills.expression import atom_text, condition, parse
 from ludus.skills.library import Skill
 from ludus.skills.names import ObjectNames
 from ludus.skills.syntax import canonical
@@ -209,6 +210,9 @@ class _Gap:
         for atom in self._conditions:
             if chainer.gap_text(atom) == step:
                 return atom_text(atom)
+        measured = condition(step.removeprefix(GAP), self.v) if step.startswith(GAP) else None
+        if measured is not None:
+            return str(measured)
         for upper, below in permutations(self.v.objects, 2):
             if aside_text(upper, below) == step:
                 return self._off(upper, below)

@@ -49,7 +49,7 @@ def find_approaches(library: SkillLibrary, spec: WorldSpec) -> Approaches:
     for skill in library:
         caption, text = skill.caption, skill.prerequisites
         expression = condition(text, library.vocabulary) if text else None
-        goal = [a for a in expression.atoms() if a in reached] if expression is not None else []
+        goal = [a for a in expression.conditions() if a in reached] if expression is not None else []
         if not goal:
             continue
         template, room = library.template(caption), (spec.episode_steps - skill.steps) // spec.skill_steps

@@ -8,10 +8,11 @@ from itertools import permutations
 
 import numpy as np
 
+from ludus.experimenter.effects import denied
 from ludus.experimenter.roles import Attempt, Scene, SkillStats
-from ludus.skills.expression import condition, quote
-from ludus.skills.library import SkillLibrary
-from ludus.skills.predicates import Atom, Vocabulary
+from ludus.skills.expression import atom_text, condition, parse
+from ludus.skills.library import Skill, SkillLibrary
+from ludus.skills.vocabulary import Atom, Vocabulary, is_predicate
 from ludus.types import Episode, Observations, Outcome, Plan, SuccessCount
 
 
@@ -43,17 +44,27 @@ class PlanContext:
     """Whether the first question of the round asks for a task that needs a new skill."""
 
 
-def facts(vocabulary: Vocabulary, observations: Observations) -> list[tuple[str, ...]]:
-    """The conditions that hold in each of n scenes (`[n, size]` per group), as atoms of the language: 'on(red, green)'."""
+def facts(
+    vocabulary: Vocabulary, observations: Observations, skills: Iterable[Skill | SkillStats] = ()
+) -> list[tuple[str, ...]]:
+    """The conditions that hold in each of n scenes (`[n, size]` per group), as expressions: all predicates, 'on(red, green)', and
+    the comparisons that these skills bring about or need, 'distance(red, goal) <= 0.05'."""
     n = len(next(iter(observations.values())))
     true: list[list[str]] = [[] for _ in range(n)]
     for predicate in vocabulary.predicates:
         if predicate.result != "bool":
             continue
         for objects in permutations(vocabulary.objects, len(predicate.parameters)):
-            text = f"{predicate.name}({', '.join(map(quote, objects))})"
+            text = atom_text((predicate.name, objects))
             for i in np.flatnonzero(vocabulary.holds((predicate.name, objects), observations)):
                 true[i].append(text)
+    known = (condition(text, vocabulary) for s in skills for text in (s.success, s.prerequisites))
+    for atom in dict.fromkeys(a for c in known if c is not None for a in c.conditions()):
+        if is_predicate(atom) or denied(atom, vocabulary):
+            continue
+        text = atom_text(atom)
+        for i in np.flatnonzero(parse(text, vocabulary).evaluate(observations)):
+            true[i].append(text)
     return [tuple(t) for t in true]
 
 
@@ -86,7 +97,7 @@ def skill_stats(
 
 def achieved(library: SkillLibrary) -> set[Atom]:
     """The conditions that the skills bring about."""
-    return {atom for skill in library for atom in library.parse(skill)[1].atoms()}
+    return {atom for skill in library for atom in library.parse(skill)[1].conditions()}
 
 
 def attempts_of(

@@ -80,7 +80,7 @@ class Curriculum:
             observations: `[n scenes, size]` per group, see `embodiment.look`.
         """
         scenes = []
-        for i, facts_ in enumerate(facts(vocabulary, observations)):
+        for i, facts_ in enumerate(facts(vocabulary, observations, stats)):
             name, images, remark = f"r{round_}-s{i}", (), ""
             here = {g: a[i] for g, a in observations.items()}
             try:

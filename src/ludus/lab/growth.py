@@ -16,7 +16,8 @@ import numpy as np
 from ludus.config import Config
 from ludus.data.labels import Focus
 from ludus.data.store import EpisodeStore
-from ludus.experimenter.chaining import GAP, atom_text, closure
+from ludus.experimenter.chaining import GAP
+from ludus.experimenter.effects import closure, denied
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
 from ludus.lab.approach import Approaches
@@ -30,7 +31,7 @@ from ludus.record.progress import Progress
 from ludus.record.reader import Reader
 from ludus.seeding import child
 from ludus.skills.candidate import Candidate, members
-from ludus.skills.expression import condition
+from ludus.skills.expression import atom_text, condition
 from ludus.skills.library import SkillLibrary
 from ludus.skills.verify import Evidence, Verification, verify
 from ludus.skills.vocabulary import Atom, Vocabulary
@@ -274,19 +275,19 @@ def _described(gap: Gap, library: SkillLibrary) -> str | None:
     those that known skills bring about; the whole goal where this leaves nothing."""
     goal = gap.plan.proposal.goal
     expression = condition(goal, library.vocabulary)
-    if expression is None or not expression.is_conjunction:
+    if expression is None:
         return goal
     named, known = set(library.mentioned(gap.step.step)), achieved(library)
-    part = [a for a in expression.atoms() if set(a[1]) <= named and a not in known]
+    part = [a for a in expression.conditions() if set(a[1]) <= named and a not in known]
     return " and ".join(map(atom_text, part)) or goal
 
 
 def _new_relations(goal: str | None, known: Set[Atom], vocabulary: Vocabulary) -> int:
     """Relations that a goal demands, or needs on the way, and no skill brings about; 0 for one outside the language."""
     expression = condition(goal, vocabulary)
-    atoms = set(expression.atoms()) if expression is not None else set[Atom]()
+    atoms = set(expression.conditions()) if expression is not None else set[Atom]()
     needed = atoms.union(*(closure(vocabulary, atom) for atom in atoms))
-    return sum(len(objects) > 1 for _, objects in needed - known)
+    return sum(len(a[1]) > 1 and denied(a, vocabulary) is None for a in needed - known)
 
 
 def stored_evidence(store: EpisodeStore, world: World, seed: int) -> Evidence:

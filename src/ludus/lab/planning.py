@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from ludus.config import Config
-from ludus.experimenter.chaining import AT_ONCE, left_by
+from ludus.experimenter.chaining import AT_ONCE
+from ludus.experimenter.effects import left_by, relations
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, achieved, attempts_of, skill_stats
@@ -145,8 +146,7 @@ def _filled(plan: Plan, library: SkillLibrary) -> bool:
     goal = condition(plan.proposal.goal, library.vocabulary)
     if goal is None:
         return False
-    demanded = set(goal.atoms())
+    demanded = set(goal.conditions())
     if any(gap.step.startswith(AT_ONCE) for gap in plan.gaps):
-        relations = {a for a in demanded if len(a[1]) > 1}
-        return any(relations <= left_by(s, library.vocabulary) for s in library)
+        return any(relations(demanded) <= left_by(s, library.vocabulary) for s in library)
     return demanded <= achieved(library)

@@ -8,7 +8,7 @@ from itertools import permutations
 from ludus.skills.expression import parse
 from ludus.skills.library import Skill
 from ludus.skills.names import ObjectNames
-from ludus.skills.syntax import Node, read
+from ludus.skills.syntax import read
 from ludus.skills.vocabulary import Vocabulary
 
 
@@ -35,9 +35,9 @@ class Candidate:
 def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ...]:
     """The same skill about every choice of different objects ('put X beside Y'), the candidate itself first.
 
-    The objects that the caption names are exchanged; others that the expressions name make room for them. Objects that
-    differ in what they can be (a goal, a drawer) may give members that make no sense; the checks on candidates are there to
-    find them.
+    The objects that the caption names are exchanged; others that the expressions name make room for them. What can be moved
+    is exchanged for what can be moved only. Objects that differ in other ways may give members that make no sense; the checks
+    on candidates are there to find them.
 
     Raises:
         LudusError: an expression is outside the language.
@@ -49,10 +49,12 @@ def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ..
     for text in filter(None, texts):
         parse(text, vocabulary)
     found = [candidate]
+    is_movable = vocabulary.movable.__contains__
     for others in permutations(objects, len(own)) if own else ():
-        if others == own:
+        if others == own or [*map(is_movable, others)] != [*map(is_movable, own)]:
             continue
-        rest = zip([o for o in objects if o not in own], [o for o in objects if o not in others], strict=True)
+        left, free = ([o for o in objects if o not in named] for named in (own, others))
+        rest = zip(sorted(left, key=is_movable), sorted(free, key=is_movable), strict=True)
         swap = {**dict(zip(own, others, strict=True)), **dict(rest)}
         reward, success, prerequisites = (_renamed(text, swap) for text in texts)
         caption = names.substitute(candidate.caption, swap)
@@ -62,12 +64,4 @@ def members(candidate: Candidate, vocabulary: Vocabulary) -> tuple[Candidate, ..
 
 def _renamed(text: str, swap: dict[str, str]) -> str:
     """The expression with its objects exchanged; objects that are not in `swap` stay."""
-    if not text:
-        return text
-
-    def renamed(n: Node) -> Node:
-        if n.op == "object":
-            return Node("object", name=swap.get(n.name, n.name))
-        return Node(n.op, tuple(map(renamed, n.args)), n.name, n.value)
-
-    return renamed(read(text)).text
+    return read(text).renamed(swap).text if text else text

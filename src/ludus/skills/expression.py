@@ -24,10 +24,10 @@ import numpy as np
 
 from ludus.skills.predicates.shaped import shape
 from ludus.skills.syntax import COMPARISONS, Node, canonical, error, quote, read
-from ludus.skills.vocabulary import Atom, Vocabulary
+from ludus.skills.vocabulary import Atom, Vocabulary, is_predicate
 from ludus.types import LudusError, Observations, unknown
 
-__all__ = ["VERSION", "Cache", "Expression", "canonical", "parse", "quote"]
+__all__ = ["VERSION", "Cache", "Expression", "atom_text", "canonical", "parse", "quote"]
 
 VERSION = 1
 """Part of every skill's hash: raised when the meaning of a predicate or function changes, so that rewards are recomputed."""
@@ -89,6 +89,10 @@ class Expression:
         comparisons) are left out, see `is_conjunction`."""
         return tuple(_atom(n) for n in self._conjuncts if self._is_atom(n))
 
+    def conditions(self) -> tuple[Atom, ...]:
+        """All that `a and b and ...` demands, as atoms: its predicates, and its other parts by their text."""
+        return tuple(_atom(n) if self._is_atom(n) else _by_text(n) for n in self._conjuncts)
+
     @property
     def is_conjunction(self) -> bool:
         """Whether the expression is a conjunction of `atoms()` and nothing else."""
@@ -118,6 +122,12 @@ class Expression:
     def _is_atom(self, n: Node) -> bool:
         predicate = self.vocabulary.by_name.get(n.name) if n.op == "call" else None
         return predicate is not None and predicate.result == "bool"
+
+
+def atom_text(atom: Atom) -> str:
+    """As it is written in an expression: on(red, green)."""
+    objects = map(quote, atom[1])
+    return f"{atom[0]}({', '.join(objects)})" if is_predicate(atom) else atom[0].format(*objects)
 
 
 def condition(text: str | None, vocabulary: Vocabulary) -> Expression | None:
@@ -214,6 +224,15 @@ def _real(a: Any) -> Any:
 
 def _atom(n: Node) -> Atom:
     return n.name, tuple(a.name for a in n.args)
+
+
+def _by_text(n: Node) -> Atom:
+    objects = tuple(dict.fromkeys(a.name for a in n.walk() if a.op == "object"))
+    places = {o: f"{{{i}}}" for i, o in enumerate(objects)}
+    text = n.renamed(places).text
+    for place in places.values():
+        text = text.replace(repr(place), place)
+    return f"({text})" if n.op == "or" else text, objects
 
 
 # --- checking ----------------------------------------------------------------------------------------------------

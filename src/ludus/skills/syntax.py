@@ -10,7 +10,7 @@ import io
 import keyword
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -54,6 +54,12 @@ class Node:
         yield self
         for a in self.args:
             yield from a.walk()
+
+    def renamed(self, names: Mapping[str, str]) -> Node:
+        """The same with its objects exchanged; objects that are not in `names` stay."""
+        if self.op == "object":
+            return Node("object", name=names.get(self.name, self.name))
+        return Node(self.op, tuple(a.renamed(names) for a in self.args), self.name, self.value)
 
 
 def quote(name: str) -> str:

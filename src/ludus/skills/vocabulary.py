@@ -18,7 +18,13 @@ import numpy as np
 from ludus.types import LudusError, Observations, ObservationSpec, unknown
 
 Atom = tuple[str, tuple[str, ...]]
-"""A predicate applied to objects: `('on', ('red', 'green'))`."""
+"""A predicate applied to objects: `('on', ('red', 'green'))`. Any other condition is named by its text, with {0}, {1}, ... for
+its objects: `('distance({0}, {1}) <= 0.05', ('red', 'green'))`."""
+
+
+def is_predicate(atom: Atom) -> bool:
+    """Whether it is a predicate of the vocabulary, and no condition named by its text."""
+    return atom[0].isidentifier()
 
 
 @dataclass(frozen=True)
@@ -119,9 +125,17 @@ class Vocabulary:
     def by_name(self) -> Mapping[str, Predicate]:
         return {p.name: p for p in self.predicates}
 
+    @cached_property
+    def movable(self) -> frozenset[str]:
+        """The objects that can be moved, see `ludus.types.Group.movable`."""
+        return frozenset(o for o in self.objects if self.spec.by_name[o].movable)
+
     def preconditions(self, atom: Atom) -> tuple[Atom, ...]:
-        """What must hold on the way to `atom`: of ('on', ('a', 'b')) it is (('above', ('a', 'b')), ...)."""
+        """What must hold on the way to `atom`: of ('on', ('a', 'b')) it is (('above', ('a', 'b')), ...). Of what is no
+        predicate nothing is known."""
         name, objects = atom
+        if not is_predicate(atom):
+            return ()
         return tuple((n, tuple(objects[i] for i in at)) for n, at in self.by_name[name].preconditions)
 
     def holds(self, atom: Atom, observations: Observations) -> np.ndarray:

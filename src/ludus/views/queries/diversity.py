@@ -16,7 +16,7 @@ from itertools import groupby, permutations, product
 import numpy as np
 
 from ludus.data.store import EpisodeStore, Shard
-from ludus.experimenter.chaining import lasting_relations
+from ludus.experimenter.effects import lasting_relations
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import Atom, Vocabulary

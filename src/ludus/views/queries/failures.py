@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ludus.data.store import EpisodeStore
-from ludus.experimenter.chaining import atom_text, closure
+from ludus.experimenter.effects import closure
 from ludus.experimenter.goals import progress_of
 from ludus.record import tables
-from ludus.skills.expression import Expression, parse
+from ludus.skills.expression import Expression, atom_text, parse
 from ludus.skills.library import SkillLibrary
 from ludus.skills.names import LETTERS, ObjectNames
 from ludus.skills.vocabulary import Atom, Vocabulary

@@ -101,7 +101,7 @@ class CubesWorld:
     def _spec(self, episode_steps: int) -> WorldSpec:
         objects = tuple(name for cube in self.cubes for name in (cube, goal_of(cube)))
         groups = (Group("arm", "arm", ARM), Group("gripper", "effector", GRIPPER))
-        groups += tuple(Group(name, "object", CUBE) for name in objects)
+        groups += tuple(Group(name, "object", CUBE, movable=name in self.cubes) for name in objects)
         made = [self.variant, *((g.name, [f.name for f in g.fields]) for g in groups)]
         return WorldSpec(
             name="ogbench",
