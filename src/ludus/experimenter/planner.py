@@ -217,12 +217,12 @@ class Planner:
 
     def _together(self, tasks: Sequence[Task]) -> list[Task]:
         """Two comparisons, each about where another object is."""
-        places = [t for t in tasks if len(t.atoms) == 1 and is_lasting(t.atoms[0], self.vocabulary)]
-        places = [t for t in places if not is_predicate(t.atoms[0])]
+        single = [(t.text, t.atoms[0]) for t in tasks if len(t.atoms) == 1]
+        places = [(text, a) for text, a in single if is_lasting(a, self.vocabulary) and not is_predicate(a)]
         return [
-            Task(f"{a.text} and {b.text}", f"{atom_text(*a.atoms)} and {atom_text(*b.atoms)}", a.atoms + b.atoms)
-            for a, b in combinations(places, 2)
-            if moved_by(*a.atoms, self.vocabulary) != moved_by(*b.atoms, self.vocabulary)
+            Task(f"{one} and {other}", f"{atom_text(a)} and {atom_text(b)}", (a, b))
+            for (one, a), (other, b) in combinations(places, 2)
+            if moved_by(a, self.vocabulary) != moved_by(b, self.vocabulary)
         ]
 
     def _further(self, tasks: Sequence[Task]) -> list[Task]:
