@@ -11,7 +11,7 @@ from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import NoAnswer
 from ludus.lab.approach import Approach
-from ludus.lab.growth import Growth, open_gaps
+from ludus.lab.growth import AGAIN_AFTER, Growth, open_gaps
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -80,9 +80,11 @@ def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three
     tried = record.result("round/1/grow")["gaps"][0]["tried"]
     assert [all(c["passed"] for c in t["checks"]) for t in tried] == [False, True]
 
-    _, record, _ = grown([gap("put red beside green", None)], write_skill=lambda q: ALWAYS, rounds=2)
+    _, record, _ = grown([gap("put red beside green", None)], write_skill=lambda q: ALWAYS, rounds=AGAIN_AFTER + 2)
     assert len(record.result("round/1/grow")["gaps"][0]["tried"]) == 3 and record.skills()[-1]["base"]
-    assert record.result("round/2/grow")["gaps"] == []  # given up, not asked for again
+    asked = {n: [g["key"] for g in record.result(f"round/{n}/grow")["gaps"]] for n in range(2, AGAIN_AFTER + 3)}
+    again = AGAIN_AFTER + 1  # when there is more to judge by
+    assert asked.pop(again) == ["r1-s0-a0/write/0/again1"] and not any(asked.values())
 
 
 def test_an_author_who_cannot_tell_and_hostile_text_leave_the_library_as_it_was(grown):

@@ -143,6 +143,22 @@ def test_composed_observations_meet_the_condition(text):
     assert check.passed and composed is not None and condition.evaluate(composed).all()
 
 
+def test_a_relation_that_was_not_completed_excludes_nothing():
+    """Who never let go of a block that is on another cannot have been away from it; who did and never left could."""
+    seen, goal = evidence().together, parse("on(red, green) and away(red)", WORDS)
+    texts = "on(red, green)", "away(red)", "released(red) and still(red)"
+    on, away, done = (parse(text, WORDS).evaluate(seen) for text in texts)
+
+    def check(which):
+        rows = np.stack([np.flatnonzero(away & ~on)[:40], np.flatnonzero(on & ~away & which)[:40]], 1).ravel()
+        assert len(rows) == 80
+        rows = np.concatenate([np.flatnonzero(away & ~on), rows])
+        return feasible("possible", goal, {g: a[rows] for g, a in seen.items()}, len(rows))[0]
+
+    assert check(~done).passed
+    assert "never in the 40 times" in check(done).detail
+
+
 def test_a_goal_that_is_no_condition_is_not_checked():
     for goal in (None, "", "tidy up the table", "height(red)", "\ud800", 7):
         assert verify(BESIDE, LIBRARY, few(), goal) == verify(BESIDE, LIBRARY, few())  # type: ignore[arg-type]

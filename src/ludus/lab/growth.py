@@ -40,6 +40,9 @@ from ludus.worlds.base import World
 
 MAX_ATTEMPTS = 3
 """Candidates per gap: a rejected one goes back to its author with the failed check."""
+AGAIN_AFTER = 5
+"""Rounds after which a gap that every candidate failed for is asked about again: checks judge by what is stored, which is more
+by then."""
 EVIDENCE_EPISODES = 256
 """Stored episodes that candidates are checked on, spread evenly over all."""
 EVIDENCE_STARTS = 128
@@ -248,9 +251,11 @@ class Growth:
 
 
 def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
-    """Gaps of all plans so far that no skill was written for yet. First those whose task needs the fewest relations that no
-    skill brings about; of these, those that more plans have."""
-    handled = {g["template"] for result in grown(record) for g in result["gaps"]}
+    """Gaps of all plans so far that no skill was written for yet, or none that passed, `AGAIN_AFTER` rounds ago. First those
+    whose task needs the fewest relations that no skill brings about; of these, those that more plans have."""
+    written = [(i, g) for i, result in enumerate(reversed(grown(record)), 1) for g in result["gaps"]]
+    handled = {g["template"] for i, g in written if g["joined"] or i < AGAIN_AFTER}
+    failed = Counter(g["template"] for _, g in written if not g["joined"])
     asked, first = Counter[str](), dict[str, Gap]()
     for _, plan in record.plans():
         for i, step in enumerate(plan.gaps):
@@ -258,7 +263,8 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
             follows = step.step.startswith(GAP) and len(library.mentioned(step.step)) < 2
             template = library.template(f"{step.step}, for {plan.proposal.task}" if follows else step.step)
             asked[template] += 1
-            first.setdefault(template, Gap(plan, step, template, f"{plan.id}/write/{i}"))
+            again = f"/again{n}" if (n := failed[template]) else ""
+            first.setdefault(template, Gap(plan, step, template, f"{plan.id}/write/{i}{again}"))
     known = achieved(library)
     far = {t: _new_relations(gap.plan.proposal.goal, known, library.vocabulary) for t, gap in first.items()}
     return [first[t] for t in sorted(first, key=lambda t: (far[t], -asked[t])) if t not in handled]
