@@ -26,7 +26,9 @@ ENDS = {"accepted": "*", "dropped": "X"}
 
 def draw(axes: Axes, run: Path) -> None:
     with Record.open(run, write=False) as record, closing(make_world(record.config.world)) as world:
-        for i, family in enumerate(f for f in families(record, recorded_library(record, world)) if f.template):
+        found = families(record, recorded_library(record, world))
+        by_template = {f.template: f for f in reversed(found) if f.template}  # one may have joined in two rounds
+        for i, family in enumerate(reversed(by_template.values())):
             round_of = {v.update: v.round for v in family.verdicts}
             points = [(round_of[p.update], p.rate) for p in family.points if p.update in round_of and p.rate]
             if not points:
