@@ -151,26 +151,36 @@ def _range(part: Expression, seen: Observations) -> str:
 
 
 def _excluded(parts: Sequence[Expression], seen: Observations, n: int) -> str:
-    """Two conditions that the stored observations show to exclude each other, such as being high up and not being held. A
-    relation that was passed and not completed (on a block, still in the hand) excludes nothing that follows it (away)."""
+    """Two conditions that the stored observations show to exclude each other, such as being high up and not being held. What
+    needs only what completes a relation (away: released) can follow it, though nobody who built it ever went on."""
     held = {p: p.evaluate(seen)[:n] for p in parts}
     for (a, first), (b, second) in permutations(held.items(), 2):
-        done = first & _completed(a, seen)[:n]
-        times = int(np.count_nonzero(done[1:] & ~done[:-1]))
+        times = int(np.count_nonzero(first[1:] & ~first[:-1]))
         usual = float(second.mean()) if n else 0.0
+        if _follows(b, a):
+            continue
         if usual >= USUAL and (1 - usual) ** times < BY_CHANCE and not (first & second).any():
             return f"{b} holds at {usual:.0%} of {n} stored observations, but never in the {times} times that {a} did; drop one"
     return ""
 
 
-def _completed(part: Expression, seen: Observations) -> np.ndarray:
-    """Where what completes a relation holds (released, still), `[N]` bool; everywhere if nothing does."""
-    node, vocabulary = part.node, part.vocabulary
-    predicate = vocabulary.by_name.get(node.name) if node.op == "call" else None
-    pairs = predicate.shaping.completed_by if predicate is not None else ()
-    atoms = [(name, tuple(node.args[i].name for i in at)) for name, at in pairs]
-    held = [Expression(_node(a), "bool", vocabulary).evaluate(seen) for a in atoms]
-    return np.logical_and.reduce([np.ones(len(next(iter(seen.values()))), bool), *held])
+def _follows(later: Expression, relation: Expression) -> bool:
+    """Whether a condition declares to need something, and nothing but what completes a relation."""
+    atom, built = _atom(later), _atom(relation)
+    if atom is None or built is None:
+        return False
+    pairs = relation.vocabulary.by_name[built[0]].shaping.completed_by
+    needs = later.vocabulary.preconditions(atom)
+    return bool(needs) and set(needs) <= {(name, tuple(built[1][i] for i in at)) for name, at in pairs}
+
+
+def _atom(part: Expression) -> Atom | None:
+    node = part.node
+    return (
+        (node.name, tuple(a.name for a in node.args))
+        if node.op == "call" and node.name in part.vocabulary.by_name
+        else None
+    )
 
 
 # --- composing ----------------------------------------------------------------------------------------------------
