@@ -109,8 +109,10 @@ def test_a_changed_file_is_said_and_mixes_with_nothing_unasked(work, caplog):
     with (work / "my_world.py").open("a") as file:
         file.write("# changed\n")
     changed = world_kind_version(work)
-    ludus("eval", "learned", "-n", 1)
-    assert f"version {changed} now, this was begun with" in caplog.text
+    for looking in (("eval", "learned", "-n", 1), ("export", "--policy", "kept.pt", "--run", "learned")):
+        caplog.clear()
+        ludus(*looking)
+        assert f"version {changed} now, this was begun with" in caplog.text
     for command in (("collect", "data", *TINY, "--name", "more", "-n", 4), ("resume", "learned")):
         output = ludus(*command, code=2)
         assert "put the old one back, begin anew, or go on with the new one by" in output

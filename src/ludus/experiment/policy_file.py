@@ -62,7 +62,7 @@ class TrainedPolicy:
             LudusError: nothing was trained yet.
         """
         known = {row["caption"] for row in record.skills() if row["status"] in KNOWN}
-        with closing(make_world(replace(record.config.world, n_envs=1))) as world:
+        with closing(make_world(replace(record.config.world, n_envs=1), look=True)) as world:
             skills = tuple(s for s in recorded_skills(record, world.vocabulary) if s.caption in known)
         measured, curve = record.evaluations("after"), record.evaluations("curve")
         if not measured or (curve and curve[-1].update > measured[-1].update):  # the run went on

@@ -124,11 +124,10 @@ class Goal:
 
     def _keep(self, built: Sequence[Part]) -> None:
         """All relations but the last, where none of their objects is moved by it."""
-        relations = [a for a in self.atoms if self._shaping(a).completed_by]
-        earlier = relations[:-1]
+        earlier = [a for a in self.atoms if self._shaping(a).completed_by][:-1]
         if any(built[-1].moved in objects for _, objects in earlier):
             return
-        for part, atom in zip(built, relations[:-1], strict=False):
+        for part, atom in zip(built, earlier, strict=False):
             part.is_kept, part.says = True, phrasing.keeping(atom)
             part.prerequisites = [*part.conditions, *map(atom_text, part.completions)]
 

@@ -157,30 +157,18 @@ def _excluded(parts: Sequence[Expression], seen: Observations, n: int) -> str:
     for (a, first), (b, second) in permutations(held.items(), 2):
         times = int(np.count_nonzero(first[1:] & ~first[:-1]))
         usual = float(second.mean()) if n else 0.0
-        if _follows(b, a):
-            continue
-        if usual >= USUAL and (1 - usual) ** times < BY_CHANCE and not (first & second).any():
+        never = usual >= USUAL and (1 - usual) ** times < BY_CHANCE and not (first & second).any()
+        if never and not _follows(b, a):
             return f"{b} holds at {usual:.0%} of {n} stored observations, but never in the {times} times that {a} did; drop one"
     return ""
 
 
 def _follows(later: Expression, relation: Expression) -> bool:
     """Whether a condition declares to need something, and nothing but what completes a relation."""
-    atom, built = _atom(later), _atom(relation)
-    if atom is None or built is None:
-        return False
-    pairs = relation.vocabulary.by_name[built[0]].shaping.completed_by
-    needs = later.vocabulary.preconditions(atom)
-    return bool(needs) and set(needs) <= {(name, tuple(built[1][i] for i in at)) for name, at in pairs}
-
-
-def _atom(part: Expression) -> Atom | None:
-    node = part.node
-    return (
-        (node.name, tuple(a.name for a in node.args))
-        if node.op == "call" and node.name in part.vocabulary.by_name
-        else None
-    )
+    needs = {need for atom in later.atoms() for need in later.vocabulary.preconditions(atom)}
+    by_name, built = relation.vocabulary.by_name, relation.atoms()
+    completed = {(n, tuple(o[i] for i in at)) for name, o in built for n, at in by_name[name].shaping.completed_by}
+    return bool(needs) and needs <= completed
 
 
 # --- composing ----------------------------------------------------------------------------------------------------
