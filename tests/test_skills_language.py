@@ -77,6 +77,18 @@ def test_stacking_succeeds_only_when_let_go():
     assert not holds(LIBRARY["stack green on red"].success, green=GREEN, red=on_top)
 
 
+@pytest.mark.parametrize("term", ["hover_both(red, green, blue)", "carry_beside(red, green)"])
+def test_where_no_teacher_shows_the_way_the_last_centimetres_are_paid_for(term):
+    green, blue, held = (0.5, 0.1, SIZE / 2), (0.5, 0.144, SIZE / 2), {"width": SIZE, "touched": ("red",)}
+
+    def paid(beside):  # above the middle between green and blue, or beside green, and so far from there
+        place = (0.5 + beside, 0.122, 0.08) if "both" in term else (0.5, 0.052 - beside, 0.08)
+        return parse(term, WORDS).evaluate(scene(place, red=place, green=green, blue=blue, **held))[0]
+
+    assert paid(0) > 0.95
+    assert paid(0.03) < 0.6
+
+
 def test_every_skill_is_a_number_in_range_and_a_condition():
     seen = {g: np.repeat(a, 7, 0) for g, a in scene().items()}
     draw = np.random.default_rng(0)

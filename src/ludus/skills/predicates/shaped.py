@@ -57,6 +57,11 @@ def shape(x: Any, margin: Any) -> np.ndarray:
     return 1 - t * t
 
 
+def _nearly(x: np.ndarray) -> np.ndarray:
+    """Falls twice with the distance x: over `HOVER_MARGIN_M`, and over `NEARLY_MARGIN_M`."""
+    return (shape(x, HOVER_MARGIN_M) + shape(x, NEARLY_MARGIN_M)) / 2
+
+
 def _ramp(x: np.ndarray, low: Any, high: Any) -> np.ndarray:
     return np.clip((x - low) / (high - low), 0, 1)
 
@@ -132,7 +137,7 @@ def settle(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
 def carry_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.ndarray:
     """How near a lifted X is, horizontally, to a place side by side with Y; 0 when X is not lifted."""
     error = beside_error(spec, o, x, y)
-    return lifted(spec, o, x) * (shape(error, HOVER_MARGIN_M) + shape(error, NEARLY_MARGIN_M)) / 2
+    return lifted(spec, o, x) * _nearly(error)
 
 
 @predicate("real")
@@ -147,7 +152,7 @@ def lower_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.n
 def hover_both(spec: ObservationSpec, o: Observations, x: str, y: str, z: str) -> np.ndarray:
     """How near a lifted X is to the place 2 cm above the middle between Y and Z; 0 when X is not lifted."""
     d = hypot(both_offset(spec, o, x, y, z), both_gap(spec, o, x, y, z) - HOVER_GAP_M)
-    return lifted(spec, o, x) * np.where(d <= HOVER_TOLERANCE_M, np.float32(1), shape(d, HOVER_MARGIN_M))
+    return lifted(spec, o, x) * np.where(d <= HOVER_TOLERANCE_M, np.float32(1), _nearly(d))
 
 
 @predicate("real")

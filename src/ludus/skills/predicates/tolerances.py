@@ -27,8 +27,8 @@ BESIDE_LOWER_FROM_M = 0.10
 """... and from this height above the other's down to its own. From `LIFTED_M`, where carrying ends, policies that carried higher
 were not paid for coming down (docs/log.md)."""
 NEARLY_MARGIN_M = 0.04
-"""Where the second half of carrying beside has fallen to 0.05: with `HOVER_MARGIN_M` alone, 4 cm beside the place paid .83 of
-it and policies stayed there (docs/log.md)."""
+"""Where the second half of carrying to a place that no teacher shows has fallen to 0.05: with `HOVER_MARGIN_M` alone, 4 cm
+beside the place paid .83 of it and policies stayed there (docs/log.md)."""
 ASIDE_OFFSET = 1.5
 """A carried block is clear of another one at a horizontal distance of this many edges of it ..."""
 ASIDE_ENOUGH = 1.2
