@@ -26,6 +26,7 @@ from ludus.cli.run import Run
 from ludus.cli.skills import Skills
 from ludus.cli.status import Status
 from ludus.cli.train import Train
+from ludus.cli.worlds import Worlds
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -40,6 +41,7 @@ COMMANDS = {
     "eval": Eval,
     "exam": Exam,
     "export": Export,
+    "worlds": Worlds,
     "convert": Convert,
     "doctor": Doctor,
 }

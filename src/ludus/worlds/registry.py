@@ -43,6 +43,13 @@ class WorldKind:
     """Of a world whose task is that all of its library's skills hold at once: `[E, n]`, the lowest is to be done first."""
     options: type = NoOptions
     """Frozen dataclass of the world's own settings, `world.options.*`; `make` gets it by `read_options(Options, config)`."""
+    requirements: tuple[str, ...] = ()
+    """Packages that `make` and `teacher` need and that may not fit beside ludus, 'metaworld==3.1.1'. The two are then called
+    in an interpreter that has them: `ludus worlds install` makes it (docs/add-a-world.md)."""
+    python: str = ""
+    """That interpreter, where there is one already: a path. It needs NumPy and pydantic."""
+    timeout_s: float = 60
+    """Of a call to that interpreter; ten times as much to make the world."""
 
 
 def _blocks() -> WorldKind:
@@ -84,13 +91,13 @@ def world_kind(world: WorldConfig, *, look: bool = False) -> WorldKind:
         LudusError: unknown world; a file or package that cannot be loaded, or holds no `WorldKind` of this name; another version
             than `world.version`; an option that the world does not have.
     """
-    kind, version = _find(world)
+    kind, version = kind_and_version(world)
     if world.version not in ("", version):
         if not look:
             raise changed(world, version)
         logger.warning("%s", changed(world, version))
     read_options(kind.options, world)
-    return kind
+    return _elsewhere(kind, world) if kind.python or kind.requirements else kind
 
 
 def bound(config: Config) -> Config:
@@ -98,7 +105,7 @@ def bound(config: Config) -> Config:
     if config.world.name in WORLDS:
         return config
     world_kind(config.world)
-    return replace(config, world=replace(config.world, version=_find(config.world)[1]))
+    return replace(config, world=replace(config.world, version=kind_and_version(config.world)[1]))
 
 
 def changed(world: WorldConfig, version: str) -> LudusError:
@@ -126,14 +133,33 @@ def make_world(config: WorldConfig | None = None, *, look: bool = False) -> Worl
     return world_kind(config, look=look).make(config)
 
 
-# --- inside --------------------------------------------------------------------------------------------------------
+def names() -> tuple[str, ...]:
+    """Of the worlds that need no file."""
+    return (*WORLDS, *sorted(metadata.entry_points(group=ENTRY_POINTS).names))
 
 
-def _find(world: WorldConfig) -> tuple[WorldKind, str]:
-    """The world and its version, empty for one that comes with ludus."""
+def kind_and_version(world: WorldConfig) -> tuple[WorldKind, str]:
+    """The world as it says of itself, and its version, empty for one that comes with ludus."""
     if world.name in WORLDS:
         return WORLDS[world.name](), ""
     return _packaged(world.name) if world.file is None else _filed(world.file, world.kind)
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _elsewhere(kind: WorldKind, world: WorldConfig) -> WorldKind:
+    """The same, made in an interpreter of its own."""
+    from ludus.worlds import served, venvs
+
+    def python() -> str:
+        return venvs.interpreter(kind.requirements, kind.python, world.name)
+
+    return replace(
+        kind,
+        make=lambda config: served.ServedWorld(config, python(), kind.timeout_s),
+        teacher=lambda spec: served.ServedTeacher(world, spec, python(), kind.timeout_s),
+    )
 
 
 def _filed(file: Path, name: str) -> tuple[WorldKind, str]:
