@@ -13,6 +13,7 @@ from typing import Any
 import tyro
 
 from ludus import machine
+from ludus.cli.check import Check
 from ludus.cli.collect import Collect
 from ludus.cli.common import interruptible, is_setting
 from ludus.cli.convert import Convert
@@ -42,6 +43,7 @@ COMMANDS = {
     "exam": Exam,
     "export": Export,
     "worlds": Worlds,
+    "check": Check,
     "convert": Convert,
     "doctor": Doctor,
 }
