@@ -25,6 +25,7 @@ def _extra(caption: str) -> Candidate:
 C = Candidate
 GET_RED = "reach_grasp(red), lift(red)"
 STACKING = "reach_grasp(red), lift(red), hover(red, green), lower(red, green), on(red, green) * release(red)"
+KEPT = "(on(green, blue) and not held(green))"
 BESIDE = _extra("put red beside green")
 TOWER = _extra("tower red on green on blue")
 STACKED = "on(red, green) and released(red) and still(red)"
@@ -52,6 +53,14 @@ GOOD = [
     ),
     TOWER,
     _extra("tower blue on red on green"),
+    C(  # paid only where what it keeps stands: at one stored observation of a hundred
+        "put red on green and keep green on blue",
+        f"staged({KEPT} * reach_grasp(red), {KEPT} * lift(red), {KEPT} * hover(red, green), {KEPT} * lower(red, green), "
+        f"{KEPT} * on(red, green) * release(red))",
+        f"on(green, blue) and {STACKED}",
+        80,
+        "on(green, blue) and released(green) and still(green) and clear(red) and clear(green)",
+    ),
     _extra("pyramid red on green and blue"),
     _extra("pyramid blue on red and green"),
     C(

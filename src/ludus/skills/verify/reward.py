@@ -28,7 +28,9 @@ that was knocked off; along the ways of such a success no reward rises."""
 NEAR_SUCCESS = 5
 """Observations (a quarter of a second at 20 Hz) at the begin and at the end of a way that are compared."""
 LEAST_SPREAD = 0.1
-"""A reward that varies less over all observations without success leads nowhere: most of the way it says nothing."""
+"""A reward that varies less over all observations without success leads nowhere: most of the way it says nothing ..."""
+MIN_TOLD = 100
+"""... unless it varies over those at which the prerequisites hold, and there are so many: there the skill can be told."""
 DWELL = 20
 """Observations (a second at 20 Hz) that a full reward without success may last if success follows: a block that was let go comes
 to rest sooner (14 at most in 41,216 observations of the teacher's base skills) ..."""
@@ -110,9 +112,13 @@ def _full(scores: Scores, composed: Observations | None) -> float:
 
 
 def _constant(scores: Scores) -> str:
+    told = scores.reward[~scores.success & scores.ready]
     without = scores.reward[~scores.success]
     low, high = np.quantile(without, (0.01, 0.99)) if len(without) else (0.0, 0.0)
-    if high - low >= LEAST_SPREAD:
+    # A skill that keeps what others built is paid nothing where that does not stand, which is nearly everywhere.
+    if high - low >= LEAST_SPREAD or (
+        len(told) >= MIN_TOLD and np.ptp(np.quantile(told, (0.01, 0.99))) >= LEAST_SPREAD
+    ):
         return ""
     return (
         f"the reward hardly depends on anything: without success it is {low:.3f} to {high:.3f} (1 and 99 % quantile); "
