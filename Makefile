@@ -34,10 +34,10 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[blocks]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[blocks,dev]'
 	$(BIN)/pip install --quiet --no-deps dm-robotics-panda==0.4.8  # only its model, as a reference; its own pins are old
 	touch $@ $(VENV)/.installed

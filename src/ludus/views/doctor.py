@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
@@ -31,8 +31,12 @@ def diagnose(console: Console) -> int:
 
 def _findings() -> Iterator[Finding]:
     yield "Python", True, platform.python_version(), ""
-    for package in ("ludus", "mujoco", "torch", "numpy"):
+    for package in ("ludus", "torch", "numpy"):
         yield package, True, version(package), ""
+    try:
+        yield "mujoco", True, version("mujoco"), ""
+    except PackageNotFoundError:
+        yield "mujoco", False, "not installed", "pip install 'ludus[blocks]', unless other worlds are enough"
     cores, load = machine.cores(), os.getloadavg()[0]
     yield "cores", cores >= 2, f"{cores}, load {load:.1f}", "" if cores >= 2 else "a run on one core takes long"
     memory_gb = machine.memory_bytes() / 1e9

@@ -9,8 +9,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import mujoco
 import numpy as np
+
+from ludus.types import LudusError
+
+try:
+    import mujoco
+    from mujoco.batch import Batch  # noqa: F401  of MuJoCo 4; an older one may be there for other worlds
+except ImportError as error:
+    raise LudusError(f"world blocks needs MuJoCo 4 ({error}); pip install 'ludus[blocks]'") from None
 
 mj: Any = mujoco  # ships no type stubs
 

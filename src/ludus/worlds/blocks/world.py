@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from mujoco.batch import Batch
 
 from ludus import machine
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import block_vocabulary
 from ludus.types import LudusError, Observations, unknown
 from ludus.worlds.blocks import control, layout, scene
-from ludus.worlds.blocks.panda import mj
+from ludus.worlds.blocks.panda import Batch, mj
 from ludus.worlds.blocks.skills import base_skills
 
 TIMESTEP = 1 / 300  # s; benchmarks/grasp.py: how many grasps survive a violent shake at which timestep

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from ludus import machine
@@ -24,6 +23,11 @@ from ludus.skills.predicates import block_vocabulary
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
 from ludus.worlds.blocks import cube_encoder
 from ludus.worlds.ogbench.skills import base_skills
+
+try:
+    import mujoco
+except ImportError as error:
+    raise LudusError(f"world ogbench needs MuJoCo ({error}); pip install 'ludus[ogbench]'") from None
 
 mj: Any = mujoco  # no type stubs
 
