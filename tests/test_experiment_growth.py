@@ -47,6 +47,9 @@ def run(tmp_path, one_thread):
     records = []
 
     def carry_out(*settings, judgement="unclear"):
+        def judged(question):
+            return judgement(question) if callable(judgement) else judgement
+
         config = override(preset("tiny"), (*SMALL, *settings))
         with Record.create(tmp_path / f"run-{len(records)}", config) as record, compose(record) as experiment:
             roles = dataclasses.replace(
@@ -54,7 +57,7 @@ def run(tmp_path, one_thread):
                 propose=wants_what_no_skill_does,
                 decompose=lambda question: (question.proposal.task,),
                 retrieve=knows_captions_only,
-                analyse=lambda question: Verdict(question.curve.caption, judgement, 0.9, "scripted"),
+                analyse=lambda question: Verdict(question.curve.caption, judged(question), 0.9, "scripted"),
             )
             room = Room(record)
             curriculum = Curriculum(roles, room, experiment.world.spec, config.seed)
@@ -106,7 +109,19 @@ def test_a_skill_whose_curve_is_stuck_is_dropped_sooner(run):
     record = run(*settings, judgement="stuck")
     assert {s["changed"] for s in record.skills() if s["status"] == "dropped"} == {2}
     assert [most_rounds(j, 4) for j in ("stuck", "unclear", "converged", "learning")] == [2, 4, 4, 8]
-    assert [most_rounds("learning", n) for n in (6, 20)] == [10, 20]
+    assert [most_rounds("learning", n) for n in (6, 20)] == [12, 20]
+
+
+def test_an_unclear_round_does_not_end_the_practice_of_a_skill_that_was_learning(run):
+    def judgement(question):
+        return "learning" if len(question.curve.n) == 1 else "unclear"
+
+    record = run(
+        "experiment.practice_rounds=2", "experiment.rounds=2", "training.early_stop=false", judgement=judgement
+    )
+    settled = [record.result(f"round/{n}/settle")["skills"][0] for n in (1, 2)]
+    assert [s["status"] for s in settled] == ["practising", "practising"]
+    assert {v.judgement for _, _, v in record.verdicts(2) if v.caption == "put X beside Y"} == {"unclear"}
 
 
 def test_the_gate_looks_less_often_while_a_skill_is_not_good_enough_yet(run, monkeypatch):
