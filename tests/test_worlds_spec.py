@@ -118,7 +118,8 @@ def test_the_gymnasium_face_names_what_it_cannot_show():
 
 @pytest.mark.parametrize("world", ["blocks", "ogbench"])
 def test_without_its_simulator_a_world_says_what_to_install(world):
-    code = f"import sys; sys.modules['mujoco'] = None; sys.argv = ['ludus', 'check', '{world}']\nfrom ludus.cli import main\nmain()"
+    code = f"import sys; sys.modules['mujoco'] = None; sys.argv = ['ludus', 'check', '{world}']\n"
+    code += "from ludus.cli import main\nmain()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2 and f"pip install 'ludus[{world}]'" in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr

@@ -149,9 +149,12 @@ class Settling:
 
     def _judgement(self, n: int, template: str) -> Judgement:
         """The last one that says something: one unclear round does not make a curve that was rising another one."""
-        said = [v.judgement for r, _, v in self.record.verdicts() if r <= n and v.caption == template]
-        clear: list[Judgement] = [judgement for judgement in said if judgement != "unclear"]
-        return clear[-1] if clear else "unclear"
+        judged: list[Judgement] = [
+            v.judgement for r, _, v in self.record.verdicts() if r <= n and v.caption == template
+        ]
+        while judged and judged[-1] == "unclear":
+            judged.pop()
+        return judged[-1] if judged else "unclear"
 
     def _try(self, n: int, library: SkillLibrary, captions: Sequence[str], step: str) -> Acceptance:
         """Looks at the members of a template until they are accepted, or clearly not good enough, or have been looked at often
