@@ -218,7 +218,7 @@ def test_errors_name_the_value(wrong, says):
         ([successes((5, 8), (6, 8), (6, 8))], "less than 0.8"),
         ([successes((8, 8))], "lower end is less than 0.7"),
         ([successes((8, 8), (8, 8), (5, 8))], "lower end is less than 0.7"),
-        ([successes((8, 8), (8, 8), (7, 8))], "too few episodes to rule out 0.6 in 12 rounds"),
+        ([successes((8, 8), (8, 8), (7, 8))], "too few episodes to rule out 0.6 in 16 rounds"),
         ([successes(*[(8, 8)] * 5, (3, 8))] * 2, "members are behind: m5"),
     ],
 )

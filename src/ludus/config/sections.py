@@ -282,7 +282,7 @@ class ExperimentConfig(Section):
     practice_exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.1
     """As `exploration`, while a skill is practised that has not succeeded once in practice."""
     practice_rounds: Count = 6
-    """A written skill is dropped after so many rounds of practice; half if judged stuck, up to twice if judged to be learning."""
+    """A written skill is dropped after so many rounds of practice; half if judged stuck, up to 16 while judged to be learning."""
     temperature: Temperature = 0.5
     """Of the acting policy while collecting; 0 is greedy."""
     exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.0

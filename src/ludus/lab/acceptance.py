@@ -28,7 +28,7 @@ class AcceptanceSettings:
     floor: float = 0.6
     """Whose true success is this or less is accepted in any of `rounds` rounds with a chance of at most `false_acceptance`."""
     false_acceptance: float = 0.05
-    rounds: int = 12
+    rounds: int = 16
     alike: float = 0.03
     """Correlation of the episodes of one look, as in `ludus.experimenter.curves.ALIKE`."""
 
@@ -91,7 +91,7 @@ def accept(looks: Sequence[Sequence[SuccessCount]], settings: AcceptanceSettings
 
 
 def most_rounds(judgement: Judgement, rounds: int) -> float:
-    """After how many rounds of practice a template that is not accepted is given up: half of `rounds` if its curve is stuck,
-    twice as many while it is learning, but then no more than `AcceptanceSettings.rounds`, for which its error rate holds."""
-    longer = max(rounds, min(2 * rounds, AcceptanceSettings.rounds))
+    """After how many rounds of practice a template that is not accepted is given up: half of `rounds` if its curve is stuck, while
+    it is learning as many as `AcceptanceSettings.rounds`, for which its error rate holds."""
+    longer = max(rounds, AcceptanceSettings.rounds)
     return {"stuck": rounds / 2, "learning": float(longer)}.get(judgement, float(rounds))
