@@ -83,7 +83,7 @@ def _data(folder: Path) -> Iterator[Data]:
     kind = world_kind(config.world)
     world = kind.make(config.world)
     library, store = world.library(), EpisodeStore.create(folder / "run", config)
-    rollouts, actor = seed_rollouts(library, config.seed_data, 0), SeedActor(kind.teacher(world.spec))
+    rollouts, actor = seed_rollouts(library, config.seed_data, 0), SeedActor(kind.make_teacher(world.spec))
     for k, (episodes, _) in enumerate(run_batches(world, library, rollouts, actor, "seed")):
         store.append(episodes, step=f"seed/{k}")
     try:

@@ -66,11 +66,11 @@ def test_the_teacher_shows_what_it_obeys(tmp_path, world):
     kind = world_kind(WorldConfig())
     with Record.open(begun(tmp_path / "run", world, [OWN, REACH])) as record:
         library = libraries.recorded_library(record, world)
-        assert libraries.shown_captions(record, kind, world, library) == ("reach red",)
+        assert libraries.shown_captions(kind, world.spec, library.captions) == ("reach red",)
     with Record.open(begun(tmp_path / "none", world, [OWN])) as record:
         library = libraries.recorded_library(record, world)
-        with pytest.raises(LudusError, match="obeys none of the library's 1 skills"):
-            libraries.shown_captions(record, kind, world, library)
+        with pytest.raises(LudusError, match="obeys none of 1 skills, such as 'wave red'"):
+            libraries.shown_captions(kind, world.spec, library.captions)
 
 
 def test_another_world_takes_the_skills_that_it_can_read(tmp_path):

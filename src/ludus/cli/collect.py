@@ -22,9 +22,9 @@ class Collect:
     """Where the episodes are kept."""
     overrides: Overrides = ()
     """Settings to change, e.g. seed_data.segments=1 seed_data.random_share=0."""
-    actor: str = "teacher"
+    actor: str | None = None
     """teacher (its noise is in seed_data.*), random, policy, play (data as the world's makers collect it: ogbench), or
-    play-hindsight (the same, with the commands forgotten and others found in what happened)."""
+    play-hindsight (the same, with the commands forgotten and others found in what happened); seed_data.actor if not given."""
     policy: Path | None = None
     """With --actor policy: the run whose best policy acts."""
     episodes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
@@ -49,7 +49,7 @@ class Collect:
 
     def __call__(self) -> None:
         from ludus import config as configs
-        from ludus.experiment.collection import CollectSpec, collect
+        from ludus.experiment.collection import CollectSpec, collect, seed_actor
         from ludus.experiment.library import check_library, library_step
         from ludus.experiment.opening import opened
         from ludus.skills.files import read_skills
@@ -59,10 +59,11 @@ class Collect:
         config = configs.override(
             configs.preset(self.preset), (*self.overrides, *self._settings(), f"seed={self.seed}")
         )
-        world_kind(config.world)
-        name = self.name or self.actor
+        actor = self.actor or seed_actor(world_kind(config.world), config)
+        self._check(actor)
+        name = self.name or actor
         skills = None if self.library is None else read_skills(self.library)
-        spec = CollectSpec(self.actor, name, listed(self.skills), self.start, self.policy)
+        spec = CollectSpec(actor, name, listed(self.skills), self.start, self.policy)
         console = display.console()
         free = {"seed_data", "experiment", "seed", "training"}
         with opened(self.dir, config, free, command_line(), library_step(skills)) as record:
@@ -73,14 +74,16 @@ class Collect:
 
     def _settings(self) -> list[str]:
         """The options as settings."""
-        if self.noise is not None and self.actor != "teacher":
-            raise LudusError(f"--noise is the teacher's; leave it out with --actor {self.actor}")
         settings = [] if self.episodes is None else [f"seed_data.episodes={self.episodes}"]
-        if self.temperature is not None:
-            if self.actor != "policy":
-                raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {self.actor}")
-            settings.append(f"experiment.temperature={self.temperature}")
+        settings += [] if self.temperature is None else [f"experiment.temperature={self.temperature}"]
         return settings + ([] if self.noise is None else _noise(self.noise))
+
+    def _check(self, actor: str) -> None:
+        """Refuse what is another actor's."""
+        if self.noise is not None and actor != "teacher":
+            raise LudusError(f"--noise is the teacher's; leave it out with --actor {actor}")
+        if self.temperature is not None and actor != "policy":
+            raise LudusError(f"--temperature is an acting policy's; leave it out with --actor {actor}")
 
 
 def _noise(text: str) -> list[str]:

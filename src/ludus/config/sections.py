@@ -84,7 +84,7 @@ class WorldConfig(Section):
 
 @dataclass(frozen=True, config=STRICT)
 class SeedDataConfig(Section):
-    """The teacher's episodes of mixed quality that training starts from (docs/method.md, section 5).
+    """The episodes that training starts from, by default the teacher's, of mixed quality (docs/method.md, section 5).
 
     Raises:
         LudusError: a value outside of its limits; an empty range of noise; shares that sum to more than 1.
@@ -92,12 +92,15 @@ class SeedDataConfig(Section):
 
     path = "seed_data."
 
+    actor: Literal["auto", "teacher", "random", "play", "play-hindsight"] = "auto"
+    """Who makes them: the world's teacher; chance; the world's own way of making episodes; or the same, with the commands
+    forgotten and others found in what happened. 'auto' is the first of teacher, play and random that the world has."""
     episodes: Count = 3072
     segments: Size = 2
     """Skills per episode, each `skill_steps` long."""
     min_noise: Real = 0.0
     max_noise: Real = 0.6
-    """Noise level of an episode is uniform on [min_noise, max_noise] ..."""
+    """The teacher's noise level of an episode is uniform on [min_noise, max_noise] ..."""
     clean_share: Real = 0.1
     """... except for this share without noise ..."""
     random_share: Real = 0.08

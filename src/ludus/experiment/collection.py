@@ -35,7 +35,7 @@ from ludus.record import Record
 from ludus.record.progress import Progress, Show
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError, SuccessCount, differences, unknown
+from ludus.types import LudusError, SuccessCount, WorldSpec, differences, unknown
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
 
@@ -49,7 +49,7 @@ ACTORS = ("teacher", "random", "policy", "play", "play-hindsight")
 
 @dataclass(frozen=True)
 class Driver:
-    """Commits what a collector returns: each batch of rollouts is a step."""
+    """Commits what a collector, or the world itself, makes: each batch of episodes is a step."""
 
     record: Record
     store: EpisodeStore
@@ -73,6 +73,75 @@ class Driver:
                     result = next(results)
                     self.store.append(result.episodes)
                     self.record.add_outcomes(result.outcomes)
+
+    def play(self, name: str, kind: WorldKind, library: SkillLibrary, seeds: Sequence[int], hindsight: bool) -> None:
+        """As `collect`, where the world itself makes the episodes, see `WorldKind.play`."""
+        assert kind.play is not None
+        parts = [seeds[first : first + PLAY_EPISODES] for first in range(0, len(seeds), PLAY_EPISODES)]
+        left = [(f"{name}/{k:03d}", p) for k, p in enumerate(parts) if not self.record.done(f"{name}/{k:03d}")]
+        if not left:
+            return
+        title = f"{name.replace('/', ' ')}: {len(seeds)} episodes"
+        with self.progress.stage(title, sum(len(p) for _, p in left)) as advance:
+            for step, part in left:
+                with self.record.commit(step):
+                    made, episodes = set(), []
+                    for episode in kind.play(self.config, library, part, step.replace("/", "-"), hindsight):
+                        episodes.append(episode)
+                        advance(int(episode.seed not in made))
+                        made.add(episode.seed)
+                    self.store.append(episodes)
+                    self.record.add_outcomes(outcomes(library, episodes))
+
+
+# --- the first episodes of a run ---------------------------------------------------------------------------------------
+
+
+def seed_actor(kind: WorldKind, config: Config) -> str:
+    """Who makes the first episodes: what `seed_data.actor` says, or, for 'auto', the first of teacher, play and random that the
+    world has."""
+    if config.seed_data.actor != "auto":
+        return config.seed_data.actor
+    return "teacher" if kind.teacher else "play" if kind.play else "random"
+
+
+def check_actor(kind: WorldKind, spec: WorldSpec, actor: str) -> None:
+    """
+    Raises:
+        LudusError: the world has no such actor.
+    """
+    if actor == "teacher":
+        kind.make_teacher(spec)
+    if actor.startswith("play") and kind.play is None:
+        others = "teacher" if kind.teacher else "random"
+        raise LudusError(
+            f"world {spec.name!r} has no play data of its own; collect with --actor {others}, or let a run begin with "
+            f"seed_data.actor={others}"
+        )
+
+
+def collect_seed_data(driver: Driver, kind: WorldKind, actor: str, config: Config, library: SkillLibrary) -> None:
+    """The episodes that a run begins with, in steps called `seed-data/000` ...
+
+    Raises:
+        LudusError: the teacher obeys none of the library's skills.
+    """
+    spec, n = driver.world.spec, config.seed_data.episodes
+    if actor.startswith("play"):
+        seeds = [child(config.seed, "seed-data", "play", i) for i in range(n)]
+        driver.play("seed-data", kind, library, seeds, actor == "play-hindsight")
+        return
+    captions = shown_captions(kind, spec, library.captions) if actor == "teacher" else library.captions
+    rollouts = seed_rollouts(library, config.seed_data, config.seed, captions=captions)
+    if actor == "random":
+        driver.collect("seed-data", _all_by(rollouts, {"actor": actor}), ActorSpec("random"), library)
+    else:
+        driver.collect("seed-data", rollouts, ActorSpec("teacher"), library)
+
+
+def _all_by(rollouts: Sequence[RolloutSpec], info: Mapping[str, Any]) -> list[RolloutSpec]:
+    """The rollouts without the teacher's noise, by whoever acts."""
+    return [dataclasses.replace(r, actor=None, info=info) for r in rollouts]
 
 
 # --- collecting on its own ---------------------------------------------------------------------------------------------
@@ -120,38 +189,43 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
         config: the record's own but for `seed_data`, `experiment.temperature` and how many threads work.
 
     Raises:
-        LudusError: unknown actor, skill or start; a policy of no run; noise levels or shares out of range; a name under
-            which something else was asked for; a record that is not one of collected episodes.
+        LudusError: an actor that the world does not have; a skill that its teacher does not obey; unknown skill or start; a
+            policy of no run; noise levels or shares out of range; a name under which something else was asked for; a record
+            that is not one of collected episodes.
     """
     spec.check()
     torch.set_num_threads(config.training.threads)  # a policy's bits depend on it
     kind = world_kind(config.world)
     world = kind.make(config.world)
     try:
-        if spec.plays and kind.play is None:
-            raise LudusError(f"world {world.spec.name!r} has no play data of its own; use --actor teacher")
+        check_actor(kind, world.spec, spec.actor)  # before anything is written
         check_starts(world.spec, [] if spec.start is None else [spec.start])
         library, captions = choose(recorded_library(record, world), kind, spec.skills)
-        if not captions:
-            shown = spec.actor == "teacher"
-            captions = shown_captions(record, kind, world, library) if shown else library.captions
+        captions = captions or library.captions
+        if spec.actor == "teacher":
+            asked, captions = captions, shown_captions(kind, world.spec, captions)
+            if spec.skills and asked != captions:
+                other = next(c for c in asked if c not in captions)
+                raise LudusError(
+                    f"the teacher of world {world.spec.name!r} does not obey {other!r}; choose other --skills"
+                )
         seed = child(config.seed, "collect", spec.name)
         rollouts = seed_rollouts(library, config.seed_data, seed, spec.start, captions)
         actor, acting = _actor(spec, config)
-        if actor.kind == "teacher":
-            kind.teacher(world.spec)  # a world without one says so before anything is written
         request = {"actor": spec.actor, "captions": captions, "start": spec.start, "seed": config.seed}
-        _claim(record, spec.name, request | {"seed_data": asdict(config.seed_data)} | acting)
+        noise = {k: v for k, v in asdict(config.seed_data).items() if k != "actor"}
+        _claim(record, spec.name, request | {"seed_data": noise} | acting)
         begin(record, world, library, "collecting")
         record_skills(record, library, f"collect/{spec.name}/skills")
-        progress = Progress(record, show)
+        driver = Driver(
+            record, EpisodeStore(record), config.world, world, LocalCollector(world), Progress(record, show)
+        )
         if spec.plays:
-            _play(record, config, spec, kind, library, progress)
+            seeds = [child(seed, "play", i) for i in range(config.seed_data.episodes)]
+            driver.play(f"collect/{spec.name}", kind, library, seeds, spec.actor == "play-hindsight")
         else:
             if spec.actor != "teacher":
-                info = {"actor": spec.actor, **acting}
-                rollouts = [dataclasses.replace(r, actor=None, info=info) for r in rollouts]
-            driver = Driver(record, EpisodeStore(record), config.world, world, LocalCollector(world), progress)
+                rollouts = _all_by(rollouts, {"actor": spec.actor, **acting})
             driver.collect(f"collect/{spec.name}", rollouts, actor, library)
         return aggregate(record.success_counts(f"collect/{spec.name}/"), library)
     finally:
@@ -189,25 +263,3 @@ def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
     elif not any(s.name.startswith(f"collect/{name}/") for s in record.steps()):
         with record.commit(step) as opened:
             opened.result = request
-
-
-def _play(
-    record: Record, config: Config, spec: CollectSpec, kind: WorldKind, library: SkillLibrary, progress: Progress
-) -> None:
-    """As `Driver.collect`, where the world itself makes the episodes."""
-    assert kind.play is not None
-    name, n, seed = spec.name, config.seed_data.episodes, child(config.seed, "collect", spec.name)
-    parts = [range(first, min(first + PLAY_EPISODES, n)) for first in range(0, n, PLAY_EPISODES)]
-    left = [(k, p) for k, p in enumerate(parts) if not record.done(f"collect/{name}/{k:03d}")]
-    store = EpisodeStore(record)
-    with progress.stage(f"collect {name}: {n} episodes", sum(len(p) for _, p in left)) as advance:
-        for k, part in left:
-            with record.commit(f"collect/{name}/{k:03d}"):
-                seeds = [child(seed, "play", i) for i in part]
-                label, made, episodes = f"collect-{name}-{k:03d}", set(), []
-                for episode in kind.play(config.world, library, seeds, label, spec.actor == "play-hindsight"):
-                    episodes.append(episode)
-                    advance(int(episode.seed not in made))
-                    made.add(episode.seed)
-                store.append(episodes)
-                record.add_outcomes(outcomes(library, episodes))

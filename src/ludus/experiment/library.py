@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-import numpy as np
-
 from ludus.agents.captions import CaptionEncoder
-from ludus.lab.embodiment import look
 from ludus.lab.growth import grown
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -52,32 +49,21 @@ def kept_library(record: Reader) -> tuple[FiledSkill, ...] | None:
     return tuple(FiledSkill(**row | {"parents": tuple(row["parents"])}) for row in record.result(FILE_STEP)["skills"])
 
 
-def shown_captions(record: Reader, kind: WorldKind, world: World, library: SkillLibrary) -> tuple[str, ...]:
-    """Captions that the world's teacher obeys: a library file may have skills that it was never written for. The world's own
-    base skills are not asked about.
+def shown_captions(kind: WorldKind, spec: WorldSpec, captions: Sequence[str]) -> tuple[str, ...]:
+    """Those that the world's teacher obeys: a library may have skills that it was never written for.
 
     Raises:
-        LudusError: it obeys none of a file's skills, or there is no teacher.
+        LudusError: it obeys none of them, or there is no teacher.
     """
-    if kept_library(record) is None:
-        return library.captions
-    teacher, start = kind.teacher(world.spec), look(world, [0])
-
-    def obeyed(caption: str) -> bool:
-        teacher.begin([0], np.zeros(1, np.float32), np.zeros(1, bool))
-        try:
-            teacher.act(start, [caption])
-        except LudusError:
-            return False
-        return True
-
-    captions = tuple(filter(obeyed, library.captions))
-    if not captions:
+    obeys = getattr(kind.make_teacher(spec), "obeys", None)
+    shown = tuple(c for c in captions if obeys is None or obeys(c))
+    if not shown:
+        such = f", such as {captions[0]!r}" if captions else ""
         raise LudusError(
-            f"the teacher of world {world.spec.name!r} obeys none of the library's {len(library)} skills, so nothing can be "
-            f"shown to a new policy; add base skills to the file"
+            f"the teacher of world {spec.name!r} obeys none of {len(captions)} skills{such}, so nothing can be shown to a "
+            "new policy; give skills that it obeys, or begin with seed_data.actor=random"
         )
-    return captions
+    return shown
 
 
 # --- the library of a record -------------------------------------------------------------------------------------

@@ -21,12 +21,12 @@ from functools import partial
 
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.experiment.collection import Driver
+from ludus.experiment.collection import Driver, check_actor, collect_seed_data, seed_actor
 from ludus.experiment.compose import Experiment
 from ludus.experiment.learning import Learning, TrainingData
-from ludus.experiment.library import begin, recorded_library, shown_captions
+from ludus.experiment.library import begin, recorded_library
 from ludus.experiment.settling import Settling
-from ludus.lab.actors import ActorSpec, seed_rollouts
+from ludus.lab.actors import ActorSpec
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import fits
 from ludus.lab.growth import Growth, stored_evidence
@@ -62,11 +62,10 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
     settling = Settling(record, config, world, growth, progress)
 
-    library = recorded_library(record, world)
+    library, actor = recorded_library(record, world), seed_actor(experiment.kind, config)
+    check_actor(experiment.kind, world.spec, actor)
     begin(record, world, library, f"at most {config.experiment.rounds} rounds")
-    shown = shown_captions(record, experiment.kind, world, library)
-    demonstrations = seed_rollouts(library, config.seed_data, config.seed, captions=shown)
-    driver.collect("seed-data", demonstrations, ActorSpec("teacher"), library)
+    collect_seed_data(driver, experiment.kind, actor, config, library)
     learning.train("pretrain", 0, config.training.updates, library)
     learning.measure("before", library)
     return Stages(planning, growth, driver, learning, settling), library

@@ -46,7 +46,7 @@ class ActorSpec:
                 teacher.
         """
         if self.kind == "teacher":
-            return SeedActor(world_kind(world or WorldConfig(spec.name)).teacher(spec))
+            return SeedActor(world_kind(world or WorldConfig(spec.name)).make_teacher(spec))
         if self.kind == "random":
             return RandomActor(spec)
         if self.kind != "policy":

@@ -32,8 +32,9 @@ class WorldKind:
     """What a world brings along."""
 
     make: Callable[[WorldConfig], World]
-    teacher: Callable[[WorldSpec], Any]
-    """Makes the scripted controller, anything with `begin(seeds, noise, random_mask)` and `act(observations, captions)`."""
+    teacher: Callable[[WorldSpec], Any] | None = None
+    """Makes the scripted controller, anything with `begin(seeds, noise, random_mask)` and `act(observations, captions)`. One
+    that does not obey every caption also has `obeys(caption) -> bool`."""
     extra_skills: Callable[[Sequence[str]], Sequence[Skill]] = _no_skills
     """Skills about these objects, beyond the base library, that capability gaps may ask for."""
     play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
@@ -51,6 +52,20 @@ class WorldKind:
     timeout_s: float = 60
     """Of a call to that interpreter; ten times as much to make the world."""
 
+    def make_teacher(self, spec: WorldSpec) -> Any:
+        """Its teacher, for worlds that show this.
+
+        Raises:
+            LudusError: it has none.
+        """
+        if self.teacher is None:
+            others = "--actor play or --actor random" if self.play else "--actor random"
+            raise LudusError(
+                f"world {spec.name!r} has no teacher; collect with {others}, or let a run begin with "
+                f"seed_data.actor={'play' if self.play else 'random'}"
+            )
+        return self.teacher(spec)
+
 
 def _blocks() -> WorldKind:
     from ludus.worlds.blocks.skills import extra_skills
@@ -65,15 +80,11 @@ def _ogbench() -> WorldKind:
     from ludus.worlds.ogbench.skills import extra_skills, first_things_first
     from ludus.worlds.ogbench.world import CubesWorld
 
-    def no_teacher(spec: WorldSpec) -> Any:
-        raise LudusError("world ogbench has no teacher that acts on command; collect with --actor play")
-
     return WorldKind(
         lambda c: CubesWorld(c.variant, c.n_envs, c.threads),
-        no_teacher,
-        extra_skills,
-        lambda c, library, seeds, name, hindsight: play(c.variant, library, seeds, name, hindsight, c.threads),
-        first_things_first,
+        extra_skills=extra_skills,
+        play=lambda c, library, seeds, name, hindsight: play(c.variant, library, seeds, name, hindsight, c.threads),
+        goals=first_things_first,
     )
 
 

@@ -14,7 +14,7 @@ from ludus.skills.library import SkillLibrary
 from ludus.types import SuccessCount, Verdict
 
 STAGES = {"seed-data": "seed data", "before": "before the rounds", "after": "after the rounds"}
-"""What success is compared between -> its label: episodes of the noisy teacher, and two evaluations of the policy."""
+"""What success is compared between -> its label: the episodes that it began with, and two evaluations of the policy."""
 
 
 @dataclass(frozen=True)

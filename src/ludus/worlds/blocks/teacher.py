@@ -55,6 +55,14 @@ class Teacher:
         mask = np.zeros(len(seeds), bool) if random_mask is None else np.asarray(random_mask, bool)
         self._noise = Noise(seeds, levels, mask, self.spec.episode_steps, len(self.spec.actions))
 
+    def obeys(self, caption: str) -> bool:
+        """Whether a controller is written for this caption."""
+        try:
+            self._parse(caption)
+        except LudusError:
+            return False
+        return True
+
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         """The next `[E, 5]` float32 action in [-1, 1] under `captions` (E of them).
 
