@@ -107,7 +107,7 @@ def _measure(data: Data, config: AgentConfig, device: str, cores: int, options: 
         precision=precision,
     )
     torch.set_num_threads(threads)
-    sampler = Sampler(data.stores, data.library, config, data.config.sampling, 0)
+    sampler = Sampler(data.stores, data.library, config.per_step(data.world.spec.control_hz), data.config.sampling, 0)
     flops = _flops(config, data, sampler)
     learner = Trainer(config, data.world.spec, 10**6, 0, training)
     peak = _peak(device, cores, precision)
@@ -140,7 +140,7 @@ def _flops(config: AgentConfig, data: Data, sampler: Sampler) -> float:
     rows = max(4, config.batch_size // 64)
     some = dataclasses.replace(config, batch_size=rows)
     learner = Trainer(some, data.world.spec, 1, 0, TrainingConfig(microbatches=1, processes=1))
-    source = Sampler(data.stores, data.library, some, data.config.sampling, 0)
+    source = Sampler(data.stores, data.library, some.per_step(data.world.spec.control_hz), data.config.sampling, 0)
     learner.fit(source, 1)
     batch = BatchReader(source, data.world.spec).next()
     with FlopCounterMode(display=False) as counter:

@@ -69,7 +69,9 @@ def measure(episodes: int, more: int, memory: str) -> dict[str, Any]:
 
         append(0, episodes)
         before = rss()["rss"]
-        sampler = Sampler(store, library, AgentConfig(), SamplingConfig(memory=memory), 0, folder=Path(folder))
+        sampler = Sampler(
+            store, library, AgentConfig().per_step(20), SamplingConfig(memory=memory), 0, folder=Path(folder)
+        )
         append(episodes, episodes + more)
         Path("/proc/self/clear_refs").write_text("5")  # the highest resident memory is counted from here
         started = time.perf_counter()

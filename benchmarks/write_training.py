@@ -71,7 +71,8 @@ def train(world: BlocksWorld, skill: Skill, episodes: list[Episode], config: Con
     with tempfile.TemporaryDirectory() as folder:
         store = EpisodeStore.create(Path(folder) / "run", config)
         store.append(labelled, step="seed-data/0")
-        sampler = Sampler(store, library, config.agent, config.sampling, config.seed)
+        agent = config.agent.per_step(world.spec.control_hz)
+        sampler = Sampler(store, library, agent, config.sampling, config.seed)
         training = TrainingConfig(microbatches=1, processes=1, threads=1)
         trainer = Trainer(config.agent, world.spec, config.training.updates, config.seed, training)
         trainer.fit(sampler, config.training.updates)

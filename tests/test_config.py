@@ -27,6 +27,7 @@ from ludus.config import (
     override,
     preset,
 )
+from ludus.config.overrides import former
 from ludus.types import LudusError
 
 LEAVES = {
@@ -90,7 +91,7 @@ def valid(config: Config) -> bool:
 
 
 def test_every_kind_of_setting_is_walked_over():
-    assert len(NUMBERS) > 50 and len(FLAGS) > 5 and len(CHOICES) == 7
+    assert len(NUMBERS) > 50 and len(FLAGS) > 5 and len(CHOICES) == 8
     assert set(NUMBERS) | set(FLAGS) | set(CHOICES) | {p for p, h in LEAVES.items() if h is str} | {
         "agent.options",
         "world.options",
@@ -173,6 +174,33 @@ def test_the_sentence_names_setting_value_and_limit(make, words):
     pattern = words if ".*" in words else re.escape(words)
     with pytest.raises(LudusError, match=pattern):
         make()
+
+
+@pytest.mark.parametrize(
+    ("changes", "hz", "gamma", "n_step"),
+    [
+        ((), 20, 0.96, 8),  # the bits of the built-in worlds
+        ((), 80, 0.99, 32),
+        ((), 0.5, 1e-6, 1),  # steps longer than the horizon
+        (("agent.horizon_s=0.5", "agent.n_step_s=0.1"), 20, 0.9, 2),
+        (("agent.gamma=0.9", "agent.n_step=3"), 80, 0.9, 3),
+    ],
+)
+def test_horizons_are_times_that_a_control_rate_turns_into_steps(changes, hz, gamma, n_step):
+    agent = override(Config(), changes).agent.per_step(hz)
+    assert (agent.gamma, agent.n_step) == (gamma, n_step) and agent.per_step(1000) == agent
+
+
+def test_horizons_per_step_of_earlier_runs_are_those_times_where_they_are_the_same():
+    tree = as_dict(Config())
+    for name in ("horizon_s", "n_step_s"):
+        del tree["agent"][name]
+    tree["agent"] |= {"gamma": 0.96, "n_step": 4}
+    agent = from_dict(former(tree)).agent
+    assert (agent.gamma, agent.n_step) == (0.0, 4) and agent.per_step(20).gamma == 0.96
+    tree["world"]["name"] = "/a/world.py:of_mine"  # of any control rate
+    assert from_dict(former(tree)).agent.gamma == 0.96
+    assert former(as_dict(Config())) == as_dict(Config())
 
 
 def test_limits_hold_for_the_result_not_on_the_way():

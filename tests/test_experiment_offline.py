@@ -193,7 +193,7 @@ def test_held_out_captions_are_never_a_label(data):
         config, store = record.config, EpisodeStore(record)
         library = recorded_library(record, BlocksWorld(2, 1, 1))
         labels = TrainingData((store,), held_out=held_out).labels(library)
-        sampler = Sampler(store, labels, config.agent, config.sampling, 0)
+        sampler = Sampler(store, labels, config.agent.per_step(20), config.sampling, 0)
         drawn = {sampler.captions[i] for _ in range(50) for i in sampler.next().skills}
     assert drawn == set(library.captions) - held_out
 

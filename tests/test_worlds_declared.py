@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 from command import ludus
 
+from ludus.agents.pac.agent import PAC
+from ludus.data.sampler import Sampler
 from ludus.data.store import EpisodeStore
+from ludus.experiment import learning
 from ludus.record import Record
 
+prepare = PAC.prepare
 PAGE = Path(__file__).parents[1] / "docs" / "add-a-world.md"
 EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
 TINY = ("--preset", "tiny", "world.n_envs=4", "world.name=w.py:plane")
@@ -71,9 +75,14 @@ def test_a_world_without_a_teacher_begins_with_random_actions(world):
     assert not Path("other").exists()
 
 
-def test_a_world_with_play_alone_begins_with_it(world):
-    world((", Teacher, options", ", play=play, options"), ("plane = WorldKind", PLAY + "plane = WorldKind"))
+def test_a_world_with_play_alone_begins_with_it_and_its_control_rate_sets_the_horizons(world, monkeypatch):
+    replaced = ", Teacher, options", ", play=play, options"
+    world(replaced, ("plane = WorldKind", PLAY + "plane = WorldKind"), ("control_hz=10", "control_hz=80"))
+    used = []
+    monkeypatch.setattr(learning, "Sampler", lambda *a, **k: used.append(a[2]) or Sampler(*a, **k))
+    monkeypatch.setattr(PAC, "prepare", lambda agent, *a: used.append(agent.config) or prepare(agent, *a))
     ludus(*RUN, "--dir", "run")
+    assert len(used) > 1 and {(agent.gamma, agent.n_step) for agent in used} == {(0.99, 32)}
     assert {(r.actor, r.n_steps, r.info["hindsight"]) for r in begun_with("run")} == {("play", 5, False)}
     ludus(*RUN, "--dir", "other", "seed_data.actor=play-hindsight", "training.updates=1")
     assert {(r.actor, r.info["hindsight"]) for r in begun_with("other")} == {("play", True)}

@@ -28,7 +28,7 @@ class Agent(ABC):
     sees the target network as it was before that update.
 
     Args:
-        config: settings that all agents share; `config.options` fills `Options`.
+        config: settings that all agents share; `config.options` fills `Options`. Kept as `per_step` gives them.
         online: the network that the optimiser moves.
         target: its slow average, which only `prepare` reads; None in an agent that only acts.
         precision: 'float32' or 'bfloat16', see `autocast`.
@@ -48,7 +48,8 @@ class Agent(ABC):
         target: nn.Module | None = None,
         precision: str = "float32",
     ):
-        self.config, self.spec, self.online, self.precision = config, spec, online, precision
+        self.config = config.per_step(spec.control_hz)
+        self.spec, self.online, self.precision = spec, online, precision
         self.target = online if target is None else target
         self.options = self.read_options(config)
         self.encoder = make_encoder(spec)

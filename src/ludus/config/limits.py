@@ -39,6 +39,9 @@ Time = Annotated[float, Field(gt=0, le=MAX_TIME, allow_inf_nan=False, descriptio
 TimeOrZero = Annotated[float, Field(ge=0, le=MAX_TIME, allow_inf_nan=False, description=f"0 (no limit) to {MAX_TIME}")]
 Temperature = Annotated[float, Field(ge=0, allow_inf_nan=False, description="0 (greedy) or more, and finite")]
 FromSize = Annotated[int, Field(ge=0, le=MAX_SIZE, description=f"0 (as agent.size says) or more, at most {MAX_SIZE}")]
+FromTime = Annotated[
+    int, Field(ge=0, le=MAX_SIZE, description=f"0 (as agent.n_step_s says) or more, at most {MAX_SIZE}")
+]
 Bins = Annotated[int, Field(ge=2, le=MAX_SIZE, description=f"at least 2, at most {MAX_SIZE}")]
 Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]
 Step = Annotated[float, Field(gt=0, le=1, description="more than 0, at most 1")]

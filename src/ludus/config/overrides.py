@@ -88,6 +88,18 @@ REMOVED = {(ExperimentConfig, "new_skills_per_round")}
 FORMER = {"experiment": {"fill": False, "rehearsal": 0.0}}
 """What runs did that were made before these settings existed, and go on doing."""
 
+FORMER_PER_STEP = {"gamma": 0.96, "n_step": 8}
+"""Defaults of the agent before its horizons were times: per control step, at the 20 Hz of the worlds that there were."""
+
+
+def former(tree: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A tree that an earlier version wrote, with the settings by which this version does the same."""
+    tree = {**tree, **{name: values | tree[name] for name, values in FORMER.items() if name in tree}}
+    agent = tree.get("agent", {})
+    if "horizon_s" not in agent and tree.get("world", {}).get("name") in ("blocks", "ogbench"):
+        tree["agent"] = {k: v for k, v in agent.items() if FORMER_PER_STEP.get(k) != v}
+    return tree
+
 
 def as_dict(config: Any) -> dict[str, Any]:
     """The tree as JSON-able dicts."""

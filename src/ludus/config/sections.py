@@ -147,10 +147,14 @@ class AgentConfig(Section):
     """Weight of the critic; 0 with alpha 1 is plain BC."""
     eta: Positive = 2.0
     """Temperature of the improvement, in units of the mean standard deviation of Q over sampled actions in a microbatch."""
-    gamma: limits.Discount = 0.96
-    """Discount per control step."""
-    n_step: Size = 8
-    """Rewards are summed over at most this many steps before the critic's own estimate."""
+    horizon_s: limits.Time = 1.25
+    """Of the discount, s: gamma = 1 - 1 / (horizon_s * control_hz), .96 at 20 Hz."""
+    n_step_s: limits.Time = 0.4
+    """Rewards are summed over at most this long before the critic's own estimate, s: 8 control steps at 20 Hz."""
+    gamma: limits.Discount = 0.0
+    """Discount per control step; 0: as `horizon_s` says."""
+    n_step: limits.FromTime = 0
+    """Control steps that rewards are summed over; 0: as `n_step_s` says."""
     action_samples: Size = 8
     """Actions drawn from the target policy; the improvement chooses among them and the action that was taken."""
     batch_size: Size = 512
@@ -175,6 +179,11 @@ class AgentConfig(Section):
         """The shape that `size` names, with the settings that are not 0 in place of its own."""
         by_hand = {name: value for name in Shape._fields if (value := getattr(self, name))}
         return SIZES[self.size]._replace(**by_hand)
+
+    def per_step(self, control_hz: float) -> AgentConfig:
+        """These settings with `gamma` and `n_step` in numbers, in a world of this control rate."""
+        gamma = self.gamma or max(1e-6, 1 - 1 / (self.horizon_s * control_hz))  # 0 would be read as a time again
+        return replace(self, gamma=gamma, n_step=self.n_step or max(1, round(self.n_step_s * control_hz)))
 
 
 MAX_HORIZON = 0x7FFE

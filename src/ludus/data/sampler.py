@@ -34,7 +34,7 @@ class Sampler:
 
     Args:
         stores: one, or several of the same world; then a source is called `<place of the store>/<collecting step>`.
-        agent: gives gamma, n_step and batch_size.
+        agent: gives gamma, n_step and batch_size, see `AgentConfig.per_step`.
         sampling: ratios of the labels; the reward's mix; `horizon` and `balance`.
         seed: the run's seed.
         shares: prefix of collecting steps -> share of the draws, e.g. {'seed-data': 0.5, 'round': 0.5}; by default
@@ -57,6 +57,8 @@ class Sampler:
         shares: Mapping[str, float] | None = None,
         folder: Path | None = None,
     ):
+        if not agent.n_step:
+            raise LudusError("a sampler needs its n-step returns in control steps; give it agent.per_step(control_hz)")
         self.batch_size = agent.batch_size
         self._stores = [stores] if isinstance(stores, EpisodeStore) else list(stores)
         self._library = library

@@ -129,7 +129,7 @@ class Learning:
             self._sampler = Sampler(
                 self.data.stores,
                 labels,
-                self.config.agent,
+                self.config.agent.per_step(self.world.spec.control_hz),
                 self.config.sampling,
                 child(self.config.seed, "sampler"),
                 shares=self.data.shares,

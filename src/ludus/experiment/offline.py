@@ -153,8 +153,8 @@ def run_worker(config: Config, spec: OfflineSpec, skills: Sequence[FiledSkill] |
     world = kind.make(config.world)
     try:
         library, data = attach_data(spec, config, base_library(skills, world), kind, world)
-        seed = child(config.seed, "sampler")
-        sampler = Sampler(data.stores, data.labels(library), config.agent, config.sampling, seed, shares=data.shares)
+        seed, agent = child(config.seed, "sampler"), config.agent.per_step(world.spec.control_hz)
+        sampler = Sampler(data.stores, data.labels(library), agent, config.sampling, seed, shares=data.shares)
         trainer = None
         while (command := process_group.receive()) is not None:
             if isinstance(command, process_group.Make):

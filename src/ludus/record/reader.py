@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict, from_dict
-from ludus.config.overrides import FORMER
+from ludus.config.overrides import former
 from ludus.record import database, lock, mapping, tables
 from ludus.record.location import BESIDE, Location, world_at
 from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
@@ -40,15 +40,14 @@ class Reader:
 
     @property
     def config(self) -> Config:
-        kept = self._kept_config
-        config = from_dict(kept | {name: former | kept[name] for name, former in FORMER.items() if name in kept})
+        config = from_dict(former(self._kept_config))
         return replace(config, world=world_at(config.world, self._run["config"].get(BESIDE), self.directory))
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that are not the default: 'world.n_blocks' -> 2."""
         default = _leaves(as_dict(Config()))
-        return {k: v for k, v in _leaves(self._kept_config).items() if k not in default or default[k] != v}
+        return {k: v for k, v in _leaves(former(self._kept_config)).items() if k not in default or default[k] != v}
 
     @property
     def _kept_config(self) -> dict[str, Any]:
