@@ -7,6 +7,7 @@ steps that a test chooses, and so is 'b'.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -51,6 +52,7 @@ def episode(
     b: Sequence[int] = (),
     world: str = "counting",
     resets: Sequence[int] = (),
+    ended: Literal["time", "terminal"] = "time",
 ) -> Episode:
     """Episode `number`; commands take turns at `switches`, of which some are `resets`; 'a' and 'b' are marked at these
     observations."""
@@ -69,5 +71,6 @@ def episode(
         seed=2**62 + number,
         start="there",
         snapshot=np.array([number, 0.5]),
+        ended=ended,
         info={"noise": 0.25, "plan": None},
     )

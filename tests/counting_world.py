@@ -14,6 +14,7 @@ from ludus.seeding import rng
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.predicates import Vocabulary, predicate
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec
+from ludus.worlds.base import World
 
 SPEED = 0.1
 
@@ -37,7 +38,7 @@ def marked(spec: ObservationSpec, o: Observations, x: str) -> np.ndarray:
     return spec.get(o, x, "mark")[..., 0] > 0.5
 
 
-class CountingWorld:
+class CountingWorld(World):
     """See the module's docstring; a thing is marked when the point comes to it with a third action above 0.5."""
 
     def __init__(self, n_envs: int = 4, things: Sequence[str] = ("home", "shop"), episode_steps: int = 30) -> None:

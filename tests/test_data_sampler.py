@@ -51,7 +51,8 @@ def check(batch: Batch, episodes, library, sampling: SamplingConfig, agent: Agen
         dense, success = library.rewards(caption, e.observations)
         reward = (1 - sampling.sparse) * dense + sampling.sparse * success
         assert batch.returns[i] == pytest.approx(sum(agent.gamma**k * reward[t + 1 + k] for k in range(n)), abs=1e-6)
-        assert batch.discounts[i] == pytest.approx(agent.gamma**n) and batch.discounts[i] > 0
+        is_terminal = e.ended == "terminal" and t + n == e.n_steps
+        assert batch.discounts[i] == (0 if is_terminal else pytest.approx(agent.gamma**n))
     assert batch.returns.dtype == batch.discounts.dtype == batch.actions.dtype == np.float32
     assert batch.skills.dtype == np.int64 and batch.bc_mask.dtype == bool
 
@@ -63,6 +64,7 @@ episode_strategy = st.tuples(
     st.sets(steps, max_size=6),
     st.sets(steps, max_size=6),
     st.sets(steps, max_size=12),
+    st.sampled_from(["time", "terminal"]),
 )
 
 
@@ -78,8 +80,8 @@ episode_strategy = st.tuples(
 def test_every_row_is_what_it_says(tmp_path_factory, drawn, split, own, balance, horizon, seed):
     captions = ("mark b", "count", "mark a")
     episodes = [
-        episode(k, n, [s for s in switches if s < n], captions, a, b, resets=resets - {0})
-        for k, (n, switches, a, b, resets) in enumerate(drawn)
+        episode(k, n, [s for s in switches if s < n], captions, a, b, resets=resets - {0}, ended=ended)
+        for k, (n, switches, a, b, resets, ended) in enumerate(drawn)
     ]
     batches = [b for b in (episodes[:split], episodes[split:]) if b]
     store = make(tmp_path_factory.mktemp("run"), *batches)

@@ -7,8 +7,9 @@ from counting_world import CountingWorld, Walker
 from ludus.config import SeedDataConfig
 from ludus.lab import embodiment
 from ludus.lab.actors import EpsilonZGreedy, GoalScheduler, RandomActor, SeedActor, seed_rollouts
+from ludus.lab.context import attempts_of
 from ludus.lab.embodiment import EvalSpec, episode_steps, look, run
-from ludus.lab.rollout import RolloutSpec, rollouts_of
+from ludus.lab.rollout import RolloutSpec, Switching, rollouts_of
 from ludus.types import LudusError, Plan, Proposal, Retrieval
 
 ROLLOUTS = [
@@ -260,3 +261,38 @@ def test_switching_tells_what_does_not_hold_yet_and_gives_up_for_a_while(world, 
             had_its_time = told[max(0, t - 7) : t] == [told[t - 1]] * 7
             assert had_its_time or holds[told[t - 1]][t - 4 : t].all()
     assert holds["mark home"][-1] and holds["mark shop"][-1]
+
+
+class Cliff(CountingWorld):
+    """A simulation ends where the point has gone beyond x = .5."""
+
+    def ended(self):
+        return self.state[:, 0] > 0.5
+
+
+def test_an_episode_stops_where_its_world_ended_and_its_neighbours_go_on(library):
+    worlds = Cliff(), CountingWorld()
+    ended, whole = (dict(zip("eo", run(w, library, ROLLOUTS, Walker(w, 0.3), "e"), strict=True)) for w in worlds)
+    assert {e.ended for e in ended["e"]} == {"terminal", "time"} and {e.ended for e in whole["e"]} == {"time"}
+    for episode, other in zip(ended["e"], whole["e"], strict=True):
+        beyond = other.observations["point"][1:, 0] > 0.5
+        n = int(np.argmax(beyond)) + 1 if beyond.any() else other.n_steps
+        assert (episode.n_steps, episode.ended) == (n, "terminal" if beyond.any() else "time")
+        np.testing.assert_array_equal(episode.actions, other.actions[:n])
+        np.testing.assert_array_equal(episode.observations["point"], other.observations["point"][: n + 1])
+        assert episode.segments == tuple(s for s in other.segments if s.start < n)
+        scored = [o.segment for o in ended["o"] if o.episode == episode.id]
+        assert scored == list(range(len(episode.segments)))
+
+
+def test_a_plan_cut_short_by_the_end_did_not_succeed(library):
+    plan = Plan("p", Proposal("go", "", 1), ("a", "b"), (Retrieval("a", "go to home"), Retrieval("b", "go to shop")))
+    for world, success in ((CountingWorld(1), True), (Cliff(1), False)):
+        seed = next(
+            s for s in range(99) if world.reset([s])["home"][0, 0] > 0.6 and world.observe()["shop"][0, 0] < 0.4
+        )
+        rollouts = rollouts_of([plan], [seed], switching=Switching())
+        (episode,), outcomes = run(world, library, rollouts, Walker(world), "e")
+        (attempt,) = attempts_of([plan], [episode], outcomes, world.vocabulary, 1)["p"]
+        assert attempt.success == success and len(episode.info["endings"]) == len(episode.segments)
+        assert (episode.info["endings"][-1] == "terminal") != success

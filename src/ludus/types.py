@@ -195,7 +195,7 @@ class Episode:
     seed: int  # the child seed of its reset
     start: str  # name of the start distribution
     snapshot: np.ndarray  # [S] float64: full simulator state before the first action; exact replay starts here
-    ended: Literal["time", "interrupted"] = "time"
+    ended: Literal["time", "interrupted", "terminal"] = "time"  # terminal: the world said so, see `World.ended`
     info: Mapping[str, Any] = field(default_factory=dict)  # JSON: noise level, plan id, round, checkpoint, ...
 
     @property
@@ -240,7 +240,7 @@ class Batch:
     actions: np.ndarray  # [B, A] float32
     next_observations: Observations  # [B, size], up to n steps later (fewer at the end of a segment or trajectory)
     returns: np.ndarray  # [B] float32, sum_k gamma^k r_k over those steps
-    discounts: np.ndarray  # [B] float32, gamma^(number of steps); never 0: no step here is terminal
+    discounts: np.ndarray  # [B] float32, gamma^(number of steps); 0 where they end in a terminal state
     skills: np.ndarray  # [B] int64, index into the captions the sampler was built with
     bc_mask: np.ndarray  # [B] bool: whether behaviour cloning imitates this action under this label
 

@@ -37,6 +37,7 @@ class Rows:
     source: np.ndarray  # [N] int16: index into `RowTable.sources`
     segment_end: np.ndarray  # [N] int32: row of the last observation of the segment
     trajectory_end: np.ndarray  # [N] int32: row of the last observation that follows from this one
+    terminal: np.ndarray  # [N] bool: nothing follows from this one, see `Episode.ended`
     reward: np.ndarray  # [S, N] float32, dense and sparse mixed
     steps_to_success: np.ndarray  # [N, S] uint16, see `ludus.data.labels`
 
@@ -86,13 +87,14 @@ class RowTable:
         rows, here = self.rows, slice(first, last)
         for group, columns in self.groups.items():
             rows.observations[here, columns] = observations[group]
-        rows.actions[here], rows.command[here] = 0, -1
+        rows.actions[here], rows.command[here], rows.terminal[here] = 0, -1, False
         for e in shard.episodes:
             o = first + e.first_action + e.place
             end = o + e.n_steps
             rows.actions[o:end] = actions[e.first_action : e.first_action + e.n_steps]
             rows.source[o : end + 1] = _index(self.sources, prefix + e.step)
             rows.segment_end[end] = rows.trajectory_end[o : end + 1] = end
+            rows.terminal[end] = e.ended == "terminal"
             ends = [s.start for s in e.segments[1:]] + [e.n_steps]
             for segment, segment_end in zip(e.segments, ends, strict=True):
                 rows.command[o + segment.start : o + segment_end] = _index(self.commands, segment.caption)
@@ -147,6 +149,7 @@ class RowTable:
             "source": ((n,), np.int16),
             "segment_end": ((n,), np.int32),
             "trajectory_end": ((n,), np.int32),
+            "terminal": ((n,), np.bool_),
             "reward": ((n_skills, n), np.float32),
             "steps_to_success": ((n, n_skills), np.uint16),
         }

@@ -3,8 +3,8 @@
 The reward of transition t under a skill is that of the observation it leads to, see `ludus.data.labels`. The window of a
 transition is up to `n_step` steps. It ends with the *segment* when the label is the command the transition was collected
 under (later steps follow another command), else with the *trajectory*: at the end of the episode, or where
-something was moved from outside (`Segment.reset`), for which no action is rewarded. Nothing here is terminal: discounts are
-gamma^steps, never 0 (docs/method.md, section 5).
+something was moved from outside (`Segment.reset`), for which no action is rewarded. The discount is gamma^steps, as nothing of
+this is terminal; it is 0 where the window reaches the end of an episode that the world ended (docs/method.md, section 5).
 
 Batch i is drawn by the named child seed (seed, 'batch', i): so the cursor is one number, and batches do not depend on
 when the sampler was made or refreshed, only on what the store holds when they are drawn.
@@ -121,7 +121,7 @@ class Sampler:
             actions=rows.actions.take(row, axis=0),
             next_observations={g: next_observations[:, s] for g, s in self._table.groups.items()},
             returns=returns,
-            discounts=self._gamma[n],
+            discounts=np.where(rows.terminal[row + n], np.float32(0), self._gamma[n]),
             skills=skill,
             bc_mask=self._cloned(row, skill, is_command, hindsight, end),
         )

@@ -117,7 +117,8 @@ def attempts_of(
         at = episode.segments[n].start if n < len(episode.segments) else -1
         success = _reached(plan, {g: a[at] for g, a in episode.observations.items()}, vocabulary)
         if success is None:
-            success = told[episode.id, n - 1]
+            cut_short = episode.ended == "terminal" and len(episode.segments) < len(plan.captions)
+            success = told[episode.id, n - 1] and not cut_short
         attempts.setdefault(plan.id, []).append(Attempt(plan.proposal.task, success, round_))
     return attempts
 

@@ -122,6 +122,7 @@ def run_batch(
             seed=rollout.seed,
             start=_start(world.spec, rollout.start),
             snapshot=log.snapshots[i].copy(),
+            ended="terminal" if commands.terminal[i] else "time",
             info=dict(rollout.info) | endings,
         )
         episodes.append(episode)
@@ -294,7 +295,7 @@ def _log(
         log.actions[:, t] = actions[:n]
         for group, array in observations.items():
             log.observations[group][:, t + 1] = array[:n]
-        commands.see(t + 1, observations)
+        commands.see(t + 1, observations, world.ended()[:n])
         if advance is not None:
             advance(running)
     return log

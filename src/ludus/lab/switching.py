@@ -20,8 +20,8 @@ from ludus.skills import expression
 from ludus.skills.library import SkillLibrary
 from ludus.types import Observations, WorldSpec
 
-Ending = Literal["success", "stall", "time"]
-"""Why a skill was over."""
+Ending = Literal["success", "stall", "time", "terminal"]
+"""Why a skill was over; terminal: the world's episode had ended."""
 
 
 def rollout_steps(rollout: RolloutSpec, library: SkillLibrary, spec: WorldSpec) -> int:
@@ -128,6 +128,8 @@ class Commands:
         """Per robot: why each skill so far was over."""
         self.lengths = np.zeros(len(rollouts), int)
         """Control steps of each episode; 0: not over yet."""
+        self.terminal = np.zeros(len(rollouts), bool)
+        """Per robot: whether its episode was over because the world said so."""
 
     @property
     def most_steps(self) -> int:
@@ -144,8 +146,14 @@ class Commands:
         for i in range(len(self.now)):
             self._advance(i, 0)
 
-    def see(self, t: int, observations: Observations) -> None:
-        """The next commands, after `t` control steps have led to these observations."""
+    def see(self, t: int, observations: Observations, ended: np.ndarray | None = None) -> None:
+        """The next commands, after `t` control steps have led to these observations.
+
+        Args:
+            ended: `[n]` bool, robots whose episode is over whatever they were told; None: none.
+        """
+        if ended is not None and ended.any():
+            self._end(t, np.flatnonzero(ended & (self.lengths == 0)))
         running = np.flatnonzero(self.lengths == 0)
         self._conditions.see(observations)
         success, reward = self._scores(running, observations)
@@ -156,6 +164,11 @@ class Commands:
             late = timed_out[i] or t >= self._limits[i]
             if late or succeeded[i] or stalled[i]:
                 self._advance(i, t, "success" if succeeded[i] else "time" if late else "stall")
+
+    def _end(self, t: int, robots: np.ndarray) -> None:
+        self.lengths[robots], self.terminal[robots] = t, True
+        for i in robots:
+            self.endings[i].append("terminal")
 
     def _advance(self, i: int, t: int, why: Ending | None = None) -> None:
         """Robot i's next skill, `why` the one before it is over; the end of its episode if there is none, or no time."""

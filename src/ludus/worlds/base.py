@@ -15,8 +15,8 @@ from ludus.types import LudusError, Observations, WorldSpec
 
 class World(Protocol):
     """A batch of E simulations of one scene. Given the same seeds and actions it returns the same bits, at any number
-    of threads. It never resets by itself and knows no rewards. A world that inherits from this class need not write `restore`,
-    `frames` and `close`."""
+    of threads. It never resets by itself and knows no rewards. A world that inherits from this class need not write `ended`,
+    `restore`, `frames` and `close`."""
 
     spec: WorldSpec
     n_envs: int
@@ -38,6 +38,11 @@ class World(Protocol):
     def observe(self) -> Observations:
         """The present observations, `[E, *shape]` per group, as `spec.observation` declares; fresh arrays."""
         ...
+
+    def ended(self) -> np.ndarray:
+        """`[E]` bool: simulations in which nothing more can be done or earned, such as after a fall. Their episodes stop, and the
+        learner takes what follows to be worth nothing; they are stepped on, as the others need it. Default: none."""
+        return np.zeros(self.n_envs, bool)
 
     def snapshot(self) -> np.ndarray:
         """`[E, S]` float64: everything that the future depends on (physics, controller, domain parameters)."""

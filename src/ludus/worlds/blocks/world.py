@@ -11,6 +11,7 @@ from ludus import machine
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import block_vocabulary
 from ludus.types import LudusError, Observations, unknown
+from ludus.worlds.base import World
 from ludus.worlds.blocks import control, layout, scene
 from ludus.worlds.blocks.panda import Batch, mj
 from ludus.worlds.blocks.skills import base_skills
@@ -18,7 +19,7 @@ from ludus.worlds.blocks.skills import base_skills
 TIMESTEP = 1 / 300  # s; benchmarks/grasp.py: how many grasps survive a violent shake at which timestep
 
 
-class BlocksWorld:
+class BlocksWorld(World):
     """See `ludus.worlds.base.World`. Objects are named by colour, in the order of `scene.COLOURS`.
 
     Args:

@@ -21,6 +21,7 @@ from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import block_vocabulary
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
+from ludus.worlds.base import World
 from ludus.worlds.blocks import cube_encoder
 from ludus.worlds.ogbench.skills import base_skills
 
@@ -66,7 +67,7 @@ def goal_of(cube: str) -> str:
     return f"{cube} goal"
 
 
-class CubesWorld:
+class CubesWorld(World):
     """See `ludus.worlds.base.World`. Starts: 'scattered' is OGBench's start of data collection (random cubes and goals; of
     several goals all but one lie on the table), 'task1' to 'task5' those of its evaluation tasks.
 
