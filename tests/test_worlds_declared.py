@@ -1,5 +1,6 @@
 """What a world of one's own declares, and what follows from it: who teaches, what makes the first episodes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -97,4 +98,25 @@ def test_a_teacher_says_what_it_obeys_and_is_told_nothing_else(world):
     ludus(*RUN, "--dir", "random", "seed_data.actor=random")
     assert {r.actor for r in begun_with("random")} == {"random"}
     assert "does not obey 'go to home'; choose" in ludus("collect", "x", *TINY, "--skills", "go to X", code=2)
+    assert not Path("x").exists()
+
+
+def test_a_run_begins_with_the_base_skills_and_others_join_by_name(world):
+    world(("steps=20) for", 'steps=20, base=x == "home") for'))
+    ludus(*RUN, "--dir", "run")
+    assert {s.caption for r in begun_with("run") for s in r.segments} == {"go to home"}
+    ludus("collect", "data", *TINY, "-n", 4, "--skills", "go to shop, base")
+    with Record.open("run", write=False) as run, Record.open("data", write=False) as data:
+        assert [(s["caption"], s["status"]) for s in run.skills()] == [("go to home", "base")]
+        assert {(s["caption"], s["status"]) for s in data.skills()} == {
+            *(("go to home", "base"), ("go to shop", "accepted"))
+        }
+        told = {s.caption for r in EpisodeStore(data).rows() for s in r.segments}
+        assert told == {"go to home", "go to shop"}
+    ludus("eval", "run", "-n", 1, "--skills", "go to X", "--json", "both.json")
+    ludus("eval", "run", "-n", 1, "--skills", "base", "--json", "base.json")
+    both, base = (json.loads(Path(f"{n}.json").read_text())["measured"][0]["skills"] for n in ("both", "base"))
+    assert [s["caption"] for s in base] == ["go to home"] and len(both) == 2
+    world(("steps=20) for", "steps=20, base=False) for"))
+    assert "has 2 skills and none to begin with; leave base=False out of one" in ludus(*RUN, "--dir", "x", code=2)
     assert not Path("x").exists()

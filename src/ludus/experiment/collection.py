@@ -200,7 +200,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
     try:
         check_actor(kind, world.spec, spec.actor)  # before anything is written
         check_starts(world.spec, [] if spec.start is None else [spec.start])
-        library, captions = choose(recorded_library(record, world), kind, spec.skills)
+        library, captions = choose(recorded_library(record, world), kind, world, spec.skills)
         captions = captions or library.captions
         if spec.actor == "teacher":
             asked, captions = captions, shown_captions(kind, world.spec, captions)

@@ -151,7 +151,7 @@ class Trial:
         approaches: Approaches | None = None,
     ) -> Trial:
         check_starts(world.spec, () if spec.starts == ("all",) else spec.starts)
-        library, captions = choose(library, kind, spec.skills)
+        library, captions = choose(library, kind, world, spec.skills)
         captions = _about(captions or library.captions, spec.library_of, library)
         if spec.goals and (spec.plan or spec.skills):
             raise LudusError(
@@ -163,7 +163,7 @@ class Trial:
             raise LudusError(f"--switching {spec.switching} is about plans; give one with --plan")
         plan: list[str] = []
         for name in captions_of(spec.program or ()) or spec.plan:
-            library, found = choose(library, kind, [name])
+            library, found = choose(library, kind, world, [name])
             plan += found
         if plan:
             captions = captions if spec.skills else plan[-1:]
@@ -225,7 +225,7 @@ class Trial:
     def _reach_goals(self, start: str, policy: Policy, advance: Advance) -> SuccessCount:
         spec, library, order, n = self.world.spec, self.library, self.kind.goals, self.spec.episodes
         assert order is not None
-        captions = self.world.library().captions
+        captions = self.world.library().base.captions
         actor = GoalScheduler(policy, library, captions, lambda seen: order(spec, seen), spec.control_hz)
         # The rollout's captions only give the episode its length: the actor decides what is told.
         whole = captions[:1] * math.ceil(spec.episode_steps / library[captions[0]].steps)

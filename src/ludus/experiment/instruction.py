@@ -71,7 +71,7 @@ class Robot:
         torch.set_num_threads(1)
         settings = replace(trained.world, n_envs=1, n_blocks=n_blocks or trained.world.n_blocks)
         self.world: World = make_world(settings, look=True)
-        more = SkillLibrary(self.world.vocabulary, ()) if n_blocks is None else self.world.library()
+        more = SkillLibrary(self.world.vocabulary, ()) if n_blocks is None else self.world.library().base
         self.library = more.add(*[s for s in trained.skills if s.caption not in more])
         self.stats = skill_stats(self.library, trained.counts)
         self.policy: Policy = load_policy(trained.checkpoint, self.world.spec, trained.temperature)

@@ -107,28 +107,36 @@ def _prerequisites(record: Reader, vocabulary: Vocabulary) -> dict[str, str]:
 
 
 def base_library(kept: Sequence[FiledSkill] | None, world: World, *, lenient: bool = False) -> SkillLibrary:
-    """The library that a run begins from: of a file's skills, or, with None, the world's own.
+    """The library that a run begins from: of a file's skills, or, with None, the world's own base skills.
 
     Args:
         lenient: leave out skills that cannot be read in this world.
 
     Raises:
-        LudusError: a skill that cannot be read; without `lenient`.
+        LudusError: a skill that cannot be read; without `lenient`; a world without base skills.
     """
     if kept is None:
-        return world.library()
+        whole = world.library()
+        if not whole.base.captions:
+            raise LudusError(
+                f"world {world.spec.name!r} has {len(whole)} skills and none to begin with; leave base=False out of one, or give "
+                "--library FILE"
+            )
+        return whole.base
     empty = SkillLibrary(world.vocabulary, ())
     return files.check([s for s in kept if not lenient or _fits(s.skill, empty)], world.vocabulary)
 
 
-def choose(library: SkillLibrary, kind: WorldKind, names: Sequence[str]) -> tuple[SkillLibrary, tuple[str, ...]]:
+def choose(
+    library: SkillLibrary, kind: WorldKind, world: World, names: Sequence[str]
+) -> tuple[SkillLibrary, tuple[str, ...]]:
     """Captions of the skills and templates called `names`, and the library with those that it lacked.
 
     Raises:
-        LudusError: neither the library nor the world's extra skills have a name.
+        LudusError: neither the library nor the world's further skills have a name.
     """
-    extra = kind.extra_skills(library.vocabulary.objects)
-    every = library.add(*[s for s in extra if s.caption not in library])
+    further = [s for s in world.library() if not s.base] + list(kind.extra_skills(library.vocabulary.objects))
+    every = library.add(*[s for s in further if s.caption not in library])
     captions = every.matching(names)
     return library.add(*[every[c] for c in captions if c not in library]), captions
 

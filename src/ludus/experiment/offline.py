@@ -195,7 +195,7 @@ def attach_data(
         library = library.add(
             *[s for s in recorded_skills(store.record, library.vocabulary) if s.caption not in library]
         )
-    library, _ = choose(library, kind, spec.skills)
+    library, _ = choose(library, kind, world, spec.skills)
     held_out = frozenset(library.matching(spec.hold_out))
     if not set(library.captions) - held_out:
         raise LudusError("every skill is held out; leave some to be taught")

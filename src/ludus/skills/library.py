@@ -30,7 +30,7 @@ class Skill:
     reward: str  # expression, clipped to [0, 1]
     success: str  # expression, bool
     steps: int = 80  # control steps until the next skill
-    base: bool = True  # part of what the robot is first trained on
+    base: bool = True  # of a world's library: a run begins with it; the others join where they are asked for by name
     prerequisites: str = ""  # expression, bool, of what should hold before it begins; empty for none
 
     @property
@@ -92,6 +92,11 @@ class SkillLibrary:
     @cached_property
     def captions(self) -> tuple[str, ...]:
         return tuple(self._skills)
+
+    @cached_property
+    def base(self) -> SkillLibrary:
+        """Its base skills alone."""
+        return SkillLibrary(self.vocabulary, [s for s in self if s.base])
 
     def add(self, *skills: Skill) -> SkillLibrary:
         """A new library with these too."""
@@ -155,7 +160,7 @@ class SkillLibrary:
         return self._names.template(caption)
 
     def matching(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Captions called `names`: each a caption, or a template as 'stack X on Y' or 'stack _ on _'.
+        """Captions called `names`: each a caption, a template as 'stack X on Y' or 'stack _ on _', or 'base' for all base skills.
 
         Raises:
             LudusError: not in the library.
@@ -167,6 +172,9 @@ class SkillLibrary:
         for name in names:
             letters = iter(LETTERS)
             template = re.sub(r"(?<!\w)_(?!\w)", lambda m, letters=letters: next(letters, "_"), name)
+            if name == "base" and name not in self:
+                captions |= dict.fromkeys(self.base.captions)
+                continue
             if name not in self and template not in templates:
                 raise unknown("skill", name, (*templates, *self.captions))
             captions |= dict.fromkeys(templates.get(template, [name]))

@@ -57,7 +57,7 @@ class World(Protocol):
         raise LudusError(f"world {self.spec.name!r} cannot go on from a snapshot; add `restore` to its class")
 
     def library(self) -> SkillLibrary:
-        """The base skills of this world."""
+        """The skills of this world. A run begins with those that are `base`; the others can be asked for by `--skills`."""
         ...
 
     def frames(self, observations: Observations, camera: str | None = None, size: int = 256) -> np.ndarray:

@@ -36,7 +36,7 @@ class WorldKind:
     """Makes the scripted controller, anything with `begin(seeds, noise, random_mask)` and `act(observations, captions)`. One
     that does not obey every caption also has `obeys(caption) -> bool`."""
     extra_skills: Callable[[Sequence[str]], Sequence[Skill]] = _no_skills
-    """Skills about these objects, beyond the base library, that capability gaps may ask for."""
+    """Skills about these objects, beyond the world's library, that `--skills` may ask for."""
     play: Callable[[WorldConfig, SkillLibrary, Sequence[int], str, bool], Iterator[Episode]] | None = None
     """Episodes of a world that has its own way of making them: from a library, seeds and the start of their ids; the last
     argument asks for commands found in hindsight instead of those that they were made under."""
