@@ -4,6 +4,7 @@ packages. See docs/add-a-world.md."""
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -17,6 +18,7 @@ from ludus.skills.library import Skill, SkillLibrary
 from ludus.types import Episode, LudusError, Observations, WorldSpec, unknown
 from ludus.worlds import files
 from ludus.worlds.base import World
+from ludus.worlds.guard import Boundary, GuardedTeacher, GuardedWorld
 
 ENTRY_POINTS = "ludus.worlds"
 """Group of the entry points by which installed packages offer their worlds."""
@@ -177,7 +179,7 @@ def _filed(file: Path, name: str) -> tuple[WorldKind, str]:
     module, checksum = files.load(file)
     found = vars(module).get(name)
     if isinstance(found, WorldKind):
-        return found, checksum
+        return _guarded(found, str(file)), checksum
     if found is not None:
         raise LudusError(
             f"{name!r} in {file} is a {type(found).__name__}, not a WorldKind; give world.name={file}:NAME of one"
@@ -208,4 +210,25 @@ def _packaged(name: str) -> tuple[WorldKind, str]:
         raise LudusError(
             f"world {name!r} of the package {package} ({point.value}) is a {type(found).__name__}, not a WorldKind; mend that"
         )
-    return found, f"{package}=={metadata.version(package)}"
+    made_in = getattr(sys.modules[point.module], "__file__", None) or point.module
+    return _guarded(found, made_in), f"{package}=={metadata.version(package)}"
+
+
+def _guarded(kind: WorldKind, file: str) -> WorldKind:
+    """The same world, of which nothing is raised but `LudusError`."""
+    border, play = Boundary(file), kind.play
+
+    def make(config: WorldConfig) -> World:
+        return border.call("make", lambda: GuardedWorld(kind.make(config), border))
+
+    def make_teacher(spec: WorldSpec) -> GuardedTeacher:
+        return border.call("teacher", lambda: GuardedTeacher(kind.make_teacher(spec), spec, border))
+
+    return replace(
+        kind,
+        make=make,
+        teacher=kind.teacher and make_teacher,
+        extra_skills=border.wrap("extra_skills", kind.extra_skills),
+        play=play and (lambda *args: border.each("play", play, *args)),
+        goals=border.wrap("goals", kind.goals),
+    )

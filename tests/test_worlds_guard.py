@@ -1,0 +1,98 @@
+"""What goes wrong in the code of a world of one's own is one sentence that names the place and the fix."""
+
+import re
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import ludus
+
+from ludus.config import WorldConfig
+from ludus.lab.actors import ActorSpec
+from ludus.lab.collector import LocalCollector, collect_tasks, run_task
+from ludus.lab.rollout import RolloutSpec
+from ludus.types import LudusError
+from ludus.worlds.registry import make_world
+
+PAGE = Path(__file__).parents[1] / "docs" / "add-a-world.md"
+EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
+STEP, RESET = "        self.places[:, 0] +=", "        self.places = np.stack("
+SHOWN, ACTED = "self.places[:, i].astype(np.float32)", "return np.clip(10 * ways + noise, -1, 1)"
+RAISED = "        raise ValueError('two\\nlines')\n"
+
+
+def written(folder, old, new):
+    """The settings of the documented world, changed; and the line of what replaces `old`."""
+    assert EXAMPLE.count(old) == 1
+    (folder / "w.py").write_text(EXAMPLE.replace(old, new))
+    return WorldConfig(f"{folder / 'w.py'}:plane", n_envs=3), EXAMPLE[: EXAMPLE.index(old)].count("\n") + 1
+
+
+def tried(config):
+    """Three episodes, and the task that they were."""
+    world = make_world(config)
+    rollouts = [RolloutSpec(("go to home", "go to shop"), seed) for seed in range(3)]
+    (task,) = collect_tasks("some", rollouts, ActorSpec("teacher"), world.library(), config, world.spec)
+    return next(LocalCollector(world).map([task])), task
+
+
+def test_a_good_world_passes_unchanged(tmp_path):
+    config, _ = written(tmp_path, "speed: float = 0.1", "speed: float = 0.2")
+    world = make_world(config)
+    assert world.speed == 0.2 and not hasattr(world, "restored")  # type: ignore[attr-defined]
+    result, _ = tried(config)
+    assert [e.ended for e in result.episodes] == ["time"] * 3
+    with pytest.raises(LudusError, match="cannot go on from a snapshot; add `restore`"):
+        world.restore(np.zeros((3, 6)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (STEP, RAISED + STEP, "fails in `step`: {file} line {line}, ValueError: two lines; mend it there"),
+        (RESET, RAISED + RESET, "fails in `reset`: {file} line {line}, ValueError: two lines"),
+        ("options.speed", "options.sped", "fails in `make`: {file} line {line}, AttributeError: 'Options' object has"),
+        ("self.vocabulary = ", "self.words = ", "fails in `make`: {file}, AttributeError: 'Plane' object has no"),
+        ("g.name: self", "1 / 0: self", "fails in `reset`: {file} line {line}, ZeroDivisionError: division by zero"),
+        ("return self.places.reshape", "return 0 + self.place.reshape", "fails in `snapshot`: {file} line {line}, Attr"),
+        (SHOWN, "self.places[:, i]", "group 'point' is float64 (3, 2), not float32 (3, 2); return it .astype(np.float32)"),
+        (SHOWN, SHOWN.replace(":,", ":2,"), "is float32 (2, 2), not float32 (3, 2); reshape it; the first axis is E = 3"),
+        (SHOWN, "[[0, 0]] * 3", "`reset`, group 'point' is a list; return a float32 array (3, 2)"),
+        (SHOWN, SHOWN + " / np.array([1, i != 2], 'f4')", "field 'position' of group 'shop' is {inf} in simulation 0; show"),
+        ("for i, g in enumerate(self.spec.observation.groups)", "for i, g in enumerate(self.spec.observation.groups[1:])",
+         "world 'plane': `reset` returns no group 'point'; add it, or leave it out of the ObservationSpec"),
+        ("return {g.name", "return {'a': 0} | {g.name", "a group 'a' that its ObservationSpec lacks; declare it, or leave it"),
+        ("self.n_envs, -1).copy()", "self.n_envs, -1).astype('f4')", "in `snapshot`, what it returns is float32 (3, 6), not"),
+        (RESET, "        return []\n" + RESET, "`reset` returns a list; return a dict, group name -> [E, size] array"),
+        ("o[c.split()[-1]]", "o[c.split()[0]]", "`act`: {file} line {line}, KeyError: 'go'; mend it, or let the teacher say"),
+        (ACTED, "return (ways[:1])", "teacher of world 'plane' returns actions (1, 2), not (3, 2); reshape them"),
+        (ACTED, "return (ways * np.nan)", "returns an action that is no number under 'go to home'; mend it"),
+        ("def __init__(self, spec): ...", "def __init__(self, spec): spec.x", "fails in `teacher`: {file} line {line}, Attr"),
+        ("    def library", "    def ended(self): return False\n    def library", "in `ended`, what it returns is a bool;"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_what_goes_wrong_is_one_sentence(tmp_path, old, new, words):
+    config, line = written(tmp_path, old, new)
+    with pytest.raises(LudusError) as caught:
+        tried(config)
+    said = re.sub("-?inf in", "{inf} in", str(caught.value))
+    assert words.replace("{file}", str(tmp_path / "w.py")).replace("{line}", str(line)) in said and "\n" not in said
+
+
+def test_another_process_and_a_command_say_it_too(tmp_path, monkeypatch):
+    (tmp_path / "good").mkdir()
+    _, task = tried(written(tmp_path / "good", "speed: float = 0.1", "speed: float = 0.2")[0])
+    config, line = written(tmp_path, STEP, RAISED + STEP)
+    said = f"the world's code fails in `step`: {tmp_path / 'w.py'} line {line}, ValueError: two lines; mend it there"
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool, pytest.raises(LudusError, match=re.escape(said)):
+        pool.submit(run_task, replace(task, world=config)).result(300)
+    monkeypatch.chdir(tmp_path)
+    tiny = ("--preset", "tiny", f"world.name={config.name}", "world.n_envs=2", "-n", 2)
+    assert said in ludus("collect", "data", *tiny, code=2)
+    (tmp_path / "w.py").write_text(EXAMPLE.replace(", Teacher, options", ", play=lambda *args: iter([1 / 0]), options"))
+    said = ludus("collect", "data-2", *tiny, code=2)
+    assert "fails in `play`: " in said and "ZeroDivisionError: division by zero; mend it there" in said
