@@ -272,16 +272,16 @@ class Cliff(CountingWorld):
 
 def test_an_episode_stops_where_its_world_ended_and_its_neighbours_go_on(library):
     worlds = Cliff(), CountingWorld()
-    ended, whole = (dict(zip("eo", run(w, library, ROLLOUTS, Walker(w, 0.3), "e"), strict=True)) for w in worlds)
-    assert {e.ended for e in ended["e"]} == {"terminal", "time"} and {e.ended for e in whole["e"]} == {"time"}
-    for episode, other in zip(ended["e"], whole["e"], strict=True):
+    (ended, outcomes), (whole, _) = (run(w, library, ROLLOUTS, Walker(w, 0.3), "e") for w in worlds)
+    assert {e.ended for e in ended} == {"terminal", "time"} and {e.ended for e in whole} == {"time"}
+    for episode, other in zip(ended, whole, strict=True):
         beyond = other.observations["point"][1:, 0] > 0.5
         n = int(np.argmax(beyond)) + 1 if beyond.any() else other.n_steps
         assert (episode.n_steps, episode.ended) == (n, "terminal" if beyond.any() else "time")
         np.testing.assert_array_equal(episode.actions, other.actions[:n])
         np.testing.assert_array_equal(episode.observations["point"], other.observations["point"][: n + 1])
         assert episode.segments == tuple(s for s in other.segments if s.start < n)
-        scored = [o.segment for o in ended["o"] if o.episode == episode.id]
+        scored = [o.segment for o in outcomes if o.episode == episode.id]
         assert scored == list(range(len(episode.segments)))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ludus.skills.library import SkillLibrary
-from ludus.types import Group, LudusError, Observations, WorldSpec
+from ludus.types import LudusError, Observations, WorldSpec
 from ludus.worlds.base import World
 from ludus.worlds.files import reason
 
@@ -62,10 +62,9 @@ class GuardedWorld(World):
     def __init__(self, world: World, boundary: Boundary) -> None:
         self._world, self._boundary = world, boundary
         self.spec, self.n_envs, self.vocabulary = world.spec, world.n_envs, world.vocabulary
-        self._groups = {g.name: (g, (self.n_envs, *g.shape), np.dtype(g.dtype)) for g in self.spec.observation.groups}
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
+        if name == "_world":  # there is none yet
             raise AttributeError(name)
         return getattr(self._world, name)
 
@@ -80,12 +79,15 @@ class GuardedWorld(World):
         return self._checked("observe", self._boundary.call("observe", self._world.observe))
 
     def ended(self) -> np.ndarray:
-        return self._array("ended", self._boundary.call("ended", self._world.ended), (self.n_envs,), "bool")
+        found = self._boundary.call("ended", self._world.ended)
+        return _checked_array(f"world {self.spec.name!r}: what `ended` returns", found, (self.n_envs,), "bool")
 
     def snapshot(self) -> np.ndarray:
         found = self._boundary.call("snapshot", self._world.snapshot)
         size = found.size // self.n_envs if isinstance(found, np.ndarray) else 0
-        return self._array("snapshot", found, (self.n_envs, size), "float64")
+        return _checked_array(
+            f"world {self.spec.name!r}: what `snapshot` returns", found, (self.n_envs, size), "float64"
+        )
 
     def restore(self, snapshot: np.ndarray) -> Observations:
         return self._checked("restore", self._boundary.call("restore", self._world.restore, snapshot))
@@ -99,49 +101,8 @@ class GuardedWorld(World):
     def close(self) -> None:
         self._boundary.call("close", self._world.close)
 
-    # --- what it shows -----------------------------------------------------------------------------------------
-
     def _checked(self, what: str, seen: Any) -> Observations:
-        if not isinstance(seen, dict) or seen.keys() != self._groups.keys():
-            raise self._other_groups(what, seen)
-        for group, shape, dtype in self._groups.values():
-            array = seen[group.name]
-            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-                raise self._other(what, f"group {group.name!r}", array, shape, dtype)
-            if dtype.kind == "f" and not np.isfinite(array).all():
-                raise self._not_finite(what, group, array)
-        return seen
-
-    def _array(self, what: str, found: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        if not isinstance(found, np.ndarray) or found.shape != shape or found.dtype != dtype:
-            raise self._other(what, "what it returns", found, shape, np.dtype(dtype))
-        return found
-
-    def _other_groups(self, what: str, seen: Any) -> LudusError:
-        wrong = f"world {self.spec.name!r}: `{what}` returns"
-        if not isinstance(seen, dict):
-            return LudusError(f"{wrong} a {type(seen).__name__}; return a dict, group name -> [E, size] array")
-        if missing := [g for g in self._groups if g not in seen]:
-            return LudusError(f"{wrong} no group {missing[0]!r}; add it, or leave it out of the ObservationSpec")
-        more = next(g for g in seen if g not in self._groups)
-        return LudusError(f"{wrong} a group {more!r} that its ObservationSpec lacks; declare it, or leave it out")
-
-    def _other(self, what: str, part: str, found: Any, shape: tuple[int, ...], dtype: np.dtype) -> LudusError:
-        wrong = f"world {self.spec.name!r}: in `{what}`, {part} is"
-        if not isinstance(found, np.ndarray):
-            return LudusError(f"{wrong} a {type(found).__name__}; return a {dtype} array {shape}")
-        fix = f"reshape it; the first axis is E = {self.n_envs} simulations"
-        if found.shape == shape:
-            fix = f"return it .astype(np.{dtype})"
-        return LudusError(f"{wrong} {found.dtype} {found.shape}, not {dtype} {shape}; {fix}")
-
-    def _not_finite(self, what: str, group: Group, array: np.ndarray) -> LudusError:
-        simulation, *at = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        name = next(n for n, s in group.slices.items() if at[-1] in range(*s.indices(array.shape[-1])))
-        return LudusError(
-            f"world {self.spec.name!r}: in `{what}`, field {name!r} of group {group.name!r} is "
-            f"{array[(simulation, *at)]} in simulation {simulation}; show finite numbers, also where one blew up"
-        )
+        return checked_observations(seen, self.spec, self.n_envs, what)
 
 
 class GuardedTeacher:
@@ -169,3 +130,46 @@ class GuardedTeacher:
                 f"the teacher of world {self._spec.name!r} returns an action that is no number under {caption!r}; mend it"
             )
         return actions
+
+
+# --- what is returned ------------------------------------------------------------------------------------------------
+
+
+def checked_observations(seen: Any, spec: WorldSpec, n_envs: int, what: str) -> Observations:
+    """Observations of `n_envs` simulations, if they are what the spec declares.
+
+    Args:
+        what: the method that returned them.
+
+    Raises:
+        LudusError: another group, shape or dtype, or a number that is not finite.
+    """
+    groups, whose = spec.observation.by_name, f"world {spec.name!r}: "
+    if not isinstance(seen, dict):
+        raise LudusError(
+            f"{whose}`{what}` returns a {type(seen).__name__}; return a dict, group name -> [E, size] array"
+        )
+    if seen.keys() != groups.keys():
+        if missing := [g for g in groups if g not in seen]:
+            raise LudusError(f"{whose}`{what}` returns no group {missing[0]!r}; add it, or do not declare it")
+        more = next(g for g in seen if g not in groups)
+        raise LudusError(f"{whose}`{what}` returns a group {more!r} that is not declared; declare it, or leave it out")
+    for name, group in groups.items():
+        array = _checked_array(f"{whose}in `{what}`, group {name!r}", seen[name], (n_envs, *group.shape), group.dtype)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            simulation, *at = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            field = next(n for n, s in group.slices.items() if at[-1] in range(*s.indices(array.shape[-1])))
+            raise LudusError(
+                f"{whose}in `{what}`, field {field!r} of group {name!r} is {array[(simulation, *at)]} in simulation "
+                f"{simulation}; show finite numbers, also where one blew up"
+            )
+    return seen
+
+
+def _checked_array(part: str, found: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    if isinstance(found, np.ndarray) and found.shape == shape and found.dtype == dtype:
+        return found
+    if not isinstance(found, np.ndarray):
+        raise LudusError(f"{part} is a {type(found).__name__}; return a {dtype} array of shape {shape}")
+    fix = f"return it .astype(np.{dtype})" if found.shape == shape else f"the first axis is E = {shape[0]} simulations"
+    raise LudusError(f"{part} is {found.dtype} of shape {found.shape}, it must be {dtype} of shape {shape}; {fix}")

@@ -4,7 +4,6 @@ packages. See docs/add-a-world.md."""
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -110,7 +109,10 @@ def world_kind(world: WorldConfig, *, look: bool = False) -> WorldKind:
             raise changed(world, version)
         logger.warning("%s", changed(world, version))
     read_options(kind.options, world)
-    return _elsewhere(kind, world) if kind.python or kind.requirements else kind
+    if world.name in WORLDS:
+        return kind
+    file = str(world.file) if world.file else getattr(getattr(kind.make, "__code__", None), "co_filename", world.name)
+    return _guarded(_elsewhere(kind, world) if kind.python or kind.requirements else kind, file)
 
 
 def bound(config: Config) -> Config:
@@ -171,7 +173,7 @@ def _elsewhere(kind: WorldKind, world: WorldConfig) -> WorldKind:
     return replace(
         kind,
         make=lambda config: served.ServedWorld(config, python(), kind.timeout_s),
-        teacher=lambda spec: served.ServedTeacher(world, spec, python(), kind.timeout_s),
+        teacher=kind.teacher and (lambda spec: served.ServedTeacher(world, spec, python(), kind.timeout_s)),
     )
 
 
@@ -179,7 +181,7 @@ def _filed(file: Path, name: str) -> tuple[WorldKind, str]:
     module, checksum = files.load(file)
     found = vars(module).get(name)
     if isinstance(found, WorldKind):
-        return _guarded(found, str(file)), checksum
+        return found, checksum
     if found is not None:
         raise LudusError(
             f"{name!r} in {file} is a {type(found).__name__}, not a WorldKind; give world.name={file}:NAME of one"
@@ -210,12 +212,11 @@ def _packaged(name: str) -> tuple[WorldKind, str]:
         raise LudusError(
             f"world {name!r} of the package {package} ({point.value}) is a {type(found).__name__}, not a WorldKind; mend that"
         )
-    made_in = getattr(sys.modules[point.module], "__file__", None) or point.module
-    return _guarded(found, made_in), f"{package}=={metadata.version(package)}"
+    return found, f"{package}=={metadata.version(package)}"
 
 
 def _guarded(kind: WorldKind, file: str) -> WorldKind:
-    """The same world, of which nothing is raised but `LudusError`."""
+    """The same world, of which nothing is raised but `LudusError`, see `ludus.worlds.guard`."""
     border, play = Boundary(file), kind.play
 
     def make(config: WorldConfig) -> World:

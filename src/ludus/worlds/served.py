@@ -84,6 +84,9 @@ class ServedWorld(World):
     def observe(self) -> Observations:
         return self._observed("observe")
 
+    def ended(self) -> np.ndarray:
+        return np.concatenate([p.shared["ended"] for p in self._processes])
+
     def snapshot(self) -> np.ndarray:
         return np.concatenate(self._all("call", *[("snapshot",)] * len(self._processes)))
 
@@ -140,6 +143,9 @@ class ServedTeacher:
 
     def begin(self, seeds: Sequence[int], noise: np.ndarray, random_mask: np.ndarray) -> None:
         self._process.call("call", "begin", list(seeds), noise, random_mask)
+
+    def obeys(self, caption: str) -> bool:
+        return self._process.call("obeys", caption)
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         return self._process.call("call", "act", dict(observations), list(captions))

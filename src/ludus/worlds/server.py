@@ -27,9 +27,10 @@ ORPHANED_EVERY_S = 1.0
 
 
 def arrays(spec: WorldSpec, n_envs: int, memory: mmap.mmap | None = None) -> tuple[dict[str, np.ndarray], int]:
-    """What both processes see: 'actions' `[E, A]` float32 and one array per observation group, and how many bytes they take.
+    """What both processes see: 'actions' `[E, A]` float32, 'ended' `[E]` bool and one array per observation group, and how many
+    bytes they take.
     Without memory the arrays are empty."""
-    shapes = {"actions": ((n_envs, len(spec.actions)), np.dtype(np.float32))}
+    shapes = {"actions": ((n_envs, len(spec.actions)), np.dtype(np.float32)), "ended": ((n_envs,), np.dtype(bool))}
     shapes |= {f"observed/{g.name}": ((n_envs, *g.shape), np.dtype(g.dtype)) for g in spec.observation.groups}
     found, at = {}, 0
     for name, (shape, dtype) in shapes.items():
@@ -76,7 +77,7 @@ class _Served:
         return world.spec, world.vocabulary, world.library()
 
     def make_teacher(self, settings: dict[str, Any], spec: WorldSpec) -> None:
-        self._made = kind_and_version(self._config(settings))[0].teacher(spec)
+        self._made = kind_and_version(self._config(settings))[0].make_teacher(spec)
 
     def share(self) -> None:
         """The file has its size now."""
@@ -98,6 +99,10 @@ class _Served:
         if hasattr(self._made, "close"):
             self._made.close()
 
+    def obeys(self, caption: str) -> bool:
+        """Whether the teacher obeys it."""
+        return not hasattr(self._made, "obeys") or self._made.obeys(caption)
+
     def call(self, method: str, *args: Any) -> Any:
         """Whatever else the world or teacher can do."""
         return getattr(self._made, method)(*args)
@@ -115,6 +120,7 @@ class _Served:
             if seen.shape != place.shape:
                 raise LudusError(f"group {group.name!r} is of shape {seen.shape}, its spec declares {place.shape}")
             place[...] = seen
+        self._shared["ended"][...] = self._made.ended()
 
 
 def _end_with(parent: int) -> None:
