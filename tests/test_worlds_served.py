@@ -67,6 +67,18 @@ def test_it_is_the_world_that_it_would_be_here(world):
     assert np.array_equal(*acted)
 
 
+def test_it_says_what_has_ended_and_what_its_teacher_obeys():
+    text = Path("my_world.py").read_text()
+    text = text.replace("    def step(", "    def ended(self):\n        return self.places[:, 0, 0] > 0\n    def step(")
+    text = text.replace("    def act(", "    def obeys(self, caption):\n        return 'home' in caption\n    def act(")
+    Path("my_world.py").write_text(text)
+    world = make_world(settings())
+    assert np.array_equal(world.reset(range(5))["point"][:, 0] > 0, world.ended()) and 0 < world.ended().sum() < 5
+    teacher = world_kind(settings()).make_teacher(world.spec)
+    assert teacher.obeys("go to home") and not teacher.obeys("go to shop")
+    world.close()
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
