@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ludus.lab.acceptance import accept
+from ludus.lab.acceptance import AcceptanceSettings, accept
 from ludus.lab.analysis import wilson
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
 from ludus.seeding import rng
@@ -273,7 +273,7 @@ def chain(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict
 
 
 def acceptance(n: int, seed: int) -> list[dict[str, Any]]:
-    """A family of equal members asked once a round for ten rounds, after each of up to four looks a round."""
+    """A family of equal members asked in as many rounds as the error rate holds for, after each of up to four looks a round."""
     rows = []
     for size in (1, 3, 6):
         for rate in (0.6, 0.7, 0.8, 0.85, 0.9, 0.95):
@@ -282,7 +282,7 @@ def acceptance(n: int, seed: int) -> list[dict[str, Any]]:
                 once, ever, wrongly = 0, 0, 0
                 for _ in range(n):
                     first, rounds, truth = None, 0, 1.0
-                    for rounds in range(1, 11):
+                    for rounds in range(1, AcceptanceSettings.rounds + 1):
                         truth = _drawn(rate, alike, draw)
                         if _accepted(size, truth, draw):
                             first = rounds
@@ -290,7 +290,7 @@ def acceptance(n: int, seed: int) -> list[dict[str, Any]]:
                     once, ever = once + (first == 1), ever + (first is not None)
                     wrongly += first is not None and truth < 0.7
                 row = {"members": size, "true": rate, "noise": kind, "n": n, "first_round": once / n}
-                row |= {"ever_in_10": ever / n, "ever_in_10_95": _95(ever, n), "accepted_below_.7": wrongly / n}
+                row |= {"ever": ever / n, "ever_95": _95(ever, n), "accepted_below_.7": wrongly / n}
                 rows.append(row)
     return rows
 
