@@ -1,0 +1,41 @@
+"""MiniGrid as a world (`pip install minigrid`): `ludus collect data --actor random world.name=minigrid_world.py:grid`."""
+
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete
+
+from ludus import Skill, predicate
+from ludus.worlds.from_gym import GymField, GymGroup, gym_world
+
+
+@dataclass(frozen=True)
+class Options:  # world.options.*
+    size: int = 6  # 5, 6, 8 or 16
+
+
+class Places(gymnasium.ObservationWrapper):
+    """Where agent and goal are, instead of what the agent sees."""
+
+    def __init__(self, size):
+        super().__init__(gymnasium.make(f"minigrid:MiniGrid-Empty-{size}x{size}-v0"))
+        self.goal, where = np.float32([size - 2, size - 2]), Box(1, size - 2, (2,))
+        self.observation_space = Dict(place=where, direction=Discrete(4), goal=where)
+
+    def observation(self, observation):
+        return {"place": self.unwrapped.agent_pos, "direction": observation["direction"], "goal": self.goal}
+
+
+@predicate("real")
+def squares(spec, o, x):
+    """Squares between the agent and X."""
+    return np.abs(spec.get(o, "agent", "place") - spec.get(o, x, "place")).sum(-1)
+
+
+agent = GymGroup("agent", "effector", (GymField("place", "place"), GymField("direction", "direction")))
+goal = GymGroup("goal", "object", (GymField("place", "goal"),), movable=False)
+actions = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
+skills = [Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)]
+grid = gym_world(Places, rewards=(0, 1), success=lambda reward, terminated, info: reward > 0, groups=[agent, goal],
+                 skills=skills, predicates=[squares], actions=actions, episode_steps=80, options=Options)  # fmt: skip

@@ -1,0 +1,229 @@
+"""What a user says of a Gymnasium environment, and what follows for the world: layout of the observations, and `WorldSpec`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from ludus.skills.library import Skill
+from ludus.skills.vocabulary import Predicate
+from ludus.types import Field, Group, Kind, LudusError, ObservationSpec, WorldSpec, unknown
+from ludus.worlds.from_gym.processes import Reading, action_size, one_sentence
+
+LARGEST_BOUND = 1e6
+"""A space's bound beyond it says nothing about the usual values: CartPole's velocities end at 3.4e38."""
+GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
+TASK = Group(
+    "task",
+    "effector",
+    (
+        Field("reward", 1, "1", "the environment's reward for the last action, 0 to 1"),
+        Field("solved", 1, "1", "1: the environment's own success"),
+        Field("ended", 1, "1", "1: the environment has terminated"),
+    ),
+)
+"""What the environment itself says, beside what it shows."""
+
+Success = str | Callable[[float, bool, Mapping[str, Any]], bool]
+"""A key of the environment's info, or a function of reward, terminated and info."""
+
+
+@dataclass(frozen=True)
+class GymField:
+    """Entries of an environment's observation. A discrete one counts as one-hot."""
+
+    name: str
+    at: int | slice | Sequence[int] | str | tuple[str, int | slice | Sequence[int]] | None = None
+    """Index, indices or slice of the observation's flat entries, None: all; of a Dict: a key, or a key and those of its
+    entries."""
+    unit: str = "1"
+    meaning: str = ""
+    centre: float | Sequence[float] | None = None  # None: the middle of the space's bounds; 0 where it has none
+    scale: float | Sequence[float] | None = None  # None: half their distance; 1 where it has none
+
+
+@dataclass(frozen=True)
+class GymGroup:
+    """What belongs together: the robot, or one object. See `ludus.types.Group`."""
+
+    name: str
+    kind: Kind
+    fields: tuple[GymField, ...]
+    movable: bool = True
+
+
+@dataclass(frozen=True)
+class GymTask:
+    """The arguments of `gym_world` that a world is made from.
+
+    Raises:
+        LudusError: rewards from and to where there is no range.
+    """
+
+    name: str
+    environment: str | Callable[..., gymnasium.Env]
+    rewards: tuple[float, float]
+    groups: tuple[GymGroup, ...] | None
+    success: Success | None
+    skills: tuple[Skill, ...]
+    predicates: tuple[Predicate, ...]
+    actions: tuple[str, ...] | None
+    control_hz: float | None
+    episode_steps: int | None
+
+    def __post_init__(self) -> None:
+        low, high = self.rewards
+        if not -np.inf < low < high < np.inf:
+            raise LudusError(f"rewards={self.rewards} of {self.name!r}: give the lowest and the highest, both finite")
+
+    def make(self, options: Mapping[str, Any]) -> gymnasium.Env:
+        """One environment, without a time limit if it is made by id.
+
+        Raises:
+            LudusError: it cannot be made.
+        """
+        with one_sentence(self.name, "being made"):
+            if isinstance(self.environment, str):
+                return gymnasium.make(self.environment, max_episode_steps=-1, disable_env_checker=True, **options)
+            return self.environment(**options)
+
+
+def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
+    """The description with what the environment says of itself in place of None.
+
+    Raises:
+        LudusError: what is needed is said by neither.
+    """
+    space, bare = env.observation_space, env.unwrapped
+    is_goal = isinstance(space, spaces.Dict) and set(GOAL_KEYS) <= set(space.spaces)
+    groups = task.groups
+    if groups is None and is_goal:
+        groups = (
+            GymGroup("robot", "effector", (GymField("state", "observation"),)),
+            GymGroup("achieved", "object", (GymField("position", "achieved_goal"),)),
+            GymGroup("desired", "object", (GymField("position", "desired_goal"),), movable=False),
+        )
+    elif groups is None:
+        keys = list(space.spaces) if isinstance(space, spaces.Dict) else []
+        fields = tuple(GymField(key, key) for key in keys) or (GymField("state"),)
+        groups = (GymGroup("robot", "effector", fields),)
+    success = task.success if task.success is not None or not is_goal else "is_success"
+    dt, fps = getattr(bare, "dt", None), env.metadata.get("render_fps")
+    hz = task.control_hz or (1 / dt if isinstance(dt, float) and dt > 0 else fps)
+    limit = None if env.spec is None else env.spec.max_episode_steps
+    if isinstance(task.environment, str) and env.spec is not None:
+        limit = gymnasium.spec(env.spec.id).max_episode_steps
+    steps = task.episode_steps or limit
+    for missing, argument in ((hz, "control_hz"), (steps, "episode_steps")):
+        if not missing:
+            raise LudusError(
+                f"environment {task.name!r} says nothing of its {argument}; give gym_world({argument}=...)"
+            )
+    assert hz and steps
+    if not task.skills and success is None:
+        raise LudusError(
+            f"gym_world({task.name!r}) has no skills; give skills=..., or success=... for 'solve the task'"
+        )
+    skills = task.skills or (Skill("solve the task", "task_reward()", "solved()", steps),)
+    return replace(task, groups=groups, success=success, control_hz=float(hz), episode_steps=steps, skills=skills)
+
+
+def world_spec(
+    task: GymTask, env: gymnasium.Env, observation: ObservationSpec, options: Mapping[str, Any]
+) -> WorldSpec:
+    n, groups = action_size(env.action_space, task.name), task.groups
+    actions = task.actions or [f"action_{i}" for i in range(n)]
+    assert groups is not None and task.episode_steps is not None and task.control_hz is not None
+    if len(actions) != n:
+        raise LudusError(f"{len(actions)} names of actions for {n} dimensions of {task.name!r}; give one for each")
+    success = task.success if isinstance(task.success, str | None) else task.success.__qualname__
+    package = sys.modules.get(type(env.unwrapped).__module__.partition(".")[0])
+    made = [
+        *(task.name, env.observation_space, env.action_space, task.rewards, success, dict(options)),
+        *(env.spec and (env.spec.id, env.spec.kwargs), gymnasium.__version__, getattr(package, "__version__", "")),
+        *((g.name, f.name, f.at) for g in groups for f in g.fields),
+    ]
+    return WorldSpec(
+        name=task.name,
+        objects=tuple(g.name for g in groups if g.kind == "object"),
+        observation=observation,
+        actions=tuple(actions),
+        control_hz=task.control_hz,
+        episode_steps=task.episode_steps,
+        skill_steps=min(task.episode_steps, max(skill.steps for skill in task.skills)),
+        starts=("reset",),
+        cameras=(),
+        fingerprint=hashlib.blake2b(repr(made).encode(), digest_size=6).hexdigest(),
+    )
+
+
+def layout(task: GymTask, space: spaces.Space) -> tuple[Reading, ObservationSpec]:
+    """How a row is read from an observation, and what it means; the last columns are those of `TASK`.
+
+    Raises:
+        LudusError: a field of something that the space does not have, or that is no number.
+    """
+    assert task.groups is not None
+    entries, columns, groups = dict[str | None, np.ndarray](), list[np.ndarray](), list[Group]()
+    for group in task.groups:
+        fields = []
+        for f in group.fields:
+            key, at = _place(f, space, task.name)
+            if key not in entries:
+                source = space if key is None else space[key]  # type: ignore[index]  # a Dict
+                entries[key] = _entries(source, sum(map(len, entries.values())), f, task.name)
+            try:
+                own = np.atleast_2d(entries[key][at])
+            except IndexError as error:
+                raise LudusError(
+                    f"field {f.name!r} of {task.name!r} is at {f.at!r}: {error}; give entries that exist"
+                ) from None
+            columns.append(own[:, 0].astype(np.int64))
+            centre, scale = own[:, 1] if f.centre is None else f.centre, own[:, 2] if f.scale is None else f.scale
+            fields.append(
+                Field(f.name, len(own), f.unit, f.meaning or f.name, centre=_plain(centre), scale=_plain(scale))
+            )
+        groups.append(Group(group.name, group.kind, tuple(fields), group.movable))
+    if TASK.name in (g.name for g in groups):
+        raise LudusError(
+            f"a group of {task.name!r} is called {TASK.name!r}, as what the environment says itself; rename it"
+        )
+    return Reading(tuple(entries), np.concatenate(columns)), ObservationSpec((*groups, TASK))
+
+
+def _place(f: GymField, space: spaces.Space, name: str) -> tuple[str | None, Any]:
+    """The key of a Dict, or None, and which of the flat entries."""
+    if not isinstance(space, spaces.Dict):
+        if isinstance(f.at, str) or (isinstance(f.at, tuple) and isinstance(f.at[0], str)):
+            raise LudusError(
+                f"field {f.name!r} is at {f.at!r}, but the observations of {name!r} have no keys; give indices"
+            )
+        return None, slice(None) if f.at is None else list(f.at) if isinstance(f.at, tuple) else f.at
+    key, at = f.at if isinstance(f.at, tuple) else (f.at, slice(None))
+    if key not in space.spaces:
+        raise unknown(f"key of the observations of {name!r}", str(key), tuple(map(str, space.spaces)))
+    return str(key), at
+
+
+def _entries(space: spaces.Space, start: int, f: GymField, name: str) -> np.ndarray:
+    """`[n, 3]`: places of a space's flat entries from `start` on, their centres and scales from the bounds."""
+    try:
+        box = spaces.flatten_space(space)
+    except NotImplementedError:
+        box = space
+    if not isinstance(box, spaces.Box):
+        raise LudusError(f"field {f.name!r} of {name!r} is {space}, no array of numbers; choose others by groups=...")
+    low, high = (np.where(np.abs(b) < LARGEST_BOUND, b, np.nan).astype(np.float64) for b in (box.low, box.high))
+    centre, scale = (low + high) / 2, np.where(low < high, (high - low) / 2, np.nan)
+    return np.column_stack([start + np.arange(len(low)), np.nan_to_num(centre), np.nan_to_num(scale, nan=1)])
+
+
+def _plain(value: Any) -> float | tuple[float, ...]:
+    return tuple(map(float, value)) if np.ndim(value) else float(value)

@@ -1,0 +1,243 @@
+"""Environments of Gymnasium stepped in parallel processes, some in each; observations come back as rows of numbers.
+
+Gymnasium's own vectors of environments hold one environment per process. Here an 'environment' of such a vector is a `_Several`:
+a few environments stepped one after the other, so that 128 of them need no 128 processes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector.async_vector_env import AsyncState
+
+from ludus import machine
+from ludus.types import LudusError
+from ludus.worlds import files
+
+TIMEOUT_S = 600.0
+"""A step or reset of all environments that takes longer has hung."""
+ERROR = "ludus_error"
+"""Key of an info."""
+N_TASK = 3
+"""Last columns of a row: reward (-inf where there was none), solved, ended."""
+
+
+class Task(Protocol):
+    """Of a description, what stepping needs."""
+
+    name: str
+    success: Any
+
+    def make(self, options: Mapping[str, Any]) -> gymnasium.Env: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """From an observation to numbers: the flat entries of these keys (None: of no Dict) side by side, of them these columns."""
+
+    keys: tuple[str | None, ...]
+    columns: np.ndarray
+
+    def __call__(self, space: Any, observation: Any) -> np.ndarray:
+        parts = [
+            spaces.flatten(space if key is None else space[key], observation if key is None else observation[key])
+            for key in self.keys
+        ]
+        return np.concatenate(parts)[self.columns]
+
+
+def action_size(space: spaces.Space, name: str) -> int:
+    """Dimensions of an action in [-1, 1].
+
+    Raises:
+        LudusError: neither a Box with bounds nor Discrete.
+    """
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        raise LudusError(f"actions of {name!r} are {space}; wrap it such that they are a Box of floats, or Discrete")
+    if not space.is_bounded():
+        raise LudusError(f"actions of {name!r} have no bounds ({space}); wrap it, e.g. in gymnasium's RescaleAction")
+    return space.low.size
+
+
+def _action(space: spaces.Space, action: np.ndarray) -> Any:
+    """`[A]` in [-1, 1] -> an action of the space: the largest choice, or rescaled to the bounds."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.start + action.argmax())
+    assert isinstance(space, spaces.Box)
+    share = (action.reshape(space.shape) + 1) / 2
+    return np.clip(space.low + share * (space.high - space.low), space.low, space.high, dtype=space.dtype)
+
+
+@contextmanager
+def one_sentence(name: str, doing: str) -> Iterator[None]:
+    """Whatever an environment raises as a LudusError."""
+    try:
+        yield
+    except LudusError:
+        raise
+    except Exception as error:
+        raise LudusError(f"environment {name!r} failed in {doing}: {files.reason(error)}; mend it") from error
+
+
+def step_time_s(env: gymnasium.Env) -> float:
+    """Seconds that a step of it takes, the least of a few."""
+    taken = []
+    for seed in range(3):
+        env.reset(seed=seed)
+        began = perf_counter()
+        env.step(env.action_space.sample())
+        taken.append(perf_counter() - began)
+    return min(taken)
+
+
+class _Several(gymnasium.Env):
+    """A few environments as one. Its observation is one row for each; what follows an environment's end is its last row."""
+
+    def __init__(self, task: Task, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int) -> None:
+        self.task, self.options, self.reading = task, options, reading
+        self.observation_space = spaces.Box(-np.inf, np.inf, (n_envs, len(reading.columns) + N_TASK), np.float32)
+        self.action_space = spaces.Box(-1, 1, (n_envs, n_actions), np.float32)
+        self.envs: list[gymnasium.Env] = []  # made by the first reset: in the process that steps them
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """`seed` is a sequence of at most `n_envs` seeds; no more environments are made."""
+        self.rows = np.zeros(self.observation_space.shape, np.float32)  # type: ignore[arg-type]  # a Box has one
+        return self.rows, self._told("reset", lambda: self._reset(seed))
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        return self.rows, 0.0, False, False, self._told("step", lambda: self._step_all(action))
+
+    def _told(self, doing: str, act: Callable[[], None]) -> dict[str, Any]:
+        """Gymnasium's info: what went wrong, if it did. An exception would end the process, with much ado."""
+        try:
+            with one_sentence(self.task.name, doing):
+                act()
+        except LudusError as error:
+            return {ERROR: str(error)}
+        return {}
+
+    def _reset(self, seeds: Sequence[int]) -> None:
+        self.envs = self.envs or [self.task.make(self.options) for _ in seeds]
+        self.ended = [False] * len(self.envs)
+        for row, env, seed in zip(self.rows, self.envs, seeds, strict=False):
+            observation, _ = env.reset(seed=seed)
+            row[:-N_TASK] = self.reading(env.observation_space, observation)
+            row[-N_TASK] = -np.inf
+
+    def _step_all(self, actions: np.ndarray) -> None:
+        for i, env in enumerate(self.envs):
+            if not self.ended[i]:
+                self._step(i, env, actions[i])
+            elif not self.rows[i, 1 - N_TASK]:
+                self.rows[i, -N_TASK] = -np.inf  # what ended without success earns nothing more
+
+    def _step(self, i: int, env: gymnasium.Env, action: np.ndarray) -> None:
+        observation, reward, terminated, truncated, info = env.step(_action(env.action_space, action))
+        solved = self._solved(float(reward), bool(terminated), info)
+        self.rows[i, :-N_TASK] = self.reading(env.observation_space, observation)
+        self.rows[i, -N_TASK:] = reward, solved, terminated
+        self.ended[i] = bool(terminated or truncated)
+
+    def _solved(self, reward: float, terminated: bool, info: Mapping[str, Any]) -> bool:
+        success = self.task.success
+        if not isinstance(success, str):
+            return success is not None and bool(success(reward, terminated, info))
+        if success not in info:
+            raise LudusError(
+                f"info of {self.task.name!r} has no {success!r}, only {list(info)}; give gym_world(success=...)"
+            )
+        return bool(info[success])
+
+    def close(self) -> None:
+        for env in self.envs:
+            env.close()
+
+
+class Batch:
+    """E environments in as many processes as `threads` says; 0: one per core, 1: this one. What they do does not depend on it,
+    unless they share state within a process."""
+
+    def __init__(
+        self, task: Task, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int, threads: int
+    ) -> None:
+        self._name, self._n_envs = task.name, n_envs
+        self._each = -(-n_envs // min(n_envs, machine.threads(threads)))
+        n_processes = -(-n_envs // self._each)
+        make = partial(_Several, task, options, reading, n_actions, self._each)
+        if n_processes == 1:
+            self._envs = SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
+            return
+        try:  # spawned: the fork of a process with torch's threads may hang
+            self._envs = AsyncVectorEnv([make] * n_processes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+        except (EOFError, OSError) as error:
+            raise LudusError(
+                f"a process for environment {task.name!r} ended as it began; try world.threads=1, and in a script of your own "
+                "make worlds under `if __name__ == '__main__'` only"
+            ) from error
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """`[E, D]` rows, each environment from its seed.
+
+        Raises:
+            LudusError: an environment failed, hung, or its process died.
+        """
+        groups: Any = [list(seeds[i : i + self._each]) for i in range(0, self._n_envs, self._each)]
+        envs = self._envs
+        with self._saying("reset"):
+            if isinstance(envs, AsyncVectorEnv):
+                envs.reset_async(groups)
+                return self._rows(*envs.reset_wait(TIMEOUT_S))
+            return self._rows(*envs.reset(seed=groups))
+
+    def step(self, actions: np.ndarray) -> np.ndarray:
+        """`[E, A]` actions in [-1, 1] -> `[E, D]` rows.
+
+        Raises:
+            LudusError: as `reset`.
+        """
+        envs = self._envs
+        padded = np.zeros((envs.num_envs * self._each, actions.shape[1]), np.float32)
+        padded[: self._n_envs] = actions
+        padded = padded.reshape(envs.num_envs, self._each, -1)
+        with self._saying("step"):
+            if isinstance(envs, AsyncVectorEnv):
+                envs.step_async(padded)
+                observations, *_, info = envs.step_wait(TIMEOUT_S)
+            else:
+                observations, *_, info = envs.step(padded)
+            return self._rows(observations, info)
+
+    def close(self) -> None:
+        """End the processes."""
+        self._envs.close()
+
+    def _rows(self, observations: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
+        for said in filter(None, info.get(ERROR, ())):
+            raise LudusError(said)
+        return observations.reshape(-1, observations.shape[-1])[: self._n_envs]
+
+    @contextmanager
+    def _saying(self, doing: str) -> Iterator[None]:
+        """A process that died or hung as an error; the others are ended."""
+        try:
+            yield
+        except (EOFError, OSError, multiprocessing.TimeoutError) as error:
+            hung = isinstance(error, multiprocessing.TimeoutError)
+            what = f"took more than {TIMEOUT_S:g} s" if hung else "ended its process"
+            self._envs._state = AsyncState.DEFAULT  # type: ignore[union-attr]  # else closing waits for the answer
+            self._envs.close(terminate=True)
+            raise LudusError(
+                f"environment {self._name!r} {what} in {doing}; mend it, or try world.threads=1"
+            ) from error

@@ -1,0 +1,202 @@
+"""Any Gymnasium environment as a world, from a description in one's own file (docs/add-a-world.md).
+
+The environment's reward is logged as the word `task_reward()`, its success as `solved()`, its termination as `ended()`: they are
+fields of the observations, and skills are written with them. An environment that is over is not stepped on; its last
+observation stays. It is never reset by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ludus.config import NoOptions, WorldConfig, read_options
+from ludus.skills.library import Skill, SkillLibrary
+from ludus.skills.vocabulary import Predicate, Vocabulary, predicate
+from ludus.types import LudusError, Observations, WorldSpec, unknown
+from ludus.worlds.base import World
+from ludus.worlds.from_gym.description import TASK, GymGroup, GymTask, Success, completed, layout, world_spec
+from ludus.worlds.from_gym.processes import Batch, one_sentence, step_time_s
+from ludus.worlds.registry import WorldKind
+
+WORTH_PROCESSES_S = 0.01
+"""Where a step of all environments takes less, further processes cost more than they save."""
+MAX_SEED = 2**31
+"""Environments that keep to NumPy's older generators take no larger ones."""
+logger = logging.getLogger("ludus")
+
+
+@predicate("real")
+def task_reward(spec, o):
+    """The environment's own reward for the last action, from 0 to 1."""
+    return spec.get(o, "task", "reward")[..., 0]
+
+
+@predicate("bool")
+def solved(spec, o):
+    """The environment says that its task is solved."""
+    return spec.get(o, "task", "solved")[..., 0] > 0
+
+
+@predicate("bool")
+def ended(spec, o):
+    """The environment has terminated."""
+    return spec.get(o, "task", "ended")[..., 0] > 0
+
+
+def gym_world(
+    environment: str | Callable[..., gymnasium.Env],
+    *,
+    rewards: tuple[float, float],
+    groups: Sequence[GymGroup] | None = None,
+    success: Success | None = None,
+    skills: Sequence[Skill] = (),
+    predicates: Sequence[Predicate] = (),
+    actions: Sequence[str] | None = None,
+    control_hz: float | None = None,
+    episode_steps: int | None = None,
+    teacher: Callable[[WorldSpec], Any] | None = None,
+    options: type = NoOptions,
+    name: str | None = None,
+) -> WorldKind:
+    """A Gymnasium environment as a kind of world, for `world.name=my_world.py:NAME`.
+
+    Args:
+        environment: its id ('Pendulum-v1', 'package:Name-v0'), which is made without its time limit, or a function that makes
+            one. Both get the world's options as keyword arguments.
+        rewards: lowest and highest reward of a step; `task_reward()` is 0 at the first, 1 at the second, and clipped.
+        groups: what is what in the observations. None: a robot with all of them; in goal-conditioned Dict spaces also the
+            objects 'achieved' (achieved_goal) and 'desired' (desired_goal, which cannot be moved), each with a position.
+        success: what `solved()` means: a key of info, or a function of (reward, terminated, info). None: 'is_success' in
+            goal-conditioned spaces, elsewhere there is no such word.
+        skills: the base library. Empty: 'solve the task', with reward task_reward() and success solved().
+        predicates: further words.
+        actions: names of the action dimensions. One for each entry of a Box, whose bounds are at -1 and 1; one for each
+            choice of a Discrete space, of which the largest is taken.
+        control_hz: steps per second. None: what the environment's `dt` says, else its render_fps.
+        episode_steps: of an episode. None: the environment's time limit.
+        teacher: see `WorldKind`.
+        options: frozen dataclass of `world.options.*`.
+        name: of the world, by default the environment's; part of the fingerprint. Change it with what a function makes.
+    """
+    name = name or (environment if isinstance(environment, str) else getattr(environment, "__name__", "environment"))
+    task = GymTask(
+        name, environment, rewards, None if groups is None else tuple(groups), success, tuple(skills), tuple(predicates),
+        actions, control_hz, episode_steps,
+    )  # fmt: skip
+
+    def make(config: WorldConfig) -> World:
+        return GymWorld(task, config.n_envs, config.threads, asdict(read_options(options, config)))
+
+    def no_teacher(spec: WorldSpec) -> Any:
+        raise LudusError(f"world {name!r} has no teacher; collect with --actor random, or give gym_world(teacher=...)")
+
+    return WorldKind(make, teacher or no_teacher, options=options)
+
+
+class GymWorld(World):
+    """E environments of one description, in as many processes as `threads` says. 1: in this one; 0: one per core, if their
+    steps take long enough for it.
+
+    Raises:
+        LudusError: the environment cannot be made, or the description does not fit it.
+    """
+
+    def __init__(self, task: GymTask, n_envs: int, threads: int = 1, options: Mapping[str, Any] | None = None) -> None:
+        if n_envs < 1:
+            raise LudusError(f"n_envs = {n_envs} must be at least 1")
+        options = dict(options or {})
+        env = task.make(options)
+        try:
+            task = completed(task, env)
+            reading, observation = layout(task, env.observation_space)
+            self.spec = world_spec(task, env, observation, options)
+            if threads == 0:
+                with one_sentence(task.name, "a first step"):
+                    threads = int(step_time_s(env) * n_envs < WORTH_PROCESSES_S)
+        finally:
+            env.close()
+        words = (task_reward, ended, *([] if task.success is None else [solved]), *task.predicates)
+        self.vocabulary = Vocabulary(observation, self.spec.objects, words)
+        self.n_envs, self.task = n_envs, task
+        self._batch = Batch(task, options, reading, len(self.spec.actions), n_envs, threads)
+        self._rows: np.ndarray | None = None
+        self._warned = False
+
+    def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "reset") -> Observations:
+        """See `World.reset`."""
+        starts = [start] * len(seeds) if isinstance(start, str) else list(start)
+        if len(seeds) != self.n_envs or len(starts) != self.n_envs:
+            raise LudusError(f"{len(seeds)} seeds and {len(starts)} starts for {self.n_envs} simulations; give as many")
+        for name in starts:
+            if name not in self.spec.starts:
+                raise unknown("start", name, self.spec.starts)
+        self._seeds, self._n_steps = [int(seed) % MAX_SEED for seed in seeds], 0
+        self._rows = self._read(self._batch.reset(self._seeds))
+        return self.observe()
+
+    def step(self, actions: np.ndarray) -> Observations:
+        """See `World.step`."""
+        if self._rows is None:
+            raise LudusError("step before reset: call reset(seeds) first")
+        shape = self.n_envs, len(self.spec.actions)
+        if np.shape(actions) != shape or not np.isfinite(actions).all():
+            raise LudusError(f"actions must be finite numbers of shape {shape}, these are {np.shape(actions)}")
+        self._rows = self._read(self._batch.step(np.clip(actions, -1, 1)))
+        self._n_steps += 1
+        return self.observe()
+
+    def observe(self) -> Observations:
+        """See `World.observe`."""
+        if self._rows is None:
+            raise LudusError("observe before reset: call reset(seeds) first")
+        ends = np.cumsum([g.size for g in self.spec.observation.groups])
+        parts = np.split(self._rows, ends[:-1], axis=1)
+        return {g.name: part.copy() for g, part in zip(self.spec.observation.groups, parts, strict=True)}
+
+    def snapshot(self) -> np.ndarray:
+        """`[E, 2]`: the seed that the environment was reset with, and the steps since. Before the first step that is all that
+        its future depends on; later, the actions as well. There is no `restore`."""
+        return np.array([(seed, self._n_steps) for seed in self._seeds], np.float64)
+
+    def library(self) -> SkillLibrary:
+        """See `World.library`."""
+        return SkillLibrary(self.vocabulary, self.task.skills)
+
+    def close(self) -> None:
+        """See `World.close`."""
+        self._batch.close()
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """Rows of the environments `[E, D]`, with the reward as `task_reward()` gives it.
+
+        Raises:
+            LudusError: a value that is no finite number.
+        """
+        shown, reward = rows[:, : -TASK.size], rows[:, -TASK.size]
+        if not np.isfinite(shown).all():
+            i, column = np.argwhere(~np.isfinite(shown))[0]
+            raise LudusError(
+                f"environment {self.task.name!r} shows {shown[i, column]} in {self._names[column]}; mend it, or show it without"
+            )
+        low, high = self.task.rewards
+        outside = np.isfinite(reward) & ((reward < low) | (reward > high))
+        if outside.any() and not self._warned:
+            self._warned = True
+            logger.warning(
+                "environment %r gave a reward of %g, outside of rewards=%s; such are clipped",
+                *(self.task.name, reward[outside][0], self.task.rewards),
+            )
+        reward[:] = np.clip((reward - low) / (high - low), 0, 1)
+        return rows
+
+    @cached_property
+    def _names(self) -> list[str]:
+        """Of each column."""
+        return [f"{g.name}'s {f.name}" for g in self.spec.observation.groups for f in g.fields for _ in range(f.size)]
