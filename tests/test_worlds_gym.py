@@ -1,5 +1,7 @@
 """The Gymnasium faces, checked by Gymnasium and by a real outside learner."""
 
+import warnings
+
 import gymnasium
 import numpy as np
 import pytest
@@ -20,7 +22,10 @@ def env():
 
 
 def test_gymnasium_accepts_it(env):
-    check_env(env.unwrapped, skip_render_check=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env.unwrapped, skip_render_check=True)
+    assert env.metadata["render_fps"] == 20
 
 
 def test_an_episode_is_truncated_after_the_skills_steps(env):
@@ -37,7 +42,8 @@ def test_the_vector_face_resets_in_the_step_after_the_last():
     for t in range(80):
         last, reward, terminated, truncated, info = envs.step(np.zeros((3, 5), np.float32))
         assert truncated.all() == (t == 79)
-    assert info["success"].shape == reward.shape == (3,)
+    assert info["success"].shape == reward.shape == (3,) and info["is_success"] is info["success"]
+    assert envs.single_observation_space.is_bounded() and envs.metadata["render_fps"] == 20  # type: ignore
     assert not terminated.any()
     again, reward, _, truncated, _ = envs.step(np.zeros((3, 5), np.float32))
     assert not truncated.any()
@@ -82,3 +88,29 @@ def test_stable_baselines_trains_on_it(env):
     model = sac("MlpPolicy", env, learning_starts=100, batch_size=32, seed=0, policy_kwargs={"net_arch": [32, 32]})
     model.learn(1000)
     assert model.num_timesteps == 1000
+
+
+def test_stable_baselines_takes_a_whole_world():
+    vec_env = pytest.importorskip("stable_baselines3.common.vec_env")
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    from ludus.worlds.sb3 import LudusVecEnv
+
+    torch.set_num_threads(1)
+    envs = LudusVecEnv(BlocksWorld(2, 4, 1), "reach red")
+    envs.seed(3)
+    first = envs.reset()
+    for t in range(80):
+        observations, rewards, dones, infos = envs.step(np.zeros((4, 5), np.float32))
+        assert dones.all() == (t == 79) and rewards.shape == (4,)
+    assert infos[0]["TimeLimit.truncated"] and not np.array_equal(infos[0]["terminal_observation"], observations[0])
+    assert set(infos[1]) == {"is_success", "terminal_observation", "TimeLimit.truncated"}
+    envs.seed(3)
+    assert np.array_equal(envs.reset(), first)
+    monitored = vec_env.VecMonitor(envs, info_keywords=("is_success",))
+    model = PPO("MlpPolicy", monitored, n_steps=40, batch_size=80, n_epochs=1, seed=0, policy_kwargs={"net_arch": [16]})
+    model.learn(320)
+    assert len(model.ep_info_buffer or ()) == 4 and model.num_timesteps == 320
+    evaluate_policy(model, monitored, n_eval_episodes=4)
+    envs.close()

@@ -1,8 +1,9 @@
 """Gymnasium faces of a World: one simulation, or a vector of them, with one skill as the task.
 
 The reward is the skill's, the episode ends (truncation: time is up, nothing terminates) after the skill's steps, and
-`info["success"]` says whether it succeeds at this observation. Observations are flat float32 vectors, the groups one after
-the other as declared in `WorldSpec.observation`.
+`info["success"]`, also called `is_success`, says whether it succeeds at this observation. Observations are flat float32
+vectors, the groups one after the other as declared in `WorldSpec.observation`, clipped to `N_SCALES` scales around the centre
+of each field. `ludus.worlds.sb3` has a face for Stable-Baselines3.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from ludus.seeding import child
 from ludus.types import LudusError, Observations, WorldSpec
 from ludus.worlds.base import World
 
-
-def flat(spec: WorldSpec, observations: Observations) -> np.ndarray:
-    """`[E, size]` per group -> `[E, sum of sizes]` float32."""
-    return np.concatenate([observations[g.name] for g in spec.observation.groups], axis=-1)
+N_SCALES = 10.0
+"""Half the range of an observation space, in a field's declared scales: usual values are within one or two."""
 
 
 def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
@@ -34,8 +33,12 @@ def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
             f"group {alone.name!r} is {alone.dtype} of shape {alone.shape}; the Gymnasium face shows flat float32 groups only: "
             "wrap a world without it"
         )
-    size = sum(g.size for g in spec.observation.groups)
-    return Box(-np.inf, np.inf, (size,), np.float32), Box(-1, 1, (len(spec.actions),), np.float32)
+    fields = [f for g in spec.observation.groups for f in g.fields]
+    centre, scale = (
+        np.concatenate([np.broadcast_to(np.float32(value), f.size) for f, value in values])
+        for values in ([(f, f.centre) for f in fields], [(f, f.scale) for f in fields])
+    )
+    return Box(centre - N_SCALES * scale, centre + N_SCALES * scale), Box(-1, 1, (len(spec.actions),), np.float32)
 
 
 class LudusVectorEnv(VectorEnv):
@@ -51,10 +54,12 @@ class LudusVectorEnv(VectorEnv):
         self._steps = self.library[caption].steps
         self._start = start or world.spec.starts[0]
         self.num_envs = world.n_envs
+        self.single_observation_space: Box
         self.single_observation_space, self.single_action_space = _spaces(world.spec)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": []}
+        fps = world.spec.control_hz
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": [], "render_fps": fps}
         self._seeds, self._episodes, self._t = [0] * self.num_envs, [0] * self.num_envs, self._steps
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None):
@@ -75,7 +80,7 @@ class LudusVectorEnv(VectorEnv):
             self._episodes[i] += 1
         self._t = 0
         observations = self.world.reset(seeds, self._start)
-        return flat(self.world.spec, observations), self._info(observations)
+        return self._flat(observations), self._info(self.library.rewards(self.caption, observations)[1])
 
     def step(self, actions: np.ndarray):
         zeros = np.zeros(self.num_envs, bool)
@@ -85,16 +90,21 @@ class LudusVectorEnv(VectorEnv):
         observations = self.world.step(np.asarray(actions, np.float32))
         self._t += 1
         reward, success = self.library.rewards(self.caption, observations)
-        info = {"success": success, "_success": ~zeros}
         truncated = np.full(self.num_envs, self._t >= self._steps)
-        return flat(self.world.spec, observations), reward.astype(np.float64), zeros, truncated, info
+        return self._flat(observations), reward.astype(np.float64), zeros, truncated, self._info(success)
 
     def close_extras(self, **kwargs: Any) -> None:
         self.world.close()
 
-    def _info(self, observations: Observations) -> dict[str, Any]:
-        _, success = self.library.rewards(self.caption, observations)
-        return {"success": success, "_success": np.ones(self.num_envs, bool)}
+    def _flat(self, observations: Observations) -> np.ndarray:
+        """`[E, size]` per group -> `[E, sum of sizes]` float32, within the space."""
+        rows = np.concatenate([observations[g.name] for g in self.world.spec.observation.groups], axis=-1)
+        space = self.single_observation_space
+        return np.clip(rows, space.low, space.high)
+
+    def _info(self, success: np.ndarray) -> dict[str, Any]:
+        all_have_it = np.ones(self.num_envs, bool)
+        return {"success": success, "_success": all_have_it, "is_success": success, "_is_success": all_have_it}
 
 
 class LudusEnv(gymnasium.Env):
@@ -105,7 +115,7 @@ class LudusEnv(gymnasium.Env):
         render_mode: None or 'rgb_array'.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - Gymnasium's own convention
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - Gymnasium's own convention
 
     def __init__(
         self, make: Callable[[], World], caption: str, start: str | None = None, render_mode: str | None = None
@@ -115,18 +125,19 @@ class LudusEnv(gymnasium.Env):
             raise LudusError(f"LudusEnv needs a world of 1 simulation, not {world.n_envs}; use LudusVectorEnv")
         self._vector = LudusVectorEnv(world, caption, start)
         self.observation_space, self.action_space = _spaces(world.spec)
+        self.metadata = {**type(self).metadata, "render_fps": world.spec.control_hz}
         self.render_mode = render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=_whole(seed))
         start = int(self.np_random.integers(2**62))
         observation, info = self._vector.reset(seed=start)
-        return observation[0], {"success": bool(info["success"][0])}
+        return observation[0], _single(info)
 
     def step(self, action: np.ndarray):
         observation, reward, terminated, truncated, info = self._vector.step(np.asarray(action)[None])
         done = bool(terminated[0]), bool(truncated[0])
-        return observation[0], float(reward[0]), *done, {"success": bool(info["success"][0])}
+        return observation[0], float(reward[0]), *done, _single(info)
 
     def render(self) -> np.ndarray | None:
         if self.render_mode != "rgb_array":
@@ -135,6 +146,10 @@ class LudusEnv(gymnasium.Env):
 
     def close(self) -> None:
         self._vector.close()
+
+
+def _single(info: dict[str, Any]) -> dict[str, Any]:
+    return {name: bool(info[name][0]) for name in ("success", "is_success")}
 
 
 def _whole(seed: Any) -> int | None:
