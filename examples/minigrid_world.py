@@ -1,9 +1,8 @@
-"""MiniGrid as a world (`pip install minigrid`): `ludus collect data --actor random world.name=minigrid_world.py:grid`."""
+"""MiniGrid as a world (`pip install minigrid`): `ludus collect data world.name=minigrid_world.py:grid`."""
 
 from dataclasses import dataclass
 
 import gymnasium
-import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
 from ludus import Skill, predicate
@@ -20,22 +19,22 @@ class Places(gymnasium.ObservationWrapper):
 
     def __init__(self, size):
         super().__init__(gymnasium.make(f"minigrid:MiniGrid-Empty-{size}x{size}-v0"))
-        self.goal, where = np.float32([size - 2, size - 2]), Box(1, size - 2, (2,))
-        self.observation_space = Dict(place=where, direction=Discrete(4), goal=where)
+        self.observation_space = Dict(place=Box(1, size - 2, (2,)), direction=Discrete(4), goal=Box(1, size - 2, (2,)))
 
     def observation(self, observation):
-        return {"place": self.unwrapped.agent_pos, "direction": observation["direction"], "goal": self.goal}
+        corner = self.observation_space["goal"].high
+        return {"place": self.unwrapped.agent_pos, "direction": observation["direction"], "goal": corner}
 
 
 @predicate("real")
 def squares(spec, o, x):
     """Squares between the agent and X."""
-    return np.abs(spec.get(o, "agent", "place") - spec.get(o, x, "place")).sum(-1)
+    return abs(spec.get(o, "agent", "place") - spec.get(o, x, "place")).sum(-1)
 
 
 agent = GymGroup("agent", "effector", (GymField("place", "place"), GymField("direction", "direction")))
 goal = GymGroup("goal", "object", (GymField("place", "goal"),), movable=False)
 actions = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
-skills = [Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)]
 grid = gym_world(Places, rewards=(0, 1), success=lambda reward, terminated, info: reward > 0, groups=[agent, goal],
-                 skills=skills, predicates=[squares], actions=actions, episode_steps=80, options=Options)  # fmt: skip
+                 skills=[Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)], predicates=[squares],
+                 actions=actions, episode_steps=80, options=Options)  # fmt: skip

@@ -90,6 +90,10 @@ def make(environment=Slide, n_envs=3, threads=1, options=None, **described):
     return gym_world(environment, **described).make(config)
 
 
+def limited():
+    return gymnasium.make("Pendulum-v1")
+
+
 def drive(world, n, seeds=(1, 2, 3)):
     """Observations of n steps with the same actions for everybody."""
     first, size = world.reset(seeds), len(world.spec.actions)
@@ -158,6 +162,7 @@ def test_the_end_of_an_environment_stays():
         assert all(np.array_equal(seen[4][group], later[group]) for later in seen[5:])
     assert [(o["task"][:, 2] > 0).all() for o in seen] == [False] * 4 + [True] * 5
     solved = seen[4]["task"][:, 1] > 0
+    assert solved.any() and np.array_equal(world.ended(), ~solved)  # a success is no end for the learner
     assert (seen[8]["task"][~solved, 0] == 0).all() and (seen[8]["task"][solved, 0] == 1).all()
     assert not (world.reset((1, 2, 3))["task"]).any()
 
@@ -165,7 +170,7 @@ def test_the_end_of_an_environment_stays():
 def test_discrete_actions_take_the_largest_choice_and_rewards_are_clipped(caplog):
     upright = Skill("balance", "task_reward()", "not ended()", steps=60)
     world = make(
-        "CartPole-v1", rewards=(0, 0.5), skills=[upright], actions=("left", "right"), episode_steps=None, n_envs=2
+        "CartPole-v1", rewards=(0, 0.5), skills=[upright], actions=("left", "right"), episode_steps=0, n_envs=2
     )
     assert world.spec.episode_steps == 500 and world.spec.control_hz == 50 and "solved" not in world.vocabulary.by_name
     scales = world.spec.observation.by_name["robot"].fields[0].scale
@@ -222,14 +227,18 @@ def test_a_bad_environment_ends_in_one_sentence(bad, threads, words):
             "is called 'task', as what the environment",
         ),
         ({"actions": ("x", "y")}, "2 names of actions for 1 dimensions of 'Slide'"),
-        ({"environment": "Pendulum-v1"}, r"gym_world\('Pendulum-v1'\) has no skills; give skills=\.\.\., or success="),
+        ({"environment": "Pendulum-v1"}, r"gym_world\('Pendulum-v1'\) has no skills; give skills, or success"),
         (
-            {"environment": "Pendulum-v1", "groups": [GymGroup("a", "arm", (GymField("x", "cos"),))]},
+            {"environment": "Pendulum-v1", "success": "x", "groups": [GymGroup("a", "arm", (GymField("x", "cos"),))]},
             "have no keys; give indices",
+        ),
+        (
+            {"environment": limited, "episode_steps": 201},
+            "episode_steps=201 of 'limited', which ends after 200; give fewer",
         ),
         ({"environment": "Pendulun-v1"}, "'Pendulun-v1' failed in being made: NameNotFound.* Did you mean: `Pendulum`"),
         ({"options": {"limit": "x"}}, "world.options.limit=x is not of type int"),
-        ({"episode_steps": None}, r"'Slide' says nothing of its episode_steps; give gym_world\(episode_steps"),
+        ({"episode_steps": 0}, r"'Slide' does not say its episode_steps; give gym_world\(episode_steps"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(described, words):

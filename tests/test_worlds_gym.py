@@ -9,9 +9,12 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 import ludus.worlds.gym  # noqa: F401 - registers the environment
+from ludus.config import WorldConfig
+from ludus.skills.library import Skill
 from ludus.types import LudusError
 from ludus.worlds.blocks.world import BlocksWorld
-from ludus.worlds.gym import LudusVectorEnv
+from ludus.worlds.from_gym import gym_world
+from ludus.worlds.gym import LudusEnv, LudusVectorEnv
 
 
 @pytest.fixture
@@ -88,6 +91,34 @@ def test_stable_baselines_trains_on_it(env):
     model = sac("MlpPolicy", env, learning_starts=100, batch_size=32, seed=0, policy_kwargs={"net_arch": [32, 32]})
     model.learn(1000)
     assert model.num_timesteps == 1000
+
+
+def cart_pole(n_envs):
+    balance = Skill("balance", "task_reward()", "not ended()", steps=60)
+    return gym_world("CartPole-v1", rewards=(0, 1), skills=[balance]).make(WorldConfig("it", n_envs=n_envs, threads=1))
+
+
+def test_an_end_of_the_world_terminates():
+    env = LudusEnv(lambda: cart_pole(1), "balance")
+    check_env(env)
+    env.reset(seed=3)
+    steps = [env.step(np.array([1, -1], np.float32)) for _ in range(12)]  # always to the left
+    over = [terminated for _, _, terminated, _, _ in steps].index(True)
+    assert 7 < over < 12 and not any(truncated for _, _, _, truncated, _ in steps)
+    assert not steps[over][-1]["is_success"] and steps[over - 1][-1]["is_success"]
+
+
+def test_those_that_ended_wait_for_the_others():
+    envs = LudusVectorEnv(cart_pole(2), "balance")
+    envs.reset(seed=3)
+    left_and_both = [np.array([[1, -1], [t % 2, 0.5]], np.float32) for t in range(60)]
+    steps = [envs.step(actions) for actions in left_and_both]
+    rewards, terminated, truncated = (np.stack([s[k] for s in steps]) for k in (1, 2, 3))
+    last = int(np.flatnonzero((terminated | truncated).any(1))[0])
+    fell = int(rewards[: last + 1, 0].sum())
+    assert 7 < fell < 12 and not rewards[fell : last + 1, 0].any()
+    assert terminated[last, 0] and last > fell
+    assert terminated[last, 1] != truncated[last, 1] == (last == 59)
 
 
 def test_stable_baselines_takes_a_whole_world():

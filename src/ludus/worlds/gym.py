@@ -1,6 +1,6 @@
 """Gymnasium faces of a World: one simulation, or a vector of them, with one skill as the task.
 
-The reward is the skill's, the episode ends (truncation: time is up, nothing terminates) after the skill's steps, and
+The reward is the skill's. The episode is truncated after the skill's steps, and terminates where the world has ended.
 `info["success"]`, also called `is_success`, says whether it succeeds at this observation. Observations are flat float32
 vectors, the groups one after the other as declared in `WorldSpec.observation`, clipped to `N_SCALES` scales around the centre
 of each field. `ludus.worlds.sb3` has a face for Stable-Baselines3.
@@ -35,14 +35,15 @@ def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
         )
     fields = [f for g in spec.observation.groups for f in g.fields]
     centre, scale = (
-        np.concatenate([np.broadcast_to(np.float32(value), f.size) for f, value in values])
+        np.concatenate([np.broadcast_to(np.asarray(value, np.float32), f.size) for f, value in values])
         for values in ([(f, f.centre) for f in fields], [(f, f.scale) for f in fields])
     )
     return Box(centre - N_SCALES * scale, centre + N_SCALES * scale), Box(-1, 1, (len(spec.actions),), np.float32)
 
 
 class LudusVectorEnv(VectorEnv):
-    """All simulations of a world under one caption. They start and end together, so the autoreset is in the next step.
+    """All simulations of a world under one caption. They start and end together, so the autoreset is in the next step. One
+    that has ended before earns nothing until the others have, or time is up, and terminates then.
 
     Args:
         start: start distribution; the world's default if None.
@@ -54,13 +55,14 @@ class LudusVectorEnv(VectorEnv):
         self._steps = self.library[caption].steps
         self._start = start or world.spec.starts[0]
         self.num_envs = world.n_envs
-        self.single_observation_space: Box
-        self.single_observation_space, self.single_action_space = _spaces(world.spec)
+        space, self.single_action_space = _spaces(world.spec)
+        self._low, self._high = space.low, space.high
+        self.single_observation_space = space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         fps = world.spec.control_hz
         self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_modes": [], "render_fps": fps}
-        self._seeds, self._episodes, self._t = [0] * self.num_envs, [0] * self.num_envs, self._steps
+        self._seeds, self._episodes, self._is_over = [0] * self.num_envs, [0] * self.num_envs, True
 
     def reset(self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None):
         """An int seeds simulation i with a named child of it; a sequence seeds each, and those of None go on.
@@ -78,20 +80,23 @@ class LudusVectorEnv(VectorEnv):
                 self._seeds[i], self._episodes[i] = own, 0
             seeds.append(own if each and own is not None else child(self._seeds[i], self._episodes[i], i))
             self._episodes[i] += 1
-        self._t = 0
+        self._t, self._is_over, self._ended = 0, False, np.zeros(self.num_envs, bool)
         observations = self.world.reset(seeds, self._start)
         return self._flat(observations), self._info(self.library.rewards(self.caption, observations)[1])
 
     def step(self, actions: np.ndarray):
         zeros = np.zeros(self.num_envs, bool)
-        if self._t >= self._steps:
+        if self._is_over:
             observations, info = self.reset()
             return observations, np.zeros(self.num_envs), zeros, zeros.copy(), info
         observations = self.world.step(np.asarray(actions, np.float32))
         self._t += 1
         reward, success = self.library.rewards(self.caption, observations)
-        truncated = np.full(self.num_envs, self._t >= self._steps)
-        return self._flat(observations), reward.astype(np.float64), zeros, truncated, self._info(success)
+        reward = np.where(self._ended, 0.0, reward).astype(np.float64)
+        self._ended = self._ended | self.world.ended()
+        self._is_over = self._t >= self._steps or bool(self._ended.all())
+        terminated, truncated = self._ended & self._is_over, ~self._ended & self._is_over
+        return self._flat(observations), reward, terminated, truncated, self._info(success)
 
     def close_extras(self, **kwargs: Any) -> None:
         self.world.close()
@@ -99,8 +104,7 @@ class LudusVectorEnv(VectorEnv):
     def _flat(self, observations: Observations) -> np.ndarray:
         """`[E, size]` per group -> `[E, sum of sizes]` float32, within the space."""
         rows = np.concatenate([observations[g.name] for g in self.world.spec.observation.groups], axis=-1)
-        space = self.single_observation_space
-        return np.clip(rows, space.low, space.high)
+        return np.clip(rows, self._low, self._high)
 
     def _info(self, success: np.ndarray) -> dict[str, Any]:
         all_have_it = np.ones(self.num_envs, bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,9 +25,9 @@ TASK = Group(
     "task",
     "effector",
     (
-        Field("reward", 1, "1", "the environment's reward for the last action, 0 to 1"),
-        Field("solved", 1, "1", "1: the environment's own success"),
-        Field("ended", 1, "1", "1: the environment has terminated"),
+        Field("reward", (1,), "1", "the environment's reward for the last action, 0 to 1"),
+        Field("solved", (1,), "1", "1: the environment's own success"),
+        Field("ended", (1,), "1", "1: the environment has terminated"),
     ),
 )
 """What the environment itself says, beside what it shows."""
@@ -70,13 +71,13 @@ class GymTask:
     name: str
     environment: str | Callable[..., gymnasium.Env]
     rewards: tuple[float, float]
-    groups: tuple[GymGroup, ...] | None
+    groups: Sequence[GymGroup]
     success: Success | None
-    skills: tuple[Skill, ...]
-    predicates: tuple[Predicate, ...]
-    actions: tuple[str, ...] | None
-    control_hz: float | None
-    episode_steps: int | None
+    skills: Sequence[Skill]
+    predicates: Sequence[Predicate]
+    actions: Sequence[str]
+    control_hz: float
+    episode_steps: int
 
     def __post_init__(self) -> None:
         low, high = self.rewards
@@ -96,72 +97,76 @@ class GymTask:
 
 
 def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
-    """The description with what the environment says of itself in place of None.
+    """The description with what the environment says of itself in place of what was left out.
 
     Raises:
-        LudusError: what is needed is said by neither.
+        LudusError: what is needed is said by neither, or an episode is longer than the environment's own.
     """
-    space, bare = env.observation_space, env.unwrapped
+    space, groups = env.observation_space, task.groups
     is_goal = isinstance(space, spaces.Dict) and set(GOAL_KEYS) <= set(space.spaces)
-    groups = task.groups
-    if groups is None and is_goal:
+    if not groups and is_goal:
         groups = (
             GymGroup("robot", "effector", (GymField("state", "observation"),)),
             GymGroup("achieved", "object", (GymField("position", "achieved_goal"),)),
             GymGroup("desired", "object", (GymField("position", "desired_goal"),), movable=False),
         )
-    elif groups is None:
+    elif not groups:
         keys = list(space.spaces) if isinstance(space, spaces.Dict) else []
-        fields = tuple(GymField(key, key) for key in keys) or (GymField("state"),)
-        groups = (GymGroup("robot", "effector", fields),)
-    success = task.success if task.success is not None or not is_goal else "is_success"
-    dt, fps = getattr(bare, "dt", None), env.metadata.get("render_fps")
-    hz = task.control_hz or (1 / dt if isinstance(dt, float) and dt > 0 else fps)
-    limit = None if env.spec is None else env.spec.max_episode_steps
-    if isinstance(task.environment, str) and env.spec is not None:
-        limit = gymnasium.spec(env.spec.id).max_episode_steps
-    steps = task.episode_steps or limit
+        groups = (GymGroup("robot", "effector", tuple(GymField(key, key) for key in keys) or (GymField("state"),)),)
+    success = "is_success" if task.success is None and is_goal else task.success
+    dt = getattr(env.unwrapped, "dt", None)
+    hz = task.control_hz or (1 / dt if isinstance(dt, float) and dt > 0 else env.metadata.get("render_fps") or 0)
+    limit = env.spec and env.spec.max_episode_steps
+    by_id = gymnasium.spec(env.spec.id).max_episode_steps if env.spec and isinstance(task.environment, str) else None
+    steps = task.episode_steps or limit or by_id or 0
     for missing, argument in ((hz, "control_hz"), (steps, "episode_steps")):
         if not missing:
-            raise LudusError(
-                f"environment {task.name!r} says nothing of its {argument}; give gym_world({argument}=...)"
-            )
-    assert hz and steps
-    if not task.skills and success is None:
+            raise LudusError(f"environment {task.name!r} does not say its {argument}; give gym_world({argument}=...)")
+    if limit and steps > limit:
         raise LudusError(
-            f"gym_world({task.name!r}) has no skills; give skills=..., or success=... for 'solve the task'"
+            f"episode_steps={steps} of {task.name!r}, which ends after {limit}; give fewer, or make it with max_episode_steps=-1"
         )
-    skills = task.skills or (Skill("solve the task", "task_reward()", "solved()", steps),)
+    if not task.skills and success is None:
+        raise LudusError(f"gym_world({task.name!r}) has no skills; give skills, or success for 'solve the task'")
+    skills = task.skills or [Skill("solve the task", "task_reward()", "solved()", steps)]
     return replace(task, groups=groups, success=success, control_hz=float(hz), episode_steps=steps, skills=skills)
 
 
 def world_spec(
     task: GymTask, env: gymnasium.Env, observation: ObservationSpec, options: Mapping[str, Any]
 ) -> WorldSpec:
-    n, groups = action_size(env.action_space, task.name), task.groups
-    actions = task.actions or [f"action_{i}" for i in range(n)]
-    assert groups is not None and task.episode_steps is not None and task.control_hz is not None
+    """Of a completed description.
+
+    Raises:
+        LudusError: actions that cannot be taken from [-1, 1], or another number of names for them.
+    """
+    n = action_size(env.action_space, task.name)
+    actions = tuple(task.actions) or tuple(f"action_{i}" for i in range(n))
     if len(actions) != n:
         raise LudusError(f"{len(actions)} names of actions for {n} dimensions of {task.name!r}; give one for each")
-    success = task.success if isinstance(task.success, str | None) else task.success.__qualname__
-    package = sys.modules.get(type(env.unwrapped).__module__.partition(".")[0])
-    made = [
-        *(task.name, env.observation_space, env.action_space, task.rewards, success, dict(options)),
-        *(env.spec and (env.spec.id, env.spec.kwargs), gymnasium.__version__, getattr(package, "__version__", "")),
-        *((g.name, f.name, f.at) for g in groups for f in g.fields),
-    ]
     return WorldSpec(
         name=task.name,
-        objects=tuple(g.name for g in groups if g.kind == "object"),
+        objects=tuple(g.name for g in task.groups if g.kind == "object"),
         observation=observation,
-        actions=tuple(actions),
+        actions=actions,
         control_hz=task.control_hz,
         episode_steps=task.episode_steps,
         skill_steps=min(task.episode_steps, max(skill.steps for skill in task.skills)),
         starts=("reset",),
         cameras=(),
-        fingerprint=hashlib.blake2b(repr(made).encode(), digest_size=6).hexdigest(),
+        fingerprint=_fingerprint(task, env, options),
     )
+
+
+def _fingerprint(task: GymTask, env: gymnasium.Env, options: Mapping[str, Any]) -> str:
+    package = sys.modules.get(type(env.unwrapped).__module__.partition(".")[0])
+    made = [
+        *(task.name, str(env.observation_space), str(env.action_space), task.rewards, task.success, options),
+        *(env.spec and (env.spec.id, env.spec.kwargs), gymnasium.__version__, getattr(package, "__version__", "")),
+        *((g.name, f.name, str(f.at)) for g in task.groups for f in g.fields),
+    ]
+    text = json.dumps(made, default=lambda value: getattr(value, "__qualname__", type(value).__qualname__))
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def layout(task: GymTask, space: spaces.Space) -> tuple[Reading, ObservationSpec]:
@@ -170,7 +175,6 @@ def layout(task: GymTask, space: spaces.Space) -> tuple[Reading, ObservationSpec
     Raises:
         LudusError: a field of something that the space does not have, or that is no number.
     """
-    assert task.groups is not None
     entries, columns, groups = dict[str | None, np.ndarray](), list[np.ndarray](), list[Group]()
     for group in task.groups:
         fields = []
@@ -188,7 +192,7 @@ def layout(task: GymTask, space: spaces.Space) -> tuple[Reading, ObservationSpec
             columns.append(own[:, 0].astype(np.int64))
             centre, scale = own[:, 1] if f.centre is None else f.centre, own[:, 2] if f.scale is None else f.scale
             fields.append(
-                Field(f.name, len(own), f.unit, f.meaning or f.name, centre=_plain(centre), scale=_plain(scale))
+                Field(f.name, (len(own),), f.unit, f.meaning or f.name, centre=_plain(centre), scale=_plain(scale))
             )
         groups.append(Group(group.name, group.kind, tuple(fields), group.movable))
     if TASK.name in (g.name for g in groups):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -24,21 +24,15 @@ from ludus import machine
 from ludus.types import LudusError
 from ludus.worlds import files
 
+if TYPE_CHECKING:
+    from ludus.worlds.from_gym.description import GymTask
+
 TIMEOUT_S = 600.0
 """A step or reset of all environments that takes longer has hung."""
 ERROR = "ludus_error"
 """Key of an info."""
 N_TASK = 3
 """Last columns of a row: reward (-inf where there was none), solved, ended."""
-
-
-class Task(Protocol):
-    """Of a description, what stepping needs."""
-
-    name: str
-    success: Any
-
-    def make(self, options: Mapping[str, Any]) -> gymnasium.Env: ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Reading:
     columns: np.ndarray
 
     def __call__(self, space: Any, observation: Any) -> np.ndarray:
-        parts = [
+        parts: list[Any] = [
             spaces.flatten(space if key is None else space[key], observation if key is None else observation[key])
             for key in self.keys
         ]
@@ -105,7 +99,9 @@ def step_time_s(env: gymnasium.Env) -> float:
 class _Several(gymnasium.Env):
     """A few environments as one. Its observation is one row for each; what follows an environment's end is its last row."""
 
-    def __init__(self, task: Task, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int) -> None:
+    def __init__(
+        self, task: GymTask, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int
+    ) -> None:
         self.task, self.options, self.reading = task, options, reading
         self.observation_space = spaces.Box(-np.inf, np.inf, (n_envs, len(reading.columns) + N_TASK), np.float32)
         self.action_space = spaces.Box(-1, 1, (n_envs, n_actions), np.float32)
@@ -170,7 +166,7 @@ class Batch:
     unless they share state within a process."""
 
     def __init__(
-        self, task: Task, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int, threads: int
+        self, task: GymTask, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int, threads: int
     ) -> None:
         self._name, self._n_envs = task.name, n_envs
         self._each = -(-n_envs // min(n_envs, machine.threads(threads)))

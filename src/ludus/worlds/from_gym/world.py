@@ -1,8 +1,8 @@
 """Any Gymnasium environment as a world, from a description in one's own file (docs/add-a-world.md).
 
 The environment's reward is logged as the word `task_reward()`, its success as `solved()`, its termination as `ended()`: they are
-fields of the observations, and skills are written with them. An environment that is over is not stepped on; its last
-observation stays. It is never reset by itself.
+fields of the observations, and skills are written with them. An environment that is over is not stepped on nor
+reset by itself; its last observation stays.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ def gym_world(
     environment: str | Callable[..., gymnasium.Env],
     *,
     rewards: tuple[float, float],
-    groups: Sequence[GymGroup] | None = None,
+    groups: Sequence[GymGroup] = (),
     success: Success | None = None,
     skills: Sequence[Skill] = (),
     predicates: Sequence[Predicate] = (),
-    actions: Sequence[str] | None = None,
-    control_hz: float | None = None,
-    episode_steps: int | None = None,
+    actions: Sequence[str] = (),
+    control_hz: float = 0,
+    episode_steps: int = 0,
     teacher: Callable[[WorldSpec], Any] | None = None,
     options: type = NoOptions,
     name: str | None = None,
@@ -71,7 +71,7 @@ def gym_world(
         environment: its id ('Pendulum-v1', 'package:Name-v0'), which is made without its time limit, or a function that makes
             one. Both get the world's options as keyword arguments.
         rewards: lowest and highest reward of a step; `task_reward()` is 0 at the first, 1 at the second, and clipped.
-        groups: what is what in the observations. None: a robot with all of them; in goal-conditioned Dict spaces also the
+        groups: what is what in the observations. Empty: a robot with all of them; in goal-conditioned Dict spaces also the
             objects 'achieved' (achieved_goal) and 'desired' (desired_goal, which cannot be moved), each with a position.
         success: what `solved()` means: a key of info, or a function of (reward, terminated, info). None: 'is_success' in
             goal-conditioned spaces, elsewhere there is no such word.
@@ -79,25 +79,21 @@ def gym_world(
         predicates: further words.
         actions: names of the action dimensions. One for each entry of a Box, whose bounds are at -1 and 1; one for each
             choice of a Discrete space, of which the largest is taken.
-        control_hz: steps per second. None: what the environment's `dt` says, else its render_fps.
-        episode_steps: of an episode. None: the environment's time limit.
+        control_hz: steps per second. 0: what the environment's `dt` says, else its render_fps.
+        episode_steps: of an episode. 0: the environment's time limit.
         teacher: see `WorldKind`.
         options: frozen dataclass of `world.options.*`.
         name: of the world, by default the environment's; part of the fingerprint. Change it with what a function makes.
     """
-    name = name or (environment if isinstance(environment, str) else getattr(environment, "__name__", "environment"))
+    own = environment if isinstance(environment, str) else getattr(environment, "__name__", "environment")
     task = GymTask(
-        name, environment, rewards, None if groups is None else tuple(groups), success, tuple(skills), tuple(predicates),
-        actions, control_hz, episode_steps,
-    )  # fmt: skip
+        name or own, environment, rewards, groups, success, skills, predicates, actions, control_hz, episode_steps
+    )
 
     def make(config: WorldConfig) -> World:
         return GymWorld(task, config.n_envs, config.threads, asdict(read_options(options, config)))
 
-    def no_teacher(spec: WorldSpec) -> Any:
-        raise LudusError(f"world {name!r} has no teacher; collect with --actor random, or give gym_world(teacher=...)")
-
-    return WorldKind(make, teacher or no_teacher, options=options)
+    return WorldKind(make, teacher, options=options)
 
 
 class GymWorld(World):
@@ -159,6 +155,11 @@ class GymWorld(World):
         ends = np.cumsum([g.size for g in self.spec.observation.groups])
         parts = np.split(self._rows, ends[:-1], axis=1)
         return {g.name: part.copy() for g, part in zip(self.spec.observation.groups, parts, strict=True)}
+
+    def ended(self) -> np.ndarray:
+        """See `World.ended`: terminated, and not by success."""
+        task = self.observe()["task"]
+        return (task[:, 2] > 0) & (task[:, 1] == 0)
 
     def snapshot(self) -> np.ndarray:
         """`[E, 2]`: the seed that the environment was reset with, and the steps since. Before the first step that is all that
