@@ -1,15 +1,11 @@
-"""Fetch pick and place as a world: `ludus collect data world.name=fetch_world.py:fetch`.
+"""Fetch pick and place as a world. It cannot be made with MuJoCo 4, so it has an interpreter of its own:
+`ludus worlds install fetch_world.py:fetch`, then `ludus collect data world.name=fetch_world.py:fetch`."""
 
-Run with gymnasium-robotics 1.4.2 and mujoco 3.3.0; it cannot make the environment with mujoco 4."""
-
-import gymnasium
-import gymnasium_robotics
 import numpy as np
 
 from ludus import Skill, predicate
 from ludus.worlds.from_gym import GymField, GymGroup, gym_world
 
-gymnasium.register_envs(gymnasium_robotics)
 TABLE = {"unit": "m", "centre": (1.34, 0.75, 0.5), "scale": 0.15}  # where the positions lie
 
 
@@ -70,11 +66,11 @@ cube = GymGroup(
     ),
 )
 goal = GymGroup("goal", "object", (GymField("position", "desired_goal", **TABLE),), movable=False)
+way = "(shape(reach(cube), 0.3) + 3 * shape(apart(cube, goal), 0.3)) / 4"
 skills = [
     Skill("reach cube", "shape(reach(cube), 0.3)", "reach(cube) < 0.02", steps=25),
-    Skill(
-        "bring cube to goal", "(shape(reach(cube), 0.3) + 3 * shape(apart(cube, goal), 0.3)) / 4", "solved()", steps=50
-    ),
+    Skill("bring cube to goal", way, "solved()", steps=50),
 ]
-fetch = gym_world("FetchPickAndPlace-v4", rewards=(-1, 0), groups=[gripper, cube, goal], skills=skills, predicates=[reach, apart],
-                  actions=("x", "y", "z", "open"), episode_steps=75, teacher=Teacher)  # fmt: skip
+fetch = gym_world("gymnasium_robotics:FetchPickAndPlace-v4", rewards=(-1, 0), groups=[gripper, cube, goal], skills=skills,
+                  predicates=[reach, apart], actions=("x", "y", "z", "open"), episode_steps=75, teacher=Teacher,
+                  requirements=("gymnasium-robotics==1.4.2", "mujoco==3.3.0"))  # fmt: skip

@@ -7,6 +7,7 @@ a few environments stepped one after the other, so that 128 of them need no 128 
 from __future__ import annotations
 
 import multiprocessing
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,13 +77,15 @@ def _action(space: spaces.Space, action: np.ndarray) -> Any:
 
 @contextmanager
 def one_sentence(name: str, doing: str) -> Iterator[None]:
-    """Whatever an environment raises as a LudusError."""
+    """Whatever an environment raises as a LudusError that says where."""
     try:
         yield
     except LudusError:
         raise
     except Exception as error:
-        raise LudusError(f"environment {name!r} failed in {doing}: {files.reason(error)}; mend it") from error
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{last.filename} line {last.lineno}"
+        raise LudusError(f"environment {name!r} fails in {doing}: {where}, {files.reason(error)}; mend it") from error
 
 
 def step_time_s(env: gymnasium.Env) -> float:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 import gymnasium
@@ -63,6 +62,7 @@ def gym_world(
     episode_steps: int = 0,
     teacher: Callable[[WorldSpec], Any] | None = None,
     options: type = NoOptions,
+    requirements: Sequence[str] = (),
     name: str | None = None,
 ) -> WorldKind:
     """A Gymnasium environment as a kind of world, for `world.name=my_world.py:NAME`.
@@ -83,6 +83,7 @@ def gym_world(
         episode_steps: of an episode. 0: the environment's time limit.
         teacher: see `WorldKind`.
         options: frozen dataclass of `world.options.*`.
+        requirements: see `WorldKind`; with 'gymnasium' among them or needed by them.
         name: of the world, by default the environment's; part of the fingerprint. Change it with what a function makes.
     """
     own = environment if isinstance(environment, str) else getattr(environment, "__name__", "environment")
@@ -93,7 +94,7 @@ def gym_world(
     def make(config: WorldConfig) -> World:
         return GymWorld(task, config.n_envs, config.threads, asdict(read_options(options, config)))
 
-    return WorldKind(make, teacher, options=options)
+    return WorldKind(make, teacher, options=options, requirements=tuple(requirements))
 
 
 class GymWorld(World):
@@ -175,17 +176,8 @@ class GymWorld(World):
         self._batch.close()
 
     def _read(self, rows: np.ndarray) -> np.ndarray:
-        """Rows of the environments `[E, D]`, with the reward as `task_reward()` gives it.
-
-        Raises:
-            LudusError: a value that is no finite number.
-        """
-        shown, reward = rows[:, : -TASK.size], rows[:, -TASK.size]
-        if not np.isfinite(shown).all():
-            i, column = np.argwhere(~np.isfinite(shown))[0]
-            raise LudusError(
-                f"environment {self.task.name!r} shows {shown[i, column]} in {self._names[column]}; mend it, or show it without"
-            )
+        """Rows of the environments `[E, D]`, with the reward as `task_reward()` gives it."""
+        reward = rows[:, -TASK.size]
         low, high = self.task.rewards
         outside = np.isfinite(reward) & ((reward < low) | (reward > high))
         if outside.any() and not self._warned:
@@ -196,8 +188,3 @@ class GymWorld(World):
             )
         reward[:] = np.clip((reward - low) / (high - low), 0, 1)
         return rows
-
-    @cached_property
-    def _names(self) -> list[str]:
-        """Of each column."""
-        return [f"{g.name}'s {f.name}" for g in self.spec.observation.groups for f in g.fields for _ in range(f.size)]
