@@ -1,6 +1,8 @@
 """Fetch pick and place as a world. It cannot be made with MuJoCo 4, so it has an interpreter of its own:
 `ludus worlds install fetch_world.py:fetch`, then `ludus collect data world.name=fetch_world.py:fetch`."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ludus import Skill, predicate
@@ -72,5 +74,5 @@ skills = [
     Skill("bring cube to goal", way, "solved()", steps=50),
 ]
 fetch = gym_world("gymnasium_robotics:FetchPickAndPlace-v4", rewards=(-1, 0), groups=[gripper, cube, goal], skills=skills,
-                  predicates=[reach, apart], actions=("x", "y", "z", "open"), episode_steps=75, teacher=Teacher,
-                  requirements=("gymnasium-robotics==1.4.2", "mujoco==3.3.0"))  # fmt: skip
+                  predicates=[reach, apart], actions=("x", "y", "z", "open"), episode_steps=75, teacher=Teacher)  # fmt: skip
+fetch = replace(fetch, requirements=("gymnasium-robotics==1.4.2", "mujoco==3.3.0"))

@@ -62,7 +62,6 @@ def gym_world(
     episode_steps: int = 0,
     teacher: Callable[[WorldSpec], Any] | None = None,
     options: type = NoOptions,
-    requirements: Sequence[str] = (),
     name: str | None = None,
 ) -> WorldKind:
     """A Gymnasium environment as a kind of world, for `world.name=my_world.py:NAME`.
@@ -83,7 +82,6 @@ def gym_world(
         episode_steps: of an episode. 0: the environment's time limit.
         teacher: see `WorldKind`.
         options: frozen dataclass of `world.options.*`.
-        requirements: see `WorldKind`; with 'gymnasium' among them or needed by them.
         name: of the world, by default the environment's; part of the fingerprint. Change it with what a function makes.
     """
     own = environment if isinstance(environment, str) else getattr(environment, "__name__", "environment")
@@ -94,7 +92,7 @@ def gym_world(
     def make(config: WorldConfig) -> World:
         return GymWorld(task, config.n_envs, config.threads, asdict(read_options(options, config)))
 
-    return WorldKind(make, teacher, options=options, requirements=tuple(requirements))
+    return WorldKind(make, teacher, options=options)
 
 
 class GymWorld(World):
