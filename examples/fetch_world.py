@@ -1,12 +1,10 @@
 """Fetch pick and place as a world. It cannot be made with MuJoCo 4, so it has an interpreter of its own:
 `ludus worlds install fetch_world.py:fetch`, then `ludus collect data world.name=fetch_world.py:fetch`."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from ludus import Skill, predicate
-from ludus.worlds.from_gym import GymField, GymGroup, gym_world
+from ludus.worlds.from_gym import GymField, GymGroup, GymTask, gym_world
 
 TABLE = {"unit": "m", "centre": (1.34, 0.75, 0.5), "scale": 0.15}  # where the positions lie
 
@@ -73,6 +71,6 @@ skills = [
     Skill("reach cube", "shape(reach(cube), 0.3)", "reach(cube) < 0.02", steps=25),
     Skill("bring cube to goal", way, "solved()", steps=50),
 ]
-fetch = gym_world("gymnasium_robotics:FetchPickAndPlace-v4", rewards=(-1, 0), groups=[gripper, cube, goal], skills=skills,
-                  predicates=[reach, apart], actions=("x", "y", "z", "open"), episode_steps=75, teacher=Teacher)  # fmt: skip
-fetch = replace(fetch, requirements=("gymnasium-robotics==1.4.2", "mujoco==3.3.0"))
+task = GymTask("gymnasium_robotics:FetchPickAndPlace-v4", rewards=(-1, 0), groups=[gripper, cube, goal], skills=skills,
+               predicates=[reach, apart], actions=("x", "y", "z", "open"), episode_steps=75)  # fmt: skip
+fetch = gym_world(task, Teacher, requirements=("gymnasium-robotics==1.4.2", "mujoco==3.3.0"))

@@ -1,12 +1,11 @@
 """MiniGrid as a world (`pip install minigrid`): `ludus collect data world.name=minigrid_world.py:grid`."""
-
 from dataclasses import dataclass
 
 import gymnasium
 from gymnasium.spaces import Box, Dict, Discrete
 
 from ludus import Skill, predicate
-from ludus.worlds.from_gym import GymField, GymGroup, gym_world
+from ludus.worlds.from_gym import GymField, GymGroup, GymTask, gym_world
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ def squares(spec, o, x):
 agent = GymGroup("agent", "effector", (GymField("place", "place"), GymField("direction", "direction")))
 goal = GymGroup("goal", "object", (GymField("place", "goal"),), movable=False)
 actions = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
-grid = gym_world(Places, rewards=(0, 1), success=lambda reward, terminated, info: reward > 0, groups=[agent, goal],
-                 skills=[Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)], predicates=[squares],
-                 actions=actions, episode_steps=80, options=Options)  # fmt: skip
+task = GymTask(Places, (0, 1), [agent, goal], success=lambda reward, terminated, info: reward > 0, predicates=[squares],
+               skills=[Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)], actions=actions,
+               episode_steps=80)  # fmt: skip
+grid = gym_world(task, options=Options)

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from ludus.config import NoOptions, WorldConfig
 from ludus.skills.library import Skill
 from ludus.types import LudusError
-from ludus.worlds.from_gym import GymField, GymGroup, gym_world
+from ludus.worlds.from_gym import GymField, GymGroup, GymTask, gym_world
 from ludus.worlds.registry import make_world
 
 ROOT = Path(__file__).parents[1]
@@ -84,9 +84,9 @@ class Options:
 
 def make(environment=Slide, n_envs=3, threads=1, options=None, **described):
     declared = Options if environment is Slide else NoOptions
-    described = {"rewards": (-1, 0), "episode_steps": 50, "options": declared, **described}
+    described = {"rewards": (-1, 0), "episode_steps": 50, **described}
     config = WorldConfig("slide", n_envs=n_envs, threads=threads, options=options or {})
-    return gym_world(environment, **described).make(config)
+    return gym_world(GymTask(environment, **described), options=declared).make(config)
 
 
 def limited():
@@ -200,7 +200,7 @@ def test_discrete_actions_take_the_largest_choice_and_rewards_are_clipped(caplog
             r"'Slide' fails in step: .*test_worlds_from_gym.py line \d+, RuntimeError: no more than three; mend it",
         ),
         ("dies", 2, "'Slide' ended its process in step; mend it"),
-        ("silent", 1, "info of 'Slide' has no 'is_success', only .*give gym_world"),
+        ("silent", 1, "info of 'Slide' has no 'is_success', only .*give GymTask"),
     ],
 )
 def test_a_bad_environment_ends_in_one_sentence(bad, threads, words):
@@ -229,7 +229,7 @@ def test_a_bad_environment_ends_in_one_sentence(bad, threads, words):
             "is called 'task', as what the environment",
         ),
         ({"actions": ("x", "y")}, "2 names of actions for 1 dimensions of 'Slide'"),
-        ({"environment": "Pendulum-v1"}, r"gym_world\('Pendulum-v1'\) has no skills; give skills, or success"),
+        ({"environment": "Pendulum-v1"}, r"the description of 'Pendulum-v1' has no skills; give skills, or success"),
         (
             {"environment": "Pendulum-v1", "success": "x", "groups": [GymGroup("a", "arm", (GymField("x", "cos"),))]},
             "have no keys; give indices",
@@ -243,7 +243,7 @@ def test_a_bad_environment_ends_in_one_sentence(bad, threads, words):
             "'Pendulun-v1' fails in being made: .*NameNotFound.* Did you mean: `Pendulum`",
         ),
         ({"options": {"limit": "x"}}, "world.options.limit=x is not of type int"),
-        ({"episode_steps": 0}, r"'Slide' does not say its episode_steps; give gym_world\(episode_steps"),
+        ({"episode_steps": 0}, r"'Slide' does not say its episode_steps; give GymTask\(episode_steps"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(described, words):

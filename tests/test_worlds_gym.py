@@ -13,7 +13,7 @@ from ludus.config import WorldConfig
 from ludus.skills.library import Skill
 from ludus.types import LudusError
 from ludus.worlds.blocks.world import BlocksWorld
-from ludus.worlds.from_gym import gym_world
+from ludus.worlds.from_gym import GymTask, gym_world
 from ludus.worlds.gym import LudusEnv, LudusVectorEnv
 
 
@@ -95,7 +95,8 @@ def test_stable_baselines_trains_on_it(env):
 
 def cart_pole(n_envs):
     balance = Skill("balance", "task_reward()", "not ended()", steps=60)
-    return gym_world("CartPole-v1", rewards=(0, 1), skills=[balance]).make(WorldConfig("it", n_envs=n_envs, threads=1))
+    task = GymTask("CartPole-v1", rewards=(0, 1), skills=[balance])
+    return gym_world(task).make(WorldConfig("it", n_envs=n_envs, threads=1))
 
 
 def test_an_end_of_the_world_terminates():

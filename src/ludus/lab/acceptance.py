@@ -91,7 +91,7 @@ def accept(looks: Sequence[Sequence[SuccessCount]], settings: AcceptanceSettings
 
 
 def most_rounds(judgement: Judgement, rounds: int) -> float:
-    """After how many rounds of practice a template that is not accepted is given up: half of `rounds` if its curve is stuck, while
-    it is learning as many as `AcceptanceSettings.rounds`, for which its error rate holds."""
+    """After how many rounds of practice a template that is not accepted is given up: half of `rounds` if its curve is stuck; as
+    many as `AcceptanceSettings.rounds`, for which its error rate holds, while it is learning."""
     longer = max(rounds, AcceptanceSettings.rounds)
     return {"stuck": rounds / 2, "learning": float(longer)}.get(judgement, float(rounds))

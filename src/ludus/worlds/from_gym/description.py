@@ -62,24 +62,45 @@ class GymGroup:
 
 @dataclass(frozen=True)
 class GymTask:
-    """The arguments of `gym_world` that a world is made from.
+    """What of an environment is what: which entries belong to which object, what its reward and its success are.
 
     Raises:
         LudusError: rewards from and to where there is no range.
     """
 
-    name: str
     environment: str | Callable[..., gymnasium.Env]
+    """Its id ('Pendulum-v1', 'package:Name-v0'), which is made without its time limit, or a function that makes one. Both get
+    the world's options as keyword arguments."""
     rewards: tuple[float, float]
-    groups: Sequence[GymGroup]
-    success: Success | None
-    skills: Sequence[Skill]
-    predicates: Sequence[Predicate]
-    actions: Sequence[str]
-    control_hz: float
-    episode_steps: int
+    """Lowest and highest reward of a step; `task_reward()` is 0 at the first, 1 at the second, and clipped."""
+    groups: Sequence[GymGroup] = ()
+    """Empty: a robot with all observations; in goal-conditioned Dict spaces also the objects 'achieved' (achieved_goal) and
+    'desired' (desired_goal, which cannot be moved), each with a position."""
+    success: Success | None = None
+    """What `solved()` means: a key of info, or a function of (reward, terminated, info). None: 'is_success' in goal-conditioned
+    spaces, elsewhere there is no such word."""
+    skills: Sequence[Skill] = ()
+    """The base library. Empty: 'solve the task', with reward task_reward() and success solved()."""
+    predicates: Sequence[Predicate] = ()
+    """Further words."""
+    actions: Sequence[str] = ()
+    """Names of the action dimensions. One for each entry of a Box, whose bounds are at -1 and 1; one for each choice of a
+    Discrete space, of which the largest is taken."""
+    control_hz: float = 0
+    """Steps per second. 0: what the environment's `dt` says, else its render_fps."""
+    episode_steps: int = 0
+    """Of an episode. 0: the environment's time limit."""
+    name: str = ""
+    """Of the world; empty: the environment's. Part of the fingerprint: change it with what a function makes."""
 
     def __post_init__(self) -> None:
+        if not self.name:
+            own = (
+                self.environment
+                if isinstance(self.environment, str)
+                else getattr(self.environment, "__name__", "environment")
+            )
+            object.__setattr__(self, "name", own)
         low, high = self.rewards
         if not -np.inf < low < high < np.inf:
             raise LudusError(f"rewards={self.rewards} of {self.name!r}: give the lowest and the highest, both finite")
@@ -121,13 +142,15 @@ def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
     steps = task.episode_steps or limit or by_id or 0
     for missing, argument in ((hz, "control_hz"), (steps, "episode_steps")):
         if not missing:
-            raise LudusError(f"environment {task.name!r} does not say its {argument}; give gym_world({argument}=...)")
+            raise LudusError(f"environment {task.name!r} does not say its {argument}; give GymTask({argument}=...)")
     if limit and steps > limit:
         raise LudusError(
             f"episode_steps={steps} of {task.name!r}, which ends after {limit}; give fewer, or make it with max_episode_steps=-1"
         )
     if not task.skills and success is None:
-        raise LudusError(f"gym_world({task.name!r}) has no skills; give skills, or success for 'solve the task'")
+        raise LudusError(
+            f"the description of {task.name!r} has no skills; give skills, or success for 'solve the task'"
+        )
     skills = task.skills or [Skill("solve the task", "task_reward()", "solved()", steps)]
     return replace(task, groups=groups, success=success, control_hz=float(hz), episode_steps=steps, skills=skills)
 

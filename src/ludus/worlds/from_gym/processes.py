@@ -155,7 +155,7 @@ class _Several(gymnasium.Env):
             return success is not None and bool(success(reward, terminated, info))
         if success not in info:
             raise LudusError(
-                f"info of {self.task.name!r} has no {success!r}, only {list(info)}; give gym_world(success=...)"
+                f"info of {self.task.name!r} has no {success!r}, only {list(info)}; give GymTask(success=...)"
             )
         return bool(info[success])
 

@@ -12,15 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from ludus.config import NoOptions, WorldConfig, read_options
-from ludus.skills.library import Skill, SkillLibrary
-from ludus.skills.vocabulary import Predicate, Vocabulary, predicate
+from ludus.skills.library import SkillLibrary
+from ludus.skills.vocabulary import Vocabulary, predicate
 from ludus.types import LudusError, Observations, WorldSpec, unknown
 from ludus.worlds.base import World
-from ludus.worlds.from_gym.description import TASK, GymGroup, GymTask, Success, completed, layout, world_spec
+from ludus.worlds.from_gym.description import TASK, GymTask, completed, layout, world_spec
 from ludus.worlds.from_gym.processes import Batch, one_sentence, step_time_s
 from ludus.worlds.registry import WorldKind
 
@@ -50,49 +49,17 @@ def ended(spec, o):
 
 
 def gym_world(
-    environment: str | Callable[..., gymnasium.Env],
-    *,
-    rewards: tuple[float, float],
-    groups: Sequence[GymGroup] = (),
-    success: Success | None = None,
-    skills: Sequence[Skill] = (),
-    predicates: Sequence[Predicate] = (),
-    actions: Sequence[str] = (),
-    control_hz: float = 0,
-    episode_steps: int = 0,
+    task: GymTask,
     teacher: Callable[[WorldSpec], Any] | None = None,
     options: type = NoOptions,
-    name: str | None = None,
+    requirements: tuple[str, ...] = (),
 ) -> WorldKind:
-    """A Gymnasium environment as a kind of world, for `world.name=my_world.py:NAME`.
-
-    Args:
-        environment: its id ('Pendulum-v1', 'package:Name-v0'), which is made without its time limit, or a function that makes
-            one. Both get the world's options as keyword arguments.
-        rewards: lowest and highest reward of a step; `task_reward()` is 0 at the first, 1 at the second, and clipped.
-        groups: what is what in the observations. Empty: a robot with all of them; in goal-conditioned Dict spaces also the
-            objects 'achieved' (achieved_goal) and 'desired' (desired_goal, which cannot be moved), each with a position.
-        success: what `solved()` means: a key of info, or a function of (reward, terminated, info). None: 'is_success' in
-            goal-conditioned spaces, elsewhere there is no such word.
-        skills: the base library. Empty: 'solve the task', with reward task_reward() and success solved().
-        predicates: further words.
-        actions: names of the action dimensions. One for each entry of a Box, whose bounds are at -1 and 1; one for each
-            choice of a Discrete space, of which the largest is taken.
-        control_hz: steps per second. 0: what the environment's `dt` says, else its render_fps.
-        episode_steps: of an episode. 0: the environment's time limit.
-        teacher: see `WorldKind`.
-        options: frozen dataclass of `world.options.*`.
-        name: of the world, by default the environment's; part of the fingerprint. Change it with what a function makes.
-    """
-    own = environment if isinstance(environment, str) else getattr(environment, "__name__", "environment")
-    task = GymTask(
-        name or own, environment, rewards, groups, success, skills, predicates, actions, control_hz, episode_steps
-    )
+    """A Gymnasium environment as a kind of world, for `world.name=my_world.py:NAME`; the last three are those of `WorldKind`."""
 
     def make(config: WorldConfig) -> World:
         return GymWorld(task, config.n_envs, config.threads, asdict(read_options(options, config)))
 
-    return WorldKind(make, teacher, options=options)
+    return WorldKind(make, teacher, options=options, requirements=requirements)
 
 
 class GymWorld(World):
