@@ -1,4 +1,5 @@
 """MiniGrid as a world (`pip install minigrid`): `ludus collect data world.name=minigrid_world.py:grid`."""
+
 from dataclasses import dataclass
 
 import gymnasium
@@ -33,8 +34,7 @@ def squares(spec, o, x):
 
 agent = GymGroup("agent", "effector", (GymField("place", "place"), GymField("direction", "direction")))
 goal = GymGroup("goal", "object", (GymField("place", "goal"),), movable=False)
-actions = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
 task = GymTask(Places, (0, 1), [agent, goal], success=lambda reward, terminated, info: reward > 0, predicates=[squares],
-               skills=[Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)], actions=actions,
+               skills=[Skill("go to goal", "1 - squares(goal) / 20", "solved()", steps=40)],
                episode_steps=80)  # fmt: skip
 grid = gym_world(task, options=Options)
