@@ -47,6 +47,20 @@ def same(a, b):
     np.testing.assert_array_equal(a.snapshot, b.snapshot)
 
 
+class Homes(CountingWorld):
+    """Going home begins there."""
+
+    def start_of(self, caption):
+        return "there" if caption == "go to home" else "far"
+
+
+def test_a_rollout_that_names_no_start_begins_where_its_first_caption_does():
+    world = Homes()
+    episodes, _ = run(world, world.library(), ROLLOUTS, Walker(world), "e")
+    assert [e.start for e in episodes] == ["there", "there", "far", "far", "far", "far"]
+    assert {(e.seed, e.start) for e in episodes} <= set(world.resets)
+
+
 def test_every_step_is_recorded_once_and_in_order(world, library):
     spec = world.spec.observation
     episodes, _ = run(world, library, ROLLOUTS, Walker(world, 0.3), "e")

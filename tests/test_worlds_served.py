@@ -51,6 +51,7 @@ def world():
 
 def test_it_is_the_world_that_it_would_be_here(world):
     here = make_world(settings("here.py"))
+    assert world.start_of("go to home") == here.start_of("go to home") == "anywhere"
     assert world.spec == here.spec and world.library().captions == here.library().captions
     seen, its = world.reset(range(5)), here.reset(range(5))
     for actions in np.random.default_rng(0).uniform(-1, 1, (3, 5, 2)).astype(np.float32):

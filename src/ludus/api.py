@@ -121,7 +121,7 @@ def evaluate(
     Args:
         skills: captions or templates such as 'stack _ on _'; all of the run's skills if empty.
         episodes: per skill, start and temperature.
-        starts: start distributions; the world's first if empty.
+        starts: start distributions; if empty, where the world has each skill begin.
         temperatures: of the policy; the run's `training.evaluation_temperature` if empty.
         overrides: settings of the world to evaluate in, e.g. ['world.n_blocks=5'].
         seed: of the starts.

@@ -40,7 +40,7 @@ class EvalRequest:
         skills: captions or templates; all of the library if empty. With a `plan`, those that judge its last state; its last
             skill if empty.
         episodes: per skill, start and temperature; their seeds are named children that training never draws from.
-        starts: start distributions, or ('all',); the world's default if empty.
+        starts: start distributions, or ('all',); if empty, where the world has each skill begin (`World.start_of`).
         temperatures: of the policy; `training.evaluation_temperature` if empty.
         plan: captions to carry out one after the other in each episode.
         program: loops and branches to carry out instead of a `plan`, see `ludus.lab.program`.
@@ -94,7 +94,7 @@ class Pace:
 class EvalResult:
     """One way of trying a policy, and what came of it."""
 
-    start: str
+    start: str  # several, where each skill begins at its own
     temperature: float
     skills: list[SuccessCount]
     templates: list[SuccessCount]
@@ -120,7 +120,7 @@ def evaluate(record: Record, config: Config, spec: EvalRequest, show: Show | Non
         approaches = find_approaches(library, world.spec)
         trial = Trial.of(library, world, kind, spec, Progress(None, show), approaches)
         path = checkpoints.best(record)
-        starts = world.spec.starts if spec.starts == ("all",) else spec.starts or world.spec.starts[:1]
+        starts = world.spec.starts if spec.starts == ("all",) else spec.starts or (None,)
         temperatures = spec.temperatures or (config.training.evaluation_temperature,)
         return [trial.run(start, t, load_policy(path, world.spec, t)) for start in starts for t in temperatures]
     finally:
@@ -173,12 +173,14 @@ class Trial:
             _check_plan(plan, library, world)
         return cls(world, kind, library, captions, plan, spec, progress, approaches or {})
 
-    def run(self, start: str, temperature: float, policy: Policy) -> EvalResult:
-        """All episodes from one start at one temperature."""
-        what, n, steps, pace = f"start {start}, temperature {temperature:g}", self.spec.episodes, [], None
+    def run(self, start: str | None, temperature: float, policy: Policy) -> EvalResult:
+        """All episodes from one start, or from that of each skill, at one temperature."""
+        told = self.plan[:1] or self.captions
+        named = start or ", ".join(dict.fromkeys(map(self.world.start_of, told)))
+        what, n, steps, pace = f"start {named}, temperature {temperature:g}", self.spec.episodes, [], None
         if self.spec.goals:
             with self.progress.stage(what, n * self.world.spec.episode_steps) as advance:
-                counts = [self._reach_goals(start, policy, advance)]
+                counts = [self._reach_goals(start or self.world.spec.starts[0], policy, advance)]
         elif self.plan:
             rollouts = self._rollouts(start)
             total = sum(rollout_steps(r, self.library, self.world.spec) for r in rollouts)
@@ -189,9 +191,9 @@ class Trial:
             title = f"{what}: {len(self.captions)} skills, {n} episodes each"
             with self.progress.stage(title, trials.steps(self.library)) as advance:
                 counts = count_successes(self.world, self.library, policy, trials, advance)
-        return EvalResult(start, temperature, counts, aggregate(counts, self.library), steps, pace)
+        return EvalResult(named, temperature, counts, aggregate(counts, self.library), steps, pace)
 
-    def _rollouts(self, start: str) -> list[RolloutSpec]:
+    def _rollouts(self, start: str | None) -> list[RolloutSpec]:
         plan, program, rule = tuple(self.plan), self.spec.program, switching_of(self.spec.switching)
         names = plan if program is None else (as_text(program),)
         seeds = [child(self.spec.seed, "eval", "plan", *names, i) for i in range(self.spec.episodes)]

@@ -117,7 +117,7 @@ class Robot:
         is told again where it fails, as long as the episode lasts."""
         conditions = {c: self.library[c].success for c in plan.captions}
         program: Program = tuple(Repeat(conditions[c], (Do(c),), TRIES) for c in plan.captions)
-        rollout = RolloutSpec(plan.captions, seed, program=program, switching=Switching())
+        rollout = RolloutSpec(plan.captions, seed, self.world.spec.starts[0], program=program, switching=Switching())
         (episode,), _ = run_batch(self.world, self.library, [rollout], ["do"], self.policy)
         return Done(plan, tuple(self._steps(plan, episode)), episode)
 

@@ -105,7 +105,7 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
     filled = partial(fits, library=library, spec=spec) if acting.fill and switching is None else None
-    rollouts = rollouts_of(runnable, seeds, info={"round": n}, switching=switching, fits=filled)
+    rollouts = rollouts_of(runnable, seeds, spec.starts[0], {"round": n}, switching=switching, fits=filled)
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)

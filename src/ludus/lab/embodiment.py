@@ -44,7 +44,7 @@ def look(world: World, seeds: Sequence[int], starts: Sequence[str | None] | str 
         starts = [starts] * len(seeds)
     for first in range(0, len(seeds), n_envs):
         part = slice(first, first + n_envs)
-        padded = [_start(world.spec, s) for s in _pad(starts[part], n_envs)]
+        padded = [world.spec.starts[0] if s is None else s for s in _pad(starts[part], n_envs)]
         seen = world.reset(_pad(seeds[part], n_envs), padded)
         parts.append({group: array[: len(seeds[part])].copy() for group, array in seen.items()})
     return {group: np.concatenate([part[group] for part in parts]) for group in parts[0]}
@@ -120,7 +120,7 @@ def run_batch(
             actor=rollout.actor or actor.name,
             world=world.spec.fingerprint,
             seed=rollout.seed,
-            start=_start(world.spec, rollout.start),
+            start=_start(world, rollout),
             snapshot=log.snapshots[i].copy(),
             ended="terminal" if commands.terminal[i] else "time",
             info=dict(rollout.info) | endings,
@@ -276,7 +276,7 @@ def _log(
     n, n_steps = len(rollouts), commands.most_steps
     padded = _pad(rollouts, world.n_envs)
     unused = [rollout.captions[0] for rollout in padded[n:]]
-    observations = world.reset([r.seed for r in padded], [_start(world.spec, r.start) for r in padded])
+    observations = world.reset([r.seed for r in padded], [_start(world, r) for r in padded])
     log = _Log(
         {g: np.empty((n, n_steps + 1, a.shape[-1]), np.float32) for g, a in observations.items()},
         np.empty((n, n_steps, len(world.spec.actions)), np.float32),
@@ -319,8 +319,8 @@ def _scores(
     return scores
 
 
-def _start(spec: WorldSpec, start: str | None) -> str:
-    return spec.starts[0] if start is None else start
+def _start(world: World, rollout: RolloutSpec) -> str:
+    return world.start_of(rollout.captions[0]) if rollout.start is None else rollout.start
 
 
 def _pad(items: Sequence[Any], n: int) -> list[Any]:

@@ -43,7 +43,7 @@ class RolloutSpec:
     seed: int
     """Seed of the reset and of everything that the actor draws in this episode."""
     start: str | None = None
-    """Name of the start distribution; None is the world's default."""
+    """Name of the start distribution; None is where the world has its first caption begin (`World.start_of`)."""
     actor: str | None = None
     """Who acts, where one actor plays several ('teacher', 'random'); None is the actor's own name."""
     info: Mapping[str, Any] = field(default_factory=dict)

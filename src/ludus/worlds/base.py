@@ -16,7 +16,7 @@ from ludus.types import LudusError, Observations, WorldSpec
 class World(Protocol):
     """A batch of E simulations of one scene. Given the same seeds and actions it returns the same bits, at any number
     of threads. It never resets by itself and knows no rewards. A world that inherits from this class need not write `ended`,
-    `restore`, `frames` and `close`."""
+    `start_of`, `restore`, `frames` and `close`."""
 
     spec: WorldSpec
     n_envs: int
@@ -43,6 +43,11 @@ class World(Protocol):
         """`[E]` bool: simulations in which nothing more can be done or earned, such as after a fall. Their episodes stop, and the
         learner takes what follows to be worth nothing; they are stepped on, as the others need it. Default: none."""
         return np.zeros(self.n_envs, bool)
+
+    def start_of(self, caption: str) -> str:
+        """Where an episode begins that is told this first and names no start: one of `spec.starts`, by default the first. A
+        world whose captions need scenes of their own says which."""
+        return self.spec.starts[0]
 
     def snapshot(self) -> np.ndarray:
         """`[E, S]` float64: everything that the future depends on (physics, controller, domain parameters)."""

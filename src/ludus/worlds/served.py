@@ -87,6 +87,9 @@ class ServedWorld(World):
     def ended(self) -> np.ndarray:
         return np.concatenate([p.shared["ended"] for p in self._processes])
 
+    def start_of(self, caption: str) -> str:
+        return self._processes[0].call("call", "start_of", caption)
+
     def snapshot(self) -> np.ndarray:
         return np.concatenate(self._all("call", *[("snapshot",)] * len(self._processes)))
 
