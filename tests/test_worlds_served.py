@@ -22,6 +22,8 @@ from ludus.worlds.registry import make_world, world_kind
 
 ELSEWHERE = "Teacher, options=Options, python=sys.executable, timeout_s=5)"
 STEP = "        self.places[:, 0] += self"
+RESET = '    def reset(self, seeds, start="anywhere"):\n'
+BEGINS = f"{RESET}        assert set(start) == {{'anywhere'}}\n"
 HAPPENS = """        if os.path.exists("ends"): print("a last word"); os._exit(3)
         if os.path.exists("hangs"): time.sleep(60)
         if os.path.exists("raises"): raise ValueError("no such joint")
@@ -37,7 +39,7 @@ def files(tmp_path, monkeypatch):
     """The file of the docs, and the same with an interpreter of its own in which something can happen."""
     monkeypatch.chdir(tmp_path)
     Path("here.py").write_text(EXAMPLE)
-    served = EXAMPLE.replace("Teacher, options=Options)", ELSEWHERE).replace(STEP, HAPPENS + STEP)
+    served = EXAMPLE.replace("Teacher, options=Options)", ELSEWHERE).replace(STEP, HAPPENS + STEP).replace(RESET, BEGINS)
     Path("my_world.py").write_text("import os\nimport sys\nimport time\n" + served)
 
 

@@ -69,10 +69,11 @@ class ServedWorld(World):
             process.share(self.spec, n)
         self._all("share")
 
-    def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
+    def reset(self, seeds: Sequence[int], start: str | Sequence[str] | None = None) -> Observations:
         if len(seeds) != self.n_envs:
             raise LudusError(f"{len(seeds)} seeds for {self.n_envs} simulations; give one for each")
         seeds = [int(seed) for seed in seeds]
+        start = self.spec.starts[0] if start is None else start
         starts = [start] * self.n_envs if isinstance(start, str) else list(start)
         return self._observed("reset", *[(seeds[part], starts[part]) for part in self._parts()])
 
