@@ -49,6 +49,15 @@ def test_a_good_world_passes_unchanged(tmp_path):
         world.restore(np.zeros((3, 6)))
 
 
+def test_where_a_caption_begins_is_the_worlds_to_say(tmp_path):
+    more = "    def start_of(self, caption): return caption.split()[-1]\n    def library"
+    config, _ = written(tmp_path, "    def library", more)
+    (tmp_path / "w.py").write_text((tmp_path / "w.py").read_text().replace('("anywhere",)', '("home", "shop")'))
+    assert {e.start for e in tried(config)[0].episodes} == {"home"} and make_world(config).start_of(
+        "go to shop"
+    ) == "shop"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -71,6 +80,8 @@ def test_a_good_world_passes_unchanged(tmp_path):
         (ACTED, "return (ways[:1])", "teacher of world 'plane' returns actions (1, 2), not (3, 2); reshape them"),
         (ACTED, "return (ways * np.nan)", "returns an action that is no number under 'go to home'; mend it"),
         ("def __init__(self, spec): ...", "def __init__(self, spec): spec.x", "fails in `teacher`: {file} line {line}, Attr"),
+        ("    def library", "    def start_of(self, caption): return 'there'\n    def library",
+         "world 'plane': `start_of('go to home')` returns 'there'; return one of its starts, ('anywhere',)"),
         ("    def library", "    def ended(self): return False\n    def library", "`ended` returns is a bool; return a bool"),
     ],
 )  # fmt: skip

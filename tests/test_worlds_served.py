@@ -39,7 +39,9 @@ def files(tmp_path, monkeypatch):
     """The file of the docs, and the same with an interpreter of its own in which something can happen."""
     monkeypatch.chdir(tmp_path)
     Path("here.py").write_text(EXAMPLE)
-    served = EXAMPLE.replace("Teacher, options=Options)", ELSEWHERE).replace(STEP, HAPPENS + STEP).replace(RESET, BEGINS)
+    served = (
+        EXAMPLE.replace("Teacher, options=Options)", ELSEWHERE).replace(STEP, HAPPENS + STEP).replace(RESET, BEGINS)
+    )
     Path("my_world.py").write_text("import os\nimport sys\nimport time\n" + served)
 
 

@@ -82,6 +82,15 @@ class GuardedWorld(World):
         found = self._boundary.call("ended", self._world.ended)
         return _checked_array(f"world {self.spec.name!r}: what `ended` returns", found, (self.n_envs,), "bool")
 
+    def start_of(self, caption: str) -> str:
+        found = self._boundary.call("start_of", self._world.start_of, caption)
+        if found not in self.spec.starts:
+            raise LudusError(
+                f"world {self.spec.name!r}: `start_of({caption!r})` returns {found!r}; return one of its starts, "
+                f"{self.spec.starts}"
+            )
+        return found
+
     def snapshot(self) -> np.ndarray:
         found = self._boundary.call("snapshot", self._world.snapshot)
         size = found.size // self.n_envs if isinstance(found, np.ndarray) else 0
