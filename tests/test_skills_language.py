@@ -89,6 +89,17 @@ def test_where_no_teacher_shows_the_way_the_last_centimetres_are_paid_for(term):
     assert paid(0.03) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("term", "rise"), [("hover_both(red, green, blue)", 0.02), ("lower_both(red, green, blue)", 0.0)]
+)
+@pytest.mark.parametrize(("apart", "is_paid"), [(0.044, True), (0.07, False)])
+def test_blocks_that_were_pushed_apart_have_no_place_on_both(term, rise, apart, is_paid):
+    place = (0.5, 0.1 + apart / 2, 0.06 + rise)
+    where = {"green": (0.5, 0.1, SIZE / 2), "blue": (0.5, 0.1 + apart, SIZE / 2), "red": place}
+    paid = parse(term, WORDS).evaluate(scene(place, SIZE, ("red",), **where))[0]
+    assert paid > 0.9 if is_paid else paid == 0
+
+
 def test_every_skill_is_a_number_in_range_and_a_condition():
     seen = {g: np.repeat(a, 7, 0) for g, a in scene().items()}
     draw = np.random.default_rng(0)

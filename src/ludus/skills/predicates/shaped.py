@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ludus.skills.predicates.conditions import held, lifted, released, touching
+from ludus.skills.predicates.conditions import beside, held, lifted, released, touching
 from ludus.skills.predicates.measures import (
     beside_error,
     both_gap,
@@ -150,16 +150,18 @@ def lower_beside(spec: ObservationSpec, o: Observations, x: str, y: str) -> np.n
 
 @predicate("real")
 def hover_both(spec: ObservationSpec, o: Observations, x: str, y: str, z: str) -> np.ndarray:
-    """How near a lifted X is to the place 2 cm above the middle between Y and Z; 0 when X is not lifted."""
+    """How near a lifted X is to the place 2 cm above the middle between Y and Z; 0 when X is not lifted, or Y and Z do not stand
+    side by side: pushed apart they have no such place."""
     d = hypot(both_offset(spec, o, x, y, z), both_gap(spec, o, x, y, z) - HOVER_GAP_M)
-    return lifted(spec, o, x) * np.where(d <= HOVER_TOLERANCE_M, np.float32(1), _nearly(d))
+    return (lifted(spec, o, x) & beside(spec, o, y, z)) * np.where(d <= HOVER_TOLERANCE_M, np.float32(1), _nearly(d))
 
 
 @predicate("real")
 def lower_both(spec: ObservationSpec, o: Observations, x: str, y: str, z: str) -> np.ndarray:
-    """How far a held X has come down from 3 cm above Y and Z to contact; 0 when it is not above the middle between them."""
+    """How far a held X has come down from 3 cm above Y and Z to contact; 0 when it is not above the middle between them, or they
+    do not stand side by side."""
     air = both_gap(spec, o, x, y, z)
-    ready = held(spec, o, x) & (both_offset(spec, o, x, y, z) <= ALIGNED_M) & (air >= -ON_GAP_M)
+    ready = held(spec, o, x) & beside(spec, o, y, z) & (both_offset(spec, o, x, y, z) <= ALIGNED_M) & (air >= -ON_GAP_M)
     return ready * (1 - _ramp(air, 0, LOWER_FROM_M))
 
 
