@@ -51,7 +51,7 @@ class WorldKind:
     python: str = ""
     """That interpreter, where there is one already: a path. It needs NumPy and pydantic."""
     timeout_s: float = 60
-    """Of a call to that interpreter; ten times as much to make the world."""
+    """Of a call to that interpreter; ten times as much to make or reset the world."""
 
     def make_teacher(self, spec: WorldSpec) -> Any:
         """Its teacher, for worlds that show this.

@@ -31,8 +31,8 @@ from ludus.types import LudusError, Observations, WorldSpec
 from ludus.worlds import server
 from ludus.worlds.base import World
 
-MAKING_TAKES = 10
-"""As many times a call's limit may pass until a world is made: simulators and their models are loaded meanwhile."""
+LONGER = 10
+"""As many times a call's limit may pass until a world is made or reset: simulators and their models are loaded meanwhile."""
 ENDING_TAKES_S = 2.0
 """At most, until a process is killed."""
 MAX_WORDS = 300
@@ -204,7 +204,7 @@ class _Process:
         Raises:
             LudusError: the world refused or raised, the process ended, or it did not answer in time.
         """
-        limit = self._timeout_s * (MAKING_TAKES if self._asked.startswith("make") else 1)
+        limit = self._timeout_s * (LONGER if self._asked == "reset" or self._asked.startswith("make") else 1)
         try:
             if not self._pipe.poll(limit):
                 raise self._error(f"did not answer within {limit:g} s (WorldKind.timeout_s) and was stopped")
