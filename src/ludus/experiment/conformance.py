@@ -49,9 +49,9 @@ def check_world(config: WorldConfig, episodes: int = 8, seed: int = 0) -> Iterat
     """
     config = replace(config, n_envs=4)
     kind = world_kind(config)
-    world, alone = kind.make(replace(config, threads=1)), kind.make(replace(config, threads=2))
+    world, other = kind.make(replace(config, threads=1)), kind.make(replace(config, threads=2))
     try:
-        checks = _Checks(kind, world, alone, episodes, seed)
+        checks = _Checks(kind, world, other, episodes, seed)
         for name, check in checks.all:
             try:
                 yield from (Finding(name, *found) for found in check())
@@ -61,7 +61,7 @@ def check_world(config: WorldConfig, episodes: int = 8, seed: int = 0) -> Iterat
                     return  # whatever else is tried ends in the same sentence
     finally:
         world.close()
-        alone.close()
+        other.close()
 
 
 Found = Iterator[tuple[Literal["holds", "fails", "look"], str]]
@@ -209,6 +209,8 @@ class _Checks:
                 yield "holds", sentence
 
     def scales(self) -> Found:
+        if self.spec.encoder is not None:
+            return (yield "holds", "the world has an encoder of its own: what networks see is its to scale")
         out, still = [], []
         if not self.seen:
             return  # no skill could be tried
@@ -222,8 +224,6 @@ class _Checks:
                     out.append(f"{g.name}.{f.name} (up to {np.abs(scaled).max():.3g})")
                 elif 0 < np.ptp(scaled, axis=0).max() < MIN_SCALED:
                     still.append(f"{g.name}.{f.name} (moves by {np.ptp(scaled, axis=0).max():.2g})")
-        if self.spec.encoder is not None:
-            return (yield "holds", "the world has an encoder of its own: what networks see is its to scale")
         if out or still:
             yield (
                 "look",

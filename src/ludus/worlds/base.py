@@ -10,7 +10,7 @@ import numpy as np
 
 from ludus.skills.library import SkillLibrary
 from ludus.skills.vocabulary import Vocabulary
-from ludus.types import LudusError, Observations, WorldSpec
+from ludus.types import LudusError, Observations, WorldSpec, unknown
 
 
 class World(Protocol):
@@ -75,3 +75,18 @@ class World(Protocol):
 
     def close(self) -> None:
         """Give back what the simulations hold."""
+
+
+def starts_of(spec: WorldSpec, n_envs: int, seeds: Sequence[int], start: str | Sequence[str]) -> list[str]:
+    """The start of each of E simulations, from the arguments of `World.reset`.
+
+    Raises:
+        LudusError: an unknown start, not E seeds or not E starts.
+    """
+    starts = [start] * len(seeds) if isinstance(start, str) else list(start)
+    if len(seeds) != n_envs or len(starts) != n_envs:
+        raise LudusError(f"{len(seeds)} seeds and {len(starts)} starts for {n_envs} simulations; give as many")
+    for name in starts:
+        if name not in spec.starts:
+            raise unknown("start", name, spec.starts)
+    return starts

@@ -28,8 +28,7 @@ ORPHANED_EVERY_S = 1.0
 
 def arrays(spec: WorldSpec, n_envs: int, memory: mmap.mmap | None = None) -> tuple[dict[str, np.ndarray], int]:
     """What both processes see: 'actions' `[E, A]` float32, 'ended' `[E]` bool and one array per observation group, and how many
-    bytes they take.
-    Without memory the arrays are empty."""
+    bytes they take. Without memory there are no arrays."""
     shapes = {"actions": ((n_envs, len(spec.actions)), np.dtype(np.float32)), "ended": ((n_envs,), np.dtype(bool))}
     shapes |= {f"observed/{g.name}": ((n_envs, *g.shape), np.dtype(g.dtype)) for g in spec.observation.groups}
     found, at = {}, 0

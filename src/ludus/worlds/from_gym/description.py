@@ -243,7 +243,7 @@ def _entries(space: spaces.Space, start: int, f: GymField, name: str) -> np.ndar
     """`[n, 3]`: places of a space's flat entries from `start` on, their centres and scales from the bounds."""
     try:
         box = spaces.flatten_space(space)
-    except NotImplementedError:
+    except NotImplementedError:  # Gymnasium's answer for a space it cannot flatten; refused below
         box = space
     if not isinstance(box, spaces.Box):
         raise LudusError(f"field {f.name!r} of {name!r} is {space}, no array of numbers; choose others by groups=...")

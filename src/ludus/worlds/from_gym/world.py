@@ -17,8 +17,8 @@ import numpy as np
 from ludus.config import NoOptions, WorldConfig, read_options
 from ludus.skills.library import SkillLibrary
 from ludus.skills.vocabulary import Vocabulary, predicate
-from ludus.types import LudusError, Observations, WorldSpec, unknown
-from ludus.worlds.base import World
+from ludus.types import LudusError, Observations, WorldSpec
+from ludus.worlds.base import World, starts_of
 from ludus.worlds.from_gym.description import TASK, GymTask, completed, layout, world_spec
 from ludus.worlds.from_gym.processes import Batch, one_sentence, step_time_s
 from ludus.worlds.registry import WorldKind
@@ -93,12 +93,7 @@ class GymWorld(World):
 
     def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "reset") -> Observations:
         """See `World.reset`."""
-        starts = [start] * len(seeds) if isinstance(start, str) else list(start)
-        if len(seeds) != self.n_envs or len(starts) != self.n_envs:
-            raise LudusError(f"{len(seeds)} seeds and {len(starts)} starts for {self.n_envs} simulations; give as many")
-        for name in starts:
-            if name not in self.spec.starts:
-                raise unknown("start", name, self.spec.starts)
+        starts_of(self.spec, self.n_envs, seeds, start)
         self._seeds, self._n_steps = [int(seed) % MAX_SEED for seed in seeds], 0
         self._rows = self._read(self._batch.reset(self._seeds))
         return self.observe()

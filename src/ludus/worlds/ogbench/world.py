@@ -21,7 +21,7 @@ from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
 from ludus.skills.predicates import block_vocabulary
 from ludus.types import Field, Group, LudusError, Observations, ObservationSpec, WorldSpec, unknown
-from ludus.worlds.base import World
+from ludus.worlds.base import World, starts_of
 from ludus.worlds.blocks import cube_encoder
 from ludus.worlds.ogbench.skills import base_skills
 
@@ -126,12 +126,7 @@ class CubesWorld(World):
 
     def reset(self, seeds: Sequence[int], start: str | Sequence[str] = "scattered") -> Observations:
         """See `World.reset`."""
-        starts = [start] * len(seeds) if isinstance(start, str) else list(start)
-        if len(seeds) != self.n_envs or len(starts) != self.n_envs:
-            raise LudusError(f"{len(seeds)} seeds and {len(starts)} starts for {self.n_envs} simulations; give as many")
-        for name in starts:
-            if name not in self.spec.starts:
-                raise unknown("start", name, self.spec.starts)
+        starts = starts_of(self.spec, self.n_envs, seeds, start)
 
         def begin(i: int) -> None:
             reset_simulation(self.simulations[i], seeds[i], starts[i])
