@@ -6,6 +6,14 @@ import uuid
 import pytest
 
 
+def pytest_configure(config):
+    """Tests that are not about pictures draw none, though they could here, and torch's threads do not wait for each other on
+    cores that other tests keep busy; neither do the processes that tests start."""
+    if "not render" in config.option.markexpr:
+        os.environ["MUJOCO_GL"] = "off"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Bits depend on torch's threads."""
