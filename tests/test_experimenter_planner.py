@@ -24,7 +24,7 @@ from ludus.experimenter.roles import (
 )
 from ludus.skills.candidate import members
 from ludus.skills.expression import parse
-from ludus.skills.library import SkillLibrary
+from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.predicates import block_vocabulary
 from ludus.types import Curve, Field, Group, LudusError, ObservationSpec, Proposal
 from ludus.worlds.blocks.skills import base_skills, extra_skills
@@ -190,6 +190,13 @@ def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
 )
 def test_a_text_is_cut_at_its_joints(task, parts):
     assert Planner(WORDS, 0).decompose(DecomposeQuestion("k", scene(), Proposal(task, "", 0.5), stats(BASE))) == parts
+
+
+def test_what_is_a_caption_is_not_cut():
+    keeps = "put red on green and keep green on blue"
+    library = SkillLibrary(WORDS, (*BASE, Skill(keeps, "on(red, green)", "on(red, green) and on(green, blue)")))
+    question = DecomposeQuestion("k", scene(), Proposal(f"stack green on blue, then {keeps}", "", 0.5), stats(library))
+    assert Planner(WORDS, 0).decompose(question) == ("stack green on blue", keeps)
 
 
 def test_every_task_over_every_scene_ends_and_its_skills_are_known():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, pairwise, permutations
@@ -256,16 +256,16 @@ class Planner:
         if goal and question.proposal.task.startswith(AT_ONCE):
             return (question.proposal.task,)
         if not any(map(chainer.knows, goal)):
-            return tuple(self._parts(question.proposal.task))
+            return tuple(self._parts(question.proposal.task, {s.caption for s in question.skills}))
         steps = chainer.steps(goal, self._facts(question.scene), question.max_steps)
         return tuple(s.text for s in steps) or (question.proposal.task,)
 
-    def _parts(self, task: str) -> list[str]:
+    def _parts(self, task: str, captions: Set[str]) -> list[str]:
         """Cut at commas, sentences and 'then', but not before what the same part is not to be: 'lift red, not green'; and at an
-        'and' between two things to do, each about two objects: 'put red on green and blue on red'."""
+        'and' between two things to do, each about two objects: 'put red on green and blue on red'. What is a caption stays whole."""
         parts = list[str]()
         for part in _CUTS.split(task):
-            first, *more = re.split(r"\band\b", part, flags=re.I)
+            first, *more = [part] if part.strip() in captions else re.split(r"\band\b", part, flags=re.I)
             parts.append(first)
             for other in more:
                 if min(len(self._names.find(text)) for text in (parts[-1], other)) > 1:
