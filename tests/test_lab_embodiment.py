@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from counting_world import CountingWorld, Walker
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ludus.config import SeedDataConfig
 from ludus.lab import embodiment
@@ -310,3 +312,10 @@ def test_a_plan_cut_short_by_the_end_did_not_succeed(library):
         (attempt,) = attempts_of([plan], [episode], outcomes, world.vocabulary, 1)["p"]
         assert attempt.success == success and len(episode.info["endings"]) == len(episode.segments)
         assert (episode.info["endings"][-1] == "terminal") != success
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(1, 60))
+def test_a_measurement_takes_each_of_a_worlds_given_starts_once(seed, n):
+    seeds = [r.seed for r in EvalSpec(("reach red",), n, seed).rollouts]
+    assert len({s % n for s in seeds}) == n and all(0 <= s < 2**63 for s in seeds)
+    assert set(seeds).isdisjoint(r.seed for r in EvalSpec(("reach green",), n, seed).rollouts)

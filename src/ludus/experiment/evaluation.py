@@ -25,7 +25,7 @@ from ludus.lab.rollout import Advance, RolloutSpec, switching_of
 from ludus.lab.switching import first_held, rollout_steps
 from ludus.record import Record
 from ludus.record.progress import Progress, Show
-from ludus.seeding import child
+from ludus.seeding import child, successive
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, LudusError, SuccessCount
 from ludus.worlds.base import World
@@ -196,7 +196,7 @@ class Trial:
     def _rollouts(self, start: str | None) -> list[RolloutSpec]:
         plan, program, rule = tuple(self.plan), self.spec.program, switching_of(self.spec.switching)
         names = plan if program is None else (as_text(program),)
-        seeds = [child(self.spec.seed, "eval", "plan", *names, i) for i in range(self.spec.episodes)]
+        seeds = successive(self.spec.seed, "eval", "plan", *names, n=self.spec.episodes)
         return [RolloutSpec(plan, seed, start, program=program, switching=rule) for seed in seeds]
 
     def _carry_out(
@@ -231,7 +231,8 @@ class Trial:
         actor = GoalScheduler(policy, library, captions, lambda seen: order(spec, seen), spec.control_hz)
         # The rollout's captions only give the episode its length: the actor decides what is told.
         whole = captions[:1] * math.ceil(spec.episode_steps / library[captions[0]].steps)
-        rollouts = [RolloutSpec(whole, child(self.spec.seed, "eval", "goals", start, i), start) for i in range(n)]
+        seeds = successive(self.spec.seed, "eval", "goals", start, n=n)
+        rollouts = [RolloutSpec(whole, seed, start) for seed in seeds]
         successes = once = 0
         for episodes, _ in run_batches(self.world, library, rollouts, actor, "evaluation", advance):
             for e in episodes:

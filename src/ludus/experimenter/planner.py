@@ -262,7 +262,7 @@ class Planner:
 
     def _parts(self, task: str, captions: Set[str]) -> list[str]:
         """Cut at commas, sentences and 'then', but not before what the same part is not to be: 'lift red, not green'; and at an
-        'and' between two things to do, each about two objects: 'put red on green and blue on red'. What is a caption stays whole."""
+        'and' between two things to do, each about two objects: 'put red on green and blue on red'. A caption stays whole."""
         parts = list[str]()
         for part in _CUTS.split(task):
             first, *more = [part] if part.strip() in captions else re.split(r"\band\b", part, flags=re.I)

@@ -16,7 +16,7 @@ import numpy as np
 from ludus.lab.approach import Approaches
 from ludus.lab.rollout import Actor, Advance, RolloutSpec
 from ludus.lab.switching import Commands, rollout_steps
-from ludus.seeding import child
+from ludus.seeding import successive
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, LudusError, Observations, Outcome, Segment, SuccessCount, WorldSpec
 from ludus.worlds.base import World
@@ -184,7 +184,7 @@ class EvalSpec:
     @property
     def rollouts(self) -> list[RolloutSpec]:
         """One rollout per skill and episode, of this skill alone or after its approach."""
-        return [self._rollout(c, child(self.seed, "evaluate", c, i)) for c in self.captions for i in range(self.n)]
+        return [self._rollout(c, s) for c in self.captions for s in successive(self.seed, "evaluate", c, n=self.n)]
 
     def _rollout(self, caption: str, seed: int) -> RolloutSpec:
         approach = self.approaches.get(caption)
