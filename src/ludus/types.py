@@ -194,7 +194,7 @@ class Episode:
     world: str  # WorldSpec.fingerprint
     seed: int  # the child seed of its reset
     start: str  # name of the start distribution
-    snapshot: np.ndarray  # [S] float64: full simulator state before the first action; exact replay starts here
+    snapshot: np.ndarray  # [S] float64: full simulator state before the first action, for exact replay; S = 0: unknown
     ended: Literal["time", "interrupted", "terminal"] = "time"  # terminal: the world said so, see `World.ended`
     info: Mapping[str, Any] = field(default_factory=dict)  # JSON: noise level, plan id, round, checkpoint, ...
 

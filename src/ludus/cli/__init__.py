@@ -22,6 +22,7 @@ from ludus.cli.doctor import Doctor
 from ludus.cli.eval import Eval
 from ludus.cli.exam import Exam
 from ludus.cli.export import Export
+from ludus.cli.imports import Import
 from ludus.cli.resume import Resume
 from ludus.cli.run import Run
 from ludus.cli.skills import Skills
@@ -41,6 +42,7 @@ COMMANDS = {
     "train": Train,
     "eval": Eval,
     "exam": Exam,
+    "import": Import,
     "export": Export,
     "worlds": Worlds,
     "check": Check,

@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
     from ludus.record import Record
 
+EPISODES = ("lerobot", "minari")
+"""Formats of episodes."""
+
 
 @dataclass(frozen=True)
 class Export:
-    """Write a run's metrics and learning curves as TensorBoard event files, or its policy as one file."""
+    """Write a run's metrics and learning curves as TensorBoard event files, its episodes as a dataset of LeRobot (v3.0) or
+    Minari, or its policy as one file."""
 
-    directory: tyro.conf.Positional[Path | None] = None
-    """Where the event files go; new or empty."""
+    where: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """DIRECTORY for TensorBoard's event files; `lerobot DIRECTORY` or `minari ID`, such as `minari blocks/teacher-v0`, for the
+    episodes. Directories are new or empty."""
     policy: Path | None = None
     """Write the best policy, with its skills, to this file: for `ludus do --policy FILE`."""
     run: Path | None = None
@@ -32,12 +37,22 @@ class Export:
     def __call__(self) -> None:
         from ludus.record import Record
 
-        if self.directory is None and self.policy is None:
-            raise LudusError("nothing to export; give a directory for TensorBoard's event files, or --policy FILE")
+        kind, *more = map(str, self.where) if self.where else ("",)
+        if not kind and self.policy is None:
+            raise LudusError(
+                "nothing to export; give a directory for TensorBoard's event files, lerobot DIRECTORY, minari ID, or --policy FILE"
+            )
+        if (kind in EPISODES) != (len(more) == 1) or len(more) > 1:
+            raise LudusError(
+                f"{' '.join(map(str, self.where))!r} is not what can be exported: give a directory for TensorBoard's event files, "
+                "lerobot DIRECTORY, or minari ID"
+            )
         console = display.console()
         with Record.open(self.run or latest(), write=False) as record:
-            if self.directory is not None:
-                self._events(record, self.directory, console)
+            if kind in EPISODES:
+                self._episodes(record, kind, more[0], console)
+            elif kind:
+                self._events(record, Path(kind), console)
             if self.policy is not None:
                 self._policy(record, self.policy, console)
 
@@ -54,6 +69,23 @@ class Export:
         finally:
             world.close()
         console.print(f"{n} points; look at them with: tensorboard --logdir {typed(directory)}")
+
+    def _episodes(self, record: Record, kind: str, where: str, console: Console) -> None:
+        from ludus.experiment.exporting import export_lerobot, export_minari
+        from ludus.record.files import typed
+        from ludus.worlds.registry import make_world
+
+        world = make_world(record.config.world, look=True)
+        try:
+            with writing(Path(where)):
+                if kind == "lerobot":
+                    n, read = export_lerobot(record, world, Path(where)), f"a LeRobot dataset (v3.0) in {typed(where)}"
+                else:
+                    n, place = export_minari(record, world, where)
+                    read = f"minari.load_dataset({where!r}), in {typed(place)}"
+        finally:
+            world.close()
+        console.print(f"{n} episodes: {read}")
 
     def _policy(self, record: Record, path: Path, console: Console) -> None:
         from ludus.experiment.policy_file import TrainedPolicy

@@ -35,9 +35,9 @@ class Resume:
         from ludus.views.terminal import success_table
 
         with Record.open(self.dir or latest()) as record:
-            repeated = "collect" if collection.is_collection(record) else record.repeated
+            repeated = record.repeated or ("collect" if collection.is_collection(record) else None)
             if repeated:
-                what = {"collect": "collected episodes", "exam": "answers to an exam"}[repeated]
+                what = {"collect": "collected episodes", "import": "imported episodes", "exam": "answers to an exam"}[repeated]
                 raise LudusError(f"{record.directory} holds {what} only; give the same `ludus {repeated}` again")
             alone = offline.is_training(record)
             config = configs.override(record.config, self.overrides)

@@ -8,7 +8,7 @@ Arrays of a shard with n episodes of T_i steps, concatenated over its episodes i
 
     observations/<group>   [sum(T_i + 1), size] float32
     actions                [sum(T_i), A]        float32
-    snapshots              [n, S]               float64
+    snapshots              [n, S]               float64; S is 0 where no simulator is known (imported episodes)
 
 The store knows nothing of a world but its fingerprint, and refuses to mix episodes of different fingerprints.
 """
@@ -127,6 +127,8 @@ class EpisodeStore:
             next(iter(self._by_id.values())).world if self._by_id else pending[0]["world"] if pending else first.world
         )
         layout = self._shapes(self._shards[0]) if self._shards else _shapes(first)
+        if 0 in (layout["snapshots"], len(first.snapshot)):
+            layout["snapshots"] = len(first.snapshot)
         seen = {r["id"] for r in pending}
         for e in episodes:
             if e.world != world:

@@ -214,7 +214,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
         actor, acting = _actor(spec, config)
         request = {"actor": spec.actor, "captions": captions, "start": spec.start, "seed": config.seed}
         noise = {k: v for k, v in asdict(config.seed_data).items() if k != "actor"}
-        _claim(record, spec.name, request | {"seed_data": noise} | acting)
+        claim(record, spec.name, request | {"seed_data": noise} | acting)
         begin(record, world, library, "collecting")
         record_skills(record, library, f"collect/{spec.name}/skills")
         driver = Driver(
@@ -248,7 +248,7 @@ def _actor(spec: CollectSpec, config: Config) -> tuple[ActorSpec, dict[str, Any]
     return ActorSpec("policy", str(path), **how), about | how
 
 
-def _claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
+def claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
     """Write down what is asked for under `name`, which never changes: the episodes of two requests would mix unseen."""
     if {s.name for s in record.steps()} - {FILE_STEP} and not is_collection(record):
         raise LudusError(f"{record.directory} holds a run of another kind; collect into another directory")

@@ -65,8 +65,8 @@ class Reader:
 
     @property
     def repeated(self) -> str | None:
-        """'collect' or 'exam' where the same command, given again, continues the run; None where `ludus resume` does."""
-        found = re.match("ludus (collect|exam) ", self.command)
+        """'collect', 'import' or 'exam' where the same command, given again, continues the run; None where `ludus resume` does."""
+        found = re.match("ludus (collect|import|exam) ", self.command)
         return found[1] if found else None
 
     @property

@@ -4,7 +4,7 @@ packages. See docs/add-a-world.md."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -52,6 +52,8 @@ class WorldKind:
     """That interpreter, where there is one already: a path. It needs NumPy and pydantic."""
     timeout_s: float = 60
     """Of a call to that interpreter; ten times as much to make or reset the world."""
+    recorded: Callable[[WorldSpec, Any, Mapping[str, np.ndarray]], tuple[Observations, np.ndarray, bool]] | None = None
+    """Reads episodes of other projects' datasets, see `ludus.worlds.from_gym.recorded`."""
 
     def make_teacher(self, spec: WorldSpec) -> Any:
         """Its teacher, for worlds that show this.

@@ -76,7 +76,7 @@ def run_header(record: Reader) -> RunHeader:
 
 
 def _kind(record: Reader, steps: list[str]) -> Kind:
-    if any(s.startswith("collect/") for s in steps) or record.repeated == "collect":
+    if any(s.startswith("collect/") for s in steps) or record.repeated in ("collect", "import"):
         return "collection"
     if "course" in steps:
         return "training"
@@ -99,7 +99,7 @@ def _episodes(record: Reader) -> int:
 
 @dataclass(frozen=True)
 class Collection:
-    """What was asked for under one name of `ludus collect`, and how much of it there is."""
+    """What was asked for under one name of `ludus collect` or `ludus import`, and how much of it there is."""
 
     name: str
     made: int  # episodes
@@ -150,15 +150,13 @@ def _collections(record: Reader, steps: list[str]) -> tuple[Collection, ...]:
     if not names:
         return ()
     rows = record.rows(tables.episodes, tables.episodes.c.step.startswith("collect/"))
-    return tuple(
-        Collection(
-            name,
-            # the world's own data may come as several episodes per seed
-            len({r["seed"] for r in rows if r["step"].startswith(f"collect/{name}/")}),
-            record.result(f"collect/{name}/request")["seed_data"]["episodes"],
-        )
-        for name in names
-    )
+    found = []
+    for name in names:
+        request = record.result(f"collect/{name}/request")
+        # the world's own data may come as several episodes per seed; what is imported says nothing by its seeds
+        made = [r["id" if "checksum" in request else "seed"] for r in rows if r["step"].startswith(f"collect/{name}/")]
+        found.append(Collection(name, len(set(made)), request["seed_data"]["episodes"]))
+    return tuple(found)
 
 
 @dataclass(frozen=True)

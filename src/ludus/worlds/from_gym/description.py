@@ -117,13 +117,9 @@ class GymTask:
             return self.environment(**options)
 
 
-def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
-    """The description with what the environment says of itself in place of what was left out.
-
-    Raises:
-        LudusError: what is needed is said by neither, or an episode is longer than the environment's own.
-    """
-    space, groups = env.observation_space, task.groups
+def described(task: GymTask, space: spaces.Space) -> GymTask:
+    """The description with the groups and the success that follow from the space of observations, where they were left out."""
+    groups = task.groups
     is_goal = isinstance(space, spaces.Dict) and set(GOAL_KEYS) <= set(space.spaces)
     if not groups and is_goal:
         groups = (
@@ -134,7 +130,16 @@ def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
     elif not groups:
         keys = list(space.spaces) if isinstance(space, spaces.Dict) else []
         groups = (GymGroup("robot", "effector", tuple(GymField(key, key) for key in keys) or (GymField("state"),)),)
-    success = "is_success" if task.success is None and is_goal else task.success
+    return replace(task, groups=groups, success="is_success" if task.success is None and is_goal else task.success)
+
+
+def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
+    """The description with what the environment says of itself in place of what was left out.
+
+    Raises:
+        LudusError: what is needed is said by neither, or an episode is longer than the environment's own.
+    """
+    task = described(task, env.observation_space)
     dt = getattr(env.unwrapped, "dt", None)
     hz = task.control_hz or (1 / dt if isinstance(dt, float) and dt > 0 else env.metadata.get("render_fps") or 0)
     limit = env.spec and env.spec.max_episode_steps
@@ -147,12 +152,12 @@ def completed(task: GymTask, env: gymnasium.Env) -> GymTask:
         raise LudusError(
             f"episode_steps={steps} of {task.name!r}, which ends after {limit}; give fewer, or make it with max_episode_steps=-1"
         )
-    if not task.skills and success is None:
+    if not task.skills and task.success is None:
         raise LudusError(
             f"the description of {task.name!r} has no skills; give skills, or success for 'solve the task'"
         )
     skills = task.skills or [Skill("solve the task", "task_reward()", "solved()", steps)]
-    return replace(task, groups=groups, success=success, control_hz=float(hz), episode_steps=steps, skills=skills)
+    return replace(task, control_hz=float(hz), episode_steps=steps, skills=skills)
 
 
 def world_spec(

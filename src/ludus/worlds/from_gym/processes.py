@@ -75,6 +75,20 @@ def _action(space: spaces.Space, action: np.ndarray) -> Any:
     return np.clip(space.low + share * (space.high - space.low), space.low, space.high, dtype=space.dtype)
 
 
+def is_solved(task: GymTask, reward: float, terminated: bool, info: Mapping[str, Any]) -> bool:
+    """What `solved()` says of a step.
+
+    Raises:
+        LudusError: the info lacks what the description names.
+    """
+    success = task.success
+    if not isinstance(success, str):
+        return success is not None and bool(success(reward, terminated, info))
+    if success not in info:
+        raise LudusError(f"info of {task.name!r} has no {success!r}, only {list(info)}; give GymTask(success=...)")
+    return bool(info[success])
+
+
 @contextmanager
 def one_sentence(name: str, doing: str) -> Iterator[None]:
     """Whatever an environment raises as a LudusError that says where."""
@@ -144,20 +158,10 @@ class _Several(gymnasium.Env):
 
     def _step(self, i: int, env: gymnasium.Env, action: np.ndarray) -> None:
         observation, reward, terminated, truncated, info = env.step(_action(env.action_space, action))
-        solved = self._solved(float(reward), bool(terminated), info)
+        solved = is_solved(self.task, float(reward), bool(terminated), info)
         self.rows[i, :-N_TASK] = self.reading(env.observation_space, observation)
         self.rows[i, -N_TASK:] = reward, solved, terminated
         self.ended[i] = bool(terminated or truncated)
-
-    def _solved(self, reward: float, terminated: bool, info: Mapping[str, Any]) -> bool:
-        success = self.task.success
-        if not isinstance(success, str):
-            return success is not None and bool(success(reward, terminated, info))
-        if success not in info:
-            raise LudusError(
-                f"info of {self.task.name!r} has no {success!r}, only {list(info)}; give GymTask(success=...)"
-            )
-        return bool(info[success])
 
     def close(self) -> None:
         for env in self.envs:

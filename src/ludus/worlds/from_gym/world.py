@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ludus.types import LudusError, Observations, WorldSpec
 from ludus.worlds.base import World, starts_of
 from ludus.worlds.from_gym.description import TASK, GymTask, completed, layout, world_spec
 from ludus.worlds.from_gym.processes import Batch, one_sentence, step_time_s
+from ludus.worlds.from_gym.recorded import read_recorded
 from ludus.worlds.registry import WorldKind
 
 WORTH_PROCESSES_S = 0.01
@@ -59,7 +61,8 @@ def gym_world(
     def make(config: WorldConfig) -> World:
         return GymWorld(task, config.n_envs, config.threads, asdict(read_options(options, config)))
 
-    return WorldKind(make, teacher, options=options, requirements=requirements)
+    recorded = partial(read_recorded, task)
+    return WorldKind(make, teacher, options=options, requirements=requirements, recorded=recorded)
 
 
 class GymWorld(World):
