@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tyro
+
 from ludus.cli.common import RUNS, Overrides, command_line, play_all, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
@@ -37,6 +39,8 @@ class Run:
     """The only source of randomness."""
     dir: Path | None = None
     """Where the run is kept; a new folder under runs/ if not given."""
+    data: tyro.conf.UseAppendAction[tuple[tuple[Path, ...], ...]] = ()
+    """Run directories with whose episodes it begins, collected or imported, in place of seed data of its own."""
     library: Path | None = None
     """A library file (`ludus skills RUN --export FILE`): start from its skills in place of the world's base skills."""
     database: str | None = None
@@ -45,6 +49,7 @@ class Run:
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.experiment.compose import check, replay_step
+        from ludus.experiment.given import check_given, given_step
         from ludus.experiment.library import library_step
         from ludus.experiment.opening import created, fresh_directory
         from ludus.record import Record
@@ -61,8 +66,10 @@ class Run:
         # an unknown world or model, or a wrong key, makes no directory
         say(display.console(), check(config, reach=self.replay is None))
         skills = None if self.library is None else read_skills(self.library)
+        given = [run for several in self.data for run in several]
+        check_given(given)
         directory = self.dir or fresh_directory(RUNS, self._name())
-        steps = library_step(skills)
+        steps = library_step(skills) | given_step(given, directory)
         if self.replay is not None:
             steps |= replay_step(self.replay, self.strict, directory)
         how = {"database": self.database, "command": command_line(), "steps": steps, "fresh": self.dir is None}

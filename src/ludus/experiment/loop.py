@@ -23,6 +23,7 @@ from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.experiment.collection import Driver, check_actor, collect_seed_data, seed_actor
 from ludus.experiment.compose import Experiment
+from ludus.experiment.given import Given
 from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
 from ludus.experiment.settling import Settling
@@ -62,10 +63,16 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
     settling = Settling(record, config, world, growth, progress)
 
-    library, actor = recorded_library(record, world), seed_actor(experiment.kind, config)
-    check_actor(experiment.kind, world.spec, actor)
+    library, actor, given = recorded_library(record, world), seed_actor(experiment.kind, config), Given.of(record)
+    if given is None:
+        check_actor(experiment.kind, world.spec, actor)
+    else:
+        library = given.library(library)
     begin(record, world, library, f"at most {config.experiment.rounds} rounds")
-    collect_seed_data(driver, experiment.kind, actor, config, library)
+    if given is None:
+        collect_seed_data(driver, experiment.kind, actor, config, library)
+    else:
+        given.copy(driver, library)
     learning.train("pretrain", 0, config.training.updates, library)
     learning.measure("before", library)
     return Stages(planning, growth, driver, learning, settling), library

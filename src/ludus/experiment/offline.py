@@ -190,7 +190,7 @@ def attach_data(
 ) -> tuple[SkillLibrary, TrainingData]:
     """The stores of the data's runs, and the library with their skills and those of `spec.skills`."""
     stores = tuple(EpisodeStore.open(directory, write=False) for directory in spec.data)
-    _check_worlds(stores, config, world)
+    check_worlds(stores, config, world)
     for store in stores:
         library = library.add(
             *[s for s in recorded_skills(store.record, library.vocabulary) if s.caption not in library]
@@ -228,7 +228,7 @@ def fingerprint(store: EpisodeStore) -> str:
     return hashlib.blake2b(checksums.encode(), digest_size=16).hexdigest()
 
 
-def _check_worlds(stores: Sequence[EpisodeStore], config: Config, world: World) -> None:
+def check_worlds(stores: Sequence[EpisodeStore], config: Config, world: World) -> None:
     """Refuse data of several worlds, or of another than the configuration's."""
     worlds = [(store, store.rows()[0].world) for store in stores if len(store)]
     for store, made_in in worlds:
