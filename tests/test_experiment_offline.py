@@ -82,7 +82,7 @@ def test_a_name_stands_for_one_request(data, tmp_path):
     assert "collected episodes only" in ludus("resume", data, code=2)
     assert "collected episodes only" in ludus("resume", data, "seed_data.episodes=12", code=2)
     output = ludus("status", data)
-    assert "collected 8 of 8 episodes" in output and "the same `ludus collect` goes on" in output
+    assert "collected 8 of 8 episodes" in output and "the same command goes on" in output
 
 
 def test_noise_is_what_was_asked_for(tmp_path):

@@ -40,12 +40,12 @@ class Export:
         kind, *more = map(str, self.where) if self.where else ("",)
         if not kind and self.policy is None:
             raise LudusError(
-                "nothing to export; give a directory for TensorBoard's event files, lerobot DIRECTORY, minari ID, or --policy FILE"
+                "nothing to export; give a directory for TensorBoard's event files, lerobot DIRECTORY, minari ID or --policy FILE"
             )
         if (kind in EPISODES) != (len(more) == 1) or len(more) > 1:
             raise LudusError(
-                f"{' '.join(map(str, self.where))!r} is not what can be exported: give a directory for TensorBoard's event files, "
-                "lerobot DIRECTORY, or minari ID"
+                f"{' '.join(map(str, self.where))!r} is none of DIRECTORY (for TensorBoard's event files), lerobot DIRECTORY and "
+                "minari ID; give one of these"
             )
         console = display.console()
         with Record.open(self.run or latest(), write=False) as record:

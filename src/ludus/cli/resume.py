@@ -37,7 +37,9 @@ class Resume:
         with Record.open(self.dir or latest()) as record:
             repeated = record.repeated or ("collect" if collection.is_collection(record) else None)
             if repeated:
-                what = {"collect": "collected episodes", "import": "imported episodes", "exam": "answers to an exam"}[repeated]
+                what = {"collect": "collected episodes", "import": "imported episodes", "exam": "answers to an exam"}[
+                    repeated
+                ]
                 raise LudusError(f"{record.directory} holds {what} only; give the same `ludus {repeated}` again")
             alone = offline.is_training(record)
             config = configs.override(record.config, self.overrides)

@@ -7,7 +7,6 @@ what is written here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,14 +82,10 @@ def _store(record: Record) -> EpisodeStore:
 
 def _entries(group: Group) -> list[str]:
     """'red.position.0', 'red.position.1', ..., 'red.size' of one entry."""
-    return [
-        f"{group.name}.{f.name}" + (f".{i}" if f.size > 1 else "") for f in group.fields for i in range(f.size)
-    ]
+    return [f"{group.name}.{f.name}" + (f".{i}" if f.size > 1 else "") for f in group.fields for i in range(f.size)]
 
 
-def _frames(
-    episode: Episode, library: SkillLibrary, parts: dict[str, list[Group]], tasks: dict[str, str]
-) -> Frames:
+def _frames(episode: Episode, library: SkillLibrary, parts: dict[str, list[Group]], tasks: dict[str, str]) -> Frames:
     n = episode.n_steps
     seen = {name: np.concatenate([episode.observations[g.name] for g in own], axis=1) for name, own in parts.items()}
     reward, success = _scores(episode, library)

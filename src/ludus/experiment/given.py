@@ -74,7 +74,7 @@ class Given:
         """Copy the episodes, in steps called `seed-data/000` ..., each with its run's number in its id.
 
         Raises:
-            LudusError: a run that is gone before its episodes were copied, holds others than when this run was begun, or was made in
+            LudusError: a run that is gone before its episodes were copied, holds others than when this run was begun, or is of
                 another world.
         """
         first = 0
@@ -95,7 +95,9 @@ class Given:
                 self._copy(driver, store, steps, library, i)
 
     def _copy(self, driver: Driver, store: EpisodeStore, steps: list[str], library: SkillLibrary, number: int) -> None:
-        with driver.progress.stage(f"seed data: {len(store)} episodes of {store.record.directory}", len(store)) as advance:
+        with driver.progress.stage(
+            f"seed data: {len(store)} episodes of {store.record.directory}", len(store)
+        ) as advance:
             for step, shard in zip(steps, store.shards(), strict=True):
                 if not self.record.done(step):
                     with self.record.commit(step):

@@ -15,7 +15,7 @@ import numpy as np
 from ludus.config import Config
 from ludus.data.exchange.dataset import Dataset, Recorded
 from ludus.data.exchange.lerobot import read_lerobot
-from ludus.data.exchange.mapping import Mapping, read_mapping
+from ludus.data.exchange.mapping import ColumnMapping, read_mapping
 from ludus.data.exchange.minari import read_minari
 from ludus.data.exchange.npz import read_npz
 from ludus.data.relabel import outcomes
@@ -62,77 +62,50 @@ def import_episodes(record: Record, config: Config, spec: ImportSpec, show: Show
         LudusError: a dataset or mapping that cannot be read; an episode that is not what the world's would be: dataset, episode,
             field and what to do; a name under which something else was asked for.
     """
-    mapping = Mapping() if spec.mapping is None else read_mapping(spec.mapping)
-    mapping = mapping if spec.caption is None else replace(mapping, caption=spec.caption)
-    dataset = _open(spec, mapping)
+    mapping = None if spec.mapping is None else read_mapping(spec.mapping)
+    mapping = mapping if spec.caption is None else replace(mapping or ColumnMapping(), caption=spec.caption)
+    dataset = _open(spec, mapping or ColumnMapping())
     kind = world_kind(config.world)
     world = kind.make(config.world)
     try:
-        library, about = recorded_library(record, world), f"{dataset.name}: "
-        try:
-            mapping, read = _reader(kind, world.spec, dataset, mapping)
-            _check_rate(mapping.control_hz, world.spec)
-        except LudusError as error:
-            raise LudusError(f"{about}{error}") from error
-        seen = {"format": spec.format, "sources": spec.sources, "checksum": dataset.checksum, "mapping": asdict(mapping)}
-        claim(record, spec.name, {"actor": spec.name, "seed_data": {"episodes": dataset.n_episodes}} | seen)
+        library = recorded_library(record, world)
+        episodes = read_episodes(dataset, mapping, kind, world.spec, library, spec.name)
+        asked = {"format": spec.format, "sources": spec.sources, "mapping": mapping and asdict(mapping)}
+        held = {"checksum": dataset.checksum, "seed_data": {"episodes": dataset.n_episodes}}
+        claim(record, spec.name, {"actor": spec.name} | asked | held)
         begin(record, world, library, f"importing {dataset.name}")
         record_skills(record, library, f"collect/{spec.name}/skills")
-        keep = spec.mapping is None and spec.caption is None
-        episodes = _episodes(dataset, library, world.spec, mapping, read, spec.name, keep)
         _commit(record, f"collect/{spec.name}/000", dataset, episodes, library, Progress(record, show))
         return aggregate(record.success_counts(f"collect/{spec.name}/"), library)
     finally:
         world.close()
 
 
-def _open(spec: ImportSpec, mapping: Mapping) -> Dataset:
-    if spec.format not in FORMATS:
-        raise unknown("format", spec.format, FORMATS)
-    if mapping.episodes and spec.format != "npz":
-        raise LudusError(f"[episodes] of {spec.mapping} separates the episodes of an .npz file; leave it out")
-    if spec.format == "npz":
-        return read_npz([Path(source) for source in spec.sources], mapping.episodes)
-    if len(spec.sources) != 1:
-        raise LudusError(f"{len(spec.sources)} {spec.format} datasets; import one at a time, each with a --name of its own")
-    return read_minari(spec.sources[0]) if spec.format == "minari" else read_lerobot(Path(spec.sources[0]))
-
-
-def _reader(kind: WorldKind, spec: WorldSpec, dataset: Dataset, mapping: Mapping) -> tuple[Mapping, Read]:
-    """How episodes are read: by the description of a Gymnasium environment, where dataset and world have one and no mapping says
-    otherwise; else by the mapping."""
-    groups = {group.name for group in spec.observation.groups}
-    own = {name.partition(".")[0] for name in dataset.named}
-    if kind.recorded is not None and dataset.spaces is not None and not mapping.observations and not groups <= own:
-        if mapping.actions is not None:
-            raise LudusError("the mapping says actions but no observations; give both, or leave both to the world's description")
-        recorded, spaces = kind.recorded, dataset.spaces
-        column = mapping.caption_column or (dataset.captions if mapping.caption is None else None)
-        return replace(mapping, caption_column=column), lambda episode: recorded(spec, spaces, episode.columns)
-    whole = mapping.completed(dataset, spec)
-    return whole, lambda episode: whole.read(spec, episode.columns)
-
-
-def _check_rate(control_hz: float, spec: WorldSpec) -> None:
-    if control_hz and abs(control_hz / spec.control_hz - 1) > RATE_TOLERANCE:
-        raise LudusError(
-            f"it has {control_hz:g} steps per second, world {spec.name!r} {spec.control_hz:g}; resample it, or let the world "
-            "declare its rate"
-        )
-
-
-def _episodes(
-    dataset: Dataset, library: SkillLibrary, spec: WorldSpec, mapping: Mapping, read: Read, name: str, keep: bool
+def read_episodes(
+    dataset: Dataset, mapping: ColumnMapping | None, kind: WorldKind, spec: WorldSpec, library: SkillLibrary, name: str
 ) -> Iterator[Episode]:
-    """
+    """The dataset's episodes as those of a world.
+
     Args:
-        keep: take from an episode that ludus exported what it keeps beside the columns.
+        mapping: None: what dataset and world say of themselves; an episode that ludus exported is then as it was.
+        name: of their actor, and the start of their ids.
+
+    Raises:
+        LudusError: one that is not what the world's would be: dataset, episode, field and what to do.
     """
+    is_ours = mapping is None
+    try:
+        mapping, read = _reader(kind, spec, dataset, mapping or ColumnMapping())
+        _check_rate(mapping.control_hz, spec)
+    except LudusError as error:
+        raise LudusError(f"{dataset.name}: {error}") from error
+    if mapping.caption is None and mapping.caption_column is None and len(library) == 1:
+        mapping = replace(mapping, caption=library.captions[0])
     for i, recorded in enumerate(dataset.episodes()):
         try:
             observations, actions, is_terminal = read(recorded)
             _check_numbers(observations, actions, spec)
-            if recorded.kept is not None and keep:
+            if recorded.kept is not None and is_ours:
                 yield _kept(recorded.kept, observations, actions, spec, library)
                 continue
             segments = _segments(mapping.texts(recorded.columns, len(actions)), library)
@@ -150,6 +123,45 @@ def _episodes(
             snapshot=np.zeros(0),
             ended="terminal" if is_terminal else "time",
             info={"imported": dataset.name, "episode": recorded.name},
+        )
+
+
+def _open(spec: ImportSpec, mapping: ColumnMapping) -> Dataset:
+    if spec.format not in FORMATS:
+        raise unknown("format", spec.format, FORMATS)
+    if mapping.episodes and spec.format != "npz":
+        raise LudusError(f"[episodes] of {spec.mapping} separates the episodes of an .npz file; leave it out")
+    if spec.format == "npz":
+        return read_npz([Path(source) for source in spec.sources], mapping.episodes)
+    if len(spec.sources) != 1:
+        raise LudusError(
+            f"{len(spec.sources)} {spec.format} datasets; import one at a time, each with a --name of its own"
+        )
+    return read_minari(spec.sources[0]) if spec.format == "minari" else read_lerobot(Path(spec.sources[0]))
+
+
+def _reader(kind: WorldKind, spec: WorldSpec, dataset: Dataset, mapping: ColumnMapping) -> tuple[ColumnMapping, Read]:
+    """How episodes are read: by the description of a Gymnasium environment, where dataset and world have one and no mapping says
+    otherwise; else by the mapping."""
+    groups = {group.name for group in spec.observation.groups}
+    own = {name.partition(".")[0] for name in dataset.named}
+    if kind.recorded is not None and dataset.spaces is not None and not mapping.observations and not groups <= own:
+        if mapping.actions is not None:
+            raise LudusError(
+                "the mapping says actions but no observations; give both, or leave both to the world's description"
+            )
+        recorded, spaces = kind.recorded, dataset.spaces
+        column = mapping.caption_column or (dataset.captions if mapping.caption is None else None)
+        return replace(mapping, caption_column=column), lambda episode: recorded(spec, spaces, episode.columns)
+    whole = mapping.completed(dataset, spec)
+    return whole, lambda episode: whole.read(spec, episode.columns)
+
+
+def _check_rate(control_hz: float, spec: WorldSpec) -> None:
+    if control_hz and abs(control_hz / spec.control_hz - 1) > RATE_TOLERANCE:
+        raise LudusError(
+            f"it has {control_hz:g} steps per second, world {spec.name!r} {spec.control_hz:g}; resample it, or let the world "
+            "declare its rate"
         )
 
 
@@ -186,8 +198,8 @@ def _segments(texts: Sequence[str], library: SkillLibrary) -> tuple[Segment, ...
 def _check_caption(text: str, library: SkillLibrary) -> None:
     if text not in library:
         raise LudusError(
-            f"{unknown('caption', text, library.captions)}; give --library FILE with it, or --caption TEXT, or say which skill it "
-            f'is in a --mapping FILE, under [captions]: "{text}" = "CAPTION"'
+            f"{unknown('caption', text, library.captions)}; give --caption TEXT, a --library FILE with it, or say which skill it "
+            f'is under [captions] of a --mapping FILE: "{text}" = "CAPTION"'
         )
 
 
@@ -197,8 +209,8 @@ def _kept(
     """An episode of ludus, as it was."""
     if kept["world"] != spec.fingerprint:
         raise LudusError(
-            f"it was exported from another world ({kept['world']}, this is {spec.fingerprint}); give that run's world settings, or "
-            "a --mapping FILE or --caption TEXT to read it as this world's"
+            f"it was exported from another world ({kept['world']}, this is {spec.fingerprint}); give the settings of that world, "
+            "or a --mapping FILE or --caption TEXT to read it as this world's"
         )
     segments = tuple(Segment(*segment) for segment in kept["segments"])
     for segment in segments:
@@ -227,4 +239,6 @@ def _commit(
             n += len(some)
             advance(len(some))
         if n != dataset.n_episodes:
-            raise LudusError(f"{dataset.name} says it has {dataset.n_episodes} episodes, {n} were found; fetch it whole")
+            raise LudusError(
+                f"{dataset.name} says it has {dataset.n_episodes} episodes, {n} were found; fetch it whole"
+            )

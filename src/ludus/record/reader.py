@@ -65,7 +65,7 @@ class Reader:
 
     @property
     def repeated(self) -> str | None:
-        """'collect', 'import' or 'exam' where the same command, given again, continues the run; None where `ludus resume` does."""
+        """'collect', 'import' or 'exam' where the same command, given again, continues it; None where `ludus resume` does."""
         found = re.match("ludus (collect|import|exam) ", self.command)
         return found[1] if found else None
 

@@ -152,7 +152,7 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
         stages = "; ".join(f"{stage.name} {stage.done:,} of {stage.total:,}" for stage in status.stages)
         yield f"running{': ' if stages else ''}{stages}"
     elif header.kind == "collection":
-        yield "the same `ludus collect` goes on, another --name collects more"
+        yield "the same command goes on, another --name adds more episodes"
     elif header.kind == "exam":
         yield "the same `ludus exam` asks only what was not answered yet"
     elif status.state == "done":

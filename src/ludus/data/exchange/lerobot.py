@@ -1,10 +1,10 @@
 """Datasets of LeRobot in its layout 3.0, read and written with pyarrow; of videos and images nothing is read.
 
-    data/chunk-000/file-000.parquet           a row per frame; the episodes one after the other
-    meta/info.json                            version, rate, features: name -> dtype, shape, names of the entries
-    meta/stats.json                           least, largest, mean, deviation and count of each numeric feature
-    meta/tasks.parquet                        task, task_index
-    meta/episodes/chunk-000/file-000.parquet  a row per episode: where its frames are, its tasks, its own statistics
+data/chunk-000/file-000.parquet           a row per frame; the episodes one after the other
+meta/info.json                            version, rate, features: name -> dtype, shape, names of the entries
+meta/stats.json                           least, largest, mean, deviation and count of each numeric feature
+meta/tasks.parquet                        task, task_index
+meta/episodes/chunk-000/file-000.parquet  a row per episode: where its frames are, its tasks, its own statistics
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,11 @@ def read_lerobot(directory: Path) -> Dataset:
     if not tables or not meta:
         raise LudusError(f"{directory} has no {'data' if meta else 'meta/episodes'}/*/*.parquet; fetch it whole")
     tasks = _tasks(directory / "meta" / "tasks.parquet")
-    index = {row["episode_index"]: row for path in meta for row in _table(path, ("episode_index", "length", KEPT)).to_pylist()}
+    index = {
+        row["episode_index"]: row
+        for path in meta
+        for row in _table(path, ("episode_index", "length", KEPT)).to_pylist()
+    }
 
     def episodes() -> Iterator[Recorded]:
         for path in tables:
@@ -64,12 +69,14 @@ def read_lerobot(directory: Path) -> Dataset:
                 columns["task"] = np.array([tasks.get(int(i), "") for i in columns["task_index"]], object)
             numbers = columns["episode_index"]
             starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(numbers)]
-            for a, z in zip(starts, starts[1:], strict=False):
+            for a, z in pairwise(starts):
                 number = int(numbers[a])
                 row = index.get(number)
                 if row is None or row["length"] != z - a:
                     said = f"{row['length']} frames" if row else "nothing"
-                    raise LudusError(f"{directory}, episode {number}: {z - a} frames, meta/episodes says {said}; fetch it again")
+                    raise LudusError(
+                        f"{directory}, episode {number}: {z - a} frames, meta/episodes says {said}; fetch it again"
+                    )
                 yield _recorded(f"episode {number}", {name: v[a:z] for name, v in columns.items()}, row.get(KEPT))
 
     return Dataset(
@@ -128,7 +135,7 @@ def _tasks(path: Path) -> dict[int, str]:
     if not path.is_file():
         return {}
     table = _table(path)
-    (text,) = [name for name in table.column_names if name != "task_index"][:1] or ["task_index"]
+    text = next((name for name in table.column_names if name != "task_index"), "task_index")
     return {int(row["task_index"]): str(row[text]) for row in table.to_pylist()}
 
 
@@ -154,7 +161,9 @@ class Frames:
     kept: Mapping[str, Any]  # JSON
 
 
-def write_lerobot(directory: Path, hz: float, names: Mapping[str, Sequence[str] | None], episodes: Iterable[Frames]) -> int:
+def write_lerobot(
+    directory: Path, hz: float, names: Mapping[str, Sequence[str] | None], episodes: Iterable[Frames]
+) -> int:
     """Write a dataset to a folder; returns the number of its episodes.
 
     Args:
@@ -228,9 +237,17 @@ class _Writer:
 
         meta = self.directory / "meta"
         (meta / "episodes" / "chunk-000").mkdir(parents=True, exist_ok=True)
-        parquet.write_table(pa.Table.from_pylist(self.rows), meta / "episodes" / PLACE.format(chunk_index=0, file_index=0))
+        parquet.write_table(
+            pa.Table.from_pylist(self.rows), meta / "episodes" / PLACE.format(chunk_index=0, file_index=0)
+        )
         # LeRobot reads it with pandas, whose index the texts are
-        text = {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+        text = {
+            "name": "task",
+            "field_name": "task",
+            "pandas_type": "unicode",
+            "numpy_type": "object",
+            "metadata": None,
+        }
         number = {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"}
         pandas = {"index_columns": ["task"], "column_indexes": [], "columns": [{**number, "metadata": None}, text]}
         tasks = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
@@ -270,7 +287,10 @@ class _Writer:
         """Of all episodes, from their own."""
         found = {}
         for name in {key.split("/")[1] for row in self.rows for key in row if key.startswith("stats/")}:
-            own = {w: np.array([row[f"stats/{name}/{w}"] for row in self.rows]) for w in ("min", "max", "mean", "std", "count")}
+            own = {
+                w: np.array([row[f"stats/{name}/{w}"] for row in self.rows])
+                for w in ("min", "max", "mean", "std", "count")
+            }
             share = own["count"] / own["count"].sum()
             mean = (share * own["mean"]).sum(axis=0)
             std = np.sqrt((share * (own["std"] ** 2 + (own["mean"] - mean) ** 2)).sum(axis=0))
@@ -282,7 +302,9 @@ class _Writer:
 def _stats(values: np.ndarray) -> dict[str, list[float]]:
     """`[k]` each, of `[T, k]` or `[T]`."""
     rows = values.reshape(len(values), -1).astype(np.float64)
-    found = {what: getattr(rows, what)(axis=0).tolist() for what in ("min", "max", "mean", "std")}
+    found: dict[str, list[float]] = {
+        what: getattr(rows, what)(axis=0).tolist() for what in ("min", "max", "mean", "std")
+    }
     return found | {"count": [len(rows)]}
 
 

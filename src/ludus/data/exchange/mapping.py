@@ -20,15 +20,14 @@ size = 0.04                                # a constant
 index = "episode"                          # the number of its episode, in each row
 last = "timeouts"                          # true in the last row of each
 
-What is left out comes from the dataset's own description, see `Mapping.completed`.
+What is left out comes from the dataset's own description, see `ColumnMapping.completed`.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping as MappingOf
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class Part:
     low: float | tuple[float, ...] | None = None  # of actions: what is at -1
     high: float | tuple[float, ...] | None = None  # and at 1
 
-    def read(self, columns: MappingOf[str, np.ndarray]) -> np.ndarray:
+    def read(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """`[N, k]` float64; of a constant `[1, k]`.
 
         Raises:
@@ -71,24 +70,29 @@ class Part:
         values = np.concatenate(found, axis=1) * self.scale + self.offset
         if self.low is None or self.high is None:
             return values
-        low, high = np.asarray(self.low), np.asarray(self.high)
+        low, high = np.atleast_1d(self.low), np.atleast_1d(self.high)
+        for bound in (low, high):
+            if len(bound) not in (1, values.shape[1]):
+                raise LudusError(
+                    f"actions: {len(bound)} bounds for {values.shape[1]} entries; give one, or one for each"
+                )
         return (values - low) / (high - low) * 2 - 1
 
 
 @dataclass(frozen=True)
-class Mapping:
+class ColumnMapping:
     """A mapping file, or what a dataset says of itself."""
 
-    observations: MappingOf[str, MappingOf[str, Part]] = field(default_factory=dict)
+    observations: Mapping[str, Mapping[str, Part]] = field(default_factory=dict)
     actions: Part | None = None
     caption: str | None = None
     caption_column: str | None = None
-    captions: MappingOf[str, str] = field(default_factory=dict)
+    captions: Mapping[str, str] = field(default_factory=dict)
     terminal: str | None = None
     control_hz: float = 0
-    episodes: MappingOf[str, str] = field(default_factory=dict)
+    episodes: Mapping[str, str] = field(default_factory=dict)
 
-    def completed(self, dataset: Dataset, spec: WorldSpec) -> Mapping:
+    def completed(self, dataset: Dataset, spec: WorldSpec) -> ColumnMapping:
         """With what the dataset says in place of what was left out: the column of actions and that of captions, the control rate,
         and parts that are called like a field, 'red.position', or like its entries, 'red.position.0' ...
 
@@ -104,8 +108,7 @@ class Mapping:
                     raise unknown(f"field of group {group!r}", name, tuple(groups[group].slices))
         observations = {
             g.name: {
-                f.name: self.observations.get(g.name, {}).get(f.name) or _own(dataset, g.name, f)
-                for f in g.fields
+                f.name: self.observations.get(g.name, {}).get(f.name) or _own(dataset, g.name, f) for f in g.fields
             }
             for g in spec.observation.groups
         }
@@ -117,7 +120,7 @@ class Mapping:
             control_hz=self.control_hz or dataset.control_hz,
         )
 
-    def read(self, spec: WorldSpec, columns: MappingOf[str, np.ndarray]) -> tuple[Observations, np.ndarray, bool]:
+    def read(self, spec: WorldSpec, columns: Mapping[str, np.ndarray]) -> tuple[Observations, np.ndarray, bool]:
         """Observations `[T+1, size]` per group, actions `[T, A]`, both float32, and whether it ended for good; of a completed
         mapping. Where a dataset has an action for its last observation too, that one is left out.
 
@@ -161,7 +164,7 @@ class Mapping:
         ends = self.terminal is not None and n_steps > 0 and bool(_numbers(self.terminal, columns)[n_steps - 1].any())
         return observations, actions[:n_steps].astype(np.float32), ends
 
-    def texts(self, columns: MappingOf[str, np.ndarray], n_steps: int) -> list[str]:
+    def texts(self, columns: Mapping[str, np.ndarray], n_steps: int) -> list[str]:
         """What the robot was told in each of the steps.
 
         Raises:
@@ -170,10 +173,14 @@ class Mapping:
         if self.caption is not None:
             return [self.caption] * n_steps
         if self.caption_column is None:
-            raise LudusError("nothing says what the robot was told; give --caption TEXT, or caption_column in the mapping")
+            raise LudusError(
+                "nothing says what the robot was told; give --caption TEXT, or caption_column in the mapping"
+            )
         column = _column(self.caption_column, columns)
         if len(column) not in (1, n_steps, n_steps + 1):
-            raise LudusError(f"column {self.caption_column!r} has {len(column)} rows for {n_steps} steps; mend the data")
+            raise LudusError(
+                f"column {self.caption_column!r} has {len(column)} rows for {n_steps} steps; mend the data"
+            )
         texts = [str(text) for text in (column if len(column) > 1 else column.repeat(n_steps))[:n_steps]]
         return [self.captions.get(text, text) for text in texts]
 
@@ -181,7 +188,7 @@ class Mapping:
 # --- reading the file ------------------------------------------------------------------------------------------------
 
 
-def read_mapping(path: Path) -> Mapping:
+def read_mapping(path: Path) -> ColumnMapping:
     """
     Raises:
         LudusError: no such file, not TOML, a key that is unknown, or a value that says nothing.
@@ -198,7 +205,7 @@ def read_mapping(path: Path) -> Mapping:
         raise LudusError(f"mapping {path}: {error}") from None
 
 
-def _mapping(found: MappingOf[str, Any]) -> Mapping:
+def _mapping(found: Mapping[str, Any]) -> ColumnMapping:
     for key, value in found.items():
         if key not in KEYS:
             raise unknown("key", key, KEYS)
@@ -224,11 +231,11 @@ def _mapping(found: MappingOf[str, Any]) -> Mapping:
     if actions is not None and (not actions.columns or (actions.low is None) != (actions.high is None)):
         raise LudusError("actions must name a column, and both or neither of low and high")
     plain = {key: found[key] for key in (*_TEXTS, "captions", "episodes") if key in found}
-    return Mapping(observations, actions, control_hz=rate, **plain)
+    return ColumnMapping(observations, actions, control_hz=rate, **plain)
 
 
 def _part(name: str, value: Any, more: Sequence[str] = ()) -> Part:
-    keys = {"column": None, "scale": 1.0, "offset": 0.0} | dict.fromkeys(more)
+    keys: dict[str, Any] = {"column": None, "scale": 1.0, "offset": 0.0} | dict.fromkeys(more)
     table = value if isinstance(value, dict) else {"column": value}
     for key in table:
         if key not in keys:
@@ -236,8 +243,10 @@ def _part(name: str, value: Any, more: Sequence[str] = ()) -> Part:
     given = keys | table
     column = given.pop("column")
     several = column if isinstance(column, list) else [column]
-    numbers = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    wrong = [v for n in numbers.values() for v in (n if isinstance(n, tuple) else [n]) if not (v is None or _is_number(v))]
+    numbers: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    wrong = [
+        v for n in numbers.values() for v in (n if isinstance(n, tuple) else [n]) if not (v is None or _is_number(v))
+    ]
     if wrong:
         raise LudusError(f"{name}: {wrong[0]!r} is no number")
     if several and all(isinstance(c, str) and _COLUMN.fullmatch(c) for c in several):
@@ -277,13 +286,13 @@ def _bounds(dataset: Dataset) -> dict[str, Any]:
     return {"low": tuple(map(float, low.ravel())), "high": tuple(map(float, high.ravel()))}
 
 
-def _column(name: str, columns: MappingOf[str, np.ndarray]) -> np.ndarray:
+def _column(name: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     if name not in columns:
         raise unknown("column", name, tuple(columns))
     return columns[name]
 
 
-def _numbers(text: str, columns: MappingOf[str, np.ndarray]) -> np.ndarray:
+def _numbers(text: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """`[N, k]` of a column, or of some entries of it."""
     match = _COLUMN.fullmatch(text)
     assert match

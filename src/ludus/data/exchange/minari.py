@@ -7,7 +7,6 @@ Columns are called 'observations', 'actions', 'rewards', 'terminations', 'trunca
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +52,9 @@ def read_minari(name: str) -> Dataset:
             try:
                 episode, kept = next(pairs)
             except Exception as error:  # whatever its storage meets in a broken file
-                raise LudusError(f"Minari dataset {name}, episode {number} cannot be read ({error!r}); fetch it again") from error
+                raise LudusError(
+                    f"Minari dataset {name}, episode {number} cannot be read ({error!r}); fetch it again"
+                ) from error
             columns = dict[str, Any](_flat("observations", episode.observations)) | dict(_flat("infos", episode.infos))
             columns |= dict(_flat("actions", episode.actions))
             columns |= {key: np.asarray(getattr(episode, key)) for key in ("rewards", "terminations", "truncations")}
@@ -89,14 +90,16 @@ def write_minari(
         import minari
         from minari.data_collector import EpisodeBuffer
         from minari.storage.datasets_root_dir import get_dataset_path
-    groups = {
+    shown: dict[str, spaces.Space] = {
         g: spaces.Dict({f: spaces.Box(-np.inf, np.inf, (n,), np.float32) for f, n in fields.items()})
         for g, fields in layout.items()
     }
-    text = spaces.Text(MAX_TEXT, min_length=0, charset="".join(map(chr, range(32, 127))))
-    space = {
-        "observation_space": spaces.Dict(groups | {MISSION: text}),
+    shown[MISSION] = spaces.Text(MAX_TEXT, min_length=0, charset="".join(map(chr, range(32, 127))))
+    about: dict[str, Any] = {
+        "observation_space": spaces.Dict(shown),
         "action_space": spaces.Box(-1, 1, (len(actions),), np.float32),
+        "data_format": "arrow",
+        "description": "Episodes of a run of ludus",
     }
     path, dataset, n = Path(get_dataset_path(name)), None, 0
     if path.exists():
@@ -112,15 +115,16 @@ def write_minari(
                     rewards=e["rewards"],
                     terminations=e["terminations"],
                     truncations=e["truncations"],
-                    infos={"is_success": [False, *e["success"].tolist()]},  # of each observation, as its own collector has it
+                    infos={
+                        "is_success": [False, *e["success"].tolist()]
+                    },  # of each observation, as its own collector has it
                 )
                 for i, e in enumerate(several)
             ]
             if dataset is None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that nobody is named as its author
-                    about = {"data_format": "arrow", "description": "Episodes of a run of ludus"}
-                    dataset = minari.create_dataset_from_buffers(name, buffers, **space, **about)
+                    dataset = minari.create_dataset_from_buffers(name, buffers, **about)
             else:
                 dataset.storage.update_episodes(buffers)
             kept = [{KEPT: e["kept"]} for e in several]
@@ -129,7 +133,9 @@ def write_minari(
     except BaseException as error:
         files.remove(path)
         if isinstance(error, ValueError | TypeError):
-            raise LudusError(f"Minari refuses the name {name!r} ({error}); give one such as blocks/teacher-v0") from None
+            raise LudusError(
+                f"Minari refuses the name {name!r} ({error}); give one such as blocks/teacher-v0"
+            ) from None
         raise
     return path
 

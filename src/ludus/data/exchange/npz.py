@@ -67,6 +67,8 @@ def _parts(path: Path, columns: Mapping[str, np.ndarray], separation: Mapping[st
     n = len(marks)
     for other, values in columns.items():
         if len(values) not in (1, n):
-            raise LudusError(f"{path.name}: {other!r} has {len(values)} rows, {name!r} has {n}; both go over all episodes")
+            raise LudusError(
+                f"{path.name}: {other!r} has {len(values)} rows, {name!r} has {n}; both go over all episodes"
+            )
     ends = np.flatnonzero(marks[1:] != marks[:-1]) + 1 if how == "index" else np.flatnonzero(marks[:-1]) + 1
     return [slice(a, b) for a, b in zip([0, *ends], [*ends, n], strict=True)]

@@ -19,8 +19,8 @@ from ludus.worlds.from_gym.description import GymTask, described, layout
 from ludus.worlds.from_gym.processes import action_size, is_solved, one_sentence
 
 HOLD_S = 1.0
-"""For so long the last observation of an episode that ended by success is repeated. In the world it stays until time is up; without
-it no step would say what success is worth."""
+"""For so long the last observation of an episode that ended by success is repeated. In the world it stays until time is up;
+without it no step would say what success is worth."""
 
 Columns = Mapping[str, np.ndarray]
 logger = logging.getLogger("ludus")
@@ -41,19 +41,24 @@ def read_recorded(
     reading, observation = layout(task, space[0])
     ours, theirs = ([(g.name, g.size) for g in o.groups] for o in (spec.observation, observation))
     if ours != theirs:
-        raise LudusError(f"its observations, {space[0]}, are read as {theirs}, the world's are {ours}; give the dataset's environment")
+        raise LudusError(
+            f"its observations, {space[0]}, are read as {theirs}, the world's {ours}; give the environment that it was made in"
+        )
     if action_size(space[1], task.name) != len(spec.actions):
-        raise LudusError(f"its actions, {space[1]}, are not the world's {spec.actions}; give the dataset's environment")
+        raise LudusError(
+            f"its actions, {space[1]}, are not the world's {spec.actions}; give the environment that it was made in"
+        )
     actions = _actions(space[1], _column("actions", columns))
     n = len(actions)
-    parts = [
-        _flat(space[0] if key is None else space[0][key], "observations" if key is None else f"observations/{key}", columns)  # type: ignore[index]
-        for key in reading.keys
-    ]
-    for key, part in zip(reading.keys, parts, strict=True):
-        if len(part) != n + 1:
-            what = "observations" if key is None else f"observations/{key}"
-            raise LudusError(f"{what!r} has {len(part)} rows for {n} actions; there must be one more than actions")
+    parts = []
+    for key in reading.keys:
+        name, own = "observations", space[0]
+        if key is not None:
+            assert isinstance(own, spaces.Dict)
+            name, own = f"observations/{key}", own[key]
+        parts.append(_flat(own, name, columns))
+        if len(parts[-1]) != n + 1:
+            raise LudusError(f"{name!r} has {len(parts[-1])} rows for {n} actions; there must be one more than actions")
     ended = _column("terminations", columns).reshape(-1).astype(bool)
     earned, (low, high) = _column("rewards", columns).reshape(-1), task.rewards
     if len(earned) != n or len(ended) != n:
@@ -86,7 +91,9 @@ def _warn_clipped(name: str, rewards: tuple[float, float]) -> None:
 
 def _column(name: str, columns: Columns) -> np.ndarray:
     if name not in columns:
-        raise LudusError(f"it has no {name!r}, only {', '.join(map(repr, columns))}; say by a --mapping FILE where things are")
+        raise LudusError(
+            f"it has no {name!r}, only {', '.join(map(repr, columns))}; say by a --mapping FILE where things are"
+        )
     return columns[name]
 
 
