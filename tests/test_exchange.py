@@ -61,8 +61,8 @@ def same(a, b):
     bits = [
         ({g: v.tobytes() for g, v in e.observations.items()}, e.actions.tobytes(), e.snapshot.tobytes()) for e in (a, b)
     ]
-    bare = [replace(e, observations={}, actions=np.zeros(0), snapshot=np.zeros(0), info=dict(e.info)) for e in (a, b)]
-    return bits[0] == bits[1] and repr(bare[0]) == repr(bare[1])
+    bare = [replace(e, observations={}, actions=None, snapshot=None, info=dict(e.info)) for e in (a, b)]
+    return bits[0] == bits[1] and bare[0] == bare[1]
 
 
 # --- there and back --------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def export_minari(record: Record, world: World, name: str) -> tuple[int, Path]:
     groups = world.spec.observation.groups
     layout = {g.name: {f.name: f.size for f in g.fields} for g in groups}
     shards = ([_buffer(store.load(row.id), library, groups) for row in shard.episodes] for shard in store.shards())
-    return len(store), write_minari(name, layout, world.spec.actions, shards)
+    return len(store), write_minari(name, layout, len(world.spec.actions), shards)
 
 
 # --- inside --------------------------------------------------------------------------------------------------------

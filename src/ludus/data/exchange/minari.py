@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def read_minari(name: str) -> Dataset:
 
 
 def write_minari(
-    name: str, layout: Mapping[str, Mapping[str, int]], actions: Sequence[str], episodes: Iterable[list[dict[str, Any]]]
+    name: str, layout: Mapping[str, Mapping[str, int]], n_actions: int, episodes: Iterable[list[dict[str, Any]]]
 ) -> Path:
     """Write a dataset of this id to Minari's folder; returns where it lies.
 
@@ -88,43 +88,17 @@ def write_minari(
     """
     with needs("minari", "minari"):
         import minari
-        from minari.data_collector import EpisodeBuffer
         from minari.storage.datasets_root_dir import get_dataset_path
-    shown: dict[str, spaces.Space] = {
-        g: spaces.Dict({f: spaces.Box(-np.inf, np.inf, (n,), np.float32) for f, n in fields.items()})
-        for g, fields in layout.items()
-    }
-    shown[MISSION] = spaces.Text(MAX_TEXT, min_length=0, charset="".join(map(chr, range(32, 127))))
-    about: dict[str, Any] = {
-        "observation_space": spaces.Dict(shown),
-        "action_space": spaces.Box(-1, 1, (len(actions),), np.float32),
-        "data_format": "arrow",
-        "description": "Episodes of a run of ludus",
-    }
     path, dataset, n = Path(get_dataset_path(name)), None, 0
     if path.exists():
         raise LudusError(f"there is a Minari dataset {name!r} already ({path}); give another name or version")
     try:
         for several in episodes:
-            buffers = [
-                EpisodeBuffer(
-                    id=n + i,
-                    seed=e["seed"],
-                    observations=e["observations"] | {MISSION: e["mission"]},
-                    actions=e["actions"],
-                    rewards=e["rewards"],
-                    terminations=e["terminations"],
-                    truncations=e["truncations"],
-                    infos={
-                        "is_success": [False, *e["success"].tolist()]
-                    },  # of each observation, as its own collector has it
-                )
-                for i, e in enumerate(several)
-            ]
+            buffers = [_buffer(n + i, e) for i, e in enumerate(several)]
             if dataset is None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that nobody is named as its author
-                    dataset = minari.create_dataset_from_buffers(name, buffers, **about)
+                    dataset = minari.create_dataset_from_buffers(name, buffers, **_about(layout, n_actions))
             else:
                 dataset.storage.update_episodes(buffers)
             kept = [{KEPT: e["kept"]} for e in several]
@@ -138,6 +112,33 @@ def write_minari(
             ) from None
         raise
     return path
+
+
+def _about(layout: Mapping[str, Mapping[str, int]], n_actions: int) -> dict[str, Any]:
+    """Spaces, format and description."""
+    shown: dict[str, spaces.Space] = {
+        g: spaces.Dict({f: spaces.Box(-np.inf, np.inf, (n,), np.float32) for f, n in fields.items()})
+        for g, fields in layout.items()
+    }
+    shown[MISSION] = spaces.Text(MAX_TEXT, min_length=0, charset="".join(map(chr, range(32, 127))))
+    return {
+        "observation_space": spaces.Dict(shown),
+        "action_space": spaces.Box(-1, 1, (n_actions,), np.float32),
+        "data_format": "arrow",
+        "description": "Episodes of a run of ludus",
+    }
+
+
+def _buffer(number: int, episode: Mapping[str, Any]) -> Any:
+    from minari.data_collector import EpisodeBuffer
+
+    same = ("seed", "actions", "rewards", "terminations", "truncations")
+    return EpisodeBuffer(
+        id=number,
+        observations=episode["observations"] | {MISSION: episode["mission"]},
+        infos={"is_success": [False, *episode["success"].tolist()]},  # of each observation, as its own collector has it
+        **{name: episode[name] for name in same},
+    )
 
 
 def _flat(name: str, values: Any) -> Iterator[tuple[str, np.ndarray]]:
