@@ -8,6 +8,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from command import ludus
@@ -23,6 +24,7 @@ from ludus.lab.collector import LocalCollector
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.types import LudusError
+from ludus.worlds.from_gym import GymTask, gym_world
 from ludus.worlds.registry import world_kind
 
 ROOT = Path(__file__).parents[1]
@@ -234,7 +236,11 @@ def test_bad_data_ends_in_a_sentence(folder, change, words):
             "control_hz = 20",
             "some.npz: it has 20 steps per second, world 'plane' 10; resample it, or",
         ),
-        ("s[0:2]", "s[0:3]", "field 'position' of group 'point' is read as 3 numbers, it has 2; choose entries"),
+        (
+            "s[0:2]",
+            "s[0:3]",
+            "field 'position' of group 'point' is read as 4 rows of 3 numbers, it has 4 of 2; choose entries",
+        ),
         ("[2, 4]", "[2, 4, 4]", "actions: 3 bounds for 2 entries; give one, or one for each"),
         (
             '{ column = "a[1,0]", low = -2, high = [2, 4] }',
@@ -293,7 +299,6 @@ def test_a_missing_package_is_named_with_its_extra(folder, monkeypatch, how, pac
 
 def pendulum_dataset(name, bad=""):
     """Two episodes of random actions, made with Minari's own functions."""
-    import gymnasium
     import minari
     from minari.data_collector import EpisodeBuffer
 
@@ -322,6 +327,30 @@ def pendulum_dataset(name, bad=""):
         warnings.simplefilter("ignore")
         minari.create_dataset_from_buffers(name, buffers, env=env, data_format="arrow")
     return buffers
+
+
+def test_recorded_steps_are_what_the_world_shows():
+    task = GymTask("CartPole-v1", rewards=(0, 2), success=lambda reward, terminated, info: terminated)
+    kind, config = gym_world(task), WorldConfig("cartpole", n_envs=1, threads=1)
+    world, env = kind.make(config), gymnasium.make("CartPole-v1")
+    seen, taken, earned, ended = [env.reset(seed=3)[0]], [], [], [False]
+    shown, right = [world.reset([3])], np.array([[-1.0, 1.0]])
+    while not ended[-1]:
+        observation, reward, terminated, *_ = env.step(1)
+        for kept, value in ((seen, observation), (taken, 1), (earned, reward), (ended, terminated)):
+            kept.append(value)
+        shown.append(world.step(right))
+    columns = {"observations": np.stack(seen), "actions": np.array(taken), "rewards": np.array(earned)}
+    assert kind.recorded is not None
+    spaces = env.observation_space, env.action_space
+    observations, actions, is_terminal = kind.recorded(
+        world.spec, spaces, columns | {"terminations": np.array(ended[1:])}
+    )
+    hold = int(world.spec.control_hz)  # a success stays, in the world and here for a second
+    shown += [world.step(right) for _ in range(hold)]
+    for group in ("robot", "task"):
+        assert np.array_equal(observations[group], np.concatenate([o[group] for o in shown]))
+    assert not is_terminal and (actions == right).all() and len(actions) == len(taken) + hold
 
 
 def test_a_minari_dataset_is_learned_from_by_the_example(folder):

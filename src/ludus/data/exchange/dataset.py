@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from ludus.types import LudusError
 
 KEPT = "ludus"
 """Under it an exported episode keeps, as JSON, what the other format has no place for. See `Recorded.kept`."""
+KEPT_KEYS = ("id", "segments", "actor", "seed", "start", "ended", "info", "world", "snapshot")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Recorded:
     columns: Mapping[str, np.ndarray]
     """Name -> `[N, ...]`, a row per step. Columns of observations may have one row more than those of actions."""
     kept: Mapping[str, Any] | None = None
-    """Of an episode that ludus exported: id, segments, actor, seed, start, ended, info, world and snapshot of its `Episode`."""
+    """Of an episode that ludus exported: `KEPT_KEYS` of its `Episode`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,21 @@ class Dataset:
     """Name of a part, 'red.position' or 'red.position.0' -> where it is, see `ludus.data.exchange.mapping`."""
     spaces: tuple[Any, Any] | None = None
     """Gymnasium's spaces of observations and actions, where it has them."""
+
+
+def read_kept(text: str, name: str) -> dict[str, Any]:
+    """What ludus kept of an episode.
+
+    Raises:
+        LudusError: it is not what was written.
+    """
+    try:
+        found = json.loads(text)
+        if all(key in found for key in KEPT_KEYS):
+            return found
+    except (ValueError, TypeError):
+        pass
+    raise LudusError(f"{name}: what ludus kept of it, under {KEPT!r}, is broken; export it again")
 
 
 @contextmanager

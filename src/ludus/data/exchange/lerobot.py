@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ludus.data.exchange.dataset import KEPT, Dataset, Recorded, checksum, needs
+from ludus.data.exchange.dataset import KEPT, Dataset, Recorded, checksum, needs, read_kept
 from ludus.types import LudusError
 
 VERSION = "v3.0"
@@ -95,8 +95,8 @@ def _recorded(name: str, columns: dict[str, np.ndarray], kept: str | None) -> Re
     """With the last observation behind the others, where one is kept."""
     if kept is None:
         return Recorded(name, columns)
-    found = json.loads(kept)
-    for column, row in found.pop(LAST).items():
+    found = read_kept(kept, name)
+    for column, row in found.pop(LAST, {}).items():
         last = np.asarray(row, columns[column].dtype).reshape(1, *columns[column].shape[1:])
         columns[column] = np.concatenate([columns[column], last])
     return Recorded(name, columns, found)
@@ -299,12 +299,10 @@ class _Writer:
         return found
 
 
-def _stats(values: np.ndarray) -> dict[str, list[float]]:
+def _stats(values: np.ndarray) -> dict[str, list[Any]]:
     """`[k]` each, of `[T, k]` or `[T]`."""
     rows = values.reshape(len(values), -1).astype(np.float64)
-    found: dict[str, list[float]] = {
-        what: getattr(rows, what)(axis=0).tolist() for what in ("min", "max", "mean", "std")
-    }
+    found: dict[str, list[Any]] = {what: getattr(rows, what)(axis=0).tolist() for what in ("min", "max", "mean", "std")}
     return found | {"count": [len(rows)]}
 
 

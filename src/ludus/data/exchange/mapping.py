@@ -128,44 +128,37 @@ class ColumnMapping:
             LudusError: what is read is not of the declared size, or not of one length.
         """
         assert self.actions is not None
-        actions, seen, n_rows = self.actions.read(columns), dict[str, list[np.ndarray]](), 0
+        groups, actions = spec.observation.groups, self.actions.read(columns)
         if actions.shape[1] != len(spec.actions):
             raise LudusError(
                 f"{self.actions.columns} have {actions.shape[1]} entries, the world's actions are {spec.actions}; choose some by "
                 "actions = 'column[0:3]' in the mapping"
             )
-        for group in spec.observation.groups:
-            for f in group.fields:
-                values = self.observations[group.name][f.name].read(columns)
-                if values.shape[1] != f.size:
-                    raise LudusError(
-                        f"field {f.name!r} of group {group.name!r} is read as {values.shape[1]} numbers, it has {f.size}; "
-                        "choose entries, as in 'column[0:3]'"
-                    )
-                n_rows = max(n_rows, len(values))
-                seen.setdefault(group.name, []).append(values)
+        fields = [(g.name, f, self.observations[g.name][f.name].read(columns)) for g in groups for f in g.fields]
+        n_rows = max(len(values) for _, _, values in fields)
         n_steps = n_rows - 1
-        for group_name, fields in seen.items():
-            for i, values in enumerate(fields):
-                if len(values) not in (1, n_rows):
-                    name = spec.observation.by_name[group_name].fields[i].name
-                    raise LudusError(
-                        f"field {name!r} of group {group_name!r} has {len(values)} rows, others {n_rows}; mend the data"
-                    )
+        for group, f, values in fields:
+            if values.shape[1] != f.size or len(values) not in (1, n_rows):
+                raise LudusError(
+                    f"field {f.name!r} of group {group!r} is read as {len(values)} rows of {values.shape[1]} numbers, it has "
+                    f"{n_rows} of {f.size}; choose entries, as in 'column[0:3]', or mend the data"
+                )
         if len(actions) not in (n_steps, n_rows):
             raise LudusError(
                 f"there are {len(actions)} actions for {n_rows} observations; give as many, or one less: episodes of a file "
                 "may need [episodes] in the mapping"
             )
         observations = {
-            name: np.concatenate([np.broadcast_to(v, (n_rows, v.shape[1])) for v in fields], axis=1).astype(np.float32)
-            for name, fields in seen.items()
+            g.name: np.concatenate(
+                [np.broadcast_to(values, (n_rows, f.size)) for group, f, values in fields if group == g.name], axis=1
+            ).astype(np.float32)
+            for g in groups
         }
         ends = self.terminal is not None and n_steps > 0 and bool(_numbers(self.terminal, columns)[n_steps - 1].any())
         return observations, actions[:n_steps].astype(np.float32), ends
 
     def texts(self, columns: Mapping[str, np.ndarray], n_steps: int) -> list[str]:
-        """What the robot was told in each of the steps.
+        """What the robot was told in each of the steps. Where the column ends before them, the last text goes on.
 
         Raises:
             LudusError: no caption is given, or the column has other rows.
@@ -177,12 +170,12 @@ class ColumnMapping:
                 "nothing says what the robot was told; give --caption TEXT, or caption_column in the mapping"
             )
         column = _column(self.caption_column, columns)
-        if len(column) not in (1, n_steps, n_steps + 1):
+        if not 0 < len(column) <= n_steps + 1:
             raise LudusError(
                 f"column {self.caption_column!r} has {len(column)} rows for {n_steps} steps; mend the data"
             )
-        texts = [str(text) for text in (column if len(column) > 1 else column.repeat(n_steps))[:n_steps]]
-        return [self.captions.get(text, text) for text in texts]
+        texts = [self.captions.get(str(text), str(text)) for text in column[:n_steps]]
+        return texts + texts[-1:] * (n_steps - len(texts))
 
 
 # --- reading the file ------------------------------------------------------------------------------------------------

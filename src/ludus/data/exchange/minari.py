@@ -6,7 +6,6 @@ Columns are called 'observations', 'actions', 'rewards', 'terminations', 'trunca
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from ludus.data.exchange.dataset import KEPT, Dataset, Recorded, checksum, needs
+from ludus.data.exchange.dataset import KEPT, Dataset, Recorded, checksum, needs, read_kept
 from ludus.record import files
 from ludus.types import LudusError
 
@@ -58,7 +57,9 @@ def read_minari(name: str) -> Dataset:
             columns = dict[str, Any](_flat("observations", episode.observations)) | dict(_flat("infos", episode.infos))
             columns |= dict(_flat("actions", episode.actions))
             columns |= {key: np.asarray(getattr(episode, key)) for key in ("rewards", "terminations", "truncations")}
-            yield Recorded(f"episode {number}", columns, json.loads(kept[KEPT]) if KEPT in kept else None)
+            yield Recorded(
+                f"episode {number}", columns, read_kept(kept[KEPT], f"episode {number}") if KEPT in kept else None
+            )
 
     shown = list(_keys("observations", found.observation_space))
     return Dataset(
