@@ -205,6 +205,10 @@ USUAL = {
     "database": ["rows.db", "sqlite:///rows.db"],
     "switching": ["fixed", "conditional"],
     "noise": ["0.3", "0.1-0.2"],
+    "format": ["npz", "lerobot", "minari"],
+    "sources": ["new.npz", "library.toml", "RUN"],
+    "caption": ["reach red"],
+    "where": ["new.out", "lerobot", "minari"],
 }
 """What an option usually gets; others a small number, or a new file."""
 RARE = 7
@@ -228,7 +232,10 @@ def arguments(draw) -> list[str]:
         option, hint = field.name, hints[field.name]
         positional = "Positional" in str(command.__annotations__[option])
         needed = (
-            field.default is dataclasses.MISSING or option in ("preset", "data") or (positional and option == "dir")
+            field.default is dataclasses.MISSING
+            or option == "preset"
+            or (option, name) == ("data", "train")
+            or (positional and option == "dir")
         )
         if option == "overrides":
             words.append(draw(st.lists(SETTINGS, max_size=2)) + ([] if name in ("eval", "resume", "exam") else TINY))

@@ -276,7 +276,7 @@ def test_a_bad_mapping_ends_in_a_sentence(folder, old, new, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("npz", "none.npz"), "cannot read none.npz: No such file"),
+        (("npz", "none.npz"), "there is no file none.npz; name .npz files"),
         (("npz", "my_world.py"), "my_world.py is no .npz file of plain arrays"),
         (("npy", "x"), "unknown format 'npy'; nearest: 'npz'"),
         (("lerobot", "."), r"holds no LeRobot dataset: meta/info.json|package pyarrow is not installed"),

@@ -214,7 +214,10 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
         actor, acting = _actor(spec, config)
         request = {"actor": spec.actor, "captions": captions, "start": spec.start, "seed": config.seed}
         noise = {k: v for k, v in asdict(config.seed_data).items() if k != "actor"}
-        claim(record, spec.name, request | {"seed_data": noise} | acting)
+        request |= {"seed_data": noise} | acting
+        if not asked_before(record, spec.name, request):
+            with record.commit(f"collect/{spec.name}/request") as opened:
+                opened.result = request
         begin(record, world, library, "collecting")
         record_skills(record, library, f"collect/{spec.name}/skills")
         driver = Driver(
@@ -248,18 +251,21 @@ def _actor(spec: CollectSpec, config: Config) -> tuple[ActorSpec, dict[str, Any]
     return ActorSpec("policy", str(path), **how), about | how
 
 
-def claim(record: Record, name: str, request: Mapping[str, Any]) -> None:
-    """Write down what is asked for under `name`, which never changes: the episodes of two requests would mix unseen."""
+def asked_before(record: Record, name: str, request: Mapping[str, Any]) -> bool:
+    """Whether this was asked for under `name`: the episodes of two requests would mix unseen.
+
+    Raises:
+        LudusError: something else was, or the record is not one of collected episodes.
+    """
     if {s.name for s in record.steps()} - {FILE_STEP} and not is_collection(record):
         raise LudusError(f"{record.directory} holds a run of another kind; collect into another directory")
     step, request = f"collect/{name}/request", json.loads(json.dumps(request))
-    if record.done(step):
-        kept = record.result(step)
-        if request != kept:
-            raise LudusError(
-                f"{record.directory} has episodes under the name {name!r} with other settings "
-                f"({differences(kept, request)}); collect further ones with --name, e.g. --name {name}-2"
-            )
-    elif not any(s.name.startswith(f"collect/{name}/") for s in record.steps()):
-        with record.commit(step) as opened:
-            opened.result = request
+    if not record.done(step):
+        return any(s.name.startswith(f"collect/{name}/") for s in record.steps())  # of an older version
+    kept = record.result(step)
+    if request != kept:
+        raise LudusError(
+            f"{record.directory} has episodes under the name {name!r} with other settings "
+            f"({differences(kept, request)}); collect further ones with --name, e.g. --name {name}-2"
+        )
+    return True

@@ -20,8 +20,8 @@ from ludus.data.exchange.minari import read_minari
 from ludus.data.exchange.npz import read_npz
 from ludus.data.relabel import outcomes
 from ludus.data.store import EpisodeStore
-from ludus.experiment.collection import claim
-from ludus.experiment.library import begin, record_skills, recorded_library
+from ludus.experiment.collection import asked_before
+from ludus.experiment.library import begin, recorded_library
 from ludus.lab.analysis import aggregate
 from ludus.record import Record
 from ludus.record.progress import Progress, Show
@@ -56,7 +56,7 @@ class ImportSpec:
 
 
 def import_episodes(record: Record, config: Config, spec: ImportSpec, show: Show | None = None) -> list[SuccessCount]:
-    """The episodes of a dataset, in the step `collect/<name>/000`; returns how their commands ended, per template.
+    """The episodes of a dataset, in the step `collect/<name>/request`; returns how their commands ended, per template.
 
     Raises:
         LudusError: a dataset or mapping that cannot be read; an episode that is not what the world's would be: dataset, episode,
@@ -72,10 +72,10 @@ def import_episodes(record: Record, config: Config, spec: ImportSpec, show: Show
         episodes = read_episodes(dataset, mapping, kind, world.spec, library, spec.name)
         asked = {"format": spec.format, "sources": spec.sources, "mapping": mapping and asdict(mapping)}
         held = {"checksum": dataset.checksum, "seed_data": {"episodes": dataset.n_episodes}}
-        claim(record, spec.name, {"actor": spec.name} | asked | held)
-        begin(record, world, library, f"importing {dataset.name}")
-        record_skills(record, library, f"collect/{spec.name}/skills")
-        _commit(record, f"collect/{spec.name}/000", dataset, episodes, library, Progress(record, show))
+        request = {"actor": spec.name} | asked | held
+        if not asked_before(record, spec.name, request):
+            begin(record, world, library, f"importing {dataset.name}")
+            _commit(record, spec.name, request, episodes, library, Progress(record, show))
         return aggregate(record.success_counts(f"collect/{spec.name}/"), library)
     finally:
         world.close()
@@ -226,19 +226,21 @@ def _kept(
 
 
 def _commit(
-    record: Record, step: str, dataset: Dataset, episodes: Iterator[Episode], library: SkillLibrary, progress: Progress
+    record: Record,
+    name: str,
+    request: dict[str, Any],
+    episodes: Iterator[Episode],
+    library: SkillLibrary,
+    progress: Progress,
 ) -> None:
-    """All of them in one step, so that of a dataset with a mistake in it nothing is kept."""
-    if record.done(step):
-        return
-    store, n = EpisodeStore(record), 0
-    with progress.stage(f"importing {dataset.name}", dataset.n_episodes) as advance, record.commit(step):
+    """All of them in one step, with what was asked for: of a dataset with a mistake in it nothing is kept."""
+    store, n, said = EpisodeStore(record), 0, request["seed_data"]["episodes"]
+    with progress.stage(f"importing {name}", said) as advance, record.commit(f"collect/{name}/request") as opened:
+        opened.result = request
         while some := list(islice(episodes, EPISODES_PER_SHARD)):
             store.append(some)
             record.add_outcomes(outcomes(library, some))
             n += len(some)
             advance(len(some))
-        if n != dataset.n_episodes:
-            raise LudusError(
-                f"{dataset.name} says it has {dataset.n_episodes} episodes, {n} were found; fetch it whole"
-            )
+        if n != said:
+            raise LudusError(f"the dataset says it has {said} episodes, {n} were found; fetch it whole")

@@ -44,13 +44,15 @@ def read_lerobot(directory: Path) -> Dataset:
     try:
         info = json.loads((directory / "meta" / "info.json").read_text())
         version, features, hz = str(info["codebase_version"]), dict(info["features"]), float(info["fps"])
+        pictures = {name for name, feature in features.items() if feature["dtype"] in ("video", "image")}
+        if "episode_index" not in features:
+            raise KeyError("episode_index")
     except OSError as error:
         raise LudusError(f"{directory} holds no LeRobot dataset: meta/info.json: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise LudusError(f"{directory}/meta/info.json is broken ({error!r}); fetch it again") from None
     if not version.startswith("v3"):
         raise LudusError(f"{directory} is of LeRobot's version {version}; convert it to v3.0 with LeRobot's own script")
-    pictures = {name for name, feature in features.items() if feature.get("dtype") in ("video", "image")}
     tables, meta = sorted(directory.glob("data/*/*.parquet")), sorted(directory.glob("meta/episodes/*/*.parquet"))
     if not tables or not meta:
         raise LudusError(f"{directory} has no {'data' if meta else 'meta/episodes'}/*/*.parquet; fetch it whole")
@@ -71,9 +73,9 @@ def read_lerobot(directory: Path) -> Dataset:
             starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1), len(numbers)]
             for a, z in pairwise(starts):
                 number = int(numbers[a])
-                row = index.get(number)
-                if row is None or row["length"] != z - a:
-                    said = f"{row['length']} frames" if row else "nothing"
+                row = index.get(number, {})
+                if row.get("length") != z - a:
+                    said = f"{row['length']} frames" if "length" in row else "nothing"
                     raise LudusError(
                         f"{directory}, episode {number}: {z - a} frames, meta/episodes says {said}; fetch it again"
                     )

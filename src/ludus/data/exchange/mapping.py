@@ -187,6 +187,8 @@ def read_mapping(path: Path) -> ColumnMapping:
         LudusError: no such file, not TOML, a key that is unknown, or a value that says nothing.
     """
     try:
+        if not path.is_file():  # /dev/zero never ends
+            raise LudusError(f"there is no mapping file {path}; docs/data.md has an example")
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise LudusError(f"cannot read the mapping {path}: {error.strerror}") from None

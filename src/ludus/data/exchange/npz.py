@@ -23,6 +23,9 @@ def read_npz(files: Sequence[Path], separation: Mapping[str, str]) -> Dataset:
     """
     if not files:
         raise LudusError("no .npz file to import; name some")
+    for path in files:
+        if not path.is_file():
+            raise LudusError(f"there is no file {path}; name .npz files")
 
     def episodes() -> Iterator[Recorded]:
         for path in files:
@@ -50,7 +53,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             return {name: np.atleast_1d(file[name]) for name in file.files}
     except OSError as error:
         raise LudusError(f"cannot read {path}: {error.strerror or error}") from None
-    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise LudusError(f"{path} is no .npz file of plain arrays ({error}); write one with numpy.savez") from None
 
 
