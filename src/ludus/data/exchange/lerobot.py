@@ -124,10 +124,11 @@ def _array(path: Path, name: str, column: Any) -> np.ndarray:
     if pyarrow.types.is_string(chunk.type) or pyarrow.types.is_large_string(chunk.type):
         return np.array(chunk.to_pylist(), object)
     nested = False
-    while hasattr(chunk, "flatten") and pyarrow.types.is_nested(chunk.type) and not pyarrow.types.is_struct(chunk.type):
+    while isinstance(chunk, pyarrow.ListArray | pyarrow.LargeListArray | pyarrow.FixedSizeListArray):
+        sizes = set(chunk.value_lengths().to_pylist())
+        if len(sizes) != 1 or None in sizes:
+            raise LudusError(f"{path}: rows of {name!r} have {sizes} numbers; each needs as many")
         chunk, nested = chunk.flatten(), True
-    if nested and (n == 0 or len(chunk) % n):
-        raise LudusError(f"{path}: {name!r} has {len(chunk)} numbers in {n} rows; each row needs as many")
     flat = np.asarray(chunk.to_numpy(zero_copy_only=False))
     return flat.reshape(n, -1) if nested else flat
 

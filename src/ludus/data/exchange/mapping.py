@@ -38,6 +38,8 @@ from ludus.data.exchange.dataset import Dataset
 from ludus.types import Field, LudusError, Observations, WorldSpec, unknown
 
 KEYS = ("caption", "caption_column", "terminal", "control_hz", "actions", "observations", "captions", "episodes")
+SEPARATIONS = ("index", "last")
+"""Keys of [episodes]."""
 _TEXTS, _TABLES = ("caption", "caption_column", "terminal"), ("observations", "captions", "episodes")
 _COLUMN = re.compile(r"(?P<name>.+?)(\[(?P<at>[-\d:, ]+)\])?")
 
@@ -61,12 +63,10 @@ class Part:
         Raises:
             LudusError: no such column or entry, or no numbers.
         """
-        if not self.columns:
-            return np.array([self.constant], np.float64)
-        found = [_numbers(column, columns) for column in self.columns]
+        found = [_numbers(column, columns) for column in self.columns] or [np.array([self.constant], np.float64)]
         if len({len(part) for part in found}) > 1:
             rows = " and ".join(f"{len(p)} of {c!r}" for p, c in zip(found, self.columns, strict=True))
-            raise LudusError(f"has {rows} rows; give columns of one length")
+            raise LudusError(f"there are {rows} rows side by side; give columns of one length")
         values = np.concatenate(found, axis=1) * self.scale + self.offset
         if self.low is None or self.high is None:
             return values
@@ -207,10 +207,9 @@ def _mapping(found: Mapping[str, Any]) -> ColumnMapping:
         wanted = str if key in _TEXTS else dict if key in _TABLES else object
         if not isinstance(value, wanted):
             raise LudusError(f"{key} = {value!r} is no {'text' if wanted is str else 'table'}")
-    for key, known in (("episodes", ("index", "last")),):
-        for name in found.get(key, ()):
-            if name not in known:
-                raise unknown(f"key of [{key}]", name, known)
+    for name in found.get("episodes", ()):
+        if name not in SEPARATIONS:
+            raise unknown("key of [episodes]", name, SEPARATIONS)
     for text, caption in (*found.get("captions", {}).items(), *found.get("episodes", {}).items()):
         if not isinstance(caption, str):
             raise LudusError(f"{text!r} = {caption!r} is no text")
