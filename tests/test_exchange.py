@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from command import ludus
 
-from ludus.config import Config, WorldConfig
+from ludus.config import WorldConfig
 from ludus.data.exchange.mapping import ColumnMapping, read_mapping
 from ludus.data.exchange.npz import read_npz
 from ludus.data.store import EpisodeStore
@@ -191,11 +191,17 @@ def test_arrays_called_like_the_fields_need_no_mapping(folder):
 @pytest.mark.parametrize("order", [1, -1])
 def test_episodes_without_a_snapshot_stand_beside_others(folder, tmp_path, order):
     several = [*read(folder, table()), *episodes("data")[:2]][::order]
-    with Record.create(tmp_path / "run", Config()) as record:
+    with Record.open("data", write=False) as source:
+        config = source.config
+    with Record.create(tmp_path / "run", config) as record:
         store = EpisodeStore(record)
         for i in (0, 2):
             store.append(several[i : i + 2], f"collect/{i}")
         assert all(map(same, several, EpisodeStore(record))) and same(store.load(several[3].id), several[3])
+    pytest.importorskip("pyarrow")
+    ludus("export", "lerobot", tmp_path / "lr", "--run", tmp_path / "run")
+    ludus("import", tmp_path / "again", "lerobot", tmp_path / "lr", *TINY)
+    assert all(map(same, several, episodes(tmp_path / "again")))
 
 
 @pytest.mark.parametrize(

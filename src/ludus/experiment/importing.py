@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -237,10 +237,11 @@ def _commit(
     store, n, said = EpisodeStore(record), 0, request["seed_data"]["episodes"]
     with progress.stage(f"importing {name}", said) as advance, record.commit(f"collect/{name}/request") as opened:
         opened.result = request
-        while some := list(islice(episodes, EPISODES_PER_SHARD)):
-            store.append(some)
-            record.add_outcomes(outcomes(library, some))
-            n += len(some)
-            advance(len(some))
+        for _, alike in groupby(episodes, lambda e: e.snapshot.size):  # a shard's snapshots are of one size
+            while some := list(islice(alike, EPISODES_PER_SHARD)):
+                store.append(some)
+                record.add_outcomes(outcomes(library, some))
+                n += len(some)
+                advance(len(some))
         if n != said:
             raise LudusError(f"the dataset says it has {said} episodes, {n} were found; fetch it whole")
