@@ -1,5 +1,6 @@
 """What goes wrong in the code of a world of one's own is one sentence that names the place and the fix."""
 
+import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command import ludus
 
+from ludus.agents.encoders import make_encoder
 from ludus.config import WorldConfig
 from ludus.lab.actors import ActorSpec
 from ludus.lab.collector import LocalCollector, collect_tasks, run_task
@@ -21,6 +24,17 @@ PAGE = Path(__file__).parents[1] / "docs" / "add-a-world.md"
 EXAMPLE = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)[0]
 STEP, RESET = "        self.places[:, 0] +=", "        self.places = np.stack("
 SHOWN, ACTED = "self.places[:, i].astype(np.float32)", "return np.clip(10 * ways + noise, -1, 1)"
+MEASURED, DECIDED = "return np.linalg.norm(", "return distance(spec, o, x) <= 0.15"
+ENCODER = """
+def encoder(spec):
+    return Encoder()
+class Encoder:
+    task_size, object_size = 4, 2
+    def pack(self, o):
+        return torch.from_numpy(np.concatenate([o["point"], o["shop"]], -1))
+    def __call__(self, packed, slots):
+        return packed, packed[:, None, :2]
+class Plane(World):"""
 RAISED = "        raise ValueError('two\\nlines')\n"
 
 
@@ -82,6 +96,12 @@ def test_where_a_caption_begins_is_the_worlds_to_say(tmp_path):
         ("def __init__(self, spec): ...", "def __init__(self, spec): spec.x", "fails in `teacher`: {file} line {line}, Attr"),
         ("    def library", "    def start_of(self, caption): return 'there'\n    def library",
          "world 'plane': `start_of('go to home')` returns 'there'; return one of its starts, ('anywhere',)"),
+        (MEASURED, "return 1 / 0 + np.linalg.norm(", "fails in `distance(home)`: {file} line {line}, ZeroDivisionError: "),
+        (MEASURED, "return np.nan * np.linalg.norm(", "distance(home) is no number at 60 of 60 observations; mend it in {file}"),
+        (DECIDED, DECIDED.replace("spec,", "spec, 1,"), "fails in `at(home)`: {file} line {line}, TypeError: "),
+        (DECIDED, "return True", "predicate at(home) is bool of shape (), it must be bool of shape (60,), one value per"),
+        (DECIDED, "return distance(spec, o, x)", "predicate at(home) is float32 of shape (60,), it must be bool of shape"),
+        ("return SkillLibrary(self.vocabulary, skills)", "return skills", "`library` returns a list; return SkillLibrary("),
         ("    def library", "    def ended(self): return False\n    def library", "`ended` returns is a bool; return a bool"),
     ],
 )  # fmt: skip
@@ -92,6 +112,34 @@ def test_what_goes_wrong_is_one_sentence(tmp_path, old, new, words):
         tried(config)
     said = re.sub("-?inf in", "{inf} in", str(caught.value))
     assert words.replace("{file}", str(tmp_path / "w.py")).replace("{line}", str(line)) in said and "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("return Encoder()", "return 1 / 0", "fails in `encoder`: {file} line {line}, ZeroDivisionError: division by zero"),
+        ("task_size, object_size", "size, object_size", "fails in `encoder`: {file}, AttributeError: 'Encoder' object has"),
+        ('o["shop"]', 'o["red"]', "fails in `pack`: {file} line {line}, KeyError: 'red'; mend it there"),
+        ("torch.from_numpy", "np.asarray", "gives packed observations that are a ndarray of shape (3, 4), not a tensor of"),
+        ("return packed, ", "return packed[:, :3], ", "task rows that are a Tensor of shape (3, 3), not a tensor"),
+        (", packed[:, None, :2]", ", packed[:, :2]", "are a Tensor of shape (3, 2), not a tensor of shape (3, any, 2)"),
+        (", packed[:, None, :2]", ", np.nan * packed[:, None, :2]", "object rows with a value that is no number; mend"),
+    ],
+)  # fmt: skip
+def test_an_encoders_too(tmp_path, old, new, words):
+    text = EXAMPLE.replace("class Plane(World):", ENCODER).replace("cameras=()", "cameras=(), encoder=encoder")
+    assert text.count(old) == 1
+    (tmp_path / "w.py").write_text(f"import torch\n{text.replace(old, new)}")
+    line = text[: text.index(old)].count("\n") + 2
+    world = make_world(WorldConfig(f"{tmp_path / 'w.py'}:plane", n_envs=3))
+
+    def encode():
+        encoder = make_encoder(pickle.loads(pickle.dumps(world.spec)))
+        return encoder(encoder.pack(world.reset([0, 1, 2])), torch.zeros(3, 3, dtype=torch.int64))
+
+    with pytest.raises(LudusError) as caught:
+        encode()
+    assert words.replace("{file}", str(tmp_path / "w.py")).replace("{line}", str(line)) in str(caught.value)
 
 
 def test_another_process_and_a_command_say_it_too(tmp_path, monkeypatch):

@@ -76,12 +76,13 @@ class Predicate:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The decorator puts the predicate where pickle looks for the function, so pickle alone would refuse it.
-        place = self.function.__module__, self.function.__qualname__
         try:
-            stands_there = _at(*place) is self
-        except (ImportError, AttributeError):
-            stands_there = False
-        return (_at, place) if stands_there else (Predicate, tuple(getattr(self, f.name) for f in fields(self)))
+            place = self.function.__module__, self.function.__qualname__
+            if _at(*place) is self:
+                return _at, place
+        except (ImportError, AttributeError):  # made within a function, or the function is no `def`
+            pass
+        return Predicate, tuple(getattr(self, f.name) for f in fields(self))
 
 
 def _at(module: str, name: str) -> Any:

@@ -7,15 +7,20 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ludus.skills.expression import atom_text
 from ludus.skills.library import SkillLibrary
-from ludus.types import LudusError, Observations, WorldSpec
+from ludus.skills.vocabulary import Predicate, Vocabulary
+from ludus.types import LudusError, Observations, ObservationSpec, WorldSpec
 from ludus.worlds.base import World
 from ludus.worlds.files import reason
+
+NUMBERS = {"bool": "b", "real": "fiu"}
+"""Kinds of dtypes that a predicate's result may have."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,10 @@ class GuardedWorld(World):
 
     def __init__(self, world: World, boundary: Boundary) -> None:
         self._world, self._boundary = world, boundary
-        self.spec, self.n_envs, self.vocabulary = world.spec, world.n_envs, world.vocabulary
+        self.spec, self.n_envs = world.spec, world.n_envs
+        if self.spec.encoder is not None:
+            self.spec = replace(self.spec, encoder=GuardedEncoders(self.spec.encoder, boundary))
+        self.vocabulary = _guarded_words(world.vocabulary, boundary)
 
     def __getattr__(self, name: str) -> Any:
         if name == "_world":  # there is none yet
@@ -102,7 +110,12 @@ class GuardedWorld(World):
         return self._checked("restore", self._boundary.call("restore", self._world.restore, snapshot))
 
     def library(self) -> SkillLibrary:
-        return self._boundary.call("library", self._world.library)
+        found = self._boundary.call("library", self._world.library)
+        if not isinstance(found, SkillLibrary):
+            raise LudusError(
+                f"world {self.spec.name!r}: `library` returns a {type(found).__name__}; return SkillLibrary(vocabulary, skills)"
+            )
+        return SkillLibrary(_guarded_words(found.vocabulary, self._boundary), found)
 
     def frames(self, observations: Observations, camera: str | None = None, size: int = 256) -> np.ndarray:
         return self._boundary.call("frames", self._world.frames, observations, camera, size)
@@ -127,7 +140,9 @@ class GuardedTeacher:
 
     def act(self, observations: Observations, captions: Sequence[str]) -> np.ndarray:
         fix = "mend it, or let the teacher say by obeys(caption) what it obeys"
-        actions = self._boundary.call("act", self._teacher.act, observations, captions, fix=fix)
+        actions = self._boundary.call(
+            "act", lambda: np.asarray(self._teacher.act(observations, captions), np.float32), fix=fix
+        )
         wanted, found = (len(captions), len(self._spec.actions)), np.shape(actions)
         if found != wanted:
             raise LudusError(
@@ -139,6 +154,83 @@ class GuardedTeacher:
                 f"the teacher of world {self._spec.name!r} returns an action that is no number under {caption!r}; mend it"
             )
         return actions
+
+
+@dataclass(frozen=True)
+class GuardedPredicate:
+    """The function of a predicate of one's own, behind the boundary. Pickles where the predicate does."""
+
+    predicate: Predicate
+    boundary: Boundary
+
+    def __call__(self, spec: ObservationSpec, observations: Observations, *objects: str) -> np.ndarray:
+        text, result = atom_text((self.predicate.name, objects)), self.predicate.result
+        found = self.boundary.call(text, lambda: np.asarray(self.predicate(spec, observations, *objects)))
+        lead = spec.lead(observations)
+        if found.shape != lead or found.dtype.kind not in NUMBERS[result]:
+            wanted = "bool" if result == "bool" else "float32"
+            raise LudusError(
+                f"predicate {text} is {found.dtype} of shape {found.shape}, it must be {wanted} of shape {lead}, one value per "
+                f"observation; mend it in {self.boundary.file}"
+            )
+        if np.isnan(found).any():
+            raise LudusError(
+                f"predicate {text} is no number at {np.isnan(found).sum()} of {found.size} observations; mend it in "
+                f"{self.boundary.file}, e.g. a division by 0"
+            )
+        return found
+
+
+def _guarded_words(words: Vocabulary, boundary: Boundary) -> Vocabulary:
+    return replace(
+        words, predicates=tuple(replace(p, function=GuardedPredicate(p, boundary)) for p in words.predicates)
+    )
+
+
+@dataclass(frozen=True)
+class GuardedEncoders:
+    """The function `WorldSpec.encoder` of a world of one's own, and what it makes, behind the boundary. Pickles where it does."""
+
+    make: Callable[[WorldSpec], Any]
+    boundary: Boundary
+
+    def __call__(self, spec: WorldSpec) -> GuardedEncoder:
+        return GuardedEncoder(self.boundary.call("encoder", self.make, spec), spec, self.boundary)
+
+
+class GuardedEncoder:
+    """An `ludus.agents.encoders.ObservationEncoder` of one's own behind the boundary."""
+
+    def __init__(self, encoder: Any, spec: WorldSpec, boundary: Boundary) -> None:
+        self._encoder, self._spec, self._boundary = encoder, spec, boundary
+        self.task_size, self.object_size = boundary.call(
+            "encoder", lambda: (int(encoder.task_size), int(encoder.object_size))
+        )
+
+    def pack(self, observations: Observations) -> Any:
+        packed = self._boundary.call("pack", self._encoder.pack, observations)
+        return self._checked("packed observations", packed, (*self._spec.observation.lead(observations), None))
+
+    def __call__(self, packed: Any, object_slots: Any) -> tuple[Any, Any]:
+        task, objects = self._boundary.call("encoder", lambda: (*self._encoder(packed, object_slots),))
+        self._checked("task rows", task, (len(packed), self.task_size))
+        self._checked("object rows", objects, (len(packed), None, self.object_size))
+        return task, objects
+
+    def _checked(self, part: str, found: Any, shape: tuple[int | None, ...]) -> Any:
+        """A tensor, known by what it has: nothing here imports torch."""
+        whose = f"the encoder of world {self._spec.name!r} gives"
+        seen = tuple(getattr(found, "shape", ()))
+        wrong = len(seen) != len(shape) or any(n not in (None, m) for n, m in zip(shape, seen, strict=True))
+        if wrong or not hasattr(found, "isfinite"):
+            wanted = ", ".join("any" if n is None else str(n) for n in shape)
+            raise LudusError(
+                f"{whose} {part} that are a {type(found).__name__} of shape {seen}, not a tensor of shape ({wanted}); mend it in "
+                f"{self._boundary.file}"
+            )
+        if not found.isfinite().all():
+            raise LudusError(f"{whose} {part} with a value that is no number; mend it in {self._boundary.file}")
+        return found
 
 
 # --- what is returned ------------------------------------------------------------------------------------------------
