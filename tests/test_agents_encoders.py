@@ -92,10 +92,10 @@ def test_slots_are_indices_of_the_specs_objects_whatever_the_order_of_groups():
 
 
 def test_what_it_cannot_read_is_named():
-    camera = Group("camera", "effector", (Field("pixels", (8, 8, 3), "1", "", dtype="uint8"),))
+    film = Group("film", "effector", (Field("pixels", (4, 8, 8, 3), "1", "", dtype="uint8"),))
     spec = world()
-    with pytest.raises(LudusError, match=r"'camera' is uint8 of shape \(8, 8, 3\); declare an encoder of your own"):
-        make_encoder(dataclasses.replace(spec, observation=ObservationSpec((*spec.observation.groups, camera))))
+    with pytest.raises(LudusError, match=r"up to three axes, 'film' is of shape \(4, 8, 8, 3\); declare an encoder"):
+        make_encoder(dataclasses.replace(spec, observation=ObservationSpec((*spec.observation.groups, film))))
     with pytest.raises(LudusError, match=r"object 'table' .* has no observation group"):
         make_encoder(dataclasses.replace(spec, objects=("lamp", "table")))
     for odd, says in (

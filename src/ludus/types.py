@@ -22,6 +22,9 @@ class LudusError(Exception):
     """A mistake the user can mend: the message names the value, the limit and the fix; the CLI prints it alone."""
 
 
+DTYPES = ("float32", "float16", "float64", "bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)))
+"""Of observations: what a shard can hold."""
+
 # --- what a world shows ------------------------------------------------------------------------------------------
 
 
@@ -44,10 +47,8 @@ class Field:
     def __post_init__(self) -> None:
         if isinstance(self.shape, int):
             object.__setattr__(self, "shape", (self.shape,))
-        try:
-            np.dtype(self.dtype)
-        except TypeError:
-            raise LudusError(f"field {self.name!r} has dtype {self.dtype!r}; give one of NumPy's, e.g. uint8") from None
+        if self.dtype not in DTYPES:
+            raise LudusError(f"field {self.name!r} has dtype {self.dtype!r}; give one of {', '.join(DTYPES)}")
         if not self.shape or min(self.shape) < 1:
             raise LudusError(
                 f"field {self.name!r} has shape {self.shape}; give at least one axis, each of length 1 or more"
@@ -187,7 +188,7 @@ class Episode:
     """What was seen and done; never whether it succeeded: rewards and success are functions of the observations."""
 
     id: str
-    observations: Observations  # group -> [T+1, size] float32
+    observations: Observations  # group -> [T+1, *shape] of the group's dtype
     actions: np.ndarray  # [T, A] float32 in [-1, 1]
     segments: tuple[Segment, ...]  # sorted by start; the first starts at 0
     actor: str  # who acted: 'teacher', 'policy', 'random', ...
@@ -236,9 +237,9 @@ class SuccessCount:
 class Batch:
     """A learner's batch of n-step transitions, each under one skill's reward."""
 
-    observations: Observations  # [B, size]
+    observations: Observations  # [B, *shape]
     actions: np.ndarray  # [B, A] float32
-    next_observations: Observations  # [B, size], up to n steps later (fewer at the end of a segment or trajectory)
+    next_observations: Observations  # [B, *shape], up to n steps later (fewer at the end of a segment or trajectory)
     returns: np.ndarray  # [B] float32, sum_k gamma^k r_k over those steps
     discounts: np.ndarray  # [B] float32, gamma^(number of steps); 0 where they end in a terminal state
     skills: np.ndarray  # [B] int64, index into the captions the sampler was built with

@@ -35,7 +35,8 @@ class ActorCriticAgent(Agent):
     def make_network(cls, config: AgentConfig, spec: WorldSpec) -> ActorCritic:
         """An actor-critic for the world's observations and actions."""
         encoder = make_encoder(spec)
-        return actor_critic(config, encoder.task_size, encoder.object_size, len(spec.actions))
+        images = getattr(encoder, "image_shapes", ())
+        return actor_critic(config, encoder.task_size, encoder.object_size, len(spec.actions), images)
 
     def act(self, batch: ActingInputs, temperature: float, uniform: Tensor | None) -> Tensor:
         """The likeliest bin of each dimension, or one drawn from the logits divided by the temperature."""
@@ -57,8 +58,8 @@ class ActorCriticAgent(Agent):
         return value_logits.softmax(-1) @ self.support
 
     def _encode(self, batch: ActingInputs) -> tuple[Tensor, Tensor]:
-        task, objects = self.encoder(batch.obs, batch.object_slots)
-        return self.online.encode(task, objects, batch.token_ids)
+        task, objects, *images = self.encoder(batch.obs, batch.object_slots)
+        return self.online.encode(task, objects, batch.token_ids, *images)
 
 
 def entropy(logits: Tensor) -> Tensor:

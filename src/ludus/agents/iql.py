@@ -45,6 +45,7 @@ class Prepared:
 
     task: Tensor  # [B, T]
     objects: Tensor  # [B, N, O]
+    images: list[Tensor]  # each [B, height, width, channels]
     batch: TensorBatch
     q: Tensor  # [B] in [0, 1]: Q'(s, a)
     q_target: Tensor  # [B, atoms]: distribution of r + gamma V(s')
@@ -70,20 +71,20 @@ class IQL(ActorCriticAgent):
         """Q'(s, a) and the target of Q, by the target network."""
         n = len(batch.actions)
         both = torch.cat([batch.obs, batch.next_obs])
-        task, objects = self.encoder(both, batch.object_slots.repeat(2, 1))
+        task, objects, *images = self.encoder(both, batch.object_slots.repeat(2, 1))
         with self.autocast():
-            z, condition = self.target.encode(task, objects, batch.token_ids.repeat(2, 1))
+            z, condition = self.target.encode(task, objects, batch.token_ids.repeat(2, 1), *images)
             q = self.target.value(z[:n], condition[:n], batch.actions[:, None])[:, 0].float()
             next_v = self._v_logits(self.target, z[n:])
         returns = batch.returns * (1 - self.config.gamma)  # rewards in [0, 1] -> values in [0, 1]
         q_target = losses.bellman_target(next_v.softmax(-1), returns, batch.discounts, self.support)
-        return Prepared(task[:n], objects[:n], batch, self.mean(q), q_target)
+        return Prepared(task[:n], objects[:n], [image[:n] for image in images], batch, self.mean(q), q_target)
 
     def loss(self, prepared: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
         """L_V + L_Q + L_pi."""
         x, options = prepared, self.options
         with self.autocast():
-            z, condition = self.online.encode(x.task, x.objects, x.batch.token_ids)
+            z, condition = self.online.encode(x.task, x.objects, x.batch.token_ids, *x.images)
             logits = self.online.policy(z, condition).float()
             q_logits = self.online.value(z, condition, x.batch.actions[:, None])[:, 0].float()
             v_logits = self._v_logits(self.online, z)

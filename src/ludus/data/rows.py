@@ -25,13 +25,24 @@ rows that fit into this room need no copy. (Growing by realloc needs none either
 takes a tenth longer.)"""
 PIECE = 1 << 18
 """Values moved at a time when an array in a file becomes wider."""
+ALIGNED = 8
+"""Bytes at whose multiples the groups of a row of bytes begin, so that any dtype can be read there."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a group lies in `Rows.observations`, and what its array is."""
+
+    at: slice
+    dtype: np.dtype
+    shape: tuple[int, ...]  # of one observation
 
 
 @dataclass
 class Rows:
     """Rows of an episode are adjacent, in time. Arrays may be longer than what they hold, see `RowTable.n`."""
 
-    observations: np.ndarray  # [N, D] float32, groups side by side
+    observations: np.ndarray  # [N, D], groups side by side: float32 numbers, or bytes where a group is no flat float32
     actions: np.ndarray  # [N, A] float32; the last row of an episode has no action, zeros stand there
     command: np.ndarray  # [N] int32: index into `RowTable.commands`; -1 in last rows of episodes
     source: np.ndarray  # [N] int16: index into `RowTable.sources`
@@ -58,8 +69,7 @@ class RowTable:
         """Captions in the order in which they were first told."""
         self.sources: list[str] = []
         """Names of the steps that collected the rows."""
-        self.groups: dict[str, slice] = {}
-        """Columns of each group of observations."""
+        self._groups: dict[str, Columns] = {}
         self._sparse, self._mapped, self._folder = sampling.sparse, sampling.memory == "mapped", folder
         self._files: dict[str, IO[bytes]] = {}
         self._rows: Rows | None = None
@@ -69,6 +79,11 @@ class RowTable:
         """The rows; there must be some."""
         assert self._rows is not None
         return self._rows
+
+    def observations(self, rows: np.ndarray) -> Observations:
+        """Group -> `[n, *shape]` of these n rows, copied."""
+        taken = self.rows.observations.take(rows, axis=0)
+        return {g: taken[:, c.at].view(c.dtype).reshape(-1, *c.shape) for g, c in self._groups.items()}
 
     def extend(self, store: EpisodeStore, shard: Shard, relabeller: Relabeller, prefix: str, room: int) -> None:
         """Take in a shard's rows, under the skills of the relabeller's library.
@@ -85,8 +100,9 @@ class RowTable:
         self._reserve(room, observations, actions.shape[1], len(relabeller.library))
         first, last = self.n, self.n + shard.n_steps + len(shard.episodes)
         rows, here = self.rows, slice(first, last)
-        for group, columns in self.groups.items():
-            rows.observations[here, columns] = observations[group]
+        for group, columns in self._groups.items():
+            flat = observations[group].reshape(last - first, -1)
+            rows.observations[here, columns.at] = flat.view(rows.observations.dtype)
         rows.actions[here], rows.command[here], rows.terminal[here] = 0, -1, False
         for e in shard.episodes:
             o = first + e.first_action + e.place
@@ -139,11 +155,14 @@ class RowTable:
                     self._grow(name, (n_skills, n) if name == "reward" else (n, *array.shape[1:]))
             return
         n, start = self._with_reserve(n), 0
+        is_flat = all(a.dtype == np.float32 and a.ndim == 2 for a in observations.values())
+        dtype = np.dtype(np.float32 if is_flat else np.uint8)
         for name, array in observations.items():
-            self.groups[name] = slice(start, start + array.shape[1])
-            start += array.shape[1]
+            width = math.prod(array.shape[1:]) * array.itemsize // dtype.itemsize
+            self._groups[name] = Columns(slice(start, start + width), array.dtype, array.shape[1:])
+            start += width if is_flat else -(-width // ALIGNED) * ALIGNED
         columns: dict[str, tuple[tuple[int, ...], Any]] = {
-            "observations": ((n, start), np.float32),
+            "observations": ((n, start), dtype),
             "actions": ((n, n_actions), np.float32),
             "command": ((n,), np.int32),
             "source": ((n,), np.int16),
@@ -209,7 +228,7 @@ def _widen(flat: np.ndarray, shape: tuple[int, int], width: int) -> None:
 
 def _check_finite(store: EpisodeStore, shard: Shard, arrays: dict[str, np.ndarray]) -> None:
     for group, array in arrays.items():
-        finite = np.isfinite(array).all(1)
+        finite = np.isfinite(array.reshape(len(array), -1)).all(1)
         if not finite.all():
             lasts = np.cumsum([e.n_steps + (group != "actions") for e in shard.episodes])
             episode = shard.episodes[int(np.searchsorted(lasts, int(np.argmin(finite)), side="right"))]

@@ -30,7 +30,7 @@ from ludus.types import Batch, LudusError
 
 class Sampler:
     """Draws `Batch`es. Needs about 4 (D + A + S) + 2 S bytes per transition: 0.3 GB for 500,000 transitions of three
-    blocks under 40 skills.
+    blocks under 40 skills. An image needs as many bytes as it has, once: `sampling.memory=mapped` keeps them in files.
 
     Args:
         stores: one, or several of the same world; then a source is called `<place of the store>/<collecting step>`.
@@ -115,11 +115,10 @@ class Sampler:
         reached = np.minimum(row[:, None] + 1 + ahead, end[:, None])
         rewards = rows.reward[skill[:, None], reached]
         returns = np.where(inside, rewards, 0) @ self._gamma[:-1]
-        observations, next_observations = rows.observations.take(row, axis=0), rows.observations.take(row + n, axis=0)
         return Batch(
-            observations={g: observations[:, s] for g, s in self._table.groups.items()},
+            observations=self._table.observations(row),
             actions=rows.actions.take(row, axis=0),
-            next_observations={g: next_observations[:, s] for g, s in self._table.groups.items()},
+            next_observations=self._table.observations(row + n),
             returns=returns,
             discounts=np.where(rows.terminal[row + n], np.float32(0), self._gamma[n]),
             skills=skill,

@@ -6,9 +6,9 @@ redone.
 
 Arrays of a shard with n episodes of T_i steps, concatenated over its episodes in order:
 
-    observations/<group>   [sum(T_i + 1), size] float32
-    actions                [sum(T_i), A]        float32
-    snapshots              [n, S]               float64; S is 0 where no simulator is known (imported episodes)
+    observations/<group>   [sum(T_i + 1), *shape]  of the group's dtype, float32 unless declared otherwise
+    actions                [sum(T_i), A]           float32
+    snapshots              [n, S]                  float64; S is 0 where no simulator is known (imported episodes)
 
 The store knows nothing of a world but its fingerprint, and refuses to mix episodes of different fingerprints.
 """
@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +126,9 @@ class EpisodeStore:
         world = (
             next(iter(self._by_id.values())).world if self._by_id else pending[0]["world"] if pending else first.world
         )
-        layout = self._shapes(self._shards[0]) if self._shards else _shapes(first)
-        if 0 in (layout["snapshots"], len(first.snapshot)):
-            layout["snapshots"] = len(first.snapshot)
+        layout = self._layout(self._shards[0]) if self._shards else _layout(first)
+        if 0 in (layout["snapshots"].shape[1], len(first.snapshot)):
+            layout["snapshots"] = first.snapshot[None][:0]
         seen = {r["id"] for r in pending}
         for e in episodes:
             if e.world != world:
@@ -198,7 +198,7 @@ class EpisodeStore:
                 yield _episode(row, parts, actions[a : a + row.n_steps], snapshots[row.place])
 
     def observations(self, shard: Shard) -> Observations:
-        """Group -> `[sum(T_i + 1), size]` float32 of all episodes of a shard, one after the other."""
+        """Group -> `[sum(T_i + 1), *shape]` of all episodes of a shard, one after the other."""
         with self._opened(shard.name) as opened:
             return {g: opened.get_tensor(PREFIX + g) for g in _groups(opened)}
 
@@ -258,9 +258,9 @@ class EpisodeStore:
             f"(same seed and configuration give the same episodes)"
         )
 
-    def _shapes(self, shard: Shard) -> dict[str, int]:
+    def _layout(self, shard: Shard) -> dict[str, np.ndarray]:
         with self._opened(shard.name) as opened:
-            return {k: opened.get_slice(k).get_shape()[1] for k in opened.keys()}  # noqa: SIM118
+            return {k: opened.get_slice(k)[:0] for k in opened.keys()}  # noqa: SIM118
 
 
 def _tensors(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
@@ -272,24 +272,25 @@ def _tensors(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
     return {k: np.ascontiguousarray(v) for k, v in tensors.items()}
 
 
-def _shapes(episode: Episode) -> dict[str, int]:
-    arrays = {PREFIX + g: v for g, v in episode.observations.items()}
-    widths = {k: v.shape[-1] for k, v in (arrays | {"actions": episode.actions}).items()}
-    return widths | {"snapshots": len(episode.snapshot)}
+def _arrays(e: Episode) -> dict[str, np.ndarray]:
+    return {PREFIX + g: v for g, v in e.observations.items()} | {"actions": e.actions, "snapshots": e.snapshot}
 
 
-def _check_episode(e: Episode, layout: dict[str, int]) -> None:
-    arrays = {PREFIX + g: v for g, v in e.observations.items()} | {"actions": e.actions, "snapshots": e.snapshot}
+def _layout(e: Episode) -> dict[str, np.ndarray]:
+    """An array without rows for each, of its dtype and shape."""
+    return {k: v[:0] for k, v in _arrays(replace(e, snapshot=e.snapshot[None])).items()}
+
+
+def _check_episode(e: Episode, layout: dict[str, np.ndarray]) -> None:
+    arrays = _arrays(e)
     if arrays.keys() != layout.keys():
         raise LudusError(f"episode {e.id!r} has arrays {sorted(arrays)}, the store holds {sorted(layout)}")
     for name, array in arrays.items():
         rows = {"actions": (e.n_steps,), "snapshots": ()}.get(name, (e.n_steps + 1,))
-        dtype = np.float64 if name == "snapshots" else np.float32
-        if array.shape != (*rows, layout[name]) or array.dtype != dtype:
-            raise LudusError(
-                f"episode {e.id!r}: {name} is {array.dtype} {array.shape}, expected {dtype.__name__} "
-                f"{(*rows, layout[name])}"
-            )
+        dtype = {"actions": np.dtype(np.float32), "snapshots": np.dtype(np.float64)}.get(name, layout[name].dtype)
+        shape = (*rows, *layout[name].shape[1:])
+        if array.shape != shape or array.dtype != dtype:
+            raise LudusError(f"episode {e.id!r}: {name} is {array.dtype} {array.shape}, expected {dtype} {shape}")
         if not np.isfinite(array).all():
             step = np.argwhere(~np.isfinite(array))[0][0]
             raise LudusError(f"episode {e.id!r}: {name} is not finite at row {step}; the simulation blew up there")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 
+from ludus.agents.captions import CaptionEncoder
+from ludus.agents.encoders import make_encoder
 from ludus.config import WorldConfig
 from ludus.experiment.library import shown_captions
 from ludus.lab.actors import RandomActor, SeedActor
@@ -89,6 +92,7 @@ class _Checks:
             ("actions", self.acts),
             ("starts", self.starts),
             ("snapshots", self.snapshots),
+            ("encoder", self.encoder),
             ("skills", self.skills),
             ("scales", self.scales),
             ("pictures", self.pictures),
@@ -188,6 +192,13 @@ class _Checks:
         else:
             yield "holds", "from a snapshot the same actions give the same bits"
 
+    def encoder(self) -> Found:
+        encoder, captions = make_encoder(self.spec), CaptionEncoder(self.spec.objects)
+        slots = torch.from_numpy(captions.table(self.library.captions)[1])[:1].expand(self.world.n_envs, -1)
+        task, objects, *images = encoder(encoder.pack(self.world.reset(self.seeds)), slots)
+        sizes = f"{task.shape[1]} numbers about the task, {objects.shape[1]} rows of {objects.shape[2]}"
+        yield "holds", f"networks get {sizes}" + "".join(f", an image {tuple(x.shape[1:])}" for x in images)
+
     def skills(self) -> Found:
         actors: list[tuple[Actor, tuple[str, ...]]] = [(RandomActor(self.spec), self.library.captions)]
         if self.kind.teacher is not None:
@@ -215,15 +226,14 @@ class _Checks:
         if not self.seen:
             return  # no skill could be tried
         for g in self.spec.observation.groups:
-            if not g.is_flat:
-                continue
-            values = np.concatenate([e.observations[g.name] for e in self.seen])
             for f in g.fields:
-                scaled = (values[:, g.slices[f.name]] - np.asarray(f.centre)) / np.asarray(f.scale)
-                if np.abs(scaled).max() > MAX_SCALED:
-                    out.append(f"{g.name}.{f.name} (up to {np.abs(scaled).max():.3g})")
-                elif 0 < np.ptp(scaled, axis=0).max() < MIN_SCALED:
-                    still.append(f"{g.name}.{f.name} (moves by {np.ptp(scaled, axis=0).max():.2g})")
+                values = [self.spec.observation.get(e.observations, g.name, f.name) for e in self.seen]
+                ends = np.min([v.min(0) for v in values], 0), np.max([v.max(0) for v in values], 0)
+                low, high = ((end - np.asarray(f.centre)) / np.asarray(f.scale) for end in ends)
+                if (most := max(np.abs(low).max(), np.abs(high).max())) > MAX_SCALED:
+                    out.append(f"{g.name}.{f.name} (up to {most:.3g})")
+                elif 0 < (moves := (high - low).max()) < MIN_SCALED:
+                    still.append(f"{g.name}.{f.name} (moves by {moves:.2g})")
         if out or still:
             yield (
                 "look",

@@ -248,7 +248,7 @@ class _Log:
     """What N rollouts saw and did until the longest of them ended, after T steps."""
 
     observations: Observations
-    """`[N, T+1, size]` float32 per group."""
+    """`[N, T+1, *shape]` per group."""
     actions: np.ndarray
     """`[N, T, A]` float32."""
     snapshots: np.ndarray
@@ -278,7 +278,7 @@ def _log(
     unused = [rollout.captions[0] for rollout in padded[n:]]
     observations = world.reset([r.seed for r in padded], [_start(world, r) for r in padded])
     log = _Log(
-        {g: np.empty((n, n_steps + 1, a.shape[-1]), np.float32) for g, a in observations.items()},
+        {g.name: np.empty((n, n_steps + 1, *g.shape), g.dtype) for g in world.spec.observation.groups},
         np.empty((n, n_steps, len(world.spec.actions)), np.float32),
         world.snapshot(),
     )

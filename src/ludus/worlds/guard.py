@@ -206,16 +206,25 @@ class GuardedEncoder:
         self.task_size, self.object_size = boundary.call(
             "encoder", lambda: (int(encoder.task_size), int(encoder.object_size))
         )
+        self.image_shapes: tuple[tuple[int, int, int], ...] = getattr(encoder, "image_shapes", ())
 
     def pack(self, observations: Observations) -> Any:
         packed = self._boundary.call("pack", self._encoder.pack, observations)
         return self._checked("packed observations", packed, (*self._spec.observation.lead(observations), None))
 
-    def __call__(self, packed: Any, object_slots: Any) -> tuple[Any, Any]:
-        task, objects = self._boundary.call("encoder", lambda: (*self._encoder(packed, object_slots),))
-        self._checked("task rows", task, (len(packed), self.task_size))
-        self._checked("object rows", objects, (len(packed), None, self.object_size))
-        return task, objects
+    def __call__(self, packed: Any, object_slots: Any) -> tuple[Any, ...]:
+        n = len(packed)
+        parts = {"task rows": (n, self.task_size), "object rows": (n, None, self.object_size)}
+        parts |= {f"images {i}": (n, *shape) for i, shape in enumerate(self.image_shapes)}
+        found = self._boundary.call("encoder", lambda: (*self._encoder(packed, object_slots),))
+        if len(found) != len(parts):
+            raise LudusError(
+                f"the encoder of world {self._spec.name!r} gives {len(found)} arrays, not {len(parts)}: {', '.join(parts)}; mend "
+                f"it in {self._boundary.file}"
+            )
+        return tuple(
+            self._checked(part, array, shape) for (part, shape), array in zip(parts.items(), found, strict=True)
+        )
 
     def _checked(self, part: str, found: Any, shape: tuple[int | None, ...]) -> Any:
         """A tensor, known by what it has: nothing here imports torch."""

@@ -31,6 +31,7 @@ class Prepared:
     token_ids: Tensor  # [B, W]
     actions: Tensor  # [B, A]
     bc_mask: Tensor  # [B] 0 or 1
+    images: list[Tensor]  # each [B, height, width, channels]
     candidates: Tensor  # [B, K, A] bins: the data's action, then the sampled ones
     gamma_target: Tensor | None = None  # [B, atoms]: Gamma; None in plain BC
     weights: Tensor | None = None  # [B, K]: w of the candidates; None where alpha is 1
@@ -44,13 +45,15 @@ class PAC(ActorCriticAgent):
         """Network inputs, the Bellman target Gamma, sampled actions and their weights w, by the target network."""
         c, n = self.config, len(batch.actions)
         both = torch.cat([batch.obs, batch.next_obs])
-        task, objects = self.encoder(both, batch.object_slots.repeat(2, 1))
-        taken = losses.to_bins(batch.actions, c.action_bins)[:, None]
-        prepared = Prepared(task[:n], objects[:n], batch.token_ids, batch.actions, batch.bc_mask, candidates=taken)
+        task, objects, *images = self.encoder(both, batch.object_slots.repeat(2, 1))
+        taken, seen = losses.to_bins(batch.actions, c.action_bins)[:, None], [image[:n] for image in images]
+        prepared = Prepared(
+            task[:n], objects[:n], batch.token_ids, batch.actions, batch.bc_mask, seen, candidates=taken
+        )
         if c.alpha == 1 and c.beta == 0:
             return prepared
         with self.autocast():
-            z, condition = self.target.encode(task, objects, batch.token_ids.repeat(2, 1))
+            z, condition = self.target.encode(task, objects, batch.token_ids.repeat(2, 1), *images)
             logits = self.target.policy(z, condition).float()
         prepared.gamma_target = self._gamma_target(batch, z[n:], condition[n:], logits[n:], generator)
         if c.alpha < 1:
@@ -86,7 +89,7 @@ class PAC(ActorCriticAgent):
         c, x = self.config, prepared
         value_logits = None
         with self.autocast():
-            z, condition = self.online.encode(x.task, x.objects, x.token_ids)
+            z, condition = self.online.encode(x.task, x.objects, x.token_ids, *x.images)
             logits = self.online.policy(z, condition).float()
             if x.gamma_target is not None:
                 value_logits = self.online.value(z, condition, x.actions[:, None])[:, 0].float()

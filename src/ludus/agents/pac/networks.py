@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from typing import ClassVar
 
@@ -28,9 +29,9 @@ class ActorCritic(nn.Module):
     """Size of the last dimension of z."""
 
     @abstractmethod
-    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """`(z [B, L, Z], condition [B, 1, D])` from task rows `[B, T]`, object rows `[B, N, O]` and token ids `[B, W]`; the
-        condition embeds the caption."""
+    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor, *images: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, L, Z], condition [B, 1, D])` from task rows `[B, T]`, object rows `[B, N, O]`, token ids `[B, W]` and images
+        `[B, height, width, channels]`; the condition embeds the caption."""
 
     @abstractmethod
     def policy(self, z: Tensor, condition: Tensor) -> Tensor:
@@ -41,15 +42,22 @@ class ActorCritic(nn.Module):
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
 
 
-def actor_critic(config: AgentConfig, task_size: int, object_size: int, n_actions: int) -> ActorCritic:
+Shapes = Sequence[tuple[int, int, int]]
+"""Height, width and channels of images."""
+
+
+def actor_critic(
+    config: AgentConfig, task_size: int, object_size: int, n_actions: int, images: Shapes = ()
+) -> ActorCritic:
     """The network that the configuration names.
 
     Args:
         task_size, object_size: numbers per row and per object, see `ludus.agents.encoders`.
         n_actions: action dimensions A.
+        images: their shapes.
     """
     kind = Perceiver if config.network == "perceiver" else MLP
-    return kind(config, task_size, object_size, n_actions)
+    return kind(config, task_size, object_size, n_actions, images)
 
 
 class Linear(nn.Linear):
@@ -75,6 +83,29 @@ class Linear(nn.Linear):
 def _two_layers(n_in: int, hidden: int, n_out: int) -> nn.Sequential:
     """With a ReLU between them; named 0 and 2 in checkpoints."""
     return nn.Sequential(Linear(n_in, hidden, relu=True), nn.Identity(), Linear(hidden, n_out))
+
+
+class Patches(nn.Module):
+    """An image as tokens, one for each of its patches, at most `PATCHES` a side; a patch is known by its pixels and its place
+    (Dosovitskiy et al. 2021, arXiv 2010.11929)."""
+
+    PATCHES: ClassVar = 8
+
+    def __init__(self, shape: tuple[int, int, int], width: int):
+        super().__init__()
+        *sides, channels = shape
+        self.side = math.ceil(max(sides) / self.PATCHES)  # of a patch, in pixels
+        self.grid = [math.ceil(n / self.side) for n in sides]
+        self.missing = [n * self.side - have for n, have in zip(self.grid, sides, strict=True)]
+        self.layers = _two_layers(channels * self.side**2 + 2, 2 * width, width)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[B, height, width, channels]` -> `[B, patches, D]`."""
+        x = F.pad(image, (0, 0, 0, self.missing[1], 0, self.missing[0]))
+        x = x.unflatten(2, (self.grid[1], self.side)).unflatten(1, (self.grid[0], self.side))
+        x = x.transpose(2, 3).flatten(3).flatten(1, 2)  # [B, patches, pixels of one]
+        places = torch.cartesian_prod(*(torch.linspace(-1, 1, n, device=x.device) for n in self.grid))
+        return self.layers(torch.cat([x, places.expand(len(x), -1, -1)], dim=-1))
 
 
 KEYS_AT_ONCE = 16
@@ -124,7 +155,7 @@ class Attention(nn.Module):
 class Perceiver(ActorCritic):
     """Encoder and both decoders; arguments as those of `actor_critic`."""
 
-    def __init__(self, config: AgentConfig, task_size: int, object_size: int, n_actions: int):
+    def __init__(self, config: AgentConfig, task_size: int, object_size: int, n_actions: int, images: Shapes = ()):
         super().__init__()
         size = config.shape
         width, heads = size.width, size.heads
@@ -143,6 +174,7 @@ class Perceiver(ActorCritic):
         self.action_in = _two_layers(3 * n_actions, width, width)
         self.value_read = Attention(width, heads)
         self.value_out = nn.Sequential(nn.LayerNorm(width), Linear(width, config.value_atoms))
+        self.images = nn.ModuleList(Patches(shape, width) for shape in images)
         if size.blocks > 1:  # deep: what each block adds starts small, so that their sum stays of one size
             with torch.no_grad():
                 for block in self.blocks:
@@ -151,13 +183,14 @@ class Perceiver(ActorCritic):
                         assert isinstance(layer, nn.Linear)
                         layer.weight /= math.sqrt(2 * size.blocks)
 
-    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """`(z [B, L, D], condition [B, 1, D])` from task rows, object rows and token ids `[B, W]`."""
+    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor, *images: Tensor) -> tuple[Tensor, Tensor]:
+        """`(z [B, L, D], condition [B, 1, D])` from task rows, object rows, token ids `[B, W]` and images."""
         caption = self.caption(_mean_embedding(self.words, token_ids))
         # The verb goes into every token, latent and query: without it hover stayed at 3 % (docs/method.md, section 5).
         condition = caption.unsqueeze(1)
         task_token = self.task_in(torch.cat([task, caption], dim=-1)).unsqueeze(1)
-        tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(condition)], dim=1) + condition
+        seen = [patches(image) for patches, image in zip(self.images, images, strict=True)]
+        tokens = torch.cat([task_token, self.object_in(objects), torch.zeros_like(condition), *seen], dim=1) + condition
         z = self.read(self.latents + (condition + task_token), tokens)
         for block in self.blocks:
             z = block(z, z)
@@ -176,18 +209,22 @@ class Perceiver(ActorCritic):
 class MLP(ActorCritic):
     """A multi-layer perceptron with as many parameters as the Perceiver of the same configuration, to within 2 %.
 
-    It sees the task row, which holds what the caption mentions, the mean of all object rows, and the caption.
+    It sees the task row, which holds what the caption mentions, the mean of all object rows, the caption, and all patches of
+    all images.
     """
 
-    def __init__(self, config: AgentConfig, task_size: int, object_size: int, n_actions: int):
+    def __init__(self, config: AgentConfig, task_size: int, object_size: int, n_actions: int, images: Shapes = ()):
         super().__init__()
         with torch.device("meta"):
-            goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions).parameters())
+            goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions, images).parameters())
         width = config.shape.width
         self.action_bins, self.n_actions = config.action_bins, n_actions
         self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
-        rest = goal - BUCKETS * width
+        patches = [Patches(shape, width) for shape in images]
+        self.images = nn.ModuleList(patches)
+        rest = goal - BUCKETS * width - sum(p.numel() for p in self.images.parameters())
         n_in, n_act, n_policy = task_size + object_size + width, 3 * n_actions, n_actions * config.action_bins
+        n_in += width * sum(math.prod(p.grid) for p in patches)
         # 4 h^2 + h (all that goes in and out) = rest
         fringe = n_in + n_act + width + n_policy + config.value_atoms + 4
         hidden = int((math.sqrt(fringe**2 + 16 * rest) - fringe) / 8)
@@ -201,10 +238,11 @@ class MLP(ActorCritic):
             nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, config.value_atoms)
         )
 
-    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, task: Tensor, objects: Tensor, token_ids: Tensor, *images: Tensor) -> tuple[Tensor, Tensor]:
         """`(z [B, 1, H], condition [B, 1, D])`."""
         caption = _mean_embedding(self.words, token_ids)
-        z = self.trunk(torch.cat([task, objects.mean(1), caption], dim=-1))
+        seen = [patches(image).flatten(1) for patches, image in zip(self.images, images, strict=True)]
+        z = self.trunk(torch.cat([task, objects.mean(1), caption, *seen], dim=-1))
         return z.unsqueeze(1), caption.unsqueeze(1)
 
     def policy(self, z: Tensor, condition: Tensor) -> Tensor:
