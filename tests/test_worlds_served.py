@@ -127,7 +127,7 @@ def test_observations_that_are_not_as_declared_are_refused():
         Path("my_world.py").read_text().replace("self.places[:, i].astype", "self.places[:, i, :1].astype")
     )
     world = make_world(settings())
-    with pytest.raises(LudusError, match=r"group 'point' is of shape \(3, 1\), its spec declares \(3, 2\)"):
+    with pytest.raises(LudusError, match=r"group 'point' is float32 of shape \(3, 1\), it must be float32"):
         world.reset(range(5))
 
 

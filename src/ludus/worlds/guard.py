@@ -246,13 +246,31 @@ class GuardedEncoder:
 
 
 def checked_observations(seen: Any, spec: WorldSpec, n_envs: int, what: str) -> Observations:
-    """Observations of `n_envs` simulations, if they are what the spec declares.
+    """As `declared`, and finite.
+
+    Raises:
+        LudusError: as `declared`; a number that is not finite.
+    """
+    for name, array in declared(seen, spec, n_envs, what).items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            simulation, *at = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            slices = spec.observation.by_name[name].slices
+            field = next(n for n, s in slices.items() if at[-1] in range(*s.indices(array.shape[-1])))
+            raise LudusError(
+                f"world {spec.name!r}: in `{what}`, field {field!r} of group {name!r} is {array[(simulation, *at)]} in "
+                f"simulation {simulation}; show finite numbers, also where one blew up"
+            )
+    return seen
+
+
+def declared(seen: Any, spec: WorldSpec, n_envs: int, what: str) -> Observations:
+    """Observations of `n_envs` simulations, if they are of the groups, shapes and dtypes that the spec declares.
 
     Args:
         what: the method that returned them.
 
     Raises:
-        LudusError: another group, shape or dtype, or a number that is not finite.
+        LudusError: they are not.
     """
     groups, whose = spec.observation.by_name, f"world {spec.name!r}: "
     if not isinstance(seen, dict):
@@ -265,14 +283,7 @@ def checked_observations(seen: Any, spec: WorldSpec, n_envs: int, what: str) -> 
         more = next(g for g in seen if g not in groups)
         raise LudusError(f"{whose}`{what}` returns a group {more!r} that is not declared; declare it, or leave it out")
     for name, group in groups.items():
-        array = _checked_array(f"{whose}in `{what}`, group {name!r}", seen[name], (n_envs, *group.shape), group.dtype)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            simulation, *at = (int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            field = next(n for n, s in group.slices.items() if at[-1] in range(*s.indices(array.shape[-1])))
-            raise LudusError(
-                f"{whose}in `{what}`, field {field!r} of group {name!r} is {array[(simulation, *at)]} in simulation "
-                f"{simulation}; show finite numbers, also where one blew up"
-            )
+        _checked_array(f"{whose}in `{what}`, group {name!r}", seen[name], (n_envs, *group.shape), group.dtype)
     return seen
 
 

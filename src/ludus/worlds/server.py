@@ -20,6 +20,7 @@ import numpy as np
 from ludus.config import WorldConfig
 from ludus.types import LudusError, WorldSpec
 from ludus.worlds import files
+from ludus.worlds.guard import declared
 from ludus.worlds.registry import kind_and_version
 
 ORPHANED_EVERY_S = 1.0
@@ -83,16 +84,16 @@ class _Served:
         self._shared, _ = arrays(self._made.spec, self._made.n_envs, mmap.mmap(self._memory, 0))
 
     def reset(self, seeds: list[int], start: str | list[str]) -> None:
-        self._show(self._made.reset(seeds, start))
+        self._show("reset", self._made.reset(seeds, start))
 
     def step(self) -> None:
-        self._show(self._made.step(self._shared["actions"].copy()))
+        self._show("step", self._made.step(self._shared["actions"].copy()))
 
     def observe(self) -> None:
-        self._show(self._made.observe())
+        self._show("observe", self._made.observe())
 
     def restore(self, snapshot: np.ndarray) -> None:
-        self._show(self._made.restore(snapshot))
+        self._show("restore", self._made.restore(snapshot))
 
     def close(self) -> None:
         if hasattr(self._made, "close"):
@@ -111,14 +112,9 @@ class _Served:
         self.file = str(config.file) if config.file else None
         return config
 
-    def _show(self, observations: Mapping[str, np.ndarray]) -> None:
-        for group in self._made.spec.observation.groups:
-            if group.name not in observations:
-                raise LudusError(f"its observations lack the group {group.name!r}, which its spec declares")
-            seen, place = np.asarray(observations[group.name]), self._shared[f"observed/{group.name}"]
-            if seen.shape != place.shape:
-                raise LudusError(f"group {group.name!r} is of shape {seen.shape}, its spec declares {place.shape}")
-            place[...] = seen
+    def _show(self, what: str, observations: Any) -> None:
+        for name, seen in declared(observations, self._made.spec, self._made.n_envs, what).items():
+            self._shared[f"observed/{name}"][...] = seen
         self._shared["ended"][...] = self._made.ended()
 
 
