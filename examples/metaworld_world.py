@@ -35,26 +35,37 @@ class Task(gymnasium.Wrapper):
         return *seen, info | {"solved": self.solved}
 
 
-class Expert:
-    def __init__(self, name, spec):
+class Experts:
+    """Of tasks, name -> caption. Of an observation they get what this file's tasks show, and nothing of the step before."""
+
+    def __init__(self, tasks, spec):
         from metaworld.policies import ENV_POLICY_MAP
 
-        self.policy, self.spec = ENV_POLICY_MAP[name](), spec
+        self.policies, self.spec = {caption: ENV_POLICY_MAP[name]() for name, caption in tasks.items()}, spec
+
+    def obeys(self, caption):
+        return caption in self.policies
 
     def begin(self, seeds, noise, random_mask):
         self.noise = Noise(seeds, noise, random_mask, self.spec.episode_steps, len(self.spec.actions))
 
     def act(self, o, captions):
-        rows = np.concatenate([o["hand"], o["thing"], np.zeros((len(captions), 18)), o["goal"]], axis=1)
-        return self.noise.disturb(np.clip([self.policy.get_action(row) for row in rows], -1, 1)).astype(np.float32)
+        rows = np.hstack([o["hand"], o["thing"][:, :14], np.zeros((len(captions), 18)), o["goal"][:, :3]])
+        clean = [self.policies[caption].get_action(row) for caption, row in zip(captions, rows, strict=True)]
+        return self.noise.disturb(np.clip(clean, -1, 1)).astype(np.float32)
+
+
+def task(make, name, caption, groups):
+    return GymTask(partial(make, name), (0, 10), groups, "solved", episode_steps=200, name=name,
+                   skills=[Skill(caption, "task_reward()", "solved()", steps=200)])  # fmt: skip
 
 
 def kind(name, caption):
-    task = GymTask(partial(Task, name), (0, 10), [hand, thing, goal], "solved", episode_steps=200, name=name,
-                   skills=[Skill(caption, "task_reward()", "solved()", steps=200)])  # fmt: skip
-    return gym_world(task, partial(Expert, name), requirements=("metaworld==3.1.1", "mujoco==3.3.0", "packaging"))
+    own = task(Task, name, caption, [hand, thing, goal])
+    return gym_world(own, partial(Experts, {name: caption}), requirements=NEEDS)
 
 
+NEEDS = ("metaworld==3.1.1", "mujoco==3.3.0", "packaging")
 PLACE = {"unit": "m", "centre": (0, 0.7, 0.15), "scale": 0.15}
 hand = GymGroup("hand", "effector", (GymField("position", slice(0, 3), **PLACE), GymField("opening", 3)))
 thing = GymGroup("thing", "object", (GymField("position", slice(4, 7), **PLACE), GymField("rest", slice(7, 18))))

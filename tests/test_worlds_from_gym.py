@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import signal
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from command import ludus
 from gymnasium import spaces
 
+from ludus.agents.encoders import make_encoder
 from ludus.config import NoOptions, WorldConfig
 from ludus.skills.library import Skill
 from ludus.types import LudusError
@@ -250,6 +252,64 @@ def test_a_description_that_does_not_fit_is_refused(described, words):
     with pytest.raises(LudusError, match=words) as caught:
         make(**described)
     assert "\n" not in str(caught.value)
+
+
+class Home(Slide):
+    """Its goal is at 0."""
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.goal[:] = 0
+        return self.seen(), {}
+
+
+def task(environment, name, **described):
+    skill = Skill(f"slide {name}", "task_reward()", "solved()", steps=50)
+    usual = {"rewards": (-1, 0), "episode_steps": 50, "name": name, "skills": [skill]}
+    return GymTask(environment, **{**usual, **described})
+
+
+def together(*tasks, n_envs):
+    return gym_world(tasks, name="both").make(WorldConfig("both", n_envs=n_envs, threads=1))
+
+
+def test_several_tasks_are_one_world_with_a_start_for_each():
+    world, alone = (together(task(Slide, "out"), task(Home, "to-0"), n_envs=n) for n in (3, 1))
+    try:
+        assert (world.spec.name, world.spec.starts) == ("both", ("any", "out", "to-0"))
+        assert [world.start_of(c) for c in ("slide out", "slide to-0", "juggle")] == ["out", "to-0", "any"]
+        starts, seeds = ["to-0", "out", "to-0"], (1, 2, 3)
+        world.reset(seeds, "out")  # the next reset makes environments of the other task; two of these stay idle
+        first, other = world.reset(seeds, starts), alone.reset(seeds[2:], starts[2:])
+        for _ in range(20):
+            step = (np.clip(first["desired"] - first["achieved"], -0.2, 0.4) + 0.2) / 0.3 - 1
+            first, other = world.step(step), alone.step(step[2:])
+            assert all(first[g][2:].tobytes() == other[g].tobytes() for g in first)
+        assert first["desired"][[0, 2]].tolist() == [[0], [0]] and first["desired"][1] != 0
+        assert world.snapshot().tolist() == [[1, 20, 1], [2, 20, 0], [3, 20, 1]]
+        rewards, success = pickle.loads(pickle.dumps(world.library())).score(first)
+        assert success.tolist() == [[False, True, False], [True, False, True]]  # a task's skill is of no use in another
+        assert (rewards == success).all()
+        hidden = [g.name for g in world.spec.observation.groups if g.hidden]
+        assert hidden == ["task"] and make_encoder(world.spec).pack(first).shape == (3, 2 + 1 + 1)
+        drawn = [world.reset([seed] * 3)["desired"].ravel().tolist() for seed in range(8)]
+        assert 0 < drawn.count([0, 0, 0]) < 8  # which task is the seed's choice
+    finally:
+        world.close(), alone.close()
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        ({"name": "out"}, "tasks of 'both' are called out, out; give each a name of its own"),
+        ({"control_hz": 5}, "'home' runs at 5 Hz, 'out' at 10; give control_hz"),
+        ({"actions": ("push",)}, "the actions of 'home' and 'out' differ; give both the same names"),
+        ({"groups": [GymGroup("robot", "effector", (GymField("state", "colour"),))]}, "the observation of 'home' and"),
+    ],
+)
+def test_tasks_that_do_not_fit_together_are_refused(second, words):
+    with pytest.raises(LudusError, match=words):
+        together(task(Slide, "out"), task(Home, **{"name": "home", **second}), n_envs=1)
 
 
 def test_the_example_of_the_page_in_every_command(tmp_path, monkeypatch):

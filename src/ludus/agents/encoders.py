@@ -52,7 +52,7 @@ def make_encoder(spec: WorldSpec) -> ObservationEncoder:
 
 
 class GroupEncoder:
-    """One row per observation group, from whatever fields it has, and the images.
+    """One row per observation group that is not hidden, from whatever fields it has, and the images.
 
     Every field is normalised by its declared centre and scale. One of shape `[height, width]` or `[height, width, channels]`
     whose sides are `LEAST_PIXELS` or more is an image, and is handed on as such; all others are numbers, whatever their dtype
@@ -67,7 +67,7 @@ class GroupEncoder:
     """
 
     def __init__(self, spec: WorldSpec):
-        self._groups = spec.observation.groups
+        self._groups = tuple(g for g in spec.observation.groups if not g.hidden)
         for group in self._groups:
             if len(group.shape) > 3:
                 raise LudusError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from ludus.worlds.from_gym.processes import Reading, action_size, one_sentence
 
 LARGEST_BOUND = 1e6
 """A space's bound beyond it says nothing about the usual values: CartPole's velocities end at 3.4e38."""
+ANY = "any"
+"""The start that is one of several tasks, drawn by the seed."""
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 TASK = Group(
     "task",
@@ -30,7 +33,8 @@ TASK = Group(
         Field("ended", (1,), "1", "1: the environment has terminated"),
     ),
 )
-"""What the environment itself says, beside what it shows."""
+"""What the environment itself says, beside what it shows. A world of several tasks also logs which it is, as one-hot, and
+hides the group from networks: what is to be done is told by the caption."""
 
 Success = str | Callable[[float, bool, Mapping[str, Any]], bool]
 """A key of the environment's info, or a function of reward, terminated and info."""
@@ -91,7 +95,8 @@ class GymTask:
     episode_steps: int = 0
     """Of an episode. 0: the environment's time limit."""
     name: str = ""
-    """Of the world; empty: the environment's. Part of the fingerprint: change it with what a function makes."""
+    """Of the world, or of one of its tasks; empty: the environment's. Part of the fingerprint: change it with what a function
+    makes."""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -184,6 +189,43 @@ def world_spec(
         cameras=(),
         fingerprint=_fingerprint(task, env, options),
     )
+
+
+def joined(specs: Sequence[WorldSpec], name: str) -> WorldSpec:
+    """Of a world of several tasks, from what each would be alone: a start for each, the first one any of them.
+
+    Raises:
+        LudusError: two of one name, or that differ in what they show, in their actions or in their control rate.
+    """
+    names = [spec.name for spec in specs]
+    if len({word_of(n) for n in names}) < len(names):
+        raise LudusError(f"tasks of {name!r} are called {', '.join(names)}; give each a name of its own")
+    first = specs[0]
+    for spec in specs[1:]:
+        for what, fix in ("observation", "groups, each with centre and scale"), ("actions", "names"):
+            if getattr(spec, what) != getattr(first, what):
+                raise LudusError(f"the {what} of {spec.name!r} and {first.name!r} differ; give both the same {fix}")
+        if spec.control_hz != first.control_hz:
+            raise LudusError(
+                f"{spec.name!r} runs at {spec.control_hz:g} Hz, {first.name!r} at {first.control_hz:g}; give control_hz"
+            )
+    which = Field("which", (len(specs),), "1", f"one-hot: {', '.join(names)}")
+    task = replace(TASK, fields=(*TASK.fields, which), hidden=True)
+    together = hashlib.blake2b(" ".join(s.fingerprint for s in specs).encode(), digest_size=6)
+    return replace(
+        first,
+        name=name,
+        observation=ObservationSpec((*first.observation.groups[:-1], task)),
+        episode_steps=max(s.episode_steps for s in specs),
+        skill_steps=max(s.skill_steps for s in specs),
+        starts=(ANY, *names),
+        fingerprint=together.hexdigest(),
+    )
+
+
+def word_of(name: str) -> str:
+    """The predicate that says whether a simulation is of this task: 'drawer-open-v3' -> 'drawer_open_v3'."""
+    return re.sub(r"\W", "_", name)
 
 
 def _fingerprint(task: GymTask, env: gymnasium.Env, options: Mapping[str, Any]) -> str:

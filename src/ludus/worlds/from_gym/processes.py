@@ -51,6 +51,10 @@ class Reading:
         return np.concatenate(parts)[self.columns]
 
 
+Task = tuple["GymTask", Reading]
+"""A description that is complete, and how its observations are read."""
+
+
 def action_size(space: spaces.Space, name: str) -> int:
     """Dimensions of an action in [-1, 1].
 
@@ -114,89 +118,121 @@ def step_time_s(env: gymnasium.Env) -> float:
 
 
 class _Several(gymnasium.Env):
-    """A few environments as one. Its observation is one row for each; what follows an environment's end is its last row."""
+    """A few environments as one. Its observation is one row for each; what follows an environment's end is its last row.
+
+    Each of its places gets another environment where a reset asks for another task; those that were made are kept.
+
+    Args:
+        made: environments that are there already, one of each task or none.
+    """
 
     def __init__(
-        self, task: GymTask, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int
+        self,
+        tasks: Sequence[Task],
+        options: Mapping[str, Any],
+        n_actions: int,
+        n_envs: int,
+        made: Sequence[gymnasium.Env] = (),
     ) -> None:
-        self.task, self.options, self.reading = task, options, reading
-        self.observation_space = spaces.Box(-np.inf, np.inf, (n_envs, len(reading.columns) + N_TASK), np.float32)
+        self.tasks, self.options = tasks, options
+        width = len(tasks[0][1].columns) + N_TASK
+        self.observation_space = spaces.Box(-np.inf, np.inf, (n_envs, width), np.float32)
         self.action_space = spaces.Box(-1, 1, (n_envs, n_actions), np.float32)
-        self.envs: list[gymnasium.Env] = []  # made by the first reset: in the process that steps them
+        # others are made by the resets: in the process that steps them
+        self.kept: list[list[gymnasium.Env]] = [[env] for env in made] or [[] for _ in tasks]
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """`seed` is a sequence of at most `n_envs` seeds; no more environments are made."""
+        """`seed` is a sequence of at most `n_envs` pairs of a seed and a task's number; no more environments are made."""
         self.rows = np.zeros(self.observation_space.shape, np.float32)  # type: ignore[arg-type]  # a Box has one
-        return self.rows, self._told("reset", lambda: self._reset(seed))
+        return self.rows, self._told(lambda: self._reset(seed))
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        return self.rows, 0.0, False, False, self._told("step", lambda: self._step_all(action))
+        return self.rows, 0.0, False, False, self._told(lambda: self._step_all(action))
 
-    def _told(self, doing: str, act: Callable[[], None]) -> dict[str, Any]:
+    def _told(self, act: Callable[[], None]) -> dict[str, Any]:
         """Gymnasium's info: what went wrong, if it did. An exception would end the process, with much ado."""
         try:
-            with one_sentence(self.task.name, doing):
-                act()
+            act()
         except LudusError as error:
             return {ERROR: str(error)}
         return {}
 
-    def _reset(self, seeds: Sequence[int]) -> None:
-        self.envs = self.envs or [self.task.make(self.options) for _ in seeds]
-        self.ended = [False] * len(self.envs)
-        for row, env, seed in zip(self.rows, self.envs, seeds, strict=False):
-            observation, _ = env.reset(seed=seed)
-            row[:-N_TASK] = self.reading(env.observation_space, observation)
-            row[-N_TASK] = -np.inf
+    def _reset(self, seeds: Sequence[tuple[int, int]]) -> None:
+        self.at, self.envs, self.ended = [k for _, k in seeds], list[gymnasium.Env](), [False] * len(seeds)
+        for i, (seed, k) in enumerate(seeds):
+            (task, reading), kept, used = self.tasks[k], self.kept[k], self.at[:i].count(k)
+            if used == len(kept):
+                kept.append(task.make(self.options))
+            self.envs.append(kept[used])
+            with one_sentence(task.name, "reset"):
+                observation, _ = kept[used].reset(seed=seed)
+                self.rows[i, :-N_TASK] = reading(kept[used].observation_space, observation)
+            self.rows[i, -N_TASK] = -np.inf
 
     def _step_all(self, actions: np.ndarray) -> None:
         for i, env in enumerate(self.envs):
             if not self.ended[i]:
-                self._step(i, env, actions[i])
+                with one_sentence(self.tasks[self.at[i]][0].name, "step"):
+                    self._step(i, env, actions[i])
             elif not self.rows[i, 1 - N_TASK]:
                 self.rows[i, -N_TASK] = -np.inf  # what ended without success earns nothing more
 
     def _step(self, i: int, env: gymnasium.Env, action: np.ndarray) -> None:
+        task, reading = self.tasks[self.at[i]]
         observation, reward, terminated, truncated, info = env.step(_action(env.action_space, action))
-        solved = is_solved(self.task, float(reward), bool(terminated), info)
-        self.rows[i, :-N_TASK] = self.reading(env.observation_space, observation)
+        solved = is_solved(task, float(reward), bool(terminated), info)
+        self.rows[i, :-N_TASK] = reading(env.observation_space, observation)
         self.rows[i, -N_TASK:] = reward, solved, terminated
         self.ended[i] = bool(terminated or truncated)
 
     def close(self) -> None:
-        for env in self.envs:
+        for env in (env for kept in self.kept for env in kept):
             env.close()
 
 
 class Batch:
     """E environments in as many processes as `threads` says; 0: one per core, 1: this one. What they do does not depend on it,
-    unless they share state within a process."""
+    unless they share state within a process.
+
+    Args:
+        made: an environment of each task. They are stepped if that is done in this process, else closed.
+    """
 
     def __init__(
-        self, task: GymTask, options: Mapping[str, Any], reading: Reading, n_actions: int, n_envs: int, threads: int
+        self,
+        name: str,
+        tasks: Sequence[Task],
+        options: Mapping[str, Any],
+        made: Sequence[gymnasium.Env],
+        n_actions: int,
+        n_envs: int,
+        threads: int,
     ) -> None:
-        self._name, self._n_envs = task.name, n_envs
+        self._name, self._n_envs = name, n_envs
         self._each = -(-n_envs // min(n_envs, machine.threads(threads)))
         n_processes = -(-n_envs // self._each)
-        make = partial(_Several, task, options, reading, n_actions, self._each)
+        make = partial(_Several, tasks, options, n_actions, self._each)
         if n_processes == 1:
-            self._envs = SyncVectorEnv([make], autoreset_mode=AutoresetMode.DISABLED)
+            self._envs = SyncVectorEnv([partial(make, made)], autoreset_mode=AutoresetMode.DISABLED)
             return
+        for env in made:
+            env.close()
         try:  # spawned: the fork of a process with torch's threads may hang
             self._envs = AsyncVectorEnv([make] * n_processes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
         except (EOFError, OSError) as error:
             raise LudusError(
-                f"a process for environment {task.name!r} ended as it began; try world.threads=1, and in a script of your own "
+                f"a process for environment {name!r} ended as it began; try world.threads=1, and in a script of your own "
                 "make worlds under `if __name__ == '__main__'` only"
             ) from error
 
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
-        """`[E, D]` rows, each environment from its seed.
+    def reset(self, seeds: Sequence[int], tasks: Sequence[int]) -> np.ndarray:
+        """`[E, D]` rows, each environment of the task of this number, from its seed.
 
         Raises:
             LudusError: an environment failed, hung, or its process died.
         """
-        groups: Any = [list(seeds[i : i + self._each]) for i in range(0, self._n_envs, self._each)]
+        pairs = list(zip(seeds, tasks, strict=True))
+        groups: Any = [pairs[i : i + self._each] for i in range(0, self._n_envs, self._each)]
         envs = self._envs
         with self._saying("reset"):
             if isinstance(envs, AsyncVectorEnv):
