@@ -83,7 +83,7 @@ class Group:
     kind: Kind
     fields: tuple[Field, ...]
     movable: bool = True  # of an object: whether it can be moved; False for a goal marker, a fixture, a joint
-    hidden: bool = False  # logged for predicates only: the default encoder leaves it out
+    hidden: bool = False  # logged for predicates only: encoders leave it out
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.fields]

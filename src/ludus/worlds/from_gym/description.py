@@ -94,6 +94,8 @@ class GymTask:
     """Steps per second. 0: what the environment's `dt` says, else its render_fps."""
     episode_steps: int = 0
     """Of an episode. 0: the environment's time limit."""
+    encoder: Callable[[WorldSpec], Any] | None = None
+    """See `WorldSpec.encoder`; with one, reward, success and end are hidden."""
     name: str = ""
     """Of the world, or of one of its tasks; empty: the environment's. Part of the fingerprint: change it with what a function
     makes."""
@@ -188,6 +190,7 @@ def world_spec(
         starts=("reset",),
         cameras=(),
         fingerprint=_fingerprint(task, env, options),
+        encoder=task.encoder,
     )
 
 
@@ -202,9 +205,10 @@ def joined(specs: Sequence[WorldSpec], name: str) -> WorldSpec:
         raise LudusError(f"tasks of {name!r} are called {', '.join(names)}; give each a name of its own")
     first = specs[0]
     for spec in specs[1:]:
-        for what, fix in ("observation", "groups, each with centre and scale"), ("actions", "names"):
+        for what, same in ("observation", "groups, each with centre and scale"), ("actions", "names"), ("encoder", ""):
             if getattr(spec, what) != getattr(first, what):
-                raise LudusError(f"the {what} of {spec.name!r} and {first.name!r} differ; give both the same {fix}")
+                fix = f"give both the same {same or what}"
+                raise LudusError(f"the {what} of {spec.name!r} and {first.name!r} differ; {fix}")
         if spec.control_hz != first.control_hz:
             raise LudusError(
                 f"{spec.name!r} runs at {spec.control_hz:g} Hz, {first.name!r} at {first.control_hz:g}; give control_hz"
@@ -269,7 +273,8 @@ def layout(task: GymTask, space: spaces.Space) -> tuple[Reading, ObservationSpec
         raise LudusError(
             f"a group of {task.name!r} is called {TASK.name!r}, as what the environment says itself; rename it"
         )
-    return Reading(tuple(entries), np.concatenate(columns)), ObservationSpec((*groups, TASK))
+    own = replace(TASK, hidden=task.encoder is not None)
+    return Reading(tuple(entries), np.concatenate(columns)), ObservationSpec((*groups, own))
 
 
 def _place(f: GymField, space: spaces.Space, name: str) -> tuple[str | None, Any]:
