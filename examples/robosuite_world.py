@@ -34,8 +34,8 @@ class Table(gymnasium.Env):
 
         self.env = robosuite.make(name, robots="Panda", use_camera_obs=False, has_offscreen_renderer=False, use_object_obs=False,
                                   reward_shaping=True, ignore_done=True, hard_reset=False, seed=0)  # fmt: skip
-        self.sim = self.env.sim
-        self.model, self.data, self.robot = self.sim.model._model, self.sim.data._data, self.env.robots[0]
+        self.env.step(np.zeros(7))  # compiles the controller, which takes longer than a later step may
+        self.model, self.data, self.robot = self.env.sim.model._model, self.env.sim.data._data, self.env.robots[0]
         self.tcp, gripper = self.robot.eef_site_id["right"], self.robot.gripper["right"]
         self.fingers = [self.model.jnt_qposadr[self.model.joint(joint).id] for joint in gripper.joints]
         pads = (gripper.important_geoms[f"{side}_fingerpad"] for side in ("left", "right"))

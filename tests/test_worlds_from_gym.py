@@ -20,6 +20,7 @@ from ludus.config import NoOptions, WorldConfig
 from ludus.skills.library import Skill
 from ludus.types import LudusError
 from ludus.worlds.from_gym import GymField, GymGroup, GymTask, gym_world
+from ludus.worlds.gym import LudusVectorEnv
 from ludus.worlds.registry import make_world
 
 ROOT = Path(__file__).parents[1]
@@ -292,6 +293,8 @@ def test_several_tasks_are_one_world_with_a_start_for_each():
         assert (rewards == success).all()
         hidden = [g.name for g in world.spec.observation.groups if g.hidden]
         assert hidden == ["task"] and make_encoder(world.spec).pack(first).shape == (3, 2 + 1 + 1)
+        face = LudusVectorEnv(world, "slide to-0")
+        assert face.reset(seed=0)[0].shape == (3, 4) and (world.observe()["desired"] == 0).all()
         drawn = [world.reset([seed] * 3)["desired"].ravel().tolist() for seed in range(8)]
         assert 0 < drawn.count([0, 0, 0]) < 8  # which task is the seed's choice
     finally:

@@ -2,8 +2,8 @@
 
 The reward is the skill's. The episode is truncated after the skill's steps, and terminates where the world has ended.
 `info["success"]`, also called `is_success`, says whether it succeeds at this observation. Observations are flat float32
-vectors, the groups one after the other as declared in `WorldSpec.observation`, clipped to `N_SCALES` scales around the centre
-of each field. `ludus.worlds.sb3` has a face for Stable-Baselines3.
+vectors, the groups that are not hidden one after the other as declared in `WorldSpec.observation`, clipped to `N_SCALES` scales
+around the centre of each field. `ludus.worlds.sb3` has a face for Stable-Baselines3.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ N_SCALES = 10.0
 
 
 def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
-    alone = next((g for g in spec.observation.groups if not g.is_flat), None)
+    alone = next((g for g in spec.observation.shown if not g.is_flat), None)
     if alone is not None:
         raise LudusError(
             f"group {alone.name!r} is {alone.dtype} of shape {alone.shape}; the Gymnasium face shows flat float32 groups only: "
             "wrap a world without it"
         )
-    fields = [f for g in spec.observation.groups for f in g.fields]
+    fields = [f for g in spec.observation.shown for f in g.fields]
     centre, scale = (
         np.concatenate([np.broadcast_to(np.asarray(value, np.float32), f.size) for f, value in values])
         for values in ([(f, f.centre) for f in fields], [(f, f.scale) for f in fields])
@@ -46,14 +46,14 @@ class LudusVectorEnv(VectorEnv):
     that has ended before earns nothing until the others have, or time is up, and terminates then.
 
     Args:
-        start: start distribution; the world's default if None.
+        start: start distribution; where the caption begins (`World.start_of`) if None.
     """
 
     def __init__(self, world: World, caption: str, start: str | None = None):
         self.world, self.caption = world, caption
         self.library = world.library()
         self._steps = self.library[caption].steps
-        self._start = start or world.spec.starts[0]
+        self._start = start or world.start_of(caption)
         self.num_envs = world.n_envs
         space, self.single_action_space = _spaces(world.spec)
         self._low, self._high = space.low, space.high
@@ -103,7 +103,7 @@ class LudusVectorEnv(VectorEnv):
 
     def _flat(self, observations: Observations) -> np.ndarray:
         """`[E, size]` per group -> `[E, sum of sizes]` float32, within the space."""
-        rows = np.concatenate([observations[g.name] for g in self.world.spec.observation.groups], axis=-1)
+        rows = np.concatenate([observations[g.name] for g in self.world.spec.observation.shown], axis=-1)
         return np.clip(rows, self._low, self._high)
 
     def _info(self, success: np.ndarray) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class LudusVecEnv(VecEnv):
     Stable-Baselines3 has it; the last one is `info["terminal_observation"]`.
 
     Args:
-        start: start distribution; the world's default if None.
+        start: start distribution; where the caption begins (`World.start_of`) if None.
     """
 
     def __init__(self, world: World, caption: str, start: str | None = None):
