@@ -22,6 +22,7 @@ from ludus.worlds.from_gym import GymField, GymGroup, GymTask, gym_world
 TABLE_M = 0.8  # height of the table's top in robosuite's coordinates
 TURN_RAD = 0.5  # what an action of 1 asks for
 GRIPPER_SIZE, CUBE_SIZE = 6, 14
+NEEDS = ("robosuite==1.5.2", "mujoco==3.3.0", "gymnasium==1.4.0")
 
 
 class Table(gymnasium.Env):
@@ -94,10 +95,9 @@ def task(name, cubes, *goals):
     skills = [replace(skill, success=f"{skill.success} and solved()") if skill.caption in goals else skill
               for skill in base_skills([*cubes])]  # fmt: skip
     return GymTask(partial(Table, name, cubes), (0, 1), [gripper, *groups], "solved", skills, block_predicates(),
-                   ("x", "y", "z", "yaw", "gripper"), 20, 400, encoder=cube_encoder, name=f"robosuite-{name}")  # fmt: skip
+                   ("x", "y", "z", "yaw", "gripper"), 20, 400, encoder=cube_encoder, name=f"{name}, {NEEDS[0]}")  # fmt: skip
 
 
-NEEDS = ("robosuite==1.5.2", "mujoco==3.3.0", "gymnasium==1.4.0")
 LIFT = task("Lift", {"red": "cube"}, "lift red")
 STACK = task("Stack", {"red": "cubeA", "green": "cubeB"}, "stack red on green", "stack red on green and leave")
 lift, stack = gym_world(LIFT, Teacher, requirements=NEEDS), gym_world(STACK, Teacher, requirements=NEEDS)
