@@ -83,7 +83,7 @@ class Group:
     kind: Kind
     fields: tuple[Field, ...]
     movable: bool = True  # of an object: whether it can be moved; False for a goal marker, a fixture, a joint
-    hidden: bool = False  # logged for predicates only, no policy sees it
+    hidden: bool = False  # logged for predicates only; no policy sees it
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.fields]
@@ -137,11 +137,6 @@ class ObservationSpec:
     @cached_property
     def by_name(self) -> Mapping[str, Group]:
         return {g.name: g for g in self.groups}
-
-    @cached_property
-    def shown(self) -> tuple[Group, ...]:
-        """The groups that are not hidden: what a policy may see."""
-        return tuple(g for g in self.groups if not g.hidden)
 
     def of_kind(self, kind: Kind) -> tuple[Group, ...]:
         return tuple(g for g in self.groups if g.kind == kind)

@@ -67,7 +67,7 @@ class GroupEncoder:
     """
 
     def __init__(self, spec: WorldSpec):
-        self._groups = spec.observation.shown
+        self._groups = tuple(g for g in spec.observation.groups if not g.hidden)
         for group in self._groups:
             if len(group.shape) > 3:
                 raise LudusError(

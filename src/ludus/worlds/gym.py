@@ -27,13 +27,14 @@ N_SCALES = 10.0
 
 
 def _spaces(spec: WorldSpec) -> tuple[Box, Box]:
-    alone = next((g for g in spec.observation.shown if not g.is_flat), None)
+    shown = [g for g in spec.observation.groups if not g.hidden]
+    alone = next((g for g in shown if not g.is_flat), None)
     if alone is not None:
         raise LudusError(
             f"group {alone.name!r} is {alone.dtype} of shape {alone.shape}; the Gymnasium face shows flat float32 groups only: "
             "wrap a world without it"
         )
-    fields = [f for g in spec.observation.shown for f in g.fields]
+    fields = [f for g in shown for f in g.fields]
     centre, scale = (
         np.concatenate([np.broadcast_to(np.asarray(value, np.float32), f.size) for f, value in values])
         for values in ([(f, f.centre) for f in fields], [(f, f.scale) for f in fields])
@@ -103,7 +104,9 @@ class LudusVectorEnv(VectorEnv):
 
     def _flat(self, observations: Observations) -> np.ndarray:
         """`[E, size]` per group -> `[E, sum of sizes]` float32, within the space."""
-        rows = np.concatenate([observations[g.name] for g in self.world.spec.observation.shown], axis=-1)
+        rows = np.concatenate(
+            [observations[g.name] for g in self.world.spec.observation.groups if not g.hidden], axis=-1
+        )
         return np.clip(rows, self._low, self._high)
 
     def _info(self, success: np.ndarray) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class CubeEncoder:
 
     def __init__(self, spec: WorldSpec):
         self._spec = spec.observation
-        (effector,) = (g for g in spec.observation.shown if g.kind == "effector")
+        (effector,) = (g for g in spec.observation.of_kind("effector") if not g.hidden)
         self._effector = effector.name
         self._objects = [g.name for g in spec.observation.of_kind("object")]
         self.task_size, self.object_size = self._sizes()
