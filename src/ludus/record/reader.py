@@ -219,6 +219,11 @@ class Reader:
         """This run's rows of a table that has no function of its own here, as dicts."""
         return [dict(r) for r in self._rows(table, where)]
 
+    def query(self, statement: sa.Select) -> Sequence[sa.RowMapping]:
+        """The rows of a statement that has no function of its own here. Whoever writes it also asks for this `run_id`."""
+        with self._engine.connect() as connection:
+            return connection.execute(statement).mappings().all()
+
     def content(self) -> dict[str, Any]:
         """Table -> rows without wall-clock columns: equal for two runs with the same seed and configuration, however
         often each was killed and resumed."""

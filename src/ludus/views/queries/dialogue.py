@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from ludus.config import ROLES
+from ludus.record import tables
 from ludus.record.reader import Reader
 
 
@@ -84,6 +87,45 @@ def chat(record: Reader, after: int = 0) -> Chat:
         posting = Posting(posted.number, posted.at, posted.step, m.sender, m.addressee, m.kind, m.text, m.images)
         topics.setdefault("/".join((posted.step or "notes").split("/")[:2]), []).append(posting)
     return Chat(tuple(Topic(name, tuple(said)) for name, said in topics.items()), last)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which messages are wanted; empty: all."""
+
+    round: str = ""  # '3': those of steps 'round/3/...'
+    sender: str = ""
+    kind: str = ""
+    words: str = ""  # a part of the text, in any case
+
+
+def postings(
+    record: Reader, wanted: Wanted = Wanted(), before: int | None = None, after: int = 0, limit: int = 100
+) -> tuple[Posting, ...]:
+    """The last `limit` messages with a number above `after` and below `before`, oldest first."""
+    m = tables.messages.c
+    query = sa.select(m).where(m.run_id == record.run_id, m.number > after)
+    if before is not None:
+        query = query.where(m.number < before)
+    if wanted.round:
+        query = query.where(m.step.startswith(f"round/{wanted.round}/", autoescape=True))
+    if wanted.sender:
+        query = query.where(m.sender == wanted.sender)
+    if wanted.kind:
+        query = query.where(m.kind == wanted.kind)
+    if wanted.words:
+        query = query.where(m.text.icontains(wanted.words, autoescape=True))
+    rows = record.query(query.order_by(m.number.desc()).limit(limit))
+    names = ("number", "at", "step", "sender", "addressee", "kind", "text")
+    return tuple(Posting(*(row[name] for name in names), tuple(row["images"])) for row in reversed(rows))
+
+
+def speakers(record: Reader) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Every sender and every kind of message that there is."""
+    m = tables.messages.c
+    rows = record.query(sa.select(m.sender, m.kind).where(m.run_id == record.run_id).distinct())
+    senders, kinds = ({row[name] for row in rows} for name in ("sender", "kind"))
+    return tuple(sorted(senders)), tuple(sorted(kinds))
 
 
 # --- calls to models ---------------------------------------------------------------------------------------------

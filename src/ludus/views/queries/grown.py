@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
@@ -129,7 +131,7 @@ def families(record: Reader, library: SkillLibrary) -> tuple[Family, ...]:
         template = library.template(gap.joined[0])
         curve = curves.get(template)
         points, verdicts = (curve.points, curve.verdicts) if curve else ((), ())
-        status, episodes = statuses.get(gap.joined[0], "candidate"), sum(practised.get(template, {}).values())
+        status, episodes = statuses.get(gap.joined[0], "candidate"), practised.get(template, 0)
         found.append(Family(gap, template, status, episodes, points, verdicts, decisions(record, template)))
     return tuple(found)
 
@@ -178,20 +180,36 @@ def round_steps(record: Reader, what: str) -> Iterator[tuple[int, Mapping[str, A
             yield int(match[1]), record.result(step.name), step.seconds
 
 
-def practice_counts(record: Reader) -> dict[str, dict[int, int]]:
-    """Template -> round -> episodes that practised it."""
-    found: dict[str, dict[int, int]] = {}
-    for round_, row in practice_episodes(record):
-        rounds = found.setdefault(row["info"].get("practice", ""), {})
-        rounds[round_] = rounds.get(round_, 0) + 1
+@dataclass(frozen=True)
+class Practice:
+    """The episodes of one round that practised a family."""
+
+    round: int
+    template: str
+    episodes: int
+    steps: int  # control steps, whole episodes
+
+
+def practice(record: Reader) -> tuple[Practice, ...]:
+    """Every family that was practised, per round, in order."""
+    e = tables.episodes.c
+    template, count = e.info["practice"].as_string(), sa.func.count()
+    query = sa.select(e.step, template, count, sa.func.sum(e.steps), sa.func.min(e.number))
+    query = query.where(e.run_id == record.run_id, e.step.like("round/%/practice/%"))
+    found: dict[tuple[int, str], list[int]] = {}
+    for row in record.query(query.group_by(e.step, template).order_by(sa.func.min(e.number))):
+        step, name, n, steps, _ = row.values()
+        total = found.setdefault((int(step.split("/")[1]), name or ""), [0, 0])
+        total[0], total[1] = total[0] + n, total[1] + steps
+    return tuple(Practice(round_, name, n, steps) for (round_, name), (n, steps) in found.items())
+
+
+def practice_counts(record: Reader) -> dict[str, int]:
+    """Template -> episodes that practised it."""
+    found: dict[str, int] = {}
+    for p in practice(record):
+        found[p.template] = found.get(p.template, 0) + p.episodes
     return found
-
-
-def practice_episodes(record: Reader) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """`(round, row)` of the index of every practice episode."""
-    for row in record.rows(tables.episodes, tables.episodes.c.step.startswith("round/")):
-        if match := re.fullmatch(r"round/(\d+)/practice/\d+", row["step"]):
-            yield int(match[1]), row
 
 
 def _attempt(tried: Mapping[str, Any]) -> Attempt:

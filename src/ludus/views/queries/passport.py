@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
+
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.files import FiledSkill
@@ -17,8 +19,8 @@ from ludus.views.queries.grown import (
     GapEntry,
     decisions,
     gaps,
+    practice,
     practice_counts,
-    practice_episodes,
     round_steps,
 )
 from ludus.views.queries.learning import CurveVerdict, Rate, rate_of
@@ -66,7 +68,7 @@ def _row(
     name: str,
     skills: Sequence[Mapping[str, Any]],
     latest: Mapping[str, tuple[str, int, SuccessCount]],
-    practised: Mapping[str, Mapping[int, int]],
+    practised: Mapping[str, int],
     library: SkillLibrary,
 ) -> SkillRow:
     measured = [latest[s["caption"]] for s in skills if s["caption"] in latest]
@@ -83,7 +85,7 @@ def _row(
         last[0],
         last[1],
         _pooled(count for _, _, count in measured),
-        sum(practised.get(template, {}).values()),
+        practised.get(template, 0),
     )
 
 
@@ -206,6 +208,26 @@ def passport(record: Reader, library: SkillLibrary, name: str) -> Passport:
     )
 
 
+@dataclass(frozen=True)
+class FamilyCost:
+    """A family that was written in the run, and what it has cost."""
+
+    template: str
+    status: str
+    cost: Cost
+
+
+def family_costs(record: Reader, library: SkillLibrary) -> tuple[FamilyCost, ...]:
+    """What each family that joined has cost, in the order they joined."""
+    statuses = {s["caption"]: s["status"] for s in record.skills()}
+    return tuple(
+        FamilyCost(template, statuses.get(gap.joined[0], ""), _cost(record, template, gap))
+        for gap in gaps(record)
+        if gap.joined
+        for template in [library.template(gap.joined[0])]
+    )
+
+
 def filed(record: Reader, library: SkillLibrary, every: bool = False) -> tuple[FiledSkill, ...]:
     """The record's skills as a library file keeps them: base and accepted ones, or every one."""
     return tuple(
@@ -249,7 +271,10 @@ def _lineage(record: Reader, captions: Sequence[str]) -> tuple[Lineage, ...]:
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in record.rows(tables.outcomes, tables.outcomes.c.caption.in_(captions)):
         found.setdefault((row["step"] or "").rpartition("/")[0] or "outside of steps", []).append(row)
-    bounds = {r["id"]: [*(s[0] for s in r["segments"]), r["steps"]] for r in record.rows(tables.episodes)}
+    o, e = tables.outcomes.c, tables.episodes.c
+    told = sa.select(o.episode).where(o.run_id == record.run_id, o.caption.in_(captions))
+    rows = record.query(sa.select(e.id, e.steps, e.segments).where(e.run_id == record.run_id, e.id.in_(told)))
+    bounds = {r["id"]: [*(s[0] for s in r["segments"]), r["steps"]] for r in rows}
 
     def steps(row: Mapping[str, Any]) -> int:
         ends, i = bounds.get(row["episode"], []), row["segment"]
@@ -291,9 +316,8 @@ def _practice(record: Reader, template: str) -> tuple[dict[int, float], dict[int
     seconds, total, own, steps = dict[int, float](), dict[int, int](), dict[int, int](), 0
     for n, _, s in round_steps(record, r"practice/\d+"):
         seconds[n] = seconds.get(n, 0.0) + s
-    for n, row in practice_episodes(record):
-        total[n] = total.get(n, 0) + 1
-        if row["info"].get("practice") == template:
-            own[n] = own.get(n, 0) + 1
-            steps += row["steps"]
+    for p in practice(record):
+        total[p.round] = total.get(p.round, 0) + p.episodes
+        if p.template == template:
+            own[p.round], steps = p.episodes, steps + p.steps
     return seconds, total, own, steps

@@ -1,0 +1,75 @@
+"""A short line about a run, from few rows, for a list of hundreds; and whether a run has anything new."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from ludus.config import ROLES
+from ludus.record import tables
+from ludus.record.reader import Reader, RunState
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """A run in a list. One that cannot be read has an `error` and nothing else."""
+
+    name: str  # of its directory
+    state: RunState | None
+    world: str
+    experimenter: tuple[str, ...]  # who plays the roles, each once
+    seed: int
+    settings: Mapping[str, Any]  # those that are not the default: 'world.n_blocks' -> 2
+    created: float  # seconds since 1970
+    rounds: int  # begun
+    rounds_planned: int
+    episodes: int
+    accepted: int  # skills that were written in the run, and accepted
+    error: str | None = None
+
+
+def run_line(record: Reader) -> RunLine:
+    """The line of a run."""
+    config = record.config
+    s, e, c = tables.steps.c, tables.shards.c, tables.skill_changes.c
+    steps = record.query(sa.select(s.name).where(s.run_id == record.run_id, s.name.startswith("round/")))
+    episodes = record.query(sa.select(sa.func.sum(e.episodes).label("n")).where(e.run_id == record.run_id))
+    changes = record.query(sa.select(c.caption, c.status).where(c.run_id == record.run_id).order_by(c.number))
+    return RunLine(
+        record.directory.resolve().name,
+        record.state(),
+        config.world.name,
+        tuple(dict.fromkeys(getattr(config.experimenter, role) for role in ROLES)),
+        record.seed,
+        record.settings,
+        record.created,
+        max((int(m[1]) for row in steps if (m := re.match(r"round/(\d+)/", row["name"]))), default=0),
+        config.experiment.rounds,
+        episodes[0]["n"] or 0,
+        list({row["caption"]: row["status"] for row in changes}.values()).count("accepted"),
+    )
+
+
+def broken_line(name: str, error: str) -> RunLine:
+    """The line of a run that cannot be read."""
+    return RunLine(name, None, "", (), 0, {}, 0.0, 0, 0, 0, 0, error)
+
+
+def differing(lines: Sequence[RunLine]) -> tuple[str, ...]:
+    """The settings in which these runs differ."""
+    settings = [line.settings for line in lines if line.error is None]
+    names = dict.fromkeys(name for each in settings for name in each)
+    return tuple(n for n in names if any(n not in each or each[n] != settings[0].get(n) for each in settings))
+
+
+def pulse(record: Reader) -> tuple[int, float]:
+    """Changes with every step that is committed and with every sign of progress; cheap enough to be asked every second."""
+    s, g = tables.steps.c, tables.stages.c
+    steps = sa.select(sa.func.max(s.number)).where(s.run_id == record.run_id).scalar_subquery()
+    stages = sa.select(sa.func.max(g.updated)).where(g.run_id == record.run_id).scalar_subquery()
+    ((step, updated),) = (row.values() for row in record.query(sa.select(steps.label("s"), stages.label("u"))))
+    return step or 0, updated or 0.0
