@@ -25,6 +25,7 @@ from ludus.cli.export import Export
 from ludus.cli.imports import Import
 from ludus.cli.resume import Resume
 from ludus.cli.run import Run
+from ludus.cli.serve import Serve
 from ludus.cli.skills import Skills
 from ludus.cli.status import Status
 from ludus.cli.train import Train
@@ -37,6 +38,7 @@ COMMANDS = {
     "run": Run,
     "resume": Resume,
     "status": Status,
+    "serve": Serve,
     "skills": Skills,
     "collect": Collect,
     "train": Train,

@@ -52,13 +52,13 @@ def print_passport(found: Passport, failed: Failures | None, console: Console) -
             console.print(Text(" " * indent) + shown, soft_wrap=True)
 
     say(text.passport_title(found))
-    for title, lines in _paragraphs(found, failed):
+    for title, lines in paragraphs(found, failed):
         say(f"\n{title}")
         for line in lines:
             say(line, 2)
 
 
-def _paragraphs(p: Passport, failed: Failures | None) -> Iterator[tuple[str, list[str]]]:
+def paragraphs(p: Passport, failed: Failures | None) -> Iterator[tuple[str, list[str]]]:
     yield (
         "Definition",
         [

@@ -62,6 +62,7 @@ class Posting:
     kind: str
     text: str
     images: tuple[str, ...]  # paths relative to the run directory
+    plan: str | None = None  # id of the plan that a proposal or its steps belong to
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,22 @@ def postings(
         query = query.where(m.text.icontains(wanted.words, autoescape=True))
     rows = record.query(query.order_by(m.number.desc()).limit(limit))
     names = ("number", "at", "step", "sender", "addressee", "kind", "text")
-    return tuple(Posting(*(row[name] for name in names), tuple(row["images"])) for row in reversed(rows))
+    return tuple(
+        Posting(*(row[name] for name in names), tuple(row["images"]), row["payload"].get("plan"))
+        for row in reversed(rows)
+    )
+
+
+def call_costs(record: Reader, keys: Sequence[str]) -> dict[str, RoleCalls]:
+    """Key of a question -> what its calls used, of those that were put to a model or a person."""
+    rows = record.rows(tables.calls, tables.calls.c.key.in_(keys)) if keys else []
+    return {key: role_calls(key, [r for r in rows if r["key"] == key]) for key in dict.fromkeys(r["key"] for r in rows)}
+
+
+def last_number(record: Reader) -> int:
+    """Number of the newest message; 0 where there is none."""
+    m = tables.messages.c
+    return record.query(sa.select(sa.func.max(m.number).label("n")).where(m.run_id == record.run_id))[0]["n"] or 0
 
 
 def speakers(record: Reader) -> tuple[tuple[str, ...], tuple[str, ...]]:

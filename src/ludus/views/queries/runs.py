@@ -17,6 +17,7 @@ from ludus.record.database import OtherVersion
 from ludus.record.reader import Reader, RunState
 from ludus.record.runs import listing
 from ludus.types import LudusError, Outcome
+from ludus.views.queries.dialogue import postings
 
 Kind = Literal["experiment", "training", "collection", "exam"]
 
@@ -126,7 +127,7 @@ def run_status(record: Reader) -> RunStatus:
     collections = _collections(record, steps)
     if state != "running" and collections and all(c.made >= c.asked for c in collections):
         state = "done"
-    failure = record.posted()[-1].message if state == "failed" else None
+    failure = postings(record, limit=1)[-1] if state == "failed" else None
     return RunStatus(
         state,
         () if state == "done" else _open_stages(record.stages()),

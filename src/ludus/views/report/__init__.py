@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ludus.data.store import EpisodeStore
@@ -37,7 +37,7 @@ def write_report(record: Record, world: World, library: SkillLibrary) -> Path:
 
 def render(template: str, **values: Any) -> str:
     """A template of `templates/`, filled in. Every text in it is escaped; control characters are left out."""
-    return _environment().get_template(template).render(values)
+    return environment("ludus.views.report").get_template(template).render(values)
 
 
 def style() -> Markup:
@@ -46,18 +46,20 @@ def style() -> Markup:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("ludus.views.report"),
+def environment(*packages: str) -> Environment:
+    """Where the templates of these packages are found, the first that has one: every text in them is escaped, and control
+    characters are left out."""
+    made = Environment(
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.globals["text"] = text
-    environment.globals["sparkline"] = sparkline
-    return environment
+    made.globals["text"] = text
+    made.globals["sparkline"] = sparkline
+    return made
 
 
 def _clean(value: Any) -> Any:

@@ -1,0 +1,143 @@
+"""Drawings as SVG, which takes its colours from the style sheet of the page that it stands in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from ludus.views.queries import CommandTrace, CurveVerdict, TemplateCurve
+from ludus.views.text import clean
+
+WIDTH, HEIGHT = 340, 170
+LEFT, RIGHT, TOP, BOTTOM = 34, 10, 10, 24
+"""Margins of a curve, which hold the axes."""
+MARKS = {"converged": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", "learning": "M0,-5L5,4L-5,4Z", "stuck": "M-4,-4L4,4M4,-4L-4,4"}
+"""Judgement -> shape around (0, 0); a square for any other."""
+SQUARE = "M-3.5,-3.5h7v7h-7Z"
+TRACE_WIDTH, REWARD_HEIGHT, STRIP_HEIGHT = 720, 70, 18
+TRACE_LEFT = 210
+"""Where time begins in a trace: left of it stands what is drawn."""
+LETTER_WIDTH = 6.2
+"""About that of a letter, for texts that must fit."""
+
+
+class _Axes:
+    """From updates and rates to places in the drawing."""
+
+    def __init__(self, last: int) -> None:
+        self.last = max(1, last)
+
+    def x(self, update: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * update / self.last
+
+    def y(self, rate: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate)
+
+    def path(self, points: Sequence[tuple[float, float]]) -> str:
+        return " ".join(f"{self.x(u):.1f},{self.y(r):.1f}" for u, r in points)
+
+
+def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int, best: Sequence[int] = ()) -> Markup:
+    """Success rate over updates with its 95 % interval, the analyst's verdicts, and dotted lines where rounds began.
+
+    Args:
+        last: update at which the axis ends, the same for all curves of a page.
+        best: updates from which on a new policy acts.
+    """
+    axes = _Axes(last)
+    points = [(p.update, p.rate) for p in curve.points if p.rate is not None]
+    parts = [_line("grid", axes.x(0), axes.y(r), axes.x(axes.last), axes.y(r)) for r in (0, 0.5, 1)]
+    parts += [_text("axis end", LEFT - 6, axes.y(r) + 4, f"{r:g}") for r in (0, 0.5, 1)]
+    parts += [_line("round", axes.x(u), TOP, axes.x(u), HEIGHT - BOTTOM) for u in round_starts]
+    parts += [_line("best", axes.x(u), HEIGHT - BOTTOM - 7, axes.x(u), HEIGHT - BOTTOM) for u in best]
+    parts += [_text("axis", LEFT, HEIGHT - 8, "0"), _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{axes.last:,} updates")]
+    band = [(u, r.high) for u, r in points] + [(u, r.low) for u, r in reversed(points)]
+    parts.append(f'<polygon class="band" points="{axes.path(band)}"/>')
+    parts.append(f'<polyline class="curve" points="{axes.path([(u, r.rate) for u, r in points])}"/>')
+    for update, rate in points:
+        said = f"update {update:,}: {rate.successes} of {rate.n}, {rate.rate:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+        where = f'cx="{axes.x(update):.1f}" cy="{axes.y(rate.rate):.1f}"'
+        parts.append(f'<circle class="point" {where} r="6"><title>{said}</title></circle>')
+    rates = {u: r.rate for u, r in points}
+    parts += [_verdict(axes, v, rates.get(v.update, 0.0)) for v in curve.verdicts]
+    newest = f"{points[-1][1].rate:.2f} of {points[-1][1].n} at update {points[-1][0]:,}" if points else "not evaluated yet"
+    verdict = f"; {curve.verdicts[-1].judgement}" if curve.verdicts else ""
+    said = escape(clean(f"{curve.template}: {newest}{verdict}"))
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" role="img" aria-label="{said}"'
+    return Markup(f"<svg {size}>{''.join(parts)}</svg>")
+
+
+def _verdict(axes: _Axes, v: CurveVerdict, rate: float) -> str:
+    known = v.judgement if v.judgement in MARKS else "unclear"
+    said = escape(clean(f"round {v.round}: {v.judgement} ({v.probability:.0%}): {v.why}"))
+    at = f'transform="translate({axes.x(v.update):.1f},{axes.y(rate):.1f})"'
+    return f'<path class="verdict {known}" d="{MARKS.get(known, SQUARE)}" {at}><title>{said}</title></path>'
+
+
+def mark(judgement: str) -> Markup:
+    """The sign of a judgement, for a legend."""
+    shape = MARKS.get(judgement, SQUARE)
+    known = judgement if judgement in MARKS else "unclear"
+    return Markup(
+        f'<svg class="mark" viewBox="-7 -7 14 14" aria-hidden="true"><path class="verdict {known}" d="{shape}"/></svg>'
+    )
+
+
+def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
+    """Reward and conditions over the time of an episode: a row per condition and command, filled where it holds; a mark at the
+    moment of success. The element `#cursor` is where a player is."""
+    across = (TRACE_WIDTH - TRACE_LEFT - 10) / max(1, n_steps)
+
+    def x(step: int) -> float:
+        return TRACE_LEFT + across * step
+
+    parts, y = [], 18
+    for c in commands:
+        parts.append(_text("told", x(c.first) + 4, 13, _short(c.caption, int((c.last - c.first) * across / LETTER_WIDTH))))
+        parts.append(_line("round", x(c.first), 0, x(c.first), "100%"))
+    parts.append(_text("axis end", TRACE_LEFT - 8, y + REWARD_HEIGHT / 2 + 4, "reward"))
+    parts += [_line("grid", TRACE_LEFT, h, x(n_steps), h) for h in (y, y + REWARD_HEIGHT)]
+    for c in commands:
+        rewards = enumerate(c.reward, c.first)
+        line = " ".join(f"{x(t):.1f},{y + REWARD_HEIGHT * (1 - r):.1f}" for t, r in rewards)
+        parts.append(f'<polyline class="curve" points="{line}"/>')
+        if c.succeeded is not None:
+            parts.append(_line("success", x(c.succeeded), y, x(c.succeeded), y + REWARD_HEIGHT))
+            parts.append(_text("success", x(c.succeeded) + 3, y + 11, "✓"))
+    y += REWARD_HEIGHT + 8
+    for text in dict.fromkeys(t.condition for c in commands for t in c.conditions):
+        parts.append(_text("axis end", TRACE_LEFT - 8, y + 12, _short(text, int(TRACE_LEFT / LETTER_WIDTH))))
+        for c in commands:
+            for t in (t for t in c.conditions if t.condition == text):
+                width = max(1.0, x(c.last) - x(c.first))
+                parts.append(_box("strip", x(c.first), y, width, text))
+                parts += [_box("holds", x(c.first + a), y, across * (b - a), text) for a, b in _runs(t.holds)]
+        y += STRIP_HEIGHT
+    parts.append(f'<line id="cursor" x1="{TRACE_LEFT}" x2="{TRACE_LEFT}" y1="0" y2="{y}"/>')
+    size = f'viewBox="0 0 {TRACE_WIDTH} {y + 2}" class="chart traces" role="img"'
+    data = f'data-left="{TRACE_LEFT}" data-across="{across:.4f}"'
+    return Markup(f'<svg {size} {data} aria-label="Reward and conditions over time">{"".join(parts)}</svg>')
+
+
+def _runs(holds: Sequence[bool]) -> list[tuple[int, int]]:
+    """Stretches `[first, last)` in which something holds."""
+    edges = [i for i in range(len(holds) + 1) if (i > 0 and holds[i - 1]) != (i < len(holds) and holds[i])]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _short(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: max(0, letters - 1)] + "…"
+
+
+def _line(name: str, x1: float, y1: float, x2: float, y2: float | str) -> str:
+    return f'<line class="{name}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2}"/>'
+
+
+def _text(name: str, x: float, y: float, said: str) -> str:
+    return f'<text class="{name}" x="{x:.1f}" y="{y:.1f}">{escape(clean(said))}</text>'
+
+
+def _box(name: str, x: float, y: float, width: float, said: str) -> str:
+    title = f"<title>{escape(clean(said))}</title>"
+    return f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{STRIP_HEIGHT - 4}">{title}</rect>'

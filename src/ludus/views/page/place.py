@@ -1,0 +1,127 @@
+"""The runs that a page shows, and what it needs of them again and again: short lines, libraries, worlds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+from sqlalchemy.exc import DatabaseError
+
+from ludus.experiment.library import recorded_library
+from ludus.record import Record, holds_run
+from ludus.record.database import DATABASE
+from ludus.skills.library import SkillLibrary
+from ludus.types import LudusError, unknown
+from ludus.views.queries import RunLine, broken_line, run_line
+from ludus.worlds.base import World
+from ludus.worlds.registry import make_world
+
+MOST_WORLDS = 4
+"""Worlds that are kept open at the same time."""
+
+T = TypeVar("T")
+
+
+class Place:
+    """One run, or all runs of a folder. Thread-safe; a record is opened for each question and closed again.
+
+    Args:
+        where: a run's directory, or a folder of such.
+
+    Raises:
+        LudusError: neither.
+    """
+
+    def __init__(self, where: Path) -> None:
+        if not where.is_dir():
+            raise LudusError(f"{where} is no folder; name a run's directory, or a folder of runs")
+        self.where = where.resolve()
+        self.is_run = holds_run(where)
+        if not self.is_run and not self.names():
+            raise LudusError(f"no run in {where}; start one with `ludus run`, or name another folder")
+        self._lines: dict[str, tuple[object, RunLine]] = {}
+        self._worlds: OrderedDict[Path, World] = OrderedDict()
+        self._libraries: dict[Path, tuple[int, SkillLibrary]] = {}
+        self._lock = Lock()
+        # A world and its OpenGL context belong to the thread that made them.
+        self._thread = ThreadPoolExecutor(1, "worlds")
+
+    def names(self) -> tuple[str, ...]:
+        """Names of the runs' directories."""
+        if self.is_run:
+            return (self.where.name,)
+        return tuple(sorted(path.name for path in self.where.iterdir() if holds_run(path)))
+
+    def open(self, name: str) -> Record:
+        """The record of a run, for reading; to be closed.
+
+        Raises:
+            LudusError: no run of this name, or one that cannot be read.
+        """
+        if name not in self.names():
+            raise unknown("run", name, self.names())
+        return Record.open(self.where if self.is_run else self.where / name, write=False)
+
+    def lines(self) -> tuple[RunLine, ...]:
+        """A line per run, the newest first, those that cannot be read last. Files that have not changed are not read again."""
+        with self._lock:
+            found = [self._line(name) for name in self.names()]
+        return tuple(sorted(found, key=lambda line: (line.error is not None, -line.created)))
+
+    def _line(self, name: str) -> RunLine:
+        seen, known = self._signature(name), self._lines.get(name)
+        if known is not None and seen is not None and known[0] == seen and known[1].state != "running":
+            return known[1]
+        try:
+            with self.open(name) as record:
+                line = run_line(record)
+        except (LudusError, DatabaseError) as error:
+            line = broken_line(name, str(error))
+        self._lines[name] = seen, line
+        return line
+
+    def _signature(self, name: str) -> object:
+        """Changes with every commit; None where the rows are in another database."""
+        directory = self.where if self.is_run else self.where / name
+        if not (directory / DATABASE).is_file():
+            return None
+        files = [directory / DATABASE, directory / f"{DATABASE}-wal"]
+        stats = [f.stat() for f in files if f.exists()]
+        return tuple((s.st_mtime_ns, s.st_size) for s in stats)
+
+    def library(self, record: Record) -> SkillLibrary:
+        """The run's skills as they are now.
+
+        Raises:
+            LudusError: its world cannot be made here.
+        """
+        n = len(record.skills())
+        known = self._libraries.get(record.directory)
+        if known is None or known[0] != n:
+            library = self.with_world(record, lambda world: recorded_library(record, world))
+            known = self._libraries[record.directory] = n, library
+        return known[1]
+
+    def with_world(self, record: Record, work: Callable[[World], T]) -> T:
+        """What `work` makes of the run's world, in the thread of all worlds.
+
+        Raises:
+            LudusError: the world cannot be made here.
+        """
+        return self._thread.submit(lambda: work(self._world(record))).result()
+
+    def _world(self, record: Record) -> World:
+        world = self._worlds.pop(record.directory, None) or make_world(record.config.world, look=True)
+        self._worlds[record.directory] = world
+        while len(self._worlds) > MOST_WORLDS:
+            self._worlds.popitem(last=False)[1].close()
+        return world
+
+    def close(self) -> None:
+        """Close the worlds."""
+        self._thread.submit(lambda: [world.close() for world in self._worlds.values()]).result()
+        self._thread.shutdown()
