@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,7 @@ from ludus.lab.analysis import Analysis
 from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.pictures import Pictures
-from ludus.lab.room import Room
+from ludus.lab.room import Room, shown_remarks
 from ludus.record import Record, holds_run
 from ludus.record.location import BESIDE, found, way
 from ludus.record.progress import Progress, Show
@@ -48,6 +48,8 @@ class Experiment:
     analysis: Analysis
     ledger: Ledger
     progress: Progress
+    replayed_remarks: Mapping[int, tuple[str, ...]] | None = None
+    """See `Planning`."""
 
     def __enter__(self) -> Experiment:
         return self
@@ -80,7 +82,8 @@ def compose(
     process_group.check(config.training.sharded)
     kind = world_kind(config.world)
     world = kind.make(config.world)
-    room, pictures, ledger = Room(record), Pictures(record, world), _ledger(record, config)
+    room, pictures = Room(record), Pictures(record, world)
+    ledger, replayed_remarks = _ledger(record, config)
     experimenter = assemble(
         RoleContext(
             world.vocabulary,
@@ -104,6 +107,7 @@ def compose(
         analysis=Analysis(experimenter, room, pictures.curve),
         ledger=ledger,
         progress=Progress(record, show),
+        replayed_remarks=replayed_remarks,
     )
 
 
@@ -137,11 +141,12 @@ def check(config: Config, reach: bool = False) -> list[str]:
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
-def _ledger(record: Record, config: Config) -> Ledger:
-    """The run's own calls, and those of the run that it replays, unless nothing is left to ask."""
+def _ledger(record: Record, config: Config) -> tuple[Ledger, Mapping[int, tuple[str, ...]] | None]:
+    """The run's own calls, and those of the run that it replays, unless nothing is left to ask; with what people said in
+    that run, since its answers are to questions that showed it."""
     limit = config.experimenter.max_concurrency
     if not record.done(REPLAY_STEP) or record.state() == "done":
-        return Ledger(record, config.budget, max_concurrency=limit)
+        return Ledger(record, config.budget, max_concurrency=limit), None
     replay = record.result(REPLAY_STEP)
     recording = found(replay["run"], replay.get(BESIDE), record.directory)
     if not holds_run(recording):
@@ -150,7 +155,7 @@ def _ledger(record: Record, config: Config) -> Ledger:
             "both together"
         )
     with Record.open(recording, write=False) as other:
-        return Ledger(record, config.budget, other.calls(), replay["strict"], limit)
+        return Ledger(record, config.budget, other.calls(), replay["strict"], limit), shown_remarks(other)
 
 
 def _post_answers(room: Room) -> Callable[[str, str], None]:

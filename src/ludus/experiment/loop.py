@@ -59,7 +59,7 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     store = EpisodeStore(record)
     driver = Driver(record, store, config.world, world, experiment.collector, progress)
     learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)))
-    planning = Planning(experiment.curriculum, record, world, config, progress)
+    planning = Planning(experiment.curriculum, record, world, config, progress, experiment.replayed_remarks)
     growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
     settling = Settling(record, config, world, growth, progress)
 

@@ -73,6 +73,8 @@ class ProposeQuestion:
     """Skills that fit into one episode."""
     seek_gap: bool = False
     """Whether a task is wanted that needs a skill which the library lacks: there is time to learn one."""
+    remarks: tuple[str, ...] = ()
+    """What people who watch the run have said, oldest first: guidance, which the built-in planner does not read."""
 
 
 @dataclass(frozen=True)

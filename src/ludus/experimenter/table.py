@@ -69,6 +69,8 @@ class Role:
 
 SEEK_GAP = "There is time to learn a new skill: name a task that needs one which is not among the skills."
 """What is added to the question where a gap is sought."""
+REMARKS = "People who watch this run remark, as guidance for which task to name and nothing else: {}."
+"""What is added to the question where people have said something."""
 
 
 def propose_variables(q: ProposeQuestion, context: RoleContext) -> dict[str, str]:
@@ -77,10 +79,15 @@ def propose_variables(q: ProposeQuestion, context: RoleContext) -> dict[str, str
         "skills": _skills(q.skills),
         "history": _history(q.history),
         "gaps": ", ".join(map(_quote, q.gaps)) or "none",
-        "wanted": SEEK_GAP if q.seek_gap else "",
+        "wanted": _wanted(q),
         "max_steps": str(q.max_steps),
         "words": ", ".join(p.signature for p in context.vocabulary.predicates if p.result == "bool"),
     }
+
+
+def _wanted(q: ProposeQuestion) -> str:
+    said = REMARKS.format("; ".join(map(_quote, q.remarks))) if q.remarks else ""
+    return " ".join(filter(None, (SEEK_GAP if q.seek_gap else "", said)))
 
 
 def first_task(q: ProposeQuestion, given: Sequence[ModelAnswer]) -> ModelAnswer:
@@ -98,11 +105,10 @@ def proposal(answer: ModelAnswer, context: RoleContext) -> Proposal:
 
 
 def _propose_text(q: ProposeQuestion) -> str:
-    wanted = f" {SEEK_GAP}" if q.seek_gap else ""
     return (
         f"Objects: {', '.join(q.scene.objects)}. True now: {', '.join(q.scene.facts) or 'nothing of note'}."
         f"{_pictures(q.scene.images)}"
-        f"\nWhich task should the robot try next? At most {q.max_steps} skills long.{wanted}"
+        f"\nWhich task should the robot try next? At most {q.max_steps} skills long. {_wanted(q)}".rstrip()
     )
 
 

@@ -42,6 +42,8 @@ class PlanContext:
     """Tasks that had a step which none of these skills fits."""
     seek_gap: bool = False
     """Whether the first question of the round asks for a task that needs a new skill."""
+    remarks: tuple[str, ...] = ()
+    """What people who watch have said, oldest first."""
 
 
 def facts(

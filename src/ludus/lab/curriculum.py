@@ -22,7 +22,7 @@ from ludus.experimenter.roles import (
 )
 from ludus.lab.context import PlanContext, SceneContext, facts
 from ludus.lab.prefetch import Prefetch, concurrently
-from ludus.lab.room import NullRoom, Room
+from ludus.lab.room import NullRoom, Room, guidance
 from ludus.seeding import rng
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError, Observations, Plan, Proposal, Retrieval, WorldSpec, unknown
@@ -109,6 +109,8 @@ class Curriculum:
         plans: list[Plan] = []
         # prefetched answers are all there: the messages of a round come at the same time anyway
         with self.room.batched() if self.experimenter.is_remote else nullcontext():
+            if context.remarks:
+                self.room.post(*guidance(context.remarks))
             for scene_context in context.scenes:
                 scene = scene_context.scene
                 text = (
@@ -175,7 +177,7 @@ class Curriculum:
 
     def _propose(self, name: str, scene: Scene, context: PlanContext) -> Proposal:
         known = (context.stats, context.history, context.gaps)
-        question = ProposeQuestion(f"{name}/propose", scene, *known, self.max_steps, context.seek_gap)
+        question = ProposeQuestion(f"{name}/propose", scene, *known, self.max_steps, context.seek_gap, context.remarks)
         proposal = check_proposal(self.experimenter.propose(question))
         text = f"{proposal.task} (P(success) {proposal.success_probability:.0%}). Why: {proposal.why}."
         payload = asdict(proposal) | {"plan": name}

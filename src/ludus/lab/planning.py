@@ -6,8 +6,8 @@ Steps of the record: `round/N/ahead` (what is known when the plans of round N ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 from ludus.config import Config
 from ludus.experimenter.chaining import AT_ONCE
@@ -19,6 +19,7 @@ from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
 from ludus.lab.growth import open_gaps
 from ludus.lab.prefetch import Prefetch
+from ludus.lab.room import remarks
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.seeding import child
@@ -43,10 +44,21 @@ class Planning:
     """Plans of one run. Its only state is which rounds are being asked for in the background."""
 
     def __init__(
-        self, curriculum: Curriculum, record: Record, world: World, config: Config, progress: Progress | None = None
+        self,
+        curriculum: Curriculum,
+        record: Record,
+        world: World,
+        config: Config,
+        progress: Progress | None = None,
+        replayed_remarks: Mapping[int, tuple[str, ...]] | None = None,
     ) -> None:
+        """
+        Args:
+            replayed_remarks: round -> what people said, of the run that this one replays; None: what they say in this one.
+        """
         self._curriculum, self._record, self._world, self._config = curriculum, record, world, config
         self._progress = progress or Progress()
+        self._replayed_remarks = replayed_remarks
         self._prefetched: dict[int, tuple[PlanContext, Prefetch]] = {}
 
     def plans(self, n: int, library: SkillLibrary, values: Values | None = None) -> list[Plan]:
@@ -108,6 +120,8 @@ class Planning:
                         "history": [asdict(a) for a in attempts],
                         "gaps": gaps,
                     }
+                    if said := self._remarks(n):
+                        opened.result["remarks"] = list(said)
             context = self._context(n, library)
             self._prefetched[n] = context, self._curriculum.prefetch(context)
 
@@ -119,9 +133,15 @@ class Planning:
             kept = self._record.result(step)
             stats = [SkillStats(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
             attempts, gaps, seek_gap = [Attempt(**a) for a in kept["history"]], kept["gaps"], kept["seek_gap"]
+            said = tuple(kept.get("remarks", ()))
         else:
             stats, attempts, gaps, seek_gap = self._known(library)
-        return self._curriculum.context(n, scenes, library.vocabulary, stats, attempts, gaps, seek_gap)
+            said = self._remarks(n)
+        context = self._curriculum.context(n, scenes, library.vocabulary, stats, attempts, gaps, seek_gap)
+        return replace(context, remarks=said)
+
+    def _remarks(self, n: int) -> tuple[str, ...]:
+        return remarks(self._record) if self._replayed_remarks is None else self._replayed_remarks.get(n, ())
 
     def _known(self, library: SkillLibrary) -> tuple[Sequence[SkillStats], list[Attempt], list[str], bool]:
         """`(what is known of each skill, attempts, tasks with a gap, whether one is sought)` as the record stands."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from ludus.experimenter.answers import clean
+from ludus.record.reader import Reader
 from ludus.record.record import Record
 from ludus.types import LudusError, Message
 
@@ -72,6 +76,51 @@ class Room:
         finally:
             held, self._held = self._held, None
             self.record.post(*held)
+
+
+# --- what people say ---------------------------------------------------------------------------------------------
+
+REMARK, GUIDANCE = "remark", "guidance"
+"""Kinds of messages: what a person said, and what of it was shown to the experimenter."""
+LONGEST_REMARK = 1000
+"""Characters."""
+MOST_REMARKS = 5
+"""The latest remarks of a run, which its questions show."""
+
+
+def leave_remark(record: Record, text: str) -> None:
+    """Put a person's remark into the room of a run, which may be running: `record` need not be open for writing. The curriculum
+    shows it with its next question.
+
+    Raises:
+        LudusError: nothing is said, too much, or the run is over.
+    """
+    text = clean(text)
+    if not text or len(text) > LONGEST_REMARK:
+        raise LudusError(f"a remark of {len(text):,} characters; say something in at most {LONGEST_REMARK:,}")
+    if record.state() not in ("running", "stopped"):
+        raise LudusError("the run is over: nobody will read a remark any more")
+    record.post(Message(f"person/{uuid.uuid4().hex}", "person", "experimenter", REMARK, text))
+
+
+def remarks(record: Record) -> tuple[str, ...]:
+    """The latest remarks, oldest first."""
+    return tuple(m.text for m in record.messages(REMARK)[-MOST_REMARKS:])
+
+
+def guidance(said: Sequence[str]) -> tuple[str, str, str, str, tuple[str, ...], dict[str, Any]]:
+    """The message (see `Room.post`) that these remarks are shown with the questions of a round."""
+    text = f"Shown with this round's questions, as people's remarks: {'; '.join(map(repr, said))}."
+    return "curriculum", "experimenter", GUIDANCE, text, (), {"remarks": list(said)}
+
+
+def shown_remarks(record: Reader) -> dict[int, tuple[str, ...]]:
+    """Round -> the remarks that were shown in it."""
+    found = {}
+    for posted in record.posted():
+        if posted.message.kind == GUIDANCE and (match := re.match(r"round/(\d+)/", posted.step or "")):
+            found[int(match[1])] = tuple(posted.message.payload["remarks"])
+    return found
 
 
 class NullRoom:

@@ -12,13 +12,17 @@ from ludus.views.text import clean
 WIDTH, HEIGHT = 340, 170
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 10, 24
 """Margins of a curve, which hold the axes."""
-MARKS = {"converged": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", "learning": "M0,-5L5,4L-5,4Z", "stuck": "M-4,-4L4,4M4,-4L-4,4"}
+MARKS = {
+    "converged": "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
+    "learning": "M0,-5L5,4L-5,4Z",
+    "stuck": "M-4,-4L4,4M4,-4L-4,4",
+}
 """Judgement -> shape around (0, 0); a square for any other."""
 SQUARE = "M-3.5,-3.5h7v7h-7Z"
 TRACE_WIDTH, REWARD_HEIGHT, STRIP_HEIGHT = 720, 70, 18
-TRACE_LEFT = 210
+TRACE_LEFT = 190
 """Where time begins in a trace: left of it stands what is drawn."""
-LETTER_WIDTH = 6.2
+LETTER_WIDTH = 7.0
 """About that of a letter, for texts that must fit."""
 
 
@@ -51,7 +55,10 @@ def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int,
     parts += [_text("axis end", LEFT - 6, axes.y(r) + 4, f"{r:g}") for r in (0, 0.5, 1)]
     parts += [_line("round", axes.x(u), TOP, axes.x(u), HEIGHT - BOTTOM) for u in round_starts]
     parts += [_line("best", axes.x(u), HEIGHT - BOTTOM - 7, axes.x(u), HEIGHT - BOTTOM) for u in best]
-    parts += [_text("axis", LEFT, HEIGHT - 8, "0"), _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{axes.last:,} updates")]
+    parts += [
+        _text("axis", LEFT, HEIGHT - 8, "0"),
+        _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{axes.last:,} updates"),
+    ]
     band = [(u, r.high) for u, r in points] + [(u, r.low) for u, r in reversed(points)]
     parts.append(f'<polygon class="band" points="{axes.path(band)}"/>')
     parts.append(f'<polyline class="curve" points="{axes.path([(u, r.rate) for u, r in points])}"/>')
@@ -61,7 +68,9 @@ def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int,
         parts.append(f'<circle class="point" {where} r="6"><title>{said}</title></circle>')
     rates = {u: r.rate for u, r in points}
     parts += [_verdict(axes, v, rates.get(v.update, 0.0)) for v in curve.verdicts]
-    newest = f"{points[-1][1].rate:.2f} of {points[-1][1].n} at update {points[-1][0]:,}" if points else "not evaluated yet"
+    newest = (
+        f"{points[-1][1].rate:.2f} of {points[-1][1].n} at update {points[-1][0]:,}" if points else "not evaluated yet"
+    )
     verdict = f"; {curve.verdicts[-1].judgement}" if curve.verdicts else ""
     said = escape(clean(f"{curve.template}: {newest}{verdict}"))
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" role="img" aria-label="{said}"'
@@ -94,7 +103,9 @@ def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
 
     parts, y = [], 18
     for c in commands:
-        parts.append(_text("told", x(c.first) + 4, 13, _short(c.caption, int((c.last - c.first) * across / LETTER_WIDTH))))
+        parts.append(
+            _text("told", x(c.first) + 4, 13, _short(c.caption, int((c.last - c.first) * across / LETTER_WIDTH)))
+        )
         parts.append(_line("round", x(c.first), 0, x(c.first), "100%"))
     parts.append(_text("axis end", TRACE_LEFT - 8, y + REWARD_HEIGHT / 2 + 4, "reward"))
     parts += [_line("grid", TRACE_LEFT, h, x(n_steps), h) for h in (y, y + REWARD_HEIGHT)]
@@ -140,4 +151,6 @@ def _text(name: str, x: float, y: float, said: str) -> str:
 
 def _box(name: str, x: float, y: float, width: float, said: str) -> str:
     title = f"<title>{escape(clean(said))}</title>"
-    return f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{STRIP_HEIGHT - 4}">{title}</rect>'
+    return (
+        f'<rect class="{name}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{STRIP_HEIGHT - 4}">{title}</rect>'
+    )

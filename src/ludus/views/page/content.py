@@ -79,7 +79,9 @@ def index(place: Place, params: Params) -> str:
 def head(place: Place, name: str, tab: str) -> str:
     """The line above each tab: which run, how it stands, where else to look."""
     with place.open(name) as record:
-        return render("head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, status=queries.run_status(record))
+        return render(
+            "head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, status=queries.run_status(record)
+        )
 
 
 def body(place: Place, name: str, tab: str, params: Params) -> str:
@@ -138,7 +140,9 @@ def learning(place: Place, record: Record, name: str, params: Params) -> str:
     library = place.library(record)
     curves, gates = queries.learning_curves(record, library), queries.gates(record)
     e = tables.evaluations.c
-    query = sa.select(e.step, sa.func.max(e.update).label("update")).where(e.run_id == record.run_id, e.stage == "curve")
+    query = sa.select(e.step, sa.func.max(e.update).label("update")).where(
+        e.run_id == record.run_id, e.stage == "curve"
+    )
     updates = {row["step"]: row["update"] for row in record.query(query.group_by(e.step))}
     return render(
         "learning.html",

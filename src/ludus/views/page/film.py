@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw
 
-from ludus.types import Episode, LudusError, ObservationSpec, Observations
+from ludus.types import Episode, LudusError, Observations, ObservationSpec
 from ludus.worlds.base import World
 
 SIZE = 320

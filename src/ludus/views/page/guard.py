@@ -40,7 +40,9 @@ class Guard:
             return
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         if not self._same_site(headers):
-            await _refuse(scope, send, 403, "This address is not that of the server; open the one that `ludus serve` printed.")
+            await _refuse(
+                scope, send, 403, "This address is not that of the server; open the one that `ludus serve` printed."
+            )
         elif self._knows(headers.get("cookie", "")):
             await self._app(scope, receive, _with_headers(send))
         elif scope["type"] == "http" and self._is_token(_query(scope).get("token", "")):

@@ -60,7 +60,7 @@
   const ready = setInterval(() => {
     if (at("film")) load(at("film"));
     if (at("time")) show(0);
-    if (at("newest")) at("newest").scrollIntoView({ block: "end" });
+    if (document.querySelector(".added")) scrollTo(0, document.body.scrollHeight); // the newest messages
     if (document.querySelector(".view")) clearInterval(ready);
   }, 50);
 })();

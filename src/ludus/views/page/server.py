@@ -1,11 +1,12 @@
-"""The server of the page: NiceGUI brings what is new to browsers, plain routes bring pictures. The only module that needs NiceGUI."""
+"""The server of the page: NiceGUI brings what is new to browsers, plain routes bring pictures. Nothing else needs NiceGUI."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 import warnings
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -16,6 +17,7 @@ from fastapi.responses import FileResponse
 from nicegui import run, ui
 
 from ludus.data.store import EpisodeStore
+from ludus.lab.room import LONGEST_REMARK, leave_remark
 from ludus.types import LudusError
 from ludus.views import queries
 from ludus.views.page import content, film, guard
@@ -34,13 +36,20 @@ WAITING = '<p class="waiting" role="status">Reading …</p>'
 MISSING = 404
 
 
-def application(place: Place, token: str | None = None) -> Any:
+def application(place: Place, token: str | None, ready: Callable[[], None]) -> Any:
     """The ASGI application, once per process.
 
     Args:
         token: what a visitor must bring; None for a server that only this machine reaches.
+        ready: called once it answers.
     """
-    app = FastAPI(openapi_url=None)
+
+    @asynccontextmanager
+    async def begun(_: FastAPI) -> AsyncIterator[None]:
+        ready()
+        yield
+
+    app = FastAPI(openapi_url=None, lifespan=begun)
     _pictures(app, place)
     _pages(place)
     ui.add_head_html(_head(), shared=True)
@@ -57,11 +66,14 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
         OSError: the port is taken.
     """
     token = None if host in guard.LOOPBACK else secrets.token_urlsafe(24)
-    app = application(place, token)
-    server = uvicorn.Server(uvicorn.Config(app, host, port, log_level="warning"))
+
+    def ready() -> None:
+        shown = f"[{host}]" if ":" in host else host
+        say(f"http://{shown}:{sock.getsockname()[1]}/{f'?token={token}' if token else ''}")
+
+    app = application(place, token, ready)
+    server = uvicorn.Server(uvicorn.Config(app, host, port, log_level="warning", timeout_graceful_shutdown=2))
     sock = server.config.bind_socket()
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{sock.getsockname()[1]}/{f'?token={token}' if token else ''}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # NiceGUI looks at every object of the process, torch's too
@@ -77,8 +89,8 @@ _ICON = (
 
 
 def _head() -> str:
-    here = files("ludus.views.page")
-    return f"<style>{style()}{(here / 'page.css').read_text('utf-8')}</style><script defer>{(here / 'page.js').read_text('utf-8')}</script>"
+    css, script = ((files("ludus.views.page") / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    return f"<style>{style()}{css}</style><script>{script}</script>"
 
 
 # --- pictures ------------------------------------------------------------------------------------------------------
@@ -220,7 +232,6 @@ async def _room(place: Place, name: str, params: dict[str, str]) -> None:
     if "before" in params:
         return
     added = ui.element("div").classes("added")
-    _html('<div id="newest"></div>')
 
     def said() -> tuple[int, str]:
         with place.open(name) as record:
@@ -236,3 +247,38 @@ async def _room(place: Place, name: str, params: dict[str, str]) -> None:
                 _html(now[1])
 
     ui.timer(POLL_S, look, immediate=False)
+    await _remark_box(place, name, look)
+
+
+async def _remark_box(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> None:
+    """Where a person says something, while the run is not over."""
+
+    def state() -> str:
+        with place.open(name) as record:
+            return record.state()
+
+    def leave(text: str) -> str | None:
+        try:
+            with place.open(name) as record:
+                leave_remark(record, text)
+        except LudusError as error:
+            return str(error)
+        return None
+
+    async def send() -> None:
+        refused = await run.io_bound(leave, box.value or "")
+        if refused:
+            ui.notify(refused, type="warning")
+            return
+        box.set_value("")
+        await look()
+
+    if await run.io_bound(_quiet(state)) not in ("running", "stopped"):
+        return
+    with ui.element("div").classes("say"):
+        box = ui.textarea("A remark to the experimenter").props(f"outlined autogrow maxlength={LONGEST_REMARK}")
+        ui.label(
+            "It is shown as guidance with the next question for a task, marked as a person's. A model or a person in the role "
+            "reads it; the built-in planner does not."
+        ).classes("dim")
+        ui.button("Say it", on_click=send).props("no-caps unelevated")

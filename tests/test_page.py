@@ -1,0 +1,304 @@
+"""The page of `ludus serve`: what its parts say, who may look, what hostile texts become; a browser sees the rest."""
+
+import asyncio
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from counting_world import CountingWorld
+from test_views import HOSTILE, make
+
+from ludus.cli.serve import Serve
+from ludus.config import Config, override
+from ludus.data.store import EpisodeStore
+from ludus.experimenter import assemble
+from ludus.experimenter.context import RoleContext
+from ludus.experimenter.table import REMARKS, ROLES
+from ludus.lab.curriculum import Curriculum
+from ludus.lab.planning import Planning
+from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, leave_remark, remarks, shown_remarks
+from ludus.record import Record
+from ludus.types import Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment
+from ludus.views import charts, queries
+from ludus.views.page import content, film
+from ludus.views.page.guard import COOKIE, Guard
+from ludus.views.page.place import Place
+
+
+def episode(world, id, n=20, caption="go to home"):
+    rows = [world.reset([1, 2, 3, 4])]
+    rows += [world.step(np.zeros((4, 3))) for _ in range(n)]
+    seen = {g: np.stack([row[g][0] for row in rows]) for g in rows[0]}
+    segments = (Segment(0, caption, world.library()[caption].hash),)
+    actions = np.zeros((n, 3), np.float32)
+    return Episode(id, seen, actions, segments, "policy", "c0", 1, "far", world.snapshot()[0])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run, a stopped one with hostile texts and 200 messages, a failed one, and one that cannot be read."""
+    folder = tmp_path_factory.mktemp("runs")
+    world, _ = make(folder / "first")
+    make(folder / "second", HOSTILE, finished=False)
+    with Record.open(folder / "second") as record:
+        record.post(*(Message(f"m{i}", "loop", "all", "note", f"note number {i}") for i in range(200)))
+        with record.commit("round/1/collect/001"):
+            EpisodeStore(record).append([episode(world, "e8"), episode(world, "e9")])
+            record.add_outcomes([Outcome("e9", 0, "go to home", "h", False, True, 0.25)])
+    with Record.create(folder / "third", override(Config(), ["experiment.rounds=7"])) as record:
+        record.post(Message("end", "learner", "all", "failed", "no answer at all"))
+    (folder / "broken").mkdir()
+    (folder / "broken" / "ludus.db").write_bytes(b"no database" * 100)
+    return folder
+
+
+@pytest.fixture
+def place(folder, monkeypatch):
+    """The records name the blocks, their skills are those of the counting world."""
+    world = CountingWorld()
+    monkeypatch.setattr(Place, "library", lambda self, record: world.library())
+    monkeypatch.setattr(Place, "with_world", lambda self, record, work: work(world))
+    return Place(folder)
+
+
+# --- runs --------------------------------------------------------------------------------------------------------
+
+
+def test_the_index_lists_the_newest_first_and_the_unreadable_last(place):
+    lines = place.lines()
+    assert [line.name for line in lines] == ["third", "second", "first", "broken"]
+    assert [line.state for line in lines] == ["failed", "stopped", "done", None]
+    assert lines[3].error and lines[2].rounds == 1
+    page = content.index(place, {})
+    assert "cannot be read" in page and "experiment.rounds=7" in page and "1 to 4 of 4" in page
+    only = content.index(place, {"state": "failed"})
+    assert "third" in only and ">first<" not in only
+
+
+def test_a_line_is_read_again_once_its_run_has_changed(place, folder):
+    def rounds():
+        return {line.name: line.rounds for line in place.lines()}["first"]
+
+    before = rounds()
+    with Record.open(folder / "first") as record, record.commit("round/2/plan"):
+        pass
+    assert (before, rounds()) == (1, 2)
+
+
+def test_a_place_is_a_run_or_a_folder_of_runs(folder, tmp_path):
+    assert Place(folder / "first").names() == ("first",)
+    for wrong in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(LudusError):
+            Place(wrong)
+    with pytest.raises(LudusError, match="unknown run"):
+        Place(folder).open("../first")
+
+
+# --- tabs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tab", content.TABS)
+@pytest.mark.parametrize("name", ["first", "second", "third"])
+def test_every_tab_shows_hostile_texts_as_they_stand(place, name, tab):
+    page = content.head(place, name, tab) + content.body(place, name, tab, {"words": HOSTILE} if tab != "room" else {})
+    assert "<script" not in page and "\x1b" not in page and "\u202e" not in page
+
+
+def test_a_failed_run_says_so_in_its_first_line(place):
+    assert "Failed: no answer at all." in content.head(place, "third", "room")
+
+
+def test_the_room_comes_a_page_at_a_time(place):
+    newest = content.body(place, "second", "room", {})
+    assert newest.count("<article") == content.MESSAGES and "note number 199" in newest
+    before = newest.split("before=")[1].split('"')[0]
+    earlier = content.body(place, "second", "room", {"before": before})
+    assert "note number 119<" in earlier and "note number 120<" not in earlier
+    found = content.body(place, "second", "room", {"words": "NUMBER 7", "kind": "note", "sender": "loop"})
+    assert found.count("<article") == 11  # 7, 70 to 79
+    assert "&lt;script&gt;" in content.body(place, "second", "room", {"kind": "decision"})
+    with place.open("second") as record:
+        last = queries.last_number(record)
+        assert queries.postings(record, after=last) == ()
+        assert [p.text for p in queries.postings(record, after=last - 1)] == ["note number 199"]
+
+
+def test_what_a_question_cost_stands_with_its_answer(place, folder):
+    call = {"key": "p1/propose", "sample": 0, "attempt": 0, "role": "propose", "prompt": "propose 1", "request": "r"}
+    call |= {"images": [], "model": "m", "answer": {}, "error": None, "replayed": False, "turns": 1, "tokens_in": 1200}
+    call |= {"tokens_out": 34, "usd": 0.5, "retries": 0, "seconds": 2.0, "at": 0.0}
+    with Record.open(folder / "first") as record:
+        record.add_call(call)
+        record.post(Message("p", "experimenter", "curriculum", "proposal", "go", payload={"plan": "p1"}))
+    assert "1,234 tokens, 0.5000 USD, 2.0 s" in content.body(place, "first", "room", {})
+
+
+def test_learning_draws_a_curve_per_template(place):
+    page = content.body(place, "first", "learning", {})
+    assert page.count('class="chart"') == 1 and "update 20: 2 of 40" in page and "learning (70%)" in page
+
+
+def test_a_passport_is_a_page(place):
+    page = content.body(place, "first", "skills", {"skill": "go to home"})
+    assert "Definition" in page and "Why does it fail?" in page
+    assert "unknown skill" in content.body(place, "first", "skills", {"skill": "fly"})
+
+
+def test_episodes_are_filtered_in_the_database(place):
+    def shown(**params):
+        page = content.body(place, "second", "episodes", params)
+        return [id for id in ("e8", "e9") if f">{id}<" in page]
+
+    assert shown() == ["e8", "e9"]
+    assert shown(skill="go to home", result="failure") == ["e9"] and shown(result="success") == []
+    assert shown(phase="round/1/collect") == ["e8", "e9"] and shown(phase="seed-data") == []
+
+
+def test_an_episode_is_shown_with_its_reward_and_conditions(place):
+    page = content.body(place, "second", "episodes", {"id": "e9"})
+    assert 'data-frames="21"' in page and "go to home" in page and 'class="strip"' in page
+    assert "no episode" in content.body(place, "second", "episodes", {"id": "../../x"})
+
+
+def test_traces_say_when_a_skill_first_succeeds():
+    world = CountingWorld()
+    one = episode(world, "e1")
+    home = one.observations["home"][:, :2]
+    one.observations["point"][5:9, :2] = home[5:9]
+    (command,) = queries.traces(one, world.library())
+    assert command.succeeded == 5 and not command.success and len(command.reward) == 21
+    assert np.flatnonzero(command.conditions[0].holds).tolist() == [5, 6, 7, 8]
+    assert charts.episode_traces((command,), 20).count('class="holds"') == 1
+
+
+def test_what_cannot_be_drawn_is_sketched():
+    fields = (Field("position", 3, "m", "where"),)
+    spec = ObservationSpec((Group("red", "object", fields), Group("<b>", "object", fields)))
+    seen = {name: np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32) for name in ("red", "<b>")}
+    frames = film.schematic(seen, spec, "no OpenGL")
+    assert frames.shape == (3, film.SIZE, film.SIZE, 3) and (frames[0] != frames[1]).any()
+    world = CountingWorld()
+    assert film.sheet(episode(world, "e1"), world)[:2] == b"\xff\xd8"  # JPEG: no pictures, no positions in space
+    assert film.Reel.of(4000, 20).n <= film.MOST_FRAMES and film.Reel.of(20, 10).every == 1
+
+
+# --- what people say ---------------------------------------------------------------------------------------------
+
+
+def test_a_remark_is_shown_with_the_next_question_and_kept(tmp_path):
+    world, asked = CountingWorld(), []
+    with Record.create(tmp_path / "run", override(Config(), ["experiment.plans_per_round=1"])) as record:
+        with Record.open(tmp_path / "run", write=False) as reader:  # as the page has it
+            leave_remark(reader, f"try the shop {HOSTILE}")
+        planner = assemble(RoleContext(world.vocabulary))
+
+        def propose(question):
+            asked.append(question)
+            return planner.propose(question)
+
+        experimenter = dataclasses.replace(planner, propose=propose)
+        curriculum = Curriculum(experimenter, Room(record), world.spec, 0)
+        Planning(curriculum, record, world, record.config).plans(1, world.library())
+        assert asked[0].remarks[0].startswith("try the shop")
+        assert shown_remarks(record) == {1: asked[0].remarks}
+        role = ROLES["propose"]
+        said = role.text(asked[0])
+        assert REMARKS.partition("{")[0] in said and "\x1b" not in said
+        assert REMARKS.partition("{")[0] not in role.text(dataclasses.replace(asked[0], remarks=()))
+        replayed = Planning(curriculum, record, world, record.config, None, {2: ("as it was",)})
+        replayed.plans(2, world.library())
+        assert asked[-1].remarks == ("as it was",)
+
+
+def test_remarks_that_nobody_would_read_are_refused(tmp_path, folder):
+    with Record.create(tmp_path / "run", Config()) as record:
+        for wrong in ("", " \n", "x" * (LONGEST_REMARK + 1)):
+            with pytest.raises(LudusError, match="a remark of"):
+                leave_remark(record, wrong)
+        for i in range(MOST_REMARKS + 1):
+            leave_remark(record, f"remark {i}")
+        assert remarks(record)[0] == "remark 1" and len(remarks(record)) == MOST_REMARKS
+    with Record.open(folder / "third", write=False) as record, pytest.raises(LudusError, match="over"):
+        leave_remark(record, "too late")
+
+
+# --- who may look ------------------------------------------------------------------------------------------------
+
+
+def ask(token=None, kind="http", path="/", query="", **headers):
+    """`(status, headers)` of a request: 200 where the guard lets it pass, 0 for a WebSocket that is closed."""
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message):
+        sent.append(message)
+
+    encoded = [
+        (k.replace("_", "-").encode(), v.encode("latin-1")) for k, v in ({"host": "localhost:8080"} | headers).items()
+    ]
+    scope = {"type": kind, "path": path, "query_string": query.encode(), "headers": encoded}
+    asyncio.run(Guard(app, token)(scope, None, send))
+    return sent[0].get("status", 0), {k.decode(): v.decode() for k, v in sent[0].get("headers", ())}
+
+
+def test_without_a_token_only_this_machine_by_its_own_names():
+    assert ask()[0] == ask(host="127.0.0.1")[0] == ask(host="[::1]:80")[0] == 200
+    assert ask(origin="http://localhost:8080")[0] == ask(kind="websocket")[0] == 200
+    assert ask(host="evil.example")[0] == ask(origin="http://evil.example")[0] == ask(host="")[0] == 403
+    assert ask(kind="websocket", origin="http://evil.example")[0] == 0
+    assert "default-src 'self'" in ask()[1]["content-security-policy"]
+
+
+def test_with_a_token_nothing_is_shown_without_it():
+    other = {"host": "10.0.0.1:8080"}
+    for wrong in ({}, {"query": "token="}, {"query": "token=x"}, {"cookie": f"{COOKIE}=x"}, {"cookie": "é=\x00;;="}):
+        assert ask("secret", **other, **wrong)[0] == 401
+    assert ask("secret", "websocket", query="token=secret", **other)[0] == 0
+    status, headers = ask("secret", path="//evil.example/x", query="token=secret&tab=a", **other)
+    assert (status, headers["location"]) == (303, "/evil.example/x?tab=a")
+    assert "HttpOnly" in headers["set-cookie"] and "SameSite=Strict" in headers["set-cookie"]
+    kept = {"cookie": f"{COOKIE}=secret"}
+    assert ask("secret", **other, **kept)[0] == ask("secret", "websocket", **other, **kept)[0] == 200
+
+
+def test_pictures_come_from_the_run_only(folder, tmp_path):
+    pytest.importorskip("nicegui")
+    from fastapi import FastAPI
+
+    from ludus.views.page.server import _pictures
+
+    images = folder / "first" / "images"
+    images.mkdir(exist_ok=True)
+    (images / "a.png").write_bytes(b"picture")
+    (images / "b.txt").write_bytes(b"text")
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    (images / "link.png").symlink_to(tmp_path / "secret.png")
+    app = FastAPI()
+    _pictures(app, Place(folder))
+    (picture,) = (r.endpoint for r in app.routes if getattr(r, "path", "") == "/run/{name}/picture")
+    assert picture("first", "images/a.png").status_code == 200
+    outside = (
+        "ludus.db",
+        "images/b.txt",
+        "images/link.png",
+        "images/../ludus.db",
+        f"{tmp_path}/secret.png",
+        "a\0b",
+        "images",
+    )
+    assert {picture("first", path).status_code for path in outside} == {404}
+    assert picture("..", "images/a.png").status_code == picture("broken", "images/a.png").status_code == 404
+
+
+def test_only_serve_needs_nicegui(folder, monkeypatch):
+    code = "import sys, ludus.cli; print(sorted({'nicegui', 'fastapi', 'uvicorn', 'torch'} & set(sys.modules)))"
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(seen.stdout) == []
+    monkeypatch.setitem(sys.modules, "ludus.views.page.server", None)
+    with pytest.raises(LudusError, match=r"ludus\[serve\]"):
+        Serve(folder)()
