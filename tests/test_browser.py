@@ -35,13 +35,14 @@ def browser():
         opened.close()
 
 
-def watch(page, own):
-    """Lists that fill with what the page's console complains of, and with what it fetches from elsewhere."""
-    complaints, requests = [], []
+def watched(browser, own, **view):
+    """A page, and lists that fill with what its console complains of and with what it fetches from elsewhere."""
+    page, complaints, requests = browser.new_context(**view).new_page(), [], []
+    page.set_default_timeout(PATIENCE_MS)
     page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda e: complaints.append(str(e)))
     page.on("request", lambda r: None if r.url.startswith((*own, "data:")) else requests.append(r.url))
-    return complaints, requests
+    return page, complaints, requests
 
 
 def overhang(page):
@@ -50,8 +51,7 @@ def overhang(page):
 
 
 def test_the_report_stands_on_its_own(run, browser):
-    page = browser.new_page()
-    complaints, requests = watch(page, ("file:",))
+    page, complaints, requests = watched(browser, ("file:",))
     page.goto((run / "report.html").as_uri())
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     widths = page.evaluate("[...document.images].map(i => i.naturalWidth)")
@@ -87,9 +87,7 @@ def test_the_page_shows_runs_and_takes_a_remark(served, browser):
     address, stopped = served
     own = (address, address.replace("http", "ws"))
     for view in VIEWS:
-        page = browser.new_context(**view).new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        complaints, requests = watch(page, own)
+        page, complaints, requests = watched(browser, own, **view)
         page.goto(address)
         page.get_by_role("link", name="done").click()
         for tab in ("Learning", "Skills", "Episodes", "Cost", "Room"):

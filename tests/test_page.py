@@ -121,7 +121,7 @@ def test_the_room_comes_a_page_at_a_time(place):
     assert found.count("<article") == 11  # 7, 70 to 79
     assert "&lt;script&gt;" in content.body(place, "second", "room", {"kind": "decision"})
     with place.open("second") as record:
-        last = queries.last_number(record)
+        last = queries.pulse(record).message
         assert queries.postings(record, after=last) == ()
         assert [p.text for p in queries.postings(record, after=last - 1)] == ["note number 199"]
 

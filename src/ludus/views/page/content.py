@@ -78,10 +78,13 @@ def index(place: Place, params: Params) -> str:
 
 def head(place: Place, name: str, tab: str) -> str:
     """The line above each tab: which run, how it stands, where else to look."""
-    with place.open(name) as record:
-        return render(
-            "head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, status=queries.run_status(record)
-        )
+
+    def made() -> str:
+        with place.open(name) as record:
+            status = queries.run_status(record)
+            return render("head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, status=status)
+
+    return place.kept((name, tab, "head"), place.pulse(name), made)
 
 
 def body(place: Place, name: str, tab: str, params: Params) -> str:
@@ -90,18 +93,37 @@ def body(place: Place, name: str, tab: str, params: Params) -> str:
     Raises:
         LudusError: no such run, or one that cannot be read.
     """
-    with place.open(name) as record:
-        try:
-            return TABS[tab](place, record, name, params)
-        except LudusError as error:  # of a world or a shard that is not here; the other tabs do without
-            return render("refusal.html", why=str(error))
+
+    def made() -> str:
+        with place.open(name) as record:
+            try:
+                return TABS[tab](place, record, name, params)
+            except LudusError as error:  # of a world or a shard that is not here; the other tabs do without
+                return render("refusal.html", why=str(error))
+
+    whole = tab != "room" and not params
+    return place.kept((name, tab), place.pulse(name).step, made) if whole else made()
 
 
 # --- the room ------------------------------------------------------------------------------------------------------
 
 
+def talk(place: Place, name: str, params: Params) -> tuple[int, str]:
+    """The room, and the number of the last message that it shows.
+
+    Raises:
+        LudusError: no such run, or one that cannot be read.
+    """
+    with place.open(name) as record:
+        return _talk(record, name, params)
+
+
 def room(place: Place, record: Record, name: str, params: Params) -> str:
     """The conversation, the newest at the end."""
+    return _talk(record, name, params)[1]
+
+
+def _talk(record: Record, name: str, params: Params) -> tuple[int, str]:
     before = _number(params.get("before")) or None
     postings = queries.postings(record, wanted(params), before, limit=MESSAGES)
     senders, kinds = queries.speakers(record)
@@ -109,7 +131,7 @@ def room(place: Place, record: Record, name: str, params: Params) -> str:
     earlier = None
     if len(postings) == MESSAGES:
         earlier = link(name, "room", **{**params, "before": postings[0].number})
-    return render(
+    shown = render(
         "room.html",
         name=name,
         messages=messages(record, name, postings),
@@ -118,6 +140,7 @@ def room(place: Place, record: Record, name: str, params: Params) -> str:
         choices={"round": range(1, line.rounds + 1), "sender": senders, "kind": kinds},
         params=params,
     )
+    return postings[-1].number if postings else 0, shown
 
 
 def wanted(params: Params) -> queries.Wanted:

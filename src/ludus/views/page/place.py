@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import DatabaseError
 
@@ -16,12 +18,16 @@ from ludus.record import Record, holds_run
 from ludus.record.database import DATABASE
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, unknown
-from ludus.views.queries import RunLine, broken_line, run_line
+from ludus.views.queries import Pulse, RunLine, broken_line, pulse, run_line
 from ludus.worlds.base import World
 from ludus.worlds.registry import make_world
 
 MOST_WORLDS = 4
 """Worlds that are kept open at the same time."""
+MOST_KEPT = 100
+"""Parts of pages that are kept."""
+FRESH_S = 1.0
+"""How long an answer to `Place.pulse` is good for."""
 
 T = TypeVar("T")
 
@@ -46,7 +52,9 @@ class Place:
         self._lines: dict[str, tuple[object, RunLine]] = {}
         self._worlds: OrderedDict[Path, World] = OrderedDict()
         self._libraries: dict[Path, tuple[int, SkillLibrary]] = {}
-        self._lock = Lock()
+        self._pulses: dict[str, tuple[float, Pulse]] = {}
+        self._kept: OrderedDict[Hashable, tuple[object, Any]] = OrderedDict()
+        self._lock, self._pulse_lock = Lock(), Lock()
         # A world and its OpenGL context belong to the thread that made them.
         self._thread = ThreadPoolExecutor(1, "worlds")
 
@@ -56,15 +64,27 @@ class Place:
             return (self.where.name,)
         return tuple(sorted(path.name for path in self.where.iterdir() if holds_run(path)))
 
+    def has(self, name: str) -> bool:
+        """Whether there is a run of this name."""
+        try:
+            return bool(self._directory(name))
+        except LudusError:
+            return False
+
     def open(self, name: str) -> Record:
         """The record of a run, for reading; to be closed.
 
         Raises:
             LudusError: no run of this name, or one that cannot be read.
         """
-        if name not in self.names():
+        return Record.open(self._directory(name), write=False)
+
+    def _directory(self, name: str) -> Path:
+        if self.is_run and name == self.where.name:
+            return self.where
+        if self.is_run or os.path.basename(name) != name or name in ("", ".", "..") or not holds_run(self.where / name):
             raise unknown("run", name, self.names())
-        return Record.open(self.where if self.is_run else self.where / name, write=False)
+        return self.where / name
 
     def lines(self) -> tuple[RunLine, ...]:
         """A line per run, the newest first, those that cannot be read last. Files that have not changed are not read again."""
@@ -73,10 +93,11 @@ class Place:
         return tuple(sorted(found, key=lambda line: (line.error is not None, -line.created)))
 
     def _line(self, name: str) -> RunLine:
-        seen, known = self._signature(name), self._lines.get(name)
-        if known is not None and seen is not None and known[0] == seen and known[1].state != "running":
-            return known[1]
+        seen = None
         try:
+            seen, known = self._signature(name), self._lines.get(name)
+            if known is not None and seen is not None and known[0] == seen and known[1].state != "running":
+                return known[1]
             with self.open(name) as record:
                 line = run_line(record)
         except (LudusError, DatabaseError) as error:
@@ -86,12 +107,34 @@ class Place:
 
     def _signature(self, name: str) -> object:
         """Changes with every commit; None where the rows are in another database."""
-        directory = self.where if self.is_run else self.where / name
+        directory = self._directory(name)
         if not (directory / DATABASE).is_file():
             return None
         files = [directory / DATABASE, directory / f"{DATABASE}-wal"]
         stats = [f.stat() for f in files if f.exists()]
         return tuple((s.st_mtime_ns, s.st_size) for s in stats)
+
+    def pulse(self, name: str) -> Pulse:
+        """How a run stands, at most `FRESH_S` ago: all visitors ask for it together.
+
+        Raises:
+            LudusError: no such run, or one that cannot be read.
+        """
+        with self._pulse_lock:
+            known = self._pulses.get(name)
+            if known is None or time.monotonic() - known[0] > FRESH_S:
+                with self.open(name) as record:
+                    known = self._pulses[name] = time.monotonic(), pulse(record)
+            return known[1]
+
+    def kept(self, key: Hashable, version: object, make: Callable[[], T]) -> T:
+        """What `make` makes, once for all visitors as long as the `version` stays the same."""
+        known = self._kept.get(key)
+        if known is None or known[0] != version:
+            known = self._kept[key] = version, make()
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return known[1]
 
     def library(self, record: Record) -> SkillLibrary:
         """The run's skills as they are now.

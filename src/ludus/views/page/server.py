@@ -140,22 +140,18 @@ def _pages(place: Place) -> None:
     @ui.page("/run/{name}/{tab}", response_timeout=RESPONSE_S)
     async def tab(name: str, tab: str, request: Request) -> Response | None:
         params = dict(request.query_params)
-        if tab not in content.TABS or name not in place.names():
+        if tab not in content.TABS or not place.has(name):
             return Response("There is no such page.", MISSING, media_type="text/plain")
         ui.page_title(f"{name}: {tab}")
 
-        def pulse() -> Any:
-            with place.open(name) as record:
-                return queries.pulse(record), record.state()
-
-        head = await _live(lambda: content.head(place, name, tab), pulse)
+        head = await _live(lambda: content.head(place, name, tab), lambda: place.pulse(name))
         head.classes("sticky")
         if tab == "room":
             await _room(place, name, params)
         elif params.get("id") or params.get("skill"):  # somebody reads or plays it
             await _filled(lambda: content.body(place, name, tab, params))
         else:
-            await _live(lambda: content.body(place, name, tab, params), lambda: pulse()[0][0])
+            await _live(lambda: content.body(place, name, tab, params), lambda: place.pulse(name).step)
         return None
 
 
@@ -222,29 +218,35 @@ def _quiet(pulse: Callable[[], Any]) -> Callable[[], Any]:
 
 async def _room(place: Place, name: str, params: dict[str, str]) -> None:
     """The room; what is said from now on is added at its end, unless an earlier part is looked at."""
+    last, seen = None, None  # the last message that is shown, and the last that there was
+    turn = asyncio.Lock()
 
-    def newest() -> int:
-        with place.open(name) as record:
-            return queries.last_number(record)
+    def first() -> str:
+        nonlocal last
+        last, shown = content.talk(place, name, params)
+        return shown
 
-    last = await run.io_bound(_quiet(newest)) or 0
-    await _filled(lambda: content.body(place, name, "room", params))
+    await _filled(first)
     if "before" in params:
         return
     added = ui.element("div").classes("added")
 
-    def said() -> tuple[int, str]:
+    def said() -> str:
+        nonlocal last, seen
+        newest = place.pulse(name).message
+        if last is None or newest == seen:
+            return ""
         with place.open(name) as record:
             found = queries.postings(record, content.wanted(params), after=last)
-            return (found[-1].number, content.messages(record, name, found)) if found else (last, "")
+            last, seen = found[-1].number if found else last, newest
+            return content.messages(record, name, found) if found else ""
 
     async def look() -> None:
-        nonlocal last
-        now = await run.io_bound(_quiet(said))
-        if now is not None and now[1]:
-            last = now[0]
+        async with turn:
+            html = await run.io_bound(_quiet(said))
+        if html:
             with added:
-                _html(now[1])
+                _html(html)
 
     ui.timer(POLL_S, look, immediate=False)
     await _remark_box(place, name, look)
@@ -252,10 +254,6 @@ async def _room(place: Place, name: str, params: dict[str, str]) -> None:
 
 async def _remark_box(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> None:
     """Where a person says something, while the run is not over."""
-
-    def state() -> str:
-        with place.open(name) as record:
-            return record.state()
 
     def leave(text: str) -> str | None:
         try:
@@ -273,7 +271,7 @@ async def _remark_box(place: Place, name: str, look: Callable[[], Awaitable[None
         box.set_value("")
         await look()
 
-    if await run.io_bound(_quiet(state)) not in ("running", "stopped"):
+    if await run.io_bound(_quiet(lambda: place.pulse(name).state)) not in ("running", "stopped"):
         return
     with ui.element("div").classes("say"):
         box = ui.textarea("A remark to the experimenter").props(f"outlined autogrow maxlength={LONGEST_REMARK}")

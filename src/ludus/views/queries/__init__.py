@@ -16,7 +16,6 @@ from ludus.views.queries.dialogue import (
     Wanted,
     call_costs,
     chat,
-    last_number,
     model_calls,
     plans,
     postings,
@@ -47,7 +46,7 @@ from ludus.views.queries.grown import (
     gaps,
     gates,
 )
-from ludus.views.queries.index import RunLine, broken_line, differing, pulse, run_line
+from ludus.views.queries.index import Pulse, RunLine, broken_line, differing, pulse, run_line
 from ludus.views.queries.learning import (
     Change,
     CurvePoint,
@@ -132,6 +131,7 @@ __all__ = [
     "PhaseTime",
     "PlanEntry",
     "Posting",
+    "Pulse",
     "Rate",
     "RoleCalls",
     "RunHeader",
@@ -163,7 +163,6 @@ __all__ = [
     "gaps",
     "gates",
     "growth",
-    "last_number",
     "learning_curves",
     "model_calls",
     "notable_episodes",

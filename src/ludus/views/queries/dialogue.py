@@ -130,12 +130,6 @@ def call_costs(record: Reader, keys: Sequence[str]) -> dict[str, RoleCalls]:
     return {key: role_calls(key, [r for r in rows if r["key"] == key]) for key in dict.fromkeys(r["key"] for r in rows)}
 
 
-def last_number(record: Reader) -> int:
-    """Number of the newest message; 0 where there is none."""
-    m = tables.messages.c
-    return record.query(sa.select(sa.func.max(m.number).label("n")).where(m.run_id == record.run_id))[0]["n"] or 0
-
-
 def speakers(record: Reader) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Every sender and every kind of message that there is."""
     m = tables.messages.c

@@ -66,10 +66,23 @@ def differing(lines: Sequence[RunLine]) -> tuple[str, ...]:
     return tuple(n for n in names if any(n not in each or each[n] != settings[0].get(n) for each in settings))
 
 
-def pulse(record: Reader) -> tuple[int, float]:
-    """Changes with every step that is committed and with every sign of progress; cheap enough to be asked every second."""
-    s, g = tables.steps.c, tables.stages.c
-    steps = sa.select(sa.func.max(s.number)).where(s.run_id == record.run_id).scalar_subquery()
-    stages = sa.select(sa.func.max(g.updated)).where(g.run_id == record.run_id).scalar_subquery()
-    ((step, updated),) = (row.values() for row in record.query(sa.select(steps.label("s"), stages.label("u"))))
-    return step or 0, updated or 0.0
+@dataclass(frozen=True)
+class Pulse:
+    """Changes with whatever a run commits, posts or reports; cheap enough to be asked every second."""
+
+    state: RunState
+    step: int  # number of the last step that was committed
+    message: int  # of the last message
+    progress: float  # when a stage was last reported, seconds since 1970
+
+
+def pulse(record: Reader) -> Pulse:
+    """The run as it is now; 0 where there is nothing yet."""
+
+    def last(table: sa.Table, column: str) -> sa.Label:
+        query = sa.select(sa.func.max(table.c[column])).where(table.c.run_id == record.run_id)
+        return query.scalar_subquery().label(table.name)
+
+    tables_ = ((tables.steps, "number"), (tables.messages, "number"), (tables.stages, "updated"))
+    row = record.query(sa.select(*(last(table, column) for table, column in tables_)))[0]
+    return Pulse(record.state(), *(value or 0 for value in row.values()))
