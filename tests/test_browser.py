@@ -13,7 +13,7 @@ from ludus.types import Message
 pytestmark = pytest.mark.browser
 HOSTILE = "go on <img src=x onerror=alert(1)><script>alert(2)</script> {{ 7*7 }}"
 PATIENCE_MS = 120_000
-VIEWS = ({}, {"color_scheme": "dark"}, {"viewport": {"width": 390, "height": 800}})
+VIEWS = ({}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}})
 
 
 @pytest.fixture(scope="module")

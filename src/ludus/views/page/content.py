@@ -32,11 +32,10 @@ LONG = 260
 def render(template: str, **values: Any) -> str:
     """A template of the page, or of the report, filled in; see `report.environment`."""
     made = environment("ludus.views.page", "ludus.views.report")
-    made.globals |= {"link": link, "charts": charts, "long": LONG}
-    return made.get_template(template).render(values)
+    return made.get_template(template, globals={"link": link, "charts": charts, "long": LONG}).render(values)
 
 
-def link(name: str, tab: str, **params: Any) -> str:
+def link(name: str, tab: str, /, **params: Any) -> str:
     """The address of a tab of a run, without parameters that are empty."""
     kept = {k: v for k, v in params.items() if v not in ("", None)}
     return f"/run/{quote(name, safe='')}/{tab}" + (f"?{urlencode(kept)}" if kept else "")

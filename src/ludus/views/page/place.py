@@ -29,6 +29,9 @@ MOST_KEPT = 100
 FRESH_S = 1.0
 """How long an answer to `Place.pulse` is good for."""
 
+UNREADABLE = (LudusError, DatabaseError)
+"""What a run that is moved, damaged or of another version ends in."""
+
 T = TypeVar("T")
 
 
@@ -100,7 +103,7 @@ class Place:
                 return known[1]
             with self.open(name) as record:
                 line = run_line(record)
-        except (LudusError, DatabaseError) as error:
+        except UNREADABLE as error:
             line = broken_line(name, str(error))
         self._lines[name] = seen, line
         return line

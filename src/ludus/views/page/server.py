@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import socket
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ from ludus.lab.room import LONGEST_REMARK, leave_remark
 from ludus.types import LudusError
 from ludus.views import queries
 from ludus.views.page import content, film, guard
-from ludus.views.page.place import Place
+from ludus.views.page.place import UNREADABLE, Place
 from ludus.views.report import style
 
 POLL_S = 2.0
@@ -32,6 +33,8 @@ PATIENCE_S = 2.0
 """How long a page is kept back for a part of it, such as one that needs a world to be made."""
 RESPONSE_S = 60.0
 """How long NiceGUI waits for a page."""
+RECONNECT_S = 30.0
+"""How long a browser may be away before its page is made anew."""
 WAITING = '<p class="waiting" role="status">Reading …</p>'
 MISSING = 404
 
@@ -54,7 +57,14 @@ def application(place: Place, token: str | None, ready: Callable[[], None]) -> A
     _pages(place)
     ui.add_head_html(_head(), shared=True)
     ui.run_with(
-        app, title="ludus", dark=None, language="en-US", favicon=_ICON, tailwind=False, show_welcome_message=False
+        app,
+        title="ludus",
+        dark=None,
+        language="en-US",
+        favicon=_ICON,
+        tailwind=False,
+        show_welcome_message=False,
+        reconnect_timeout=RECONNECT_S,
     )
     return guard.Guard(app, token)
 
@@ -63,8 +73,14 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
     """Serve until interrupted. On another address than this machine's own a token is drawn, which the address shows.
 
     Raises:
-        OSError: the port is taken.
+        LudusError: the port is taken, or the address is not one of this machine.
     """
+    try:
+        sock = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise LudusError(
+            f"cannot listen at {host}, port {port}: {error.strerror}; give another --port or --host"
+        ) from None
     token = None if host in guard.LOOPBACK else secrets.token_urlsafe(24)
 
     def ready() -> None:
@@ -73,7 +89,6 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
 
     app = application(place, token, ready)
     server = uvicorn.Server(uvicorn.Config(app, host, port, log_level="warning", timeout_graceful_shutdown=2))
-    sock = server.config.bind_socket()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # NiceGUI looks at every object of the process, torch's too
@@ -110,7 +125,7 @@ def _pictures(app: FastAPI, place: Place) -> None:
             with place.open(name) as record:
                 images = record.path("images").resolve()
                 wanted = record.path(path).resolve()
-        except (LudusError, ValueError):
+        except (*UNREADABLE, ValueError):
             return Response(status_code=MISSING)
         if not wanted.is_relative_to(images) or wanted.suffix != ".png" or not wanted.is_file():
             return Response(status_code=MISSING)
@@ -121,7 +136,7 @@ def _pictures(app: FastAPI, place: Place) -> None:
         """The frames of an episode, see `film.sheet`."""
         try:
             return Response(drawn(name, id), media_type="image/jpeg")
-        except LudusError as error:
+        except UNREADABLE as error:
             return Response(str(error), MISSING, media_type="text/plain")
 
 
@@ -166,7 +181,7 @@ async def _attempt(make: Callable[[], str]) -> str:
     def made() -> str:
         try:
             return make()
-        except LudusError as error:
+        except UNREADABLE as error:
             return content.render("refusal.html", why=str(error))
 
     return await run.io_bound(made) or ""
@@ -210,7 +225,7 @@ def _quiet(pulse: Callable[[], Any]) -> Callable[[], Any]:
     def asked() -> Any:
         try:
             return pulse()
-        except LudusError:
+        except UNREADABLE:
             return None
 
     return asked
@@ -259,7 +274,7 @@ async def _remark_box(place: Place, name: str, look: Callable[[], Awaitable[None
         try:
             with place.open(name) as record:
                 leave_remark(record, text)
-        except LudusError as error:
+        except UNREADABLE as error:
             return str(error)
         return None
 
@@ -279,4 +294,4 @@ async def _remark_box(place: Place, name: str, look: Callable[[], Awaitable[None
             "It is shown as guidance with the next question for a task, marked as a person's. A model or a person in the role "
             "reads it; the built-in planner does not."
         ).classes("dim")
-        ui.button("Say it", on_click=send).props("no-caps unelevated")
+        ui.button("Say it", on_click=send, color=None).props("no-caps unelevated")
