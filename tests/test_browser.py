@@ -126,6 +126,7 @@ def say_something(page, address, stopped):
         assert [m.text for m in record.messages("remark")] == [HOSTILE]
         record.post(Message("later", "loop", "all", "note", "this came later"))
     page.locator("article", has_text="this came later").wait_for()
-    page.get_by_label("kind").select_option("remark")
-    page.wait_for_url("**/room?kind=remark")
-    assert page.locator("article").count() == 1
+    page.get_by_label("kind").select_option("note")
+    page.wait_for_url("**/room?kind=note")
+    page.locator("article", has_text="this came later").wait_for()
+    assert page.locator("article.remark").count() == 0

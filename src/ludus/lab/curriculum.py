@@ -22,7 +22,7 @@ from ludus.experimenter.roles import (
 )
 from ludus.lab.context import PlanContext, SceneContext, facts
 from ludus.lab.prefetch import Prefetch, concurrently
-from ludus.lab.room import NullRoom, Room, guidance
+from ludus.lab.room import GUIDANCE, NullRoom, Room
 from ludus.seeding import rng
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError, Observations, Plan, Proposal, Retrieval, WorldSpec, unknown
@@ -110,7 +110,11 @@ class Curriculum:
         # prefetched answers are all there: the messages of a round come at the same time anyway
         with self.room.batched() if self.experimenter.is_remote else nullcontext():
             if context.remarks:
-                self.room.post(*guidance(context.remarks))
+                text = (
+                    f"Shown with this round's questions, as people's remarks: {'; '.join(map(repr, context.remarks))}."
+                )
+                payload = {"remarks": list(context.remarks)}
+                self.room.post("curriculum", "experimenter", GUIDANCE, text, payload=payload)
             for scene_context in context.scenes:
                 scene = scene_context.scene
                 text = (

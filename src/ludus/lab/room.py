@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from ludus.experimenter.answers import clean
+from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
 from ludus.types import LudusError, Message
@@ -105,22 +105,13 @@ def leave_remark(record: Record, text: str) -> None:
 
 def remarks(record: Record) -> tuple[str, ...]:
     """The latest remarks, oldest first."""
-    return tuple(m.text for m in record.messages(REMARK)[-MOST_REMARKS:])
-
-
-def guidance(said: Sequence[str]) -> tuple[str, str, str, str, tuple[str, ...], dict[str, Any]]:
-    """The message (see `Room.post`) that these remarks are shown with the questions of a round."""
-    text = f"Shown with this round's questions, as people's remarks: {'; '.join(map(repr, said))}."
-    return "curriculum", "experimenter", GUIDANCE, text, (), {"remarks": list(said)}
+    return tuple(row["text"] for row in record.rows(tables.messages, tables.messages.c.kind == REMARK)[-MOST_REMARKS:])
 
 
 def shown_remarks(record: Reader) -> dict[int, tuple[str, ...]]:
     """Round -> the remarks that were shown in it."""
-    found = {}
-    for posted in record.posted():
-        if posted.message.kind == GUIDANCE and (match := re.match(r"round/(\d+)/", posted.step or "")):
-            found[int(match[1])] = tuple(posted.message.payload["remarks"])
-    return found
+    rows = record.rows(tables.messages, tables.messages.c.kind == GUIDANCE)
+    return {int(row["step"].split("/")[1]): tuple(row["payload"]["remarks"]) for row in rows}
 
 
 class NullRoom:

@@ -105,7 +105,7 @@ def postings(
 ) -> tuple[Posting, ...]:
     """The last `limit` messages with a number above `after` and below `before`, oldest first."""
     m = tables.messages.c
-    query = sa.select(m).where(m.run_id == record.run_id, m.number > after)
+    query = sa.select(tables.messages).where(m.run_id == record.run_id, m.number > after)
     if before is not None:
         query = query.where(m.number < before)
     if wanted.round:
@@ -119,7 +119,7 @@ def postings(
     rows = record.query(query.order_by(m.number.desc()).limit(limit))
     names = ("number", "at", "step", "sender", "addressee", "kind", "text")
     return tuple(
-        Posting(*(row[name] for name in names), tuple(row["images"]), row["payload"].get("plan"))
+        Posting(**{name: row[name] for name in names}, images=tuple(row["images"]), plan=row["payload"].get("plan"))
         for row in reversed(rows)
     )
 
