@@ -155,8 +155,8 @@ def test_pac_learns_to_go_where_only_the_image_shows(tmp_path):
     rollouts = [RolloutSpec(world.library().captions, 10_000 + seed) for seed in range(64)]
     rates = {}
     for name, spec in (("seeing", world.spec), ("blind", dataclasses.replace(world.spec, encoder=blind))):
-        learner = Trainer(config, spec, 1000, 0, TrainingConfig(processes=1))
-        learner.fit(Sampler(store, world.library(), config, SamplingConfig(), 0), 1000)
+        learner = Trainer(config, spec, 2000, 0, TrainingConfig(processes=1))
+        learner.fit(Sampler(store, world.library(), config, SamplingConfig(), 0), 1250)
         _, outcomes = run(world, world.library(), rollouts, learner.policy(1 / 3), "policy")
         rates[name] = np.mean([o.success_at_end for o in outcomes])
     store.record.close()
