@@ -169,12 +169,17 @@ def learning(place: Place, record: Record, name: str, params: Params) -> str:
     return render(
         "learning.html",
         curves=curves,
-        last=max((p.update for c in curves.curves for p in c.points), default=1),
+        last=_last_update(curves),
         best=[updates[g.tried] for g in gates if g.promoted and g.tried in updates],
         gates=gates,
         growth=queries.growth(record, library),
         verdict_scores=queries.verdict_scores(record, library),
     )
+
+
+def _last_update(curves: queries.LearningCurves) -> int:
+    """Where the curves end."""
+    return max((p.update for c in curves.curves for p in c.points), default=1)
 
 
 # --- skills --------------------------------------------------------------------------------------------------------
@@ -199,14 +204,13 @@ def skills(place: Place, record: Record, name: str, params: Params) -> str:
     if params.get("failures"):
         failed = queries.failures(EpisodeStore(record), library, found.captions)
     curve = by_template.get(found.template)
-    last = max((p.update for c in curves.curves for p in c.points), default=1)
     return render(
         "passport.html",
         name=name,
         found=found,
         paragraphs=tuple(passports.paragraphs(found, failed)),
         asked=bool(params.get("failures")),
-        curve=charts.learning_curve(curve, curves.round_starts, last) if curve else None,
+        curve=charts.learning_curve(curve, curves.round_starts, _last_update(curves)) if curve else None,
     )
 
 
