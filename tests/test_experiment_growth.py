@@ -108,7 +108,7 @@ def test_a_skill_whose_curve_is_stuck_is_dropped_sooner(run):
     settings = "experiment.practice_rounds=4", "experiment.rounds=3", "training.early_stop=false"
     record = run(*settings, judgement="stuck")
     assert {s["changed"] for s in record.skills() if s["status"] == "dropped"} == {2}
-    assert [most_rounds(j, 4) for j in ("stuck", "unclear", "converged", "learning")] == [2, 4, 4, 16]
+    assert [most_rounds(j, 4) for j in ("stuck", "unclear", "converged", "learning")] == [2, 4, 4, 24]
     assert most_rounds("learning", 30) == 30
 
 

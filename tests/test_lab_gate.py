@@ -218,7 +218,7 @@ def test_errors_name_the_value(wrong, says):
         ([successes((5, 8), (6, 8), (6, 8))], "less than 0.8"),
         ([successes((8, 8))], "lower end is less than 0.7"),
         ([successes((8, 8), (8, 8), (5, 8))], "lower end is less than 0.7"),
-        ([successes((8, 8), (8, 8), (7, 8))], "too few episodes to rule out 0.6 in 16 rounds"),
+        ([successes((8, 8), (8, 8), (7, 8))], "too few episodes to rule out 0.6 in 24 rounds"),
         ([successes(*[(8, 8)] * 5, (3, 8))] * 2, "members are behind: m5"),
     ],
 )
@@ -228,9 +228,9 @@ def test_reasons_against_a_skill(looks, says):
 
 
 def test_a_good_family_is_accepted():
-    assert accept([successes((8, 8), (8, 8), (8, 8))]).accepted
+    assert accept([successes((8, 8), (8, 8), (8, 8), (8, 8))]).accepted
     assert accept([successes((7, 8), (8, 8), (7, 8)), successes((8, 8), (7, 8), (8, 8))]).accepted
-    assert accept([successes(*[(7, 8)] * 6)] * 2).reason == "84 of 96, 95 % interval 0.79 to 0.93"
+    assert accept([successes(*[(7, 8)] * 6)] * 3).reason == "126 of 144, 95 % interval 0.81 to 0.92"
 
 
 @given(st.lists(st.lists(st.integers(0, 8), min_size=3, max_size=3), min_size=1, max_size=4), st.randoms())

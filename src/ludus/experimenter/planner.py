@@ -108,13 +108,13 @@ class Planner:
         draw = rng(self.seed, "propose", question.key)
         chainer, facts = self._chainer(question.skills), self._facts(question.scene)
         tasks = _some(self.tasks(question.skills), {s.caption for s in question.skills}, draw)
-        mastered = self._mastered(question.history)
+        mastered, left = self._mastered(question.history), [left_by(s, self.vocabulary) for s in question.skills]
         options = list[tuple[Task, tuple[PlanStep, ...]]]()
         for task in tasks:
             steps = chainer.steps(task.atoms, facts, question.max_steps)
             if 0 < len(steps) <= question.max_steps:
                 options.append((task, steps))
-            if self._worth_one_skill(task, steps) and self._names.template(task.text) in mastered:
+            if self._worth_one_skill(task, steps, left) and self._names.template(task.text) in mastered:
                 whole = f"{AT_ONCE} {task.text}"
                 options.append((Task(whole, task.goal, task.atoms), (PlanStep(whole, None),)))
         options = [(t, s) for t, s in options if _n_missing(s) == 0 or t.text not in question.gaps]
@@ -136,15 +136,15 @@ class Planner:
         chance = min(max(chances[i], 0.01), 0.99)
         return Proposal(open_tasks[i].text, reasons[i], round(chance, 3), open_tasks[i].goal)
 
-    def _worth_one_skill(self, task: Task, steps: Sequence[PlanStep]) -> bool:
+    def _worth_one_skill(self, task: Task, steps: Sequence[PlanStep], left: Sequence[frozenset[Atom]]) -> bool:
         """Whether a task of several parts ends with no object held, in a state that lasts, so that more can be built on it; a
-        caption can name its objects; and no skill that finishes it keeps the rest of it."""
+        caption can name its objects; and no skill leaves all of it. `left`: what each skill leaves."""
         if self._stages & {name for name, _ in task.atoms} or sum(not s.prepares for s in steps) < 2:
             return False
         parts = relations(task.atoms)
         if len({o for _, objects in parts for o in objects}) > MAX_CAPTION_OBJECTS:
             return False
-        return not any(s.skill and parts <= left_by(s.skill, self.vocabulary) for s in steps)
+        return not any(parts <= of_skill for of_skill in left)
 
     @cached_property
     def _stages(self) -> set[str]:

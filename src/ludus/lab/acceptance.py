@@ -28,7 +28,7 @@ class AcceptanceSettings:
     floor: float = 0.6
     """Whose true success is this or less is accepted in any of `rounds` rounds with a chance of at most `false_acceptance`."""
     false_acceptance: float = 0.05
-    rounds: int = 16
+    rounds: int = 24
     alike: float = 0.03
     """Correlation of the episodes of one look, as in `ludus.experimenter.curves.ALIKE`."""
 
