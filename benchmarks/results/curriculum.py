@@ -1,14 +1,15 @@
 """Is the experimenter's data worth it? `python benchmarks/results/curriculum.py`; the same command goes on where it stopped.
 
-For each seed a weak start, trained a little on few and poor episodes; from its checkpoint and data five arms go on with equally
-many rounds, episodes and updates. They differ only in who proposes what the robots do:
+For each seed a weak start, trained a little on few and poor episodes; from its checkpoint and data six arms go on with equally
+many rounds, episodes and updates. They differ only in who says what the robots do:
 
-* planner: the built-in experimenter's tasks.
+* experimenter: the built-in experimenter as in `ludus run`: its tasks, and the skills that it writes are practised.
+* planner: the built-in experimenter's tasks only; no skill is written.
 * sequences, progress, weakest: skills that fill an episode, drawn at random, by learning progress, or the weakest ones.
 * none: no new episodes.
 
-Then the latest policy of each arm tries every skill from the same starts, and with `--new-updates` trains on with its own arm's
-episodes for skills that it was never told. No skill is written in the rounds. Output: `curriculum.json` and `curriculum.md`.
+Then the latest policy of each arm tries every base skill from the same starts, and with `--new-updates` trains on with its own
+arm's episodes, skills that the start does not know among the labels, and tries those. Output: `curriculum.json`, `curriculum.md`.
 
 Needs about `--rounds` x `--updates` updates per arm: with the defaults 7 to 8 minutes per arm on one core (training.processes=1).
 """
@@ -41,8 +42,10 @@ from ludus.skills.library import SkillLibrary
 from ludus.views import queries
 from ludus.worlds.registry import make_world
 
-ARMS = ("planner", "sequences", "progress", "weakest", "none")
-"""Values of `experimenter.propose`, and 'none'."""
+ARMS = ("experimenter", "planner", "sequences", "progress", "weakest", "none")
+"""Values of `experimenter.propose`, and the first and the last."""
+GROWING = ("experimenter.propose=planner", "experiment.max_practising=1", "experiment.practice_ratio=0.75")
+"""As in the default run."""
 POOR = (
     "seed_data.min_noise=0.25",
     "seed_data.max_noise=0.6",
@@ -50,6 +53,7 @@ POOR = (
     "training.early_stop=false",  # equally many updates
     "experiment.max_practising=0",
     "experiment.practice_ratio=0",
+    "experiment.stop_after=0",  # equally many rounds
     "experiment.final_episodes=0",  # measured here instead
 )
 """The default data and 2,500 updates leave nothing to learn: every base skill succeeds nearly always."""
@@ -83,7 +87,7 @@ class Curriculum:
     n: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 96
     """Episodes per template of the last measurement, at least."""
     new: tuple[str, ...] = ("put _ beside _",)
-    """Skills that no arm is told in its rounds."""
+    """Skills that no arm but the experimenter's is told in its rounds."""
     new_updates: int = 0
     """Updates on each arm's episodes with these skills among the labels; 0: not tried."""
 
@@ -122,7 +126,8 @@ class Curriculum:
             shutil.copytree(base, unfinished)
             unfinished.rename(directory)
         with Record.open(directory) as record:
-            changed = [*self.overrides, *([] if arm == "none" else [f"experimenter.propose={arm}"])]
+            who = {"none": (), "experimenter": GROWING}.get(arm, (f"experimenter.propose={arm}",))
+            changed = [*self.overrides, *who]
             _carry_out(record, override(record.config, changed), train_only if arm == "none" else loop.run)
         self._measure(directory, seed)
         if self.new_updates:
@@ -141,7 +146,7 @@ class Curriculum:
                 offline.train(record, config, shown.person, shown.show)
         self._measure(directory, seed, self.new)
 
-    def _measure(self, directory: Path, seed: int, only: tuple[str, ...] = ()) -> None:
+    def _measure(self, directory: Path, seed: int, only: tuple[str, ...] = ("base",)) -> None:
         """Writes `<directory>.json`, unless it is there for as many episodes."""
         path = directory.with_suffix(".json")
         if path.exists() and json.loads(path.read_text())["n"] == self.n:
@@ -191,9 +196,9 @@ def _carry_out(record: Record, config: Config, what: Any) -> None:
 
 
 def _templates(library: SkillLibrary, only: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Template -> its captions, of all skills or of those that `only` names."""
+    """Template -> its captions, of the skills that `only` names."""
     found: dict[str, tuple[str, ...]] = {}
-    for caption in library.matching(only) if only else library.captions:
+    for caption in library.matching(only):
         template = library.template(caption)
         found[template] = (*found.get(template, ()), caption)
     return found

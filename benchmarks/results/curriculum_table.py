@@ -14,9 +14,9 @@ import numpy as np
 
 from ludus.lab.analysis import wilson
 
-FIRST = "planner"
+FIRST = "experimenter"
 """The arm that the others are compared with."""
-ORDER = ("start", "none", "sequences", "progress", "weakest", FIRST)
+ORDER = ("start", "none", "sequences", "progress", "weakest", "planner", FIRST)
 T_975 = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """97.5 % quantile of Student's t with 0, 1, ... degrees of freedom (any table)."""
 ALL = "all"
