@@ -19,7 +19,8 @@ from ludus.experimenter.context import RoleContext
 from ludus.experimenter.table import REMARKS, ROLES
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.planning import Planning
-from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, leave_remark, remarks, shown_remarks
+from ludus.lab.oversight import say
+from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, remarks, shown_remarks
 from ludus.record import Record
 from ludus.types import Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment
 from ludus.views import charts, queries
@@ -192,7 +193,7 @@ def test_a_remark_is_shown_with_the_next_question_and_kept(tmp_path):
     world, asked = CountingWorld(), []
     with Record.create(tmp_path / "run", override(Config(), ["experiment.plans_per_round=1"])) as record:
         with Record.open(tmp_path / "run", write=False) as reader:  # as the page has it
-            leave_remark(reader, f"try the shop {HOSTILE}")
+            say(reader, f"try the shop {HOSTILE}")
         planner = assemble(RoleContext(world.vocabulary))
 
         def propose(question):
@@ -217,12 +218,12 @@ def test_remarks_that_nobody_would_read_are_refused(tmp_path, folder):
     with Record.create(tmp_path / "run", Config()) as record:
         for wrong in ("", " \n", "x" * (LONGEST_REMARK + 1)):
             with pytest.raises(LudusError, match="a remark of"):
-                leave_remark(record, wrong)
+                say(record, wrong)
         for i in range(MOST_REMARKS + 1):
-            leave_remark(record, f"remark {i}")
+            say(record, f"remark {i}")
         assert remarks(record)[0] == "remark 1" and len(remarks(record)) == MOST_REMARKS
     with Record.open(folder / "third", write=False) as record, pytest.raises(LudusError, match="over"):
-        leave_remark(record, "too late")
+        say(record, "too late")
 
 
 # --- who may look ------------------------------------------------------------------------------------------------

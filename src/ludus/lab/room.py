@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from ludus.experimenter.answers import clean
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -86,21 +84,6 @@ LONGEST_REMARK = 1000
 """Characters."""
 MOST_REMARKS = 5
 """The latest remarks of a run, which its questions show."""
-
-
-def leave_remark(record: Record, text: str) -> None:
-    """Put a person's remark into the room of a run, which may be running: `record` need not be open for writing. The curriculum
-    shows it with its next question.
-
-    Raises:
-        LudusError: nothing is said, too much, or the run is over.
-    """
-    text = clean(text)
-    if not text or len(text) > LONGEST_REMARK:
-        raise LudusError(f"a remark of {len(text):,} characters; say something in at most {LONGEST_REMARK:,}")
-    if record.state() not in ("running", "stopped"):
-        raise LudusError("the run is over: nobody will read a remark any more")
-    record.post(Message(f"person/{uuid.uuid4().hex}", "person", "experimenter", REMARK, text))
 
 
 def remarks(record: Record) -> tuple[str, ...]:

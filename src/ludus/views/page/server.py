@@ -18,7 +18,8 @@ from fastapi.responses import FileResponse
 from nicegui import run, ui
 
 from ludus.data.store import EpisodeStore
-from ludus.lab.room import LONGEST_REMARK, leave_remark
+from ludus.lab.oversight import say
+from ludus.lab.room import LONGEST_REMARK
 from ludus.types import LudusError
 from ludus.views import queries
 from ludus.views.page import content, film, guard
@@ -273,7 +274,7 @@ async def _remark_box(place: Place, name: str, look: Callable[[], Awaitable[None
     def leave(text: str) -> str | None:
         try:
             with place.open(name) as record:
-                leave_remark(record, text)
+                say(record, text)
         except UNREADABLE as error:
             return str(error)
         return None

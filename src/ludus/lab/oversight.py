@@ -1,0 +1,284 @@
+"""What people say to a run: remarks, which its questions show, and commands, which its loop carries out.
+
+All of it is messages of the room. `say` stores one; it may come from any process, while the run works or after it was stopped. The
+loop reads commands between two steps (`ludus.lab.interventions`) and answers each with a message of kind 'effect'. The order of
+the messages decides between two people.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ludus.experimenter.answers import LONGEST_TEXT, clean
+from ludus.lab.room import LONGEST_REMARK, REMARK
+from ludus.record import tables
+from ludus.record.reader import Reader
+from ludus.record.record import Record
+from ludus.types import LudusError, Message, unknown
+
+COMMAND, EFFECT, HELP = "command", "effect", "help"
+"""Kinds of messages: what was said to the loop, what it did about it, and what can be said."""
+COMMANDS: Mapping[str, str] = {
+    "pause": "Waits before the next batch of episodes, chunk of training or other step, until /continue.",
+    "continue": "Ends a pause; where there is none, takes back a /stop.",
+    "stop": "Ends the run after this round: what was learned is measured, and the report is written.",
+    "propose": "The next round plans this task too: in words, or as a condition such as on(red, green).",
+    "veto": "This task, or the plan of this id, is not executed.",
+    "approve": "A skill or a plan that waits for approval goes ahead.",
+    "reject": "A skill that waits or is practised is dropped; a plan that waits is not executed.",
+    "wrong": "The latest verdict on this skill is wrong: it is marked so, and counts no more for how long the skill is practised.",
+    "answer": "Answers the question that waits for a person.",
+    "help": "Says what can be said.",
+}
+"""Name -> one sentence of help."""
+ARGUMENTS: Mapping[str, str] = {
+    "propose": "TASK",
+    "veto": "TASK",
+    "approve": "SKILL",
+    "reject": "SKILL",
+    "wrong": "CAPTION",
+    "answer": "TEXT",
+}
+"""Name -> what a command is followed by, of those that are."""
+PERSON = "person"
+MODULES = frozenset(
+    "all analysis curriculum embodiment experimenter gate growth learner loop ludus oversight settling world".split()
+)
+"""Senders that nobody may pose as."""
+AUTHOR = re.compile(r"[\w@.-][\w@. -]{0,39}")
+STEPS = "oversight/"
+"""Steps of the record in which commands were carried out: `oversight/000`, ... The result says before which step of the run
+('before'), and of each command what came of it ('commands', see `interventions`)."""
+PLAN_ID = re.compile(r"r\d+-s\d+-\w+")
+PLACEHOLDER = re.compile(r"(?<!\w)(?:[UVWXYZ]|_)(?!\w)")
+"""Of an object, in a template: 'stack X on Y', 'stack _ on _'."""
+
+Outcome = Literal["done", "refused", "late"]
+
+
+def say(record: Record, line: str, author: str = PERSON) -> Message:
+    """Put what somebody says into the room of a run, which may be running: `record` need not be open for writing. A line that
+    begins with '/' is a command, anything else a remark, which the curriculum shows with its next question.
+
+    Args:
+        author: who says it, a name.
+
+    Returns: the message that was stored; for '/help' one that was not, of kind 'help'.
+
+    Raises:
+        LudusError: an unknown command, one that has nothing to act on, nothing said or too much, a name that is none, a run that
+            is over, or one that listens to nobody.
+    """
+    text, author = clean(line), _author(author)
+    if not text.startswith("/"):
+        return _remark(record, text, author)
+    name, _, argument = text[1:].partition(" ")
+    name, argument = name.casefold(), argument.strip()
+    if name not in COMMANDS:
+        raise unknown("command", f"/{name}", [f"/{command}" for command in COMMANDS])
+    _check_argument(name, argument)
+    if name == "help":
+        return Message("help", "oversight", author, HELP, help_text())
+    _check_listens(record)
+    if name == "answer":
+        return _answer(record, argument, author)
+    _check_target(record, name, argument)
+    message = Message(_key(), author, "loop", COMMAND, text, payload={"command": name, "argument": argument})
+    record.post(message)
+    return message
+
+
+def help_text() -> str:
+    """A line per command."""
+    usages = {name: f"/{name} {ARGUMENTS.get(name, '')}".rstrip() for name in COMMANDS}
+    width = max(map(len, usages.values()))
+    return "\n".join(f"{usages[name]:{width}}  {said}" for name, said in COMMANDS.items())
+
+
+# --- what was said, and what came of it --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command that somebody gave."""
+
+    key: str
+    """Of its message."""
+    name: str
+    argument: str
+    author: str
+
+
+def commands(record: Reader) -> list[Command]:
+    """Every command that was said, in order."""
+    rows = record.rows(tables.messages, tables.messages.c.kind == COMMAND)
+    return [Command(r["key"], r["payload"]["command"], r["payload"]["argument"], r["sender"]) for r in rows]
+
+
+def interventions(record: Reader) -> list[dict[str, Any]]:
+    """Every command that was carried out or refused, in order: `key, command, argument, author`, `before` (the step of the run),
+    `outcome` (see `Outcome`) and `effect` (a sentence); and, as they apply, `round, goal, captions, plans, update, caption`."""
+    steps = [s.name for s in record.steps() if s.name.startswith(STEPS)]
+    results = [record.result(step) for step in steps]
+    return [{"before": result["before"]} | command for result in results for command in result["commands"]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the commands so far leave the run."""
+
+    paused: bool
+    stopping: bool
+    vetoed: Mapping[str, str]
+    """What is not executed, tasks and ids of plans, as `plain` writes them -> who said so."""
+    approved: frozenset[str]
+    """Ids of the plans that had to wait."""
+    rejected: frozenset[str]
+    """Captions."""
+
+
+def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
+    """
+    Args:
+        done: see `interventions`.
+    """
+    paused = stopping = False
+    vetoed, approved, rejected = dict[str, str](), set[str](), set[str]()
+    for one in done:
+        if one["outcome"] != "done":
+            continue
+        match one["command"]:
+            case "pause":
+                paused = True
+            case "stop":
+                paused, stopping = False, True
+            case "continue":
+                paused, stopping = False, stopping and paused
+            case "propose":
+                vetoed.pop(plain(one["argument"]), None)
+            case "veto":
+                vetoed[plain(one["argument"])] = one["author"]
+            case "approve":
+                approved.update(one.get("plans", ()))
+            case "reject":
+                rejected.update(one.get("captions", ()))
+                vetoed |= dict.fromkeys(one.get("plans", ()), one["author"])
+    return Standing(paused, stopping, vetoed, frozenset(approved), frozenset(rejected))
+
+
+def plain(text: str) -> str:
+    """A task for comparing: two that differ in capitals and blanks only are one."""
+    return " ".join(text.casefold().split())
+
+
+def wrong_verdicts(record: Reader) -> dict[tuple[int, int, str], str]:
+    """`(round, update, caption)` of the verdicts that were marked as wrong -> by whom."""
+    marks = (one for one in interventions(record) if one["command"] == "wrong" and one["outcome"] == "done")
+    return {(one["round"], one["update"], one["caption"]): one["author"] for one in marks}
+
+
+# --- what a command is about -------------------------------------------------------------------------------------------
+
+
+def skills_called(name: str, captions: Iterable[str]) -> list[str]:
+    """The caption that is written so; else those of the template, 'put X beside Y' or 'put _ beside _'; else the template of it."""
+    captions = list(captions)
+    if same := [c for c in captions if plain(c) == plain(name)]:
+        return same
+    return [c for c in captions if _is_of(c, name)] or [c for c in captions if _is_of(name, c)]
+
+
+def waiting_skills(record: Reader) -> list[str]:
+    """Captions of the skills that were written in the run and wait for approval."""
+    return [s["caption"] for s in record.skills() if s["round"] > 0 and s["status"] == "candidate"]
+
+
+def waiting_plans(record: Reader) -> dict[str, str]:
+    """Ids of the plans that wait for approval -> which rule they break."""
+    planned = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/plan")]
+    held = record.result(planned[-1]).get("held", {}) if planned else {}
+    if not held:
+        return {}
+    now = standing(interventions(record))
+    return {id: why for id, why in held.items() if id not in now.approved and id not in now.vetoed}
+
+
+def latest_verdict(record: Reader, name: str) -> tuple[int, int, str] | None:
+    """`(round, update, caption)` of the latest verdict on the curve of this name; None where there is none."""
+    found = [(r, update, v.caption) for r, update, v in record.verdicts()]
+    called = set(skills_called(name, dict.fromkeys(c for *_, c in found)))
+    return next((one for one in reversed(found) if one[2] in called), None)
+
+
+# --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _is_of(caption: str, template: str) -> bool:
+    parts = PLACEHOLDER.split(template)
+    return len(parts) > 1 and re.fullmatch("(.+)".join(map(re.escape, parts)), caption, re.IGNORECASE) is not None
+
+
+def _key() -> str:
+    return f"said/{uuid.uuid4().hex}"
+
+
+def _author(author: str) -> str:
+    name = clean(author)
+    if not AUTHOR.fullmatch(name) or name.casefold() in MODULES:
+        raise LudusError(f"nobody who speaks is called {name[:40]!r}; give a name of at most 40 letters, of no module")
+    return name
+
+
+def _remark(record: Record, text: str, author: str) -> Message:
+    if not text or len(text) > LONGEST_REMARK:
+        raise LudusError(f"a remark of {len(text):,} characters; say something in at most {LONGEST_REMARK:,}")
+    _check_listens(record)
+    message = Message(_key(), author, "experimenter", REMARK, text)
+    record.post(message)
+    return message
+
+
+def _check_listens(record: Record) -> None:
+    if record.state() not in ("running", "stopped"):
+        raise LudusError("the run is over: nobody would hear it any more")
+    if kind := re.match("ludus (collect|import|exam|train) ", record.command):
+        raise LudusError(f"this is a run of `ludus {kind[1]}`, which asks nobody; only `ludus run` listens")
+
+
+def _check_argument(name: str, argument: str) -> None:
+    usage = f"/{name} {ARGUMENTS.get(name, '')}".rstrip()
+    if bool(argument) != (name in ARGUMENTS):
+        raise LudusError(f"/{name} needs to say what: {usage}" if name in ARGUMENTS else f"it is {usage} alone")
+    if name != "answer" and len(argument) > LONGEST_TEXT:
+        raise LudusError(f"{usage} with {len(argument):,} characters; say it in at most {LONGEST_TEXT:,}")
+
+
+def _check_target(record: Reader, name: str, argument: str) -> None:
+    if name == "veto" and PLAN_ID.fullmatch(argument):
+        ids = [plan.id for _, plan in record.plans()]
+        if argument not in ids:
+            raise unknown("plan", argument, ids[-5:])
+    if name in ("approve", "reject"):
+        waiting = [*waiting_skills(record), *waiting_plans(record)]
+        practised = [s["caption"] for s in record.skills() if s["status"] == "practising"]
+        _check_called(name, argument, waiting if name == "approve" else [*waiting, *practised])
+    if name == "wrong" and latest_verdict(record, argument) is None:
+        _check_called(name, argument, list(dict.fromkeys(v.caption for *_, v in record.verdicts())))
+
+
+def _check_called(name: str, argument: str, known: Sequence[str]) -> None:
+    nothing = {"approve": "waits for approval", "reject": "waits or is practised", "wrong": "was judged yet"}
+    if not known:
+        raise LudusError(f"/{name} has nothing to act on: no skill {nothing[name]}")
+    if not skills_called(argument, known):
+        raise unknown("skill", argument, known)
+
+
+def _answer(record: Record, text: str, author: str) -> Message:
+    from ludus.lab import mailbox
+
+    return mailbox.answer_text(record, text, author)
