@@ -18,8 +18,8 @@ from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.table import REMARKS, ROLES
 from ludus.lab.curriculum import Curriculum
-from ludus.lab.planning import Planning
 from ludus.lab.oversight import say
+from ludus.lab.planning import Planning
 from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, remarks, shown_remarks
 from ludus.record import Record
 from ludus.types import Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment

@@ -13,6 +13,7 @@ from typing import Any
 import tyro
 
 from ludus import machine
+from ludus.cli.chat import Chat
 from ludus.cli.check import Check
 from ludus.cli.collect import Collect
 from ludus.cli.common import interruptible, is_setting
@@ -39,6 +40,7 @@ COMMANDS = {
     "resume": Resume,
     "status": Status,
     "serve": Serve,
+    "chat": Chat,
     "skills": Skills,
     "collect": Collect,
     "train": Train,

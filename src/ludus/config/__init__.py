@@ -5,7 +5,7 @@ its limits and its reason.
 is refused when the tree is made.
 """
 
-from ludus.config.experimenter import ROLES, BudgetConfig, ExperimenterConfig
+from ludus.config.experimenter import ROLES, BudgetConfig, ExperimenterConfig, OversightConfig
 from ludus.config.options import NoOptions, read_options
 from ludus.config.overrides import as_dict, from_dict, override
 from ludus.config.presets import PRESETS, preset
@@ -31,6 +31,7 @@ __all__ = [
     "ExperimentConfig",
     "ExperimenterConfig",
     "NoOptions",
+    "OversightConfig",
     "SamplingConfig",
     "SeedDataConfig",
     "Size",

@@ -1,4 +1,5 @@
-"""The sections about who plays the experimenter's roles and what that may cost. Only data, as `ludus.config.sections`."""
+"""The sections about who plays the experimenter's roles, what that may cost, and what people must allow. Only data, as
+`ludus.config.sections`."""
 
 from __future__ import annotations
 
@@ -76,3 +77,23 @@ class BudgetConfig(Section):
     usd: PositiveOrZero = 0
     minutes: limits.TimeOrZero = 0
     """Spent waiting for answers."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class OversightConfig(Section):
+    """What a run may do only if people allow it. People may say something at any time (docs/commands.md); this is what the run
+    waits for."""
+
+    path = "oversight."
+
+    approve_skills: bool = False
+    """Whether a written skill that passed its checks waits for /approve or /reject before it is practised."""
+    forbid: str = ""
+    """Rules: conditions of the language of skills, parted by ';', such as 'on(red, green); height(blue) > 0.2'. A skill that the
+    run begins with is left out if it brings one about; a task or a written skill is refused."""
+    ask: bool = False
+    """Whether a task or a written skill that a rule forbids waits for /approve or /reject, instead of being refused."""
+    timeout_s: limits.Time = 600
+    """How long the run waits for an answer, s."""
+    default: Literal["approve", "reject"] = "reject"
+    """What counts as the answer then."""

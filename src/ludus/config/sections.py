@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ludus.config import limits
-from ludus.config.experimenter import BudgetConfig, ExperimenterConfig
+from ludus.config.experimenter import BudgetConfig, ExperimenterConfig, OversightConfig
 from ludus.config.limits import (
     STRICT,
     Count,
@@ -326,3 +326,4 @@ class Config(Section):
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
     experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+    oversight: OversightConfig = field(default_factory=OversightConfig)

@@ -30,6 +30,7 @@ from ludus.experiment.library import (
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.analysis import aggregate
 from ludus.lab.collector import Collector, LocalCollector, collect_tasks
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
 from ludus.lab.rollout import RolloutSpec
 from ludus.record import Record
 from ludus.record.progress import Progress, Show
@@ -57,6 +58,7 @@ class Driver:
     world: World
     collector: Collector
     progress: Progress
+    overseer: Overseer | NullOverseer = UNWATCHED
 
     def collect(self, name: str, rollouts: Sequence[RolloutSpec], actor: ActorSpec, library: SkillLibrary) -> None:
         """Run the rollouts in steps called `<name>/000` ...; committed ones are skipped."""
@@ -67,8 +69,10 @@ class Driver:
         total = sum(t.n_steps(self.world.spec) for t in left)
         title = f"{name.replace('/', ' ')}: {len(rollouts)} episodes"
         with self.progress.stage(title, total) as advance:
-            results = self.collector.map(left, advance)
+            # asked of each task once its turn has come: the collector takes them one by one
+            results = self.collector.map(map(self.overseer.admitted, left), advance)
             for task in left:
+                self.overseer.before(task.step)
                 with self.record.commit(task.step):  # opened before the robots move: its time is theirs
                     result = next(results)
                     self.store.append(result.episodes)
@@ -84,6 +88,7 @@ class Driver:
         title = f"{name.replace('/', ' ')}: {len(seeds)} episodes"
         with self.progress.stage(title, sum(len(p) for _, p in left)) as advance:
             for step, part in left:
+                self.overseer.before(step)
                 with self.record.commit(step):
                     made, episodes = set(), []
                     for episode in kind.play(self.config, library, part, step.replace("/", "-"), hindsight):

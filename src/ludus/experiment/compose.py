@@ -21,8 +21,10 @@ from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
 from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
+from ludus.lab.interventions import Overseer, Recorded, recorded
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room, shown_remarks
+from ludus.lab.rules import Rules
 from ludus.record import Record, holds_run
 from ludus.record.location import BESIDE, found, way
 from ludus.record.progress import Progress, Show
@@ -48,6 +50,7 @@ class Experiment:
     analysis: Analysis
     ledger: Ledger
     progress: Progress
+    overseer: Overseer
     replayed_remarks: Mapping[int, tuple[str, ...]] | None = None
     """See `Planning`."""
 
@@ -83,7 +86,8 @@ def compose(
     kind = world_kind(config.world)
     world = kind.make(config.world)
     room, pictures = Room(record), Pictures(record, world)
-    ledger, replayed_remarks = _ledger(record, config)
+    rules = Rules(config.oversight.forbid, world.vocabulary, world.spec.control_hz)
+    progress, (ledger, replayed) = Progress(record, show), _ledger(record, config)
     experimenter = assemble(
         RoleContext(
             world.vocabulary,
@@ -106,8 +110,9 @@ def compose(
         ),
         analysis=Analysis(experimenter, room, pictures.curve),
         ledger=ledger,
-        progress=Progress(record, show),
-        replayed_remarks=replayed_remarks,
+        progress=progress,
+        overseer=Overseer(record, config, world.vocabulary, rules, progress, replayed.commands),
+        replayed_remarks=replayed.remarks,
     )
 
 
@@ -141,12 +146,20 @@ def check(config: Config, reach: bool = False) -> list[str]:
 # --- inside --------------------------------------------------------------------------------------------------------
 
 
-def _ledger(record: Record, config: Config) -> tuple[Ledger, Mapping[int, tuple[str, ...]] | None]:
+@dataclass(frozen=True)
+class Replayed:
+    """What people said in the run that is replayed."""
+
+    remarks: Mapping[int, tuple[str, ...]] | None = None
+    commands: Recorded | None = None
+
+
+def _ledger(record: Record, config: Config) -> tuple[Ledger, Replayed]:
     """The run's own calls, and those of the run that it replays, unless nothing is left to ask; with what people said in
     that run, since its answers are to questions that showed it."""
     limit = config.experimenter.max_concurrency
     if not record.done(REPLAY_STEP) or record.state() == "done":
-        return Ledger(record, config.budget, max_concurrency=limit), None
+        return Ledger(record, config.budget, max_concurrency=limit), Replayed()
     replay = record.result(REPLAY_STEP)
     recording = found(replay["run"], replay.get(BESIDE), record.directory)
     if not holds_run(recording):
@@ -155,7 +168,8 @@ def _ledger(record: Record, config: Config) -> tuple[Ledger, Mapping[int, tuple[
             "both together"
         )
     with Record.open(recording, write=False) as other:
-        return Ledger(record, config.budget, other.calls(), replay["strict"], limit), shown_remarks(other)
+        said = Replayed(shown_remarks(other), recorded(other))
+        return Ledger(record, config.budget, other.calls(), replay["strict"], limit), said
 
 
 def _post_answers(room: Room) -> Callable[[str, str], None]:

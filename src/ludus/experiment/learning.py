@@ -23,6 +23,7 @@ from ludus.experiment import checkpoints
 from ludus.lab.analysis import Analysis, Background, aggregate, curves_of, members_of
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
 from ludus.lab.rollout import Advance
 from ludus.lab.room import Room
 from ludus.record import Evaluation, Record
@@ -65,9 +66,10 @@ class Learning:
         analysis: Analysis,
         progress: Progress,
         data: TrainingData,
+        overseer: Overseer | NullOverseer = UNWATCHED,
     ) -> None:
         self.record, self.config, self.world, self.analysis, self.progress = record, config, world, analysis, progress
-        self.data = data
+        self.data, self.overseer = data, overseer
         self._critic: tuple[int, Policy] | None = None
         self._trainer: Trainer | None = None
         self._sampler: Sampler | None = None
@@ -115,6 +117,7 @@ class Learning:
             self.progress.stage(f"{title}: measuring", control_steps * len(left)) as measured,
         ):
             for step, chunk in left:
+                self.overseer.before(step)
                 with self.record.commit(step) as opened:
                     metrics = self._fit(chunk, minutes, trained)
                     opened.result = self._judge(step, round_, library, metrics, measured)
@@ -220,6 +223,7 @@ class Learning:
         step, n = f"measure/{stage}", self.config.experiment.final_episodes
         if self.record.done(step):
             return
+        self.overseer.before(step)
         total = sum(s.steps for s in library) * n
         with (
             self.record.commit(step),

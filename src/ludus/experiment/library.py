@@ -9,6 +9,7 @@ from typing import Any
 from ludus.agents.captions import CaptionEncoder
 from ludus.lab.growth import grown
 from ludus.lab.room import Room
+from ludus.lab.rules import Rules, allowed
 from ludus.record import Record
 from ludus.record.reader import Reader
 from ludus.skills import files
@@ -79,15 +80,19 @@ def recorded_skills(record: Record, vocabulary: Vocabulary) -> list[Skill]:
 
 
 def recorded_library(record: Record, world: World, *, lenient: bool = False) -> SkillLibrary:
-    """The skills that the record begins from, the world's base skills or those of a library file, and those that joined.
+    """The skills that the record begins from, the world's base skills or those of a library file, without those that its rules
+    forbid; and those that joined.
 
     Args:
         lenient: leave out skills that cannot be read here, for another world than the record's, which may lack objects.
 
     Raises:
-        LudusError: a skill that cannot be read; without `lenient`.
+        LudusError: a skill that cannot be read; without `lenient`; rules that leave no skill.
     """
-    library = base_library(kept_library(record), world, lenient=lenient)
+    rules = Rules(record.config.oversight.forbid, world.vocabulary)
+    library = allowed(base_library(kept_library(record), world, lenient=lenient), rules)
+    if rules and not len(library):
+        raise LudusError(f"oversight.forbid={record.config.oversight.forbid!r} forbids every skill to begin with")
     joined = [s for s in recorded_skills(record, world.vocabulary) if s.caption not in library]
     return library.add(*[s for s in joined if not lenient or _fits(s, library)])
 
@@ -179,6 +184,11 @@ def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> N
             f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."
         )
         Room(record).post("loop", "all", "note", text)
+        if record.config.oversight.forbid:
+            base = base_library(kept_library(record), world)
+            left_out = [c for c in base.captions if c not in library]
+            text = f"Left out, since rules forbid them: {', '.join(map(repr, left_out)) or 'no skill'}."
+            Room(record).post("oversight", "all", "note", text)
 
 
 def _fits(skill: Skill, library: SkillLibrary) -> bool:

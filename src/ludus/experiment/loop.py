@@ -30,11 +30,14 @@ from ludus.experiment.settling import Settling
 from ludus.lab.actors import ActorSpec
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import fits
-from ludus.lab.growth import Growth, stored_evidence
+from ludus.lab.evidence import stored_evidence
+from ludus.lab.growth import Growth
+from ludus.lab.interventions import Overseer
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of, switching_of
 from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
+from ludus.skills.verify import Evidence
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Stages:
     driver: Driver
     learning: Learning
     settling: Settling
+    overseer: Overseer
 
 
 def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
@@ -57,11 +61,12 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     """
     record, world, config, progress = experiment.record, experiment.world, experiment.config, experiment.progress
     store = EpisodeStore(record)
-    driver = Driver(record, store, config.world, world, experiment.collector, progress)
-    learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)))
-    planning = Planning(experiment.curriculum, record, world, config, progress, experiment.replayed_remarks)
-    growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress)
-    settling = Settling(record, config, world, growth, progress)
+    overseer, replayed = experiment.overseer, experiment.replayed_remarks
+    driver = Driver(record, store, config.world, world, experiment.collector, progress, overseer)
+    learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)), overseer)
+    planning = Planning(experiment.curriculum, record, world, config, progress, replayed, overseer)
+    growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress, overseer)
+    settling = Settling(record, config, world, growth, progress, overseer)
 
     library, actor, given = recorded_library(record, world), seed_actor(experiment.kind, config), Given.of(record)
     if given is None:
@@ -75,7 +80,7 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
         given.copy(driver, library)
     learning.train("pretrain", 0, config.training.updates, library)
     learning.measure("before", library)
-    return Stages(planning, growth, driver, learning, settling), library
+    return Stages(planning, growth, driver, learning, settling, overseer), library
 
 
 def run(experiment: Experiment) -> SkillLibrary:
@@ -87,6 +92,9 @@ def run(experiment: Experiment) -> SkillLibrary:
     stages, library = start(experiment)
     limits = experiment.config.experiment
     for n in range(1, limits.rounds + 1):
+        stages.overseer.before(f"round/{n}/plan")
+        if stages.overseer.ends_before(n):
+            break
         library = run_round(n, experiment, stages, library)
         if limits.stop_after and stages.settling.n_accepted(n) >= limits.stop_after:
             break
@@ -99,11 +107,18 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     record, config, spec = experiment.record, experiment.config, experiment.world.spec
     planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
 
+    def evidence() -> Evidence:
+        return stored_evidence(driver.store, experiment.world, config.seed)
+
+    stages.overseer.look_at(evidence)
+
     # propose, decompose, retrieve; the critic's values of skills are asked for with experimenter.affordance only
     plans = planning.plans(n, library, learning.values if config.experimenter.affordance else None)
 
     # grow: a skill is written for a capability gap, checked, and joins the skills that are practised
-    library = growth.grow(n, library, lambda: stored_evidence(driver.store, experiment.world, config.seed))
+    library = growth.grow(n, library, evidence)
+    stages.overseer.decide(n)  # waits for people, where they are to approve something
+    growth.admit(n, library)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
@@ -112,7 +127,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
     filled = partial(fits, library=library, spec=spec) if acting.fill and switching is None else None
-    rollouts = rollouts_of(runnable, seeds, spec.starts[0], {"round": n}, switching=switching, fits=filled)
+    more = {"info": {"round": n}, "switching": switching, "fits": filled}
+    rollouts = rollouts_of(runnable, seeds, spec.starts[0], **more) if runnable else []
     actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)

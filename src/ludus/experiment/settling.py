@@ -19,6 +19,8 @@ from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
 from ludus.lab.growth import Growth
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
+from ludus.lab.oversight import wrong_verdicts
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress
@@ -44,6 +46,7 @@ class Settling:
     world: World
     growth: Growth
     progress: Progress
+    overseer: Overseer | NullOverseer = UNWATCHED
 
     def settle(self, n: int, library: SkillLibrary) -> None:
         """Compare the policy that round n trained with the best one so far; then accept, drop or go on practising each
@@ -51,6 +54,7 @@ class Settling:
         step, record = f"round/{n}/settle", self.record
         if record.done(step):
             return
+        self.overseer.before(step)
         with record.commit(step) as opened:
             new, old = checkpoints.training_steps(record)[-1], checkpoints.best_step(record)
             practised = list(self.growth.practising(library).values())
@@ -148,9 +152,13 @@ class Settling:
         return {"template": template, "captions": list(captions), "status": status, "rounds": practised} | asdict(tried)
 
     def _judgement(self, n: int, template: str) -> Judgement:
-        """The last one that says something: one unclear round does not make a curve that was rising another one."""
+        """The last one that says something and was not marked as wrong: one unclear round does not make a curve that was rising
+        another one."""
+        wrong = wrong_verdicts(self.record)
         judged: list[Judgement] = [
-            v.judgement for r, _, v in self.record.verdicts() if r <= n and v.caption == template
+            v.judgement
+            for r, update, v in self.record.verdicts()
+            if r <= n and v.caption == template and (r, update, template) not in wrong
         ]
         while judged and judged[-1] == "unclear":
             judged.pop()

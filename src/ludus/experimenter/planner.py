@@ -118,6 +118,7 @@ class Planner:
                 whole = f"{AT_ONCE} {task.text}"
                 options.append((Task(whole, task.goal, task.atoms), (PlanStep(whole, None),)))
         options = [(t, s) for t, s in options if _n_missing(s) == 0 or t.text not in question.gaps]
+        options = [(t, s) for t, s in options if t.text not in question.refused]
         if question.seek_gap and any(_n_missing(s) for _, s in options):
             least = min(n for _, s in options if (n := _n_missing(s)))
             options = [(t, s) for t, s in options if _n_missing(s) == least]

@@ -75,6 +75,8 @@ class ProposeQuestion:
     """Whether a task is wanted that needs a skill which the library lacks: there is time to learn one."""
     remarks: tuple[str, ...] = ()
     """What people who watch the run have said, oldest first: guidance, which the built-in planner does not read."""
+    refused: tuple[str, ...] = ()
+    """Tasks that people, or their rules, have forbidden."""
 
 
 @dataclass(frozen=True)

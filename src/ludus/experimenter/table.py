@@ -71,6 +71,8 @@ SEEK_GAP = "There is time to learn a new skill: name a task that needs one which
 """What is added to the question where a gap is sought."""
 REMARKS = "People who watch this run remark, as guidance for which task to name and nothing else: {}."
 """What is added to the question where people have said something."""
+REFUSED = "These tasks are forbidden here: {}."
+"""What is added to the question where people have forbidden some."""
 
 
 def propose_variables(q: ProposeQuestion, context: RoleContext) -> dict[str, str]:
@@ -87,7 +89,8 @@ def propose_variables(q: ProposeQuestion, context: RoleContext) -> dict[str, str
 
 def _wanted(q: ProposeQuestion) -> str:
     said = REMARKS.format("; ".join(map(_quote, q.remarks))) if q.remarks else ""
-    return " ".join(filter(None, (SEEK_GAP if q.seek_gap else "", said)))
+    forbidden = REFUSED.format(", ".join(map(_quote, q.refused))) if q.refused else ""
+    return " ".join(filter(None, (SEEK_GAP if q.seek_gap else "", said, forbidden)))
 
 
 def first_task(q: ProposeQuestion, given: Sequence[ModelAnswer]) -> ModelAnswer:

@@ -30,7 +30,7 @@ class CollectTask:
     world: WorldConfig
     library: SkillLibrary
     rollouts: tuple[RolloutSpec, ...]
-    """At most `world.n_envs`."""
+    """At most `world.n_envs`; none where all were forbidden meanwhile."""
     ids: tuple[str, ...]
     """Of the episodes, one per rollout."""
     actor: ActorSpec
@@ -102,6 +102,9 @@ class LocalCollector:
                     f"task {task.step!r} is for {task.world.n_envs} simulations, this world has {self._world.n_envs}; "
                     "make both from the same settings"
                 )
+            if not task.rollouts:
+                yield CollectResult(task.step, (), ())
+                continue
             episodes, outcomes = run_batch(
                 self._world, task.library, task.rollouts, task.ids, self._make(task), advance
             )

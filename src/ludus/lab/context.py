@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -29,6 +29,26 @@ class SceneContext:
     """Why there is no picture."""
 
 
+Refusal = Callable[..., str | None]
+"""`(task, goal or None, success of each of its skills ...)`, expressions -> why it is not executed, None where it may be."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task that a person wants to be planned."""
+
+    key: str
+    """Of the message in which they said so."""
+    task: str
+    goal: str | None
+    author: str
+
+
+def nothing_refused(task: str, *conditions: str | None) -> str | None:
+    """A `Refusal` of nothing."""
+    return None
+
+
 @dataclass(frozen=True)
 class PlanContext:
     """All that the plans of a round are based on."""
@@ -44,6 +64,11 @@ class PlanContext:
     """Whether the first question of the round asks for a task that needs a new skill."""
     remarks: tuple[str, ...] = ()
     """What people who watch have said, oldest first."""
+    refused: tuple[str, ...] = ()
+    """Tasks that may not be executed."""
+    refusal: Refusal = nothing_refused
+    asked: tuple[Asked, ...] = ()
+    """Each is planned in place of the first proposal of a scene, the last scene first."""
 
 
 def facts(

@@ -20,7 +20,8 @@ from ludus.experimenter.roles import (
     SkillStats,
     check_proposal,
 )
-from ludus.lab.context import PlanContext, SceneContext, facts
+from ludus.lab.context import Asked, PlanContext, SceneContext, facts
+from ludus.lab.oversight import EFFECT, Outcome
 from ludus.lab.prefetch import Prefetch, concurrently
 from ludus.lab.room import GUIDANCE, NullRoom, Room
 from ludus.seeding import rng
@@ -36,6 +37,14 @@ INSTRUCTED = "a person asked for it"
 """`Proposal.why` of what a person said."""
 PRACTISE = "no proposal could be executed"
 """`Proposal.why` of a plan that practises a skill because no proposal of its scene could be executed."""
+
+
+class _Refused(LudusError):
+    """A task that people, or their rules, have forbidden."""
+
+    def __init__(self, task: str, why: str) -> None:
+        super().__init__(why)
+        self.task = task
 
 
 class Curriculum:
@@ -115,14 +124,16 @@ class Curriculum:
                 )
                 payload = {"remarks": list(context.remarks)}
                 self.room.post("curriculum", "experimenter", GUIDANCE, text, payload=payload)
-            for scene_context in context.scenes:
+            scenes = context.scenes
+            for i, scene_context in enumerate(scenes):
+                asked = context.asked[len(scenes) - 1 - i :: len(scenes)]
                 scene = scene_context.scene
                 text = (
                     f"The scene: {', '.join(scene.objects)}. True now: {', '.join(scene.facts) or 'nothing of note'}."
                     f"{scene_context.remark}"
                 )
                 self.room.post("curriculum", "experimenter", "scene", text, scene.images, asdict(scene))
-                plans += self._plans_of_scene(scene_context, context, values)
+                plans += self._plans_of_scene(scene_context, context, values, asked)
                 context = dataclasses.replace(context, seek_gap=False)
         return plans
 
@@ -147,27 +158,72 @@ class Curriculum:
 
         return Prefetch(ask, context.scenes)
 
-    def _plans_of_scene(self, scene: SceneContext, context: PlanContext, values: Values | None) -> list[Plan]:
+    def _plans_of_scene(
+        self, scene: SceneContext, context: PlanContext, values: Values | None, asked: Sequence[Asked] = ()
+    ) -> list[Plan]:
         plans: list[Plan] = []
+        for k, wish in enumerate(asked):
+            plan = self._wished(f"{scene.name}-p{k}", scene, wish, context, values)
+            plans += [plan] if plan else []
+        if any(not plan.gaps for plan in plans):
+            return plans
         for attempt in range(self.attempts):
             try:
                 plan = self._plan(f"{scene.name}-a{attempt}", scene, context, values)
             except NoAnswer as error:
                 self.room.post("curriculum", "all", "note", f"{error}.")
                 continue
+            except _Refused as refused:
+                context = dataclasses.replace(context, refused=(*context.refused, refused.task))
+                continue
             plans.append(plan)
             if not plan.gaps:
                 return plans
             context = dataclasses.replace(context, gaps=(*context.gaps, plan.proposal.task), seek_gap=False)
-        return [*plans, self._practise(f"{scene.name}-practise", context.stats)]
+        practice = self._practise(f"{scene.name}-practise", context)
+        return [*plans, practice] if practice else plans
+
+    def _wished(
+        self, name: str, scene: SceneContext, wish: Asked, context: PlanContext, values: Values | None
+    ) -> Plan | None:
+        """The plan for a task that a person wants; None where there is none. Posts what came of their wish."""
+        proposal = Proposal(wish.task, f"{wish.author} asked for it", 0.5, wish.goal)
+        payload = asdict(proposal) | {"plan": name}
+        self.room.post(wish.author, "curriculum", "proposal", f"{wish.task}.", payload=payload)
+        try:
+            plan = self._planned(name, scene, proposal, context, values)
+        except (NoAnswer, _Refused) as error:
+            self._answer(wish, "refused", f"{wish.task!r} is not planned: {str(error).rstrip('.')}.")
+            return None
+        how = f"is planned as {name}: {', then '.join(plan.captions)}"
+        if plan.gaps:
+            how = f"is planned as {name} and cannot be executed yet: no skill does {plan.gaps[0].step!r}"
+        self._answer(wish, "done", f"{wish.task!r} {how}.", {"plan": name})
+        return plan
+
+    def _answer(self, wish: Asked, outcome: Outcome, text: str, about: Mapping[str, str] = {}) -> None:
+        payload = {"command": wish.key, "outcome": outcome, **about}
+        self.room.post("oversight", wish.author, EFFECT, text, payload=payload)
 
     def _plan(self, name: str, scene: SceneContext, context: PlanContext, values: Values | None) -> Plan:
         proposal = self._propose(name, scene.scene, context)
+        return self._planned(name, scene, proposal, context, values)
+
+    def _planned(
+        self, name: str, scene: SceneContext, proposal: Proposal, context: PlanContext, values: Values | None
+    ) -> Plan:
+        """The steps of a task and their skills.
+
+        Raises:
+            _Refused: people, or their rules, have forbidden it.
+        """
+        self._check(proposal, context)
         steps = self._decompose(name, scene.scene, proposal, context.stats)
         retrievals = self._retrieve_all(name, scene.scene, steps, context.stats)
         if values is not None:
             retrievals[0] = self._grounded(retrievals[0], scene, name, values)
         plan = Plan(name, proposal, steps, tuple(dataclasses.replace(r, options=()) for r in retrievals))
+        self._check(proposal, context, plan.captions)
         if plan.gaps:
             missing = "; ".join(r.missing or r.step for r in plan.gaps)
             text = f"Capability gap, {proposal.task!r} cannot be executed. Missing: {missing}."
@@ -179,9 +235,17 @@ class Curriculum:
             self.room.post("curriculum", "embodiment", "plan", text, payload=asdict(plan))
         return plan
 
+    def _check(self, proposal: Proposal, context: PlanContext, captions: Sequence[str] = ()) -> None:
+        known = {s.caption: s.success for s in context.stats}
+        why = context.refusal(proposal.task, proposal.goal, *(known[c] for c in captions))
+        if why is not None:
+            self.room.post("oversight", "all", "refusal", f"{proposal.task!r} is not executed: {why}.")
+            raise _Refused(proposal.task, why)
+
     def _propose(self, name: str, scene: Scene, context: PlanContext) -> Proposal:
         known = (context.stats, context.history, context.gaps)
-        question = ProposeQuestion(f"{name}/propose", scene, *known, self.max_steps, context.seek_gap, context.remarks)
+        about = (self.max_steps, context.seek_gap, context.remarks, context.refused)
+        question = ProposeQuestion(f"{name}/propose", scene, *known, *about)
         proposal = check_proposal(self.experimenter.propose(question))
         text = f"{proposal.task} (P(success) {proposal.success_probability:.0%}). Why: {proposal.why}."
         payload = asdict(proposal) | {"plan": name}
@@ -207,10 +271,14 @@ class Curriculum:
             return concurrently(self._retrieve, questions)
         return [self._retrieve(question) for question in questions]
 
-    def _practise(self, name: str, stats: Sequence[SkillStats]) -> Plan:
-        """The weakest skill alone: what robots do when no proposal can be executed."""
-        if not stats:
+    def _practise(self, name: str, context: PlanContext) -> Plan | None:
+        """The weakest skill alone: what robots do when no proposal can be executed. None where every skill is forbidden."""
+        if not context.stats:
             raise LudusError("no skill to practise: the library is empty")
+        stats = [s for s in context.stats if context.refusal(s.caption, s.success) is None]
+        if not stats:
+            self.room.post("curriculum", "all", "note", "Nothing to execute: every skill is forbidden.")
+            return None
         draw = rng(self.seed, "practise", name)
         skill = min(stats, key=lambda c: (c.competence, draw.random()))
         proposal = Proposal(skill.caption, PRACTISE, round(skill.competence, 3), skill.success)

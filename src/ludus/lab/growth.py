@@ -11,18 +11,16 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from ludus.config import Config
 from ludus.data.labels import Focus
-from ludus.data.store import EpisodeStore
 from ludus.experimenter.chaining import GAP
 from ludus.experimenter.effects import closure, denied
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
 from ludus.lab.approach import Approaches
 from ludus.lab.context import achieved, skill_stats
-from ludus.lab.embodiment import look
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
+from ludus.lab.oversight import APPROVAL, approval
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
@@ -33,7 +31,7 @@ from ludus.seeding import child
 from ludus.skills.candidate import Candidate, members
 from ludus.skills.expression import atom_text, condition
 from ludus.skills.library import SkillLibrary
-from ludus.skills.verify import Evidence, Verification, verify
+from ludus.skills.verify import Check, Evidence, Verification, verify
 from ludus.skills.vocabulary import Atom, Vocabulary
 from ludus.types import Plan, Retrieval
 from ludus.worlds.base import World
@@ -43,9 +41,6 @@ MAX_ATTEMPTS = 3
 AGAIN_AFTER = 5
 """Rounds after which a gap that every candidate failed for is asked about again: checks judge by what is stored, which is more
 by then."""
-EVIDENCE_EPISODES = 256
-"""Stored episodes that candidates are checked on, spread evenly over all."""
-EVIDENCE_STARTS = 128
 
 
 @dataclass(frozen=True)
@@ -72,9 +67,10 @@ class Growth:
         world: World,
         config: Config,
         progress: Progress | None = None,
+        overseer: Overseer | NullOverseer = UNWATCHED,
     ) -> None:
         self._experimenter, self._room, self._record, self._world = experimenter, room, record, world
-        self._config, self._progress = config, progress or Progress()
+        self._config, self._progress, self._overseer = config, progress or Progress(), overseer
 
     # --- what the record knows -----------------------------------------------------------------------------------
 
@@ -103,7 +99,8 @@ class Growth:
 
     def practised_rounds(self, template: str) -> int:
         """In how many rounds a template was practised."""
-        return sum(template in result["practice"]["ways"] for result in grown(self._record))
+        rounds = (int(step.split("/")[1]) for step in _grow_steps(self._record))
+        return sum(template in self._practice_of(n)["ways"] for n in rounds)
 
     # --- growing -------------------------------------------------------------------------------------------------
 
@@ -116,9 +113,10 @@ class Growth:
         step, record = f"round/{n}/grow", self._record
         if record.done(step):
             return library  # it came from the record and has them
+        self._overseer.before(step)
         practising = self.practising(library)
         room = self._config.experiment.max_practising - len(practising)
-        gaps, written = open_gaps(record, library) if room > 0 else [], list[dict[str, Any]]()
+        gaps, written, waiting = open_gaps(record, library) if room > 0 else [], list[dict[str, Any]](), list[str]()
         with record.commit(step) as opened, self._progress.stage(f"round {n}: growing", 1):
             seen = evidence() if gaps else None
             for gap in gaps:
@@ -126,13 +124,32 @@ class Growth:
                     break
                 family, kept = self._write(gap, library, seen)
                 written.append(kept)
-                if family:
-                    library = self._join(n, library, family)
-                    practising[library.template(family[0].caption)] = [c.caption for c in family]
-                    room -= 1
+                if not family:
+                    continue
+                room -= 1
+                captions, why = [c.caption for c in family], self._waits_for(family)
+                library = self._join(n, library, family, why)
+                if why is None:
+                    practising[library.template(captions[0])] = captions
+                else:
+                    waiting += captions
             practice = self._practice(library, practising, self.rehearsed(library))
-            opened.result = {"gaps": written, "practice": practice}
+            opened.result = {"gaps": written, "practice": practice} | ({"waiting": waiting} if waiting else {})
         return library
+
+    def admit(self, n: int, library: SkillLibrary) -> None:
+        """Practise in round n what was approved of the skills that waited for it, too; in step `round/N/approve`."""
+        step, record = f"round/{n}/approve", self._record
+        if record.result(f"round/{n}/grow").get("waiting") and not record.done(step):
+            with record.commit(step) as opened:
+                practice = self._practice(library, self.practising(library), self.rehearsed(library))
+                opened.result = {"practice": practice}
+
+    def _waits_for(self, family: Sequence[Candidate]) -> str | None:
+        """Why a family of skills waits for approval; None where it is practised at once."""
+        limits = self._config.oversight
+        broken = next(filter(None, (self._overseer.broken(c.success) for c in family)), None)
+        return broken if broken is not None and limits.ask else "it is new" if limits.approve_skills else None
 
     def _write(self, gap: Gap, library: SkillLibrary, evidence: Evidence) -> tuple[list[Candidate], dict[str, Any]]:
         """The family that was written for one gap, empty where no candidate passed; and what is recorded of it."""
@@ -143,15 +160,28 @@ class Growth:
             except NoAnswer as error:
                 self._room.post("growth", "all", "note", f"{error}.")
                 break
-            verification = verify(candidate, library, evidence, _described(gap, library))
+            verification = self._ruled(candidate, verify(candidate, library, evidence, _described(gap, library)))
             self._tell(candidate, verification)
             tried.append(asdict(candidate) | {"checks": [asdict(c) for c in verification.checks]})
             if verification.failed is None:
-                family = _family(candidate, library, evidence)
+                family = self._family(candidate, library, evidence)
                 break
             rejections.append(Rejection(candidate, verification.failed.name, verification.failed.detail))
         kept = {"template": gap.template, "missing": gap.step.step, "plan": gap.plan.id, "key": gap.key, "tried": tried}
         return family, kept | {"author": self._author, "joined": [c.caption for c in family]}
+
+    def _ruled(self, candidate: Candidate, verification: Verification) -> Verification:
+        """The checks and, if all were passed, that no rule forbids the skill."""
+        why = self._overseer.broken(candidate.success) if verification.passed else None
+        if why is None or self._config.oversight.ask:
+            return verification
+        return Verification((*verification.checks, Check("rules", False, f"{why[:1].upper()}{why[1:]}.")))
+
+    def _family(self, candidate: Candidate, library: SkillLibrary, evidence: Evidence) -> list[Candidate]:
+        """The candidate, and those of the same skill about other objects that pass, too."""
+        first, *others = members(candidate, library.vocabulary)
+        checked = ((c, self._ruled(c, verify(c, library, evidence))) for c in others)
+        return [first, *(c for c, verification in checked if verification.failed is None)]
 
     def _question(
         self, gap: Gap, library: SkillLibrary, attempt: int, rejections: Sequence[Rejection]
@@ -169,16 +199,22 @@ class Growth:
             rejections=tuple(rejections),
         )
 
-    def _join(self, n: int, library: SkillLibrary, family: Sequence[Candidate]) -> SkillLibrary:
+    def _join(self, n: int, library: SkillLibrary, family: Sequence[Candidate], waits_for: str | None) -> SkillLibrary:
         skills = [c.skill for c in family]
         grown = library.add(*skills)
         untried = [SkillStats(s.caption, s.success, prerequisites=s.prerequisites) for s in library]
         parents = way_to(skills[0].caption, grown, untried, self._world.spec)
         self._record.add_skills(skills, n, self._author, parents, "candidate")
-        for skill in skills:
-            self._record.set_skill_status(skill.caption, "practising", n)
-        text = f"New skills to practise: {', '.join(repr(s.caption) for s in skills)}."
-        self._room.post("growth", "embodiment", "skills", text, payload={"skills": [asdict(s) for s in skills]})
+        captions = ", ".join(repr(s.caption) for s in skills)
+        if waits_for is None:
+            for skill in skills:
+                self._record.set_skill_status(skill.caption, "practising", n)
+            text = f"New skills to practise: {captions}."
+            self._room.post("growth", "embodiment", "skills", text, payload={"skills": [asdict(s) for s in skills]})
+        else:
+            template = grown.template(skills[0].caption)
+            text = approval(f"{template!r} ({captions}: {waits_for})", template, self._config.oversight)
+            self._room.post("oversight", "all", APPROVAL, text, payload={"skills": [asdict(s) for s in skills]})
         return grown
 
     def _tell(self, candidate: Candidate, verification: Verification) -> None:
@@ -241,7 +277,9 @@ class Growth:
         return [Focus(group, share) for group, share in zip(groups, shares, strict=True) if group and share]
 
     def _practice_of(self, n: int) -> dict[str, Any]:
-        return {"rehearsed": {}} | dict(self._record.result(f"round/{n}/grow")["practice"])
+        steps = (f"round/{n}/approve", f"round/{n}/grow")
+        step = next(filter(self._record.done, steps), steps[-1])
+        return {"rehearsed": {}} | dict(self._record.result(step)["practice"])
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -272,8 +310,11 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
 
 def grown(record: Reader) -> list[Mapping[str, Any]]:
     """Results of the steps `round/N/grow`, in order."""
-    steps = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
-    return [record.result(step) for step in steps]
+    return [record.result(step) for step in _grow_steps(record)]
+
+
+def _grow_steps(record: Reader) -> list[str]:
+    return [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
 
 
 def _described(gap: Gap, library: SkillLibrary) -> str | None:
@@ -294,17 +335,3 @@ def _new_relations(goal: str | None, known: Set[Atom], vocabulary: Vocabulary) -
     atoms = set(expression.conditions()) if expression is not None else set[Atom]()
     needed = atoms.union(*(closure(vocabulary, atom) for atom in atoms))
     return sum(len(a[1]) > 1 and denied(a, vocabulary) is None for a in needed - known)
-
-
-def stored_evidence(store: EpisodeStore, world: World, seed: int) -> Evidence:
-    """Some of the stored episodes, spread evenly, and fresh starts."""
-    ids = store.ids()
-    some = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), EVIDENCE_EPISODES)).astype(int))
-    seeds = [child(seed, "evidence", i) for i in range(EVIDENCE_STARTS)]
-    return Evidence(tuple(store.load(ids[i]).observations for i in some), look(world, seeds))
-
-
-def _family(candidate: Candidate, library: SkillLibrary, evidence: Evidence) -> list[Candidate]:
-    """The candidate, and those of the same skill about other objects that pass, too."""
-    first, *others = members(candidate, library.vocabulary)
-    return [first, *(c for c in others if verify(c, library, evidence).failed is None)]

@@ -1,8 +1,8 @@
 """What people say to a run: remarks, which its questions show, and commands, which its loop carries out.
 
-All of it is messages of the room. `say` stores one; it may come from any process, while the run works or after it was stopped. The
-loop reads commands between two steps (`ludus.lab.interventions`) and answers each with a message of kind 'effect'. The order of
-the messages decides between two people.
+All of it is messages of the room. `say` stores one, from any process, while the run works or after it was stopped. The loop reads
+commands between two steps (`ludus.lab.interventions`) and answers each with a message of kind 'effect'. The order of the messages
+decides between two people.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import sqlalchemy as sa
+
+from ludus.config import OversightConfig
 from ludus.experimenter.answers import LONGEST_TEXT, clean
 from ludus.lab.room import LONGEST_REMARK, REMARK
 from ludus.record import tables
@@ -20,8 +23,8 @@ from ludus.record.reader import Reader
 from ludus.record.record import Record
 from ludus.types import LudusError, Message, unknown
 
-COMMAND, EFFECT, HELP = "command", "effect", "help"
-"""Kinds of messages: what was said to the loop, what it did about it, and what can be said."""
+COMMAND, EFFECT, APPROVAL, HELP = "command", "effect", "approval", "help"
+"""Kinds of messages: what was said to the loop, what it did about it, what it waits for, and what can be said."""
 COMMANDS: Mapping[str, str] = {
     "pause": "Waits before the next batch of episodes, chunk of training or other step, until /continue.",
     "continue": "Ends a pause; where there is none, takes back a /stop.",
@@ -30,7 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "veto": "This task, or the plan of this id, is not executed.",
     "approve": "A skill or a plan that waits for approval goes ahead.",
     "reject": "A skill that waits or is practised is dropped; a plan that waits is not executed.",
-    "wrong": "The latest verdict on this skill is wrong: it is marked so, and counts no more for how long the skill is practised.",
+    "wrong": "Marks the latest verdict on this skill as wrong: it no longer counts for how long the skill is practised.",
     "answer": "Answers the question that waits for a person.",
     "help": "Says what can be said.",
 }
@@ -44,15 +47,16 @@ ARGUMENTS: Mapping[str, str] = {
     "answer": "TEXT",
 }
 """Name -> what a command is followed by, of those that are."""
-PERSON = "person"
-MODULES = frozenset(
-    "all analysis curriculum embodiment experimenter gate growth learner loop ludus oversight settling world".split()
-)
+PERSON, NOBODY = "person", "oversight"
+"""Who speaks where no name is given, and who decides where nobody speaks in time."""
+MODULES = {"all", "analysis", "curriculum", "embodiment", "experimenter", "gate", "growth", "learner", "loop", "ludus"}
+MODULES |= {"oversight", "settling", "world"}
 """Senders that nobody may pose as."""
 AUTHOR = re.compile(r"[\w@.-][\w@. -]{0,39}")
 STEPS = "oversight/"
-"""Steps of the record in which commands were carried out: `oversight/000`, ... The result says before which step of the run
-('before'), and of each command what came of it ('commands', see `interventions`)."""
+"""Steps of the record in each of which a command was carried out: `oversight/000`, ... For their results see `interventions`."""
+LONGEST_LINE = 40_000
+"""Characters of what is read at all: an answer may be that long."""
 PLAN_ID = re.compile(r"r\d+-s\d+-\w+")
 PLACEHOLDER = re.compile(r"(?<!\w)(?:[UVWXYZ]|_)(?!\w)")
 """Of an object, in a template: 'stack X on Y', 'stack _ on _'."""
@@ -73,6 +77,8 @@ def say(record: Record, line: str, author: str = PERSON) -> Message:
         LudusError: an unknown command, one that has nothing to act on, nothing said or too much, a name that is none, a run that
             is over, or one that listens to nobody.
     """
+    if len(line) > LONGEST_LINE:
+        raise LudusError(f"a line of {len(line):,} characters; say something in at most {LONGEST_REMARK:,}")
     text, author = clean(line), _author(author)
     if not text.startswith("/"):
         return _remark(record, text, author)
@@ -112,19 +118,34 @@ class Command:
     argument: str
     author: str
 
+    @property
+    def payload(self) -> dict[str, str]:
+        """Of its message."""
+        return {"command": self.name, "argument": self.argument}
 
-def commands(record: Reader) -> list[Command]:
-    """Every command that was said, in order."""
-    rows = record.rows(tables.messages, tables.messages.c.kind == COMMAND)
+
+def newest_message(record: Reader) -> int:
+    """The number of the last message that there is; 0 for none."""
+    m = tables.messages.c
+    return record.query(sa.select(sa.func.max(m.number).label("last")).where(m.run_id == record.run_id))[0]["last"] or 0
+
+
+def commands(record: Reader, after: int = 0) -> list[Command]:
+    """Every command that was said, in order; of messages with a number above `after`."""
+    m = tables.messages.c
+    rows = record.rows(tables.messages, sa.and_(m.kind == COMMAND, m.number > after))
     return [Command(r["key"], r["payload"]["command"], r["payload"]["argument"], r["sender"]) for r in rows]
+
+
+def was_said(record: Reader, key: str) -> bool:
+    """Whether a message of this key is there."""
+    return bool(record.rows(tables.messages, tables.messages.c.key == key))
 
 
 def interventions(record: Reader) -> list[dict[str, Any]]:
     """Every command that was carried out or refused, in order: `key, command, argument, author`, `before` (the step of the run),
-    `outcome` (see `Outcome`) and `effect` (a sentence); and, as they apply, `round, goal, captions, plans, update, caption`."""
-    steps = [s.name for s in record.steps() if s.name.startswith(STEPS)]
-    results = [record.result(step) for step in steps]
-    return [{"before": result["before"]} | command for result in results for command in result["commands"]]
+    `outcome` (see `Outcome`), `effect` (a sentence) and, as they apply, `round, task, goal, captions, plans, update, caption`."""
+    return [dict(record.result(s.name)) for s in record.steps() if s.name.startswith(STEPS)]
 
 
 @dataclass(frozen=True)
@@ -159,7 +180,7 @@ def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
             case "continue":
                 paused, stopping = False, stopping and paused
             case "propose":
-                vetoed.pop(plain(one["argument"]), None)
+                vetoed.pop(plain(one["task"]), None)
             case "veto":
                 vetoed[plain(one["argument"])] = one["author"]
             case "approve":
@@ -181,11 +202,24 @@ def wrong_verdicts(record: Reader) -> dict[tuple[int, int, str], str]:
     return {(one["round"], one["update"], one["caption"]): one["author"] for one in marks}
 
 
+def approval(what: str, name: str, limits: OversightConfig) -> str:
+    """The sentence that says what waits for approval.
+
+    Args:
+        name: what it is called in a command.
+    """
+    default = {"approve": "approved", "reject": "rejected"}[limits.default]
+    return (
+        f"{what} waits for approval: /approve {name} or /reject {name}. If nobody says anything within {limits.timeout_s:g} s, "
+        f"it is {default}."
+    )
+
+
 # --- what a command is about -------------------------------------------------------------------------------------------
 
 
 def skills_called(name: str, captions: Iterable[str]) -> list[str]:
-    """The caption that is written so; else those of the template, 'put X beside Y' or 'put _ beside _'; else the template of it."""
+    """The caption that is written so; else those of a template, 'put X beside Y' or 'put _ beside _'; else the template of it."""
     captions = list(captions)
     if same := [c for c in captions if plain(c) == plain(name)]:
         return same

@@ -18,8 +18,10 @@ from ludus.lab.context import PlanContext, achieved, attempts_of, skill_stats
 from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
 from ludus.lab.growth import open_gaps
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
+from ludus.lab.oversight import APPROVAL, approval
 from ludus.lab.prefetch import Prefetch
-from ludus.lab.room import remarks
+from ludus.lab.room import Room, remarks
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.seeding import child
@@ -51,6 +53,7 @@ class Planning:
         config: Config,
         progress: Progress | None = None,
         replayed_remarks: Mapping[int, tuple[str, ...]] | None = None,
+        overseer: Overseer | NullOverseer = UNWATCHED,
     ) -> None:
         """
         Args:
@@ -58,7 +61,7 @@ class Planning:
         """
         self._curriculum, self._record, self._world, self._config = curriculum, record, world, config
         self._progress = progress or Progress()
-        self._replayed_remarks = replayed_remarks
+        self._replayed_remarks, self._overseer = replayed_remarks, overseer
         self._prefetched: dict[int, tuple[PlanContext, Prefetch]] = {}
 
     def plans(self, n: int, library: SkillLibrary, values: Values | None = None) -> list[Plan]:
@@ -74,12 +77,15 @@ class Planning:
         if not record.done(step):
             self._ask(n, n + max(1, self._config.experimenter.prefetch) - 1, library)
             context, prefetch = self._prefetched.pop(n, None) or (self._context(n, library), None)
-            with record.commit(step), self._progress.stage(f"round {n}: planning", 1):
+            with record.commit(step) as opened, self._progress.stage(f"round {n}: planning", 1):
                 if prefetch is not None:
                     prefetch.wait()
-                plans = self._curriculum.plans(context, values)
+                asked = self._overseer.asked(n)
+                plans = self._curriculum.plans(replace(context, asked=asked), values)
                 for plan in plans:
                     record.add_plan(n, plan)
+                if held := self._held(plans, library):
+                    opened.result = {"held": held}
         return [plan for _, plan in record.plans(n)]
 
     def prefetch(self, n: int, library: SkillLibrary) -> None:
@@ -122,6 +128,8 @@ class Planning:
                     }
                     if said := self._remarks(n):
                         opened.result["remarks"] = list(said)
+                    if vetoed := self._overseer.vetoed:
+                        opened.result["refused"] = list(vetoed)
             context = self._context(n, library)
             self._prefetched[n] = context, self._curriculum.prefetch(context)
 
@@ -133,12 +141,24 @@ class Planning:
             kept = self._record.result(step)
             stats = [SkillStats(**c | {"recent": tuple(c["recent"])}) for c in kept["cards"]]
             attempts, gaps, seek_gap = [Attempt(**a) for a in kept["history"]], kept["gaps"], kept["seek_gap"]
-            said = tuple(kept.get("remarks", ()))
+            said, vetoed = (tuple(kept.get(name, ())) for name in ("remarks", "refused"))
         else:
             stats, attempts, gaps, seek_gap = self._known(library)
-            said = self._remarks(n)
+            said, vetoed = self._remarks(n), self._overseer.vetoed
         context = self._curriculum.context(n, scenes, library.vocabulary, stats, attempts, gaps, seek_gap)
-        return replace(context, remarks=said)
+        return replace(context, remarks=said, refused=vetoed, refusal=self._overseer.refusal())
+
+    def _held(self, plans: Sequence[Plan], library: SkillLibrary) -> dict[str, str]:
+        """Ids of the plans that wait for approval -> which rule forbids them. Says so in the room."""
+        limits, held = self._config.oversight, dict[str, str]()
+        for plan in (p for p in plans if limits.ask and not p.gaps):
+            successes = (library[c].success for c in plan.captions)
+            why = self._overseer.broken(plan.proposal.goal, *successes)
+            if why is not None:
+                held[plan.id] = why
+                text = approval(f"{plan.id} ({plan.proposal.task!r}: {why})", plan.id, limits)
+                Room(self._record).post("oversight", "all", APPROVAL, text, payload={"plan": plan.id})
+        return held
 
     def _remarks(self, n: int) -> tuple[str, ...]:
         return remarks(self._record) if self._replayed_remarks is None else self._replayed_remarks.get(n, ())

@@ -1,0 +1,242 @@
+"""What each command does: from what was said, and before which step of the run it is read, to what came of it.
+
+Nothing is decided here about when commands are read; see `ludus.lab.interventions`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ludus.config import Config
+from ludus.experimenter.goals import Form, Goal
+from ludus.lab import oversight
+from ludus.lab.context import Asked
+from ludus.lab.oversight import NOBODY, PLAN_ID, Command, Outcome, Standing, plain
+from ludus.record import Record, tables
+from ludus.skills.expression import Expression, parse
+from ludus.skills.names import ObjectNames
+from ludus.skills.vocabulary import Vocabulary
+from ludus.types import LudusError, Plan
+
+LAST_STEP = "measure/after"
+"""Before it the rounds are over."""
+EXECUTING = ("grow", "approve", "collect")
+"""Steps of a round before which episodes of its plans may be left."""
+
+Effect = tuple[Outcome, str, dict[str, Any]]
+"""What came of a command, in a sentence, and what is kept of it besides."""
+
+
+@dataclass
+class Situation:
+    """A run, and the commands that were carried out in it."""
+
+    record: Record
+    config: Config
+    vocabulary: Vocabulary
+    done: list[dict[str, Any]] = field(default_factory=list)
+    """See `oversight.interventions`."""
+
+    @cached_property
+    def names(self) -> ObjectNames:
+        return ObjectNames(self.vocabulary.objects)
+
+    @property
+    def standing(self) -> Standing:
+        """How the commands so far leave the run."""
+        return oversight.standing(self.done)
+
+    def asked(self, n: int) -> tuple[Asked, ...]:
+        """The tasks that people want round n to plan."""
+        wanted = [d for d in self.done if d["command"] == "propose" and d["outcome"] == "done" and d["round"] == n]
+        return tuple(Asked(d["key"], d["task"], d["goal"], d["author"]) for d in wanted)
+
+    def forbidden_plans(self, n: int, vetoed: Mapping[str, str]) -> list[Plan]:
+        """The plans of round n that are vetoed by their id, task or goal, those that cannot be executed left out."""
+
+        def is_vetoed(plan: Plan) -> bool:
+            return any(plain(text) in vetoed for text in (plan.id, plan.proposal.task, plan.proposal.goal or ""))
+
+        return [p for _, p in self.record.plans(n) if not p.gaps and is_vetoed(p)] if vetoed and n else []
+
+
+def carry_out(command: Command, step: str, now: Situation) -> Effect:
+    """Do what a command says; what changes in the record is added to the open step.
+
+    Args:
+        step: of the run, which is begun next.
+    """
+    return _CARRY_OUT[command.name](command, step, now)
+
+
+def round_of(step: str) -> int:
+    """Of a step's name; 0 outside of the rounds."""
+    found = re.match(r"round/(\d+)/", step)
+    return int(found[1]) if found else 0
+
+
+def where(step: str) -> str:
+    """A step's name in words: 'round 1 collect 002'."""
+    return step.replace("/", " ")
+
+
+# --- the run -------------------------------------------------------------------------------------------------------
+
+
+def _pause(command: Command, step: str, now: Situation) -> Effect:
+    if now.standing.paused:
+        return "refused", "It is paused already; /continue goes on.", {}
+    return "done", f"Paused before {where(step)}. /continue goes on.", {}
+
+
+def _continue(command: Command, step: str, now: Situation) -> Effect:
+    if now.standing.paused:
+        return "done", "Goes on.", {}
+    if not now.standing.stopping:
+        return "refused", "There is nothing to continue: the run is neither paused nor about to stop.", {}
+    if step == LAST_STEP:
+        return "late", "That comes too late: the rounds are over.", {}
+    return "done", "Does not stop after this round.", {}
+
+
+def _stop(command: Command, step: str, now: Situation) -> Effect:
+    if step == LAST_STEP:
+        return "late", "That comes too late: the rounds are over.", {}
+    if now.standing.stopping and not now.standing.paused:
+        return "refused", "It stops already; /continue takes that back.", {}
+    n = round_of(step)
+    begun = n if now.record.done(f"round/{n}/plan") else n - 1
+    when = f"after round {begun}" if begun > 0 else "before the first round"
+    text = (
+        f"Stops {when}: success is measured, the report is written, and the run is done. To go on from it later, begin a run "
+        "with its episodes and skills (--data, --library)."
+    )
+    return "done", text, {}
+
+
+# --- tasks ---------------------------------------------------------------------------------------------------------
+
+
+def _propose(command: Command, step: str, now: Situation) -> Effect:
+    task, goal, limits = command.argument, None, now.config.experiment
+    if "(" in task:
+        try:
+            parsed = parse(task, now.vocabulary)
+            task, goal = _words_for(parsed), str(parsed)
+        except LudusError as error:
+            return "refused", f"That cannot be planned: {str(error).rstrip('.')}.", {}
+    n = max(1, round_of(step))
+    while now.record.done(f"round/{n}/plan") or len(now.asked(n)) >= limits.plans_per_round:
+        n += 1
+    if step == LAST_STEP or n > limits.rounds or now.standing.stopping:
+        return "late", "That comes too late: no further round is planned.", {}
+    if any(plain(asked.task) == plain(task) for asked in now.asked(n)):
+        return "refused", f"Round {n} plans {task!r} already.", {}
+    return "done", f"Round {n} plans {task!r}.", {"round": n, "task": task, "goal": goal}
+
+
+def _words_for(goal: Expression) -> str:
+    """What a robot is told to bring a condition about.
+
+    Raises:
+        LudusError: no condition, or no words for it.
+    """
+    if goal.type != "bool":
+        raise LudusError(f"{str(goal)!r} is a number; compare it with one, as in '{goal} > 0.5'")
+    parts = Goal(goal.vocabulary, goal.node, frozenset(), Form()).parts()
+    return " and ".join(dict.fromkeys(part.says for part in parts if part.says))
+
+
+def _veto(command: Command, step: str, now: Situation) -> Effect:
+    name, n = command.argument, round_of(step)
+    is_plan, rounds = PLAN_ID.fullmatch(name) is not None, {plan.id: k for k, plan in now.record.plans()}
+    if is_plan and name not in rounds:
+        return "refused", f"There is no plan {name}.", {}
+    late = f"That comes too late: the episodes of {name} are over."
+    if is_plan and rounds[name] != n:
+        return "late", late, {}
+    hit = now.forbidden_plans(n, {plain(name): command.author})
+    if not hit:
+        return "done", f"From now on {name!r} is refused when it is proposed.", {}
+    if step.split("/")[2] not in EXECUTING:
+        if is_plan:
+            return "late", late, {}
+        return "done", f"Its episodes of round {n} are over; from now on {name!r} is refused.", {}
+    collected = tables.episodes.c.step.startswith(f"round/{n}/collect/", autoescape=True)
+    over = [episode["info"].get("plan") for episode in now.record.rows(tables.episodes, collected)]
+    n_over = sum(over.count(plan.id) for plan in hit)
+    begun = f"; {n_over} of its episodes are over" if n_over else ""
+    said = f"{', '.join(plan.id for plan in hit)} ({hit[0].proposal.task!r}) is not executed{begun}."
+    return "done", said, {"plans": [plan.id for plan in hit]}
+
+
+# --- skills and plans that wait --------------------------------------------------------------------------------------
+
+
+def _approve(command: Command, step: str, now: Situation) -> Effect:
+    return _decided(command, step, now, "practising", oversight.waiting_skills(now.record), "practised", "executed")
+
+
+def _reject(command: Command, step: str, now: Situation) -> Effect:
+    practised = [s["caption"] for s in now.record.skills() if s["status"] == "practising"]
+    skills = [*oversight.waiting_skills(now.record), *practised]
+    return _decided(command, step, now, "dropped", skills, "dropped", "not executed")
+
+
+def _decided(
+    command: Command, step: str, now: Situation, status: str, skills: Sequence[str], skill_is: str, plan_is: str
+) -> Effect:
+    name, waiting = command.argument, oversight.waiting_plans(now.record)
+    tasks = {p.id: p.proposal.task for _, p in now.record.plans() if p.id in waiting} if waiting else {}
+    plans = [id for id, task in tasks.items() if plain(name) in (plain(id), plain(task))]
+    # skills are practised, accepted and dropped together with those of other objects
+    templates = {now.names.template(caption) for caption in oversight.skills_called(name, skills)}
+    captions = [c for c in skills if now.names.template(c) in templates]
+    if not plans and not captions:
+        return _nothing_waits(command, now)
+    for caption in captions:
+        now.record.set_skill_status(caption, status, round_of(step))
+    what = (
+        f"{', '.join(map(repr, sorted(templates)))} is {skill_is}" if captions else f"{', '.join(plans)} is {plan_is}"
+    )
+    why = "nobody said anything in time" if command.author == NOBODY else f"{command.author} says so"
+    return "done", f"{what}: {why}.", {"captions": captions, "plans": plans}
+
+
+def _nothing_waits(command: Command, now: Situation) -> Effect:
+    known = {s["caption"]: s["status"] for s in now.record.skills()}
+    called = oversight.skills_called(command.argument, known)
+    if called:
+        return "late", f"There is nothing to {command.name}: {called[0]!r} is {known[called[0]]}.", {}
+    return "refused", f"There is nothing to {command.name} that is called {command.argument!r}.", {}
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def _wrong(command: Command, step: str, now: Situation) -> Effect:
+    found = oversight.latest_verdict(now.record, command.argument)
+    if found is None:
+        return "refused", f"No verdict was given on {command.argument!r}.", {}
+    round_, update, caption = found
+    if found in oversight.wrong_verdicts(now.record):
+        return "refused", f"The latest verdict on {caption!r} is marked as wrong already.", {}
+    verdict = next(v for _, at, v in now.record.verdicts(round_) if (at, v.caption) == (update, caption))
+    text = f"The verdict {verdict.judgement!r} on {caption!r} after {update:,} updates is marked as wrong."
+    return "done", text, {"round": round_, "update": update, "caption": caption}
+
+
+_CARRY_OUT: Mapping[str, Callable[[Command, str, Situation], Effect]] = {
+    "pause": _pause,
+    "continue": _continue,
+    "stop": _stop,
+    "propose": _propose,
+    "veto": _veto,
+    "approve": _approve,
+    "reject": _reject,
+    "wrong": _wrong,
+}

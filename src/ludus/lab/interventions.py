@@ -1,0 +1,215 @@
+"""Reads what people tell a run to do, and has it carried out, between two steps of the run.
+
+Every command is a step of its own, `oversight/000`, ..., whose result says what was told, before which step of the run, and what
+came of it. So a run that was killed goes on with every command carried out once, and a run that replays another one repeats its
+commands where they were. A run that nobody says anything to has no such step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ludus.config import Config
+from ludus.lab import oversight
+from ludus.lab.collector import CollectTask
+from ludus.lab.commands import Situation, carry_out, round_of, where
+from ludus.lab.context import Asked, Refusal, nothing_refused
+from ludus.lab.oversight import COMMAND, EFFECT, NOBODY, STEPS, Command, plain
+from ludus.lab.rollout import RolloutSpec
+from ludus.lab.room import Room
+from ludus.lab.rules import Rules
+from ludus.record import Record
+from ludus.record.progress import Progress
+from ludus.record.reader import Reader
+from ludus.skills.verify import Evidence
+from ludus.skills.vocabulary import Vocabulary
+from ludus.types import Message
+
+POLL_S = 0.5
+"""How often a run that waits looks for what was said, s."""
+
+Recorded = Mapping[str, Sequence[Command]]
+"""Step of a run -> the commands that were carried out before it."""
+
+
+class Overseer:
+    """Reads the commands of one run and carries them out. All of its state is in the record.
+
+    Args:
+        rules: what the run may not do.
+        recorded: the commands of the run that this one replays.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        config: Config,
+        vocabulary: Vocabulary,
+        rules: Rules,
+        progress: Progress,
+        recorded: Recorded | None = None,
+    ) -> None:
+        self._record, self._config, self._rules, self._progress = record, config, rules, progress
+        self._recorded, self._read_up_to = recorded or {}, 0
+        self._now = Situation(record, config, vocabulary, oversight.interventions(record))
+
+    # --- between two steps ---------------------------------------------------------------------------------------
+
+    def before(self, step: str) -> None:
+        """Carry out what was said until now, and wait as long as the run is paused. Call it before `step` is begun."""
+        if self._record.done(step):
+            return
+        self._carry_out_new(step)
+        if self._now.standing.paused:
+            with self._progress.stage(f"paused before {where(step)}; /continue goes on", 1) as advance:
+                while self._now.standing.paused:
+                    self._wait(step, advance)
+
+    def ends_before(self, n: int) -> bool:
+        """Whether the rounds end before round n, because somebody said so."""
+        return self._now.standing.stopping and not self._record.done(f"round/{n}/plan")
+
+    def decide(self, n: int) -> None:
+        """Wait until somebody has approved or rejected each skill and plan of round n that waits for it; after
+        `oversight.timeout_s` the answer is `oversight.default`."""
+        step, limits = f"round/{n}/approve", self._config.oversight
+        if not (waiting := self._undecided()):
+            return
+        with self._progress.stage(f"waiting for /approve or /reject: {', '.join(waiting)}", 1) as advance:
+            ends = time.monotonic() + limits.timeout_s
+            self._carry_out_new(step)
+            while waiting := self._undecided():
+                if time.monotonic() < ends:
+                    self._wait(step, advance)
+                else:
+                    self._carry_out(Command(f"{self._next_step}/default", limits.default, waiting[0], NOBODY), step)
+
+    def _undecided(self) -> list[str]:
+        """Templates of skills, and ids of plans."""
+        skills = map(self._now.names.template, oversight.waiting_skills(self._record))
+        return [*dict.fromkeys(skills), *oversight.waiting_plans(self._record)]
+
+    def _wait(self, step: str, advance: Callable[[int], None]) -> None:
+        time.sleep(POLL_S)
+        advance(0)  # a sign of life
+        self._carry_out_new(step)
+
+    def _carry_out_new(self, step: str) -> None:
+        known = {done["key"] for done in self._now.done}
+        newest = oversight.newest_message(self._record)
+        said = oversight.commands(self._record, after=self._read_up_to) if newest > self._read_up_to else []
+        self._read_up_to = newest
+        for command in (*self._recorded.get(step, ()), *said):
+            if command.key not in known:
+                known.add(command.key)
+                self._carry_out(command, step)
+
+    @property
+    def _next_step(self) -> str:
+        return f"{STEPS}{len(self._now.done):03d}"
+
+    def _carry_out(self, command: Command, step: str) -> None:
+        with self._record.commit(self._next_step) as opened:
+            if not oversight.was_said(self._record, command.key):  # but in another run, or by nobody
+                text = f"/{command.name} {command.argument}".strip()
+                self._record.post(Message(command.key, command.author, "loop", COMMAND, text, payload=command.payload))
+            outcome, effect, details = carry_out(command, step, self._now)
+            payload = {"command": command.key, "outcome": outcome, **details}
+            Room(self._record).post("oversight", command.author, EFFECT, effect, payload=payload)
+            told = {"key": command.key, "author": command.author, **command.payload}
+            opened.result = {"before": step, **told, "outcome": outcome, "effect": effect, **details}
+        self._now.done.append(dict(opened.result))
+
+    # --- what is planned and executed ----------------------------------------------------------------------------
+
+    def asked(self, n: int) -> tuple[Asked, ...]:
+        """The tasks that people want round n to plan."""
+        return self._now.asked(n)
+
+    @property
+    def vetoed(self) -> tuple[str, ...]:
+        """Tasks and ids of plans, see `oversight.plain`."""
+        return tuple(self._now.standing.vetoed)
+
+    def refusal(self) -> Refusal:
+        """Of tasks that are vetoed and, unless they may wait for approval, of those that a rule forbids."""
+        vetoed, rules = self._now.standing.vetoed, not self._config.oversight.ask
+
+        def refused(task: str, *conditions: str | None) -> str | None:
+            for said in (task, *conditions[:1]):
+                if said and plain(said) in vetoed:
+                    return f"{vetoed[plain(said)]} has vetoed it"
+            return self._rules.broken(*conditions) if rules else None
+
+        return refused
+
+    def broken(self, *conditions: str | None) -> str | None:
+        """See `Rules.broken`."""
+        return self._rules.broken(*conditions)
+
+    def look_at(self, evidence: Callable[[], Evidence]) -> None:
+        """Judge rules, where there are any, by these observations from now on."""
+        if self._rules:
+            self._rules.look_at(evidence())
+
+    def admitted(self, task: CollectTask) -> CollectTask:
+        """The task without the episodes that somebody has forbidden meanwhile, and without what robots would go on with that is
+        forbidden."""
+        now = self._now.standing
+        if not now.vetoed and not now.rejected:
+            return task
+        plans = {p.id: p.captions for p in self._now.forbidden_plans(round_of(task.step), now.vetoed)}
+        both = [(_left(r, plans, now.rejected), id) for r, id in zip(task.rollouts, task.ids, strict=True)]
+        kept = [(rollout, id) for rollout, id in both if rollout is not None]
+        return replace(task, rollouts=tuple(r for r, _ in kept), ids=tuple(id for _, id in kept))
+
+
+class NullOverseer:
+    """Nobody says anything, and nothing is forbidden."""
+
+    vetoed: tuple[str, ...] = ()
+
+    def before(self, step: str) -> None:
+        """Does nothing."""
+
+    def asked(self, n: int) -> tuple[Asked, ...]:
+        """Nothing."""
+        return ()
+
+    def refusal(self) -> Refusal:
+        """Of nothing."""
+        return nothing_refused
+
+    def broken(self, *conditions: str | None) -> str | None:
+        """No rule."""
+        return None
+
+    def admitted(self, task: CollectTask) -> CollectTask:
+        """The task."""
+        return task
+
+
+UNWATCHED = NullOverseer()
+
+
+def recorded(record: Reader) -> dict[str, list[Command]]:
+    """See `Recorded`."""
+    found: dict[str, list[Command]] = {}
+    for done in oversight.interventions(record):
+        command = Command(done["key"], done["command"], done["argument"], done["author"])
+        found.setdefault(done["before"], []).append(command)
+    return found
+
+
+def _left(rollout: RolloutSpec, plans: Mapping[str, Sequence[str]], rejected: frozenset[str]) -> RolloutSpec | None:
+    """What of a rollout may be executed: nothing, all, or its own commands with some of those that it would go on with."""
+    n = rollout.info.get("n_plan_commands", len(rollout.captions))
+    own, more = rollout.captions[:n], rollout.captions[n:]
+    if rollout.info.get("plan") in plans or rejected & set(own):
+        return None
+    for i, caption in enumerate(more):
+        if caption in rejected or any(captions == more[i : i + len(captions)] for captions in plans.values()):
+            return replace(rollout, captions=rollout.captions[: n + i])
+    return rollout
