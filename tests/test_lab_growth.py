@@ -12,9 +12,12 @@ from ludus.experimenter.context import RoleContext
 from ludus.experimenter.roles import NoAnswer
 from ludus.lab.approach import Approach
 from ludus.lab.growth import AGAIN_AFTER, Growth, open_gaps
+from ludus.lab.interventions import Overseer
+from ludus.lab.oversight import APPROVAL, EFFECT, say, waiting_skills
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.room import Room
-from ludus.record import Record
+from ludus.lab.rules import Rules
+from ludus.record import Progress, Record
 from ludus.skills.candidate import Candidate
 from ludus.types import Plan, Proposal, Retrieval, SuccessCount
 from ludus.worlds.blocks.world import BlocksWorld
@@ -46,7 +49,9 @@ def grown(tmp_path):
         experimenter = assemble(RoleContext(WORLD.vocabulary))
         if write_skill is not None:
             experimenter = dataclasses.replace(experimenter, more={"write_skill": write_skill})
-        growth, library = Growth(experimenter, Room(record), record, WORLD, config), LIBRARY
+        rules = Rules(config.oversight.forbid, WORLD.vocabulary)
+        overseer = Overseer(record, config, WORLD.vocabulary, rules, Progress())
+        growth, library = Growth(experimenter, Room(record), record, WORLD, config, overseer=overseer), LIBRARY
         for n in range(1, rounds + 1):
             library = growth.grow(n, library, lambda: stored_evidence.load(WORLD.spec.observation))
         return library, record, growth
@@ -85,6 +90,42 @@ def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three
     asked = {n: [g["key"] for g in record.result(f"round/{n}/grow")["gaps"]] for n in range(2, AGAIN_AFTER + 3)}
     again = AGAIN_AFTER + 1  # when there is more to judge by
     assert asked.pop(again) == ["r1-s0-a0/write/0/again1"] and not any(asked.values())
+
+
+def test_a_family_that_passed_is_practised_once_somebody_approves_it(grown):
+    gaps = [gap("put red beside green", "beside(red, green)")]
+    library, record, growth = grown(gaps, "oversight.approve_skills=true", "oversight.timeout_s=1e-9")
+    assert len(waiting_skills(record)) == 6 and not growth.practising(library) and not growth.focus(1)
+    assert "/approve put X beside Y" in record.messages(APPROVAL)[0].text
+    say(record, "/approve put X beside Y", "Anna")
+    watching(record).decide(1)
+    growth.admit(1, library)
+    assert len(growth.practising(library)["put X beside Y"]) == 6 and growth.practised_rounds("put X beside Y") == 1
+    assert growth.focus(1) and growth.practice(1, library, {})[0]
+
+    library, record, growth = grown(gaps, "oversight.approve_skills=true", "oversight.timeout_s=1e-9")
+    watching(record).decide(1)  # nobody says anything
+    growth.admit(1, library)
+    assert not growth.practice(1, library, {})[0] and {s["status"] for s in record.skills()} == {"base", "dropped"}
+    assert "nobody said anything in time" in record.messages(EFFECT)[0].text
+
+
+def test_a_skill_that_a_rule_forbids_goes_back_to_its_author(grown):
+    gaps = [gap("put red beside green", "beside(red, green)")]
+    rule = "oversight.forbid=beside(red, green); held(blue)"
+    library, record, _ = grown(gaps, rule, write_skill=lambda q: GOOD)
+    tried = record.result("round/1/grow")["gaps"][0]["tried"]
+    assert len(tried) == 3 and tried[0]["checks"][-1]["name"] == "rules" and library.captions == LIBRARY.captions
+    assert "'beside(red, green)'" in tried[0]["checks"][-1]["detail"]
+    library, record, _ = grown(gaps, rule.replace("red, green", "blue, red"), write_skill=lambda q: GOOD)
+    new = [s["caption"] for s in record.skills() if s["round"]]
+    assert GOOD.caption in new and not any(c.startswith("put blue") for c in new)  # what would hold blue is left out
+    _, record, _ = grown(gaps, rule, "oversight.ask=true", write_skill=lambda q: GOOD)
+    assert len(waiting_skills(record)) == 6 and "forbids" in record.messages(APPROVAL)[0].text
+
+
+def watching(record):
+    return Overseer(record, record.config, WORLD.vocabulary, Rules("", WORLD.vocabulary), Progress())
 
 
 def test_an_author_who_cannot_tell_and_hostile_text_leave_the_library_as_it_was(grown):

@@ -24,6 +24,8 @@ from ludus.types import LudusError, Plan
 
 LAST_STEP = "measure/after"
 """Before it the rounds are over."""
+CALL = re.compile(r"\w\(")
+"""A task that has one is a condition: on(red, green)."""
 EXECUTING = ("grow", "approve", "collect")
 """Steps of a round before which episodes of its plans may be left."""
 
@@ -123,7 +125,7 @@ def _stop(command: Command, step: str, now: Situation) -> Effect:
 
 def _propose(command: Command, step: str, now: Situation) -> Effect:
     task, goal, limits = command.argument, None, now.config.experiment
-    if "(" in task:
+    if CALL.search(task):
         try:
             parsed = parse(task, now.vocabulary)
             task, goal = _words_for(parsed), str(parsed)
