@@ -26,7 +26,7 @@ SCRIPT = {
     "seed-data/000": ("/pause", "/continue"),
     "pretrain/train/000": ("/propose reach red",),
     "round/1/collect/001": ("/veto r1-s1-p0", "/veto lift red"),
-    "round/1/settle": ("/stop",),
+    "round/1/settle": ("/propose grasp red", "/stop"),
 }
 
 
@@ -80,8 +80,8 @@ def test_people_are_heard_once_whatever_happens(tmp_path, one_thread, keys):
     content, commands = carry_out(tmp_path / "whole", SCRIPT)
     steps = [s["name"] for s in content["steps"]]
     effects = [m for m in content["messages"] if m["kind"] == "effect"]
-    assert [m["payload"]["outcome"] for m in effects] == ["done"] * 7
-    assert "round/2/plan" not in steps and steps[-1] == "measure/after" and "Stops after round 1" in effects[-1]["text"]
+    assert [m["payload"]["outcome"] for m in effects] == ["done"] * 8 + ["late"]
+    assert "round/2/plan" not in steps and steps[-1] == "measure/after" and "Stops after round 1" in effects[-2]["text"]
     plans = {p["id"]: p for p in content["plans"]}
     assert plans["r1-s1-p0"]["task"] == "reach red" and plans["r1-s1-p0"]["why"] == "Anna asked for it"
     of_step = {s: [e["info"]["plan"] for e in content["episodes"] if e["step"] == s] for s in steps if "collect" in s}
@@ -92,5 +92,7 @@ def test_people_are_heard_once_whatever_happens(tmp_path, one_thread, keys):
     assert killed == content
 
     replayed, _ = carry_out(tmp_path / "again", {}, replayed=commands)
+    texts = [sorted(m["text"] for m in run["messages"]) for run in (replayed, content)]
+    assert texts[0] == texts[1]
     for table in ("episodes", "outcomes", "plans", "steps", "metrics"):
         assert replayed[table] == content[table]

@@ -57,6 +57,11 @@ class Situation:
         wanted = [d for d in self.done if d["command"] == "propose" and d["outcome"] == "done" and d["round"] == n]
         return tuple(Asked(d["key"], d["task"], d["goal"], d["author"]) for d in wanted)
 
+    def unplanned(self) -> list[Asked]:
+        """The tasks that people want and no round has planned."""
+        rounds = {d["round"] for d in self.done if d["command"] == "propose" and d["outcome"] == "done"}
+        return [a for n in sorted(rounds) if not self.record.done(f"round/{n}/plan") for a in self.asked(n)]
+
     def forbidden_plans(self, n: int, vetoed: Mapping[str, str]) -> list[Plan]:
         """The plans of round n that are vetoed by their id, task or goal, those that cannot be executed left out."""
 
@@ -206,7 +211,8 @@ def _decided(
         f"{', '.join(map(repr, sorted(templates)))} is {skill_is}" if captions else f"{', '.join(plans)} is {plan_is}"
     )
     why = "nobody said anything in time" if command.author == NOBODY else f"{command.author} says so"
-    return "done", f"{what}: {why}.", {"captions": captions, "plans": plans}
+    about = {"round": round_of(step), "captions": captions, "templates": sorted(templates), "plans": plans}
+    return "done", f"{what}: {why}.", about
 
 
 def _nothing_waits(command: Command, now: Situation) -> Effect:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from ludus.config import Config
 from ludus.lab import oversight
 from ludus.lab.collector import CollectTask
-from ludus.lab.commands import Situation, carry_out, round_of, where
+from ludus.lab.commands import LAST_STEP, Situation, carry_out, round_of, where
 from ludus.lab.context import Asked, Refusal, nothing_refused
 from ludus.lab.oversight import COMMAND, EFFECT, NOBODY, STEPS, Command, plain
 from ludus.lab.rollout import RolloutSpec
@@ -29,6 +29,8 @@ from ludus.types import Message
 
 POLL_S = 0.5
 """How often a run that waits looks for what was said, s."""
+LAPSED = "/late"
+"""Ends the key of what nobody said: that a task was not planned any more."""
 
 Recorded = Mapping[str, Sequence[Command]]
 """Step of a run -> the commands that were carried out before it."""
@@ -62,6 +64,8 @@ class Overseer:
         if self._record.done(step):
             return
         self._carry_out_new(step)
+        if step == LAST_STEP:
+            self._let_lapse(step)
         if self._now.standing.paused:
             with self._progress.stage(f"paused before {where(step)}; /continue goes on", 1) as advance:
                 while self._now.standing.paused:
@@ -121,6 +125,20 @@ class Overseer:
             told = {"key": command.key, "author": command.author, **command.payload}
             opened.result = {"before": step, **told, "outcome": outcome, "effect": effect, **details}
         self._now.done.append(dict(opened.result))
+
+    def _let_lapse(self, step: str) -> None:
+        """Say of each task that was to be planned in a round which does not come that it comes too late."""
+        known = {done["key"] for done in self._now.done}
+        for asked in self._now.unplanned():
+            key, effect = f"{asked.key}{LAPSED}", f"{asked.task!r} comes too late: no further round is planned."
+            if key in known:
+                continue
+            with self._record.commit(self._next_step) as opened:
+                payload = {"command": asked.key, "outcome": "late"}
+                Room(self._record).post("oversight", asked.author, EFFECT, effect, payload=payload)
+                about = {"key": key, "author": NOBODY, "command": "propose", "argument": asked.task}
+                opened.result = {"before": step, **about, "outcome": "late", "effect": effect}
+            self._now.done.append(dict(opened.result))
 
     # --- what is planned and executed ----------------------------------------------------------------------------
 
@@ -199,7 +217,8 @@ def recorded(record: Reader) -> dict[str, list[Command]]:
     found: dict[str, list[Command]] = {}
     for done in oversight.interventions(record):
         command = Command(done["key"], done["command"], done["argument"], done["author"])
-        found.setdefault(done["before"], []).append(command)
+        if not command.key.endswith(LAPSED):
+            found.setdefault(done["before"], []).append(command)
     return found
 
 

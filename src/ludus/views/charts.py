@@ -79,7 +79,7 @@ def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int,
 
 def _verdict(axes: _Axes, v: CurveVerdict, rate: float) -> str:
     known = v.judgement if v.judgement in MARKS else "unclear"
-    said = escape(clean(f"round {v.round}: {v.judgement} ({v.probability:.0%}): {v.why}"))
+    said = escape(clean(f"round {v.round}: {v}"))
     at = f'transform="translate({axes.x(v.update):.1f},{axes.y(rate):.1f})"'
     return f'<path class="verdict {known}" d="{MARKS.get(known, SQUARE)}" {at}><title>{said}</title></path>'
 

@@ -92,7 +92,7 @@ def paragraphs(p: Passport, failed: Failures | None) -> Iterator[tuple[str, list
     if p.verdicts:
         yield (
             "Verdicts on its curve",
-            [f"round {v.round}, update {v.update:,}: {v.judgement} ({v.probability:.0%}): {v.why}" for v in p.verdicts],
+            [f"round {v.round}, update {v.update:,}: {v}" for v in p.verdicts],
         )
     if p.lineage:
         yield (

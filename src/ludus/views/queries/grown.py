@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ludus.lab.oversight import interventions
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
@@ -47,7 +48,8 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a practised family at the end of a round, by tries of the policy that acts from there on."""
+    """What became of a practised family at the end of a round, by tries of the policy that acts from there on; or within one,
+    where people have decided it."""
 
     round: int
     status: str  # 'accepted', 'practising' or 'dropped'
@@ -138,7 +140,7 @@ def families(record: Reader, library: SkillLibrary) -> tuple[Family, ...]:
 
 def decisions(record: Reader, template: str) -> tuple[Decision, ...]:
     """What was decided of a family, round by round."""
-    return tuple(
+    settled = [
         Decision(
             round_,
             s["status"],
@@ -151,7 +153,22 @@ def decisions(record: Reader, template: str) -> tuple[Decision, ...]:
         for round_, result, _ in round_steps(record, "settle")
         for s in result["skills"]
         if s["template"] == template
-    )
+    ]
+    said = [one for one in interventions(record) if template in one.get("templates", ())]
+    status = {"approve": "practising", "reject": "dropped"}
+    by_people = [
+        Decision(
+            one["round"],
+            status[one["command"]],
+            len(settled),
+            one["effect"].rpartition(": ")[2].rstrip("."),
+            None,
+            0.0,
+            (),
+        )
+        for one in said
+    ]
+    return tuple(sorted((*by_people, *settled), key=lambda d: d.round))
 
 
 def gates(record: Reader) -> tuple[Gate, ...]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ludus.lab.analysis import aggregate, curves_of, wilson
 from ludus.lab.hindsight import ScoredVerdict, StatedBin, calibration, score
+from ludus.lab.oversight import wrong_verdicts
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
 from ludus.types import SuccessCount, Verdict
@@ -164,6 +165,20 @@ class CurveVerdict:
     judgement: str
     probability: float
     why: str
+    wrong_by: str = ""  # who has marked it as wrong
+
+    def __str__(self) -> str:
+        wrong = f" (wrong, says {self.wrong_by})" if self.wrong_by else ""
+        return f"{self.judgement} ({self.probability:.0%}): {self.why}{wrong}"
+
+
+def curve_verdicts(record: Reader) -> dict[str, list[CurveVerdict]]:
+    """Template -> what the analyst said of its curve, oldest first."""
+    found, wrong = dict[str, list[CurveVerdict]](), wrong_verdicts(record)
+    for round_, update, v in record.verdicts():
+        by = wrong.get((round_, update, v.caption), "")
+        found.setdefault(v.caption, []).append(CurveVerdict(round_, update, v.judgement, v.probability, v.why, by))
+    return found
 
 
 @dataclass(frozen=True)
@@ -184,10 +199,8 @@ def learning_curves(record: Reader, library: SkillLibrary) -> LearningCurves:
     """A curve per template with the analyst's verdicts, and where rounds began."""
     curves = curves_of(record.evaluations("curve"), library)
     updates = sorted({update for curve in curves for update in curve.updates})
-    verdicts: dict[str, list[CurveVerdict]] = {}
-    first: dict[int, int] = {}  # round -> its first evaluation
-    for round_, update, v in record.verdicts():
-        verdicts.setdefault(v.caption, []).append(CurveVerdict(round_, update, v.judgement, v.probability, v.why))
+    verdicts, first = curve_verdicts(record), dict[int, int]()  # round -> its first evaluation
+    for round_, update, _ in record.verdicts():
         first[round_] = min(update, first.get(round_, update))
     starts = (max((u for u in updates if u < at), default=at) for round_, at in first.items() if round_ > 0)
     found = (

@@ -23,7 +23,7 @@ from ludus.views.queries.grown import (
     practice_counts,
     round_steps,
 )
-from ludus.views.queries.learning import CurveVerdict, Rate, rate_of
+from ludus.views.queries.learning import CurveVerdict, Rate, curve_verdicts, rate_of
 
 EVALUATIONS = ("curve", "before", "after")
 """Stages at which skills are evaluated, all from the world's first start."""
@@ -198,11 +198,7 @@ def passport(record: Reader, library: SkillLibrary, name: str) -> Passport:
         gap=gap,
         competence=_competence(record, captions),
         decisions=decisions(record, template),
-        verdicts=tuple(
-            CurveVerdict(r, u, v.judgement, v.probability, v.why)
-            for r, u, v in record.verdicts()
-            if v.caption == template
-        ),
+        verdicts=tuple(curve_verdicts(record).get(template, ())),
         lineage=_lineage(record, captions),
         cost=_cost(record, template, gap),
     )
