@@ -8,6 +8,7 @@ from counting_world import CountingWorld
 from test_views import HOSTILE
 
 from ludus.config import Config, override
+from ludus.experiment.library import begin, recorded_library
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.table import ROLES
@@ -33,6 +34,8 @@ from ludus.record import Progress, Record
 from ludus.skills.library import Skill
 from ludus.skills.verify import Evidence
 from ludus.types import LudusError, Plan, Proposal, Retrieval, Verdict
+from ludus.views.queries.grown import decisions
+from ludus.views.queries.learning import curve_verdicts
 
 WORLD = CountingWorld()
 LIBRARY = WORLD.library()
@@ -136,6 +139,13 @@ def test_hostile_text_stays_text(room):
     watched.before("round/1/collect/000")
     assert not any("\x1b" in m.text or "\u202e" in m.text for m in record.messages())
     assert [outcome for outcome, _ in effects(record)] == ["refused", "done"]
+
+
+def test_a_replay_hears_commands_only(tmp_path):
+    with Record.create(tmp_path / "r", Config(), command="ludus run", steps={"replay": {}}) as record:
+        assert say(record, "/pause")
+        with pytest.raises(LudusError, match="replays"):
+            say(record, "try the shop")
 
 
 def test_runs_that_ask_nobody_listen_to_nobody(tmp_path):
@@ -244,6 +254,7 @@ def test_a_practised_family_is_rejected_as_a_whole_and_its_episodes_are_left_out
     watched.before("round/1/practice/000")
     assert {s["status"] for s in record.skills() if s["round"] == 1} == {"dropped"}
     assert effects(record) == [("done", "'circle X' is dropped: person says so.")]
+    assert [(d.status, d.reason) for d in decisions(record, "circle X")] == [("dropped", "person says so")]
     say(record, "/veto circle home")
     with pytest.raises(LudusError, match="nothing to act on"):
         say(record, "/reject circle home")
@@ -258,6 +269,8 @@ def test_a_verdict_is_marked_as_wrong(room):
     watched.before("round/1/settle")
     assert [o for o, _ in effects(record)] == ["done", "refused"]
     assert wrong_verdicts(record) == {(1, 10, "circle X"): "Anna"}
+    (shown,) = curve_verdicts(record)["circle X"]
+    assert str(shown).endswith("(wrong, says Anna)")
 
 
 # --- tasks -------------------------------------------------------------------------------------------------------
@@ -386,6 +399,17 @@ def test_a_rule_is_broken_by_what_stored_episodes_show():
     assert rules.broken("at(home)") is None
     rules.look_at(Evidence(tuple(seen), {g: a[:1] for g, a in seen[0].items()}))
     assert "4 of 5 stored episodes" in (rules.broken("at(home)") or "") and rules.broken("at(shop)") is None
+
+
+def test_skills_that_break_a_rule_are_left_out_of_what_a_run_begins_with(room):
+    record, _ = room("oversight.forbid=marked(home)", planned=False)
+    library = recorded_library(record, WORLD)
+    assert "mark home" not in library and len(library) == len(LIBRARY) - 1
+    begin(record, WORLD, library, "a test")
+    assert "Left out, since rules forbid them: 'mark home'." in [m.text for m in record.messages()]
+    record, _ = room("oversight.forbid=distance(home) >= 0 or at(home) or at(shop)", planned=False)
+    with pytest.raises(LudusError, match="forbids every skill"):
+        recorded_library(record, WORLD)
 
 
 def walk(mark):

@@ -22,6 +22,7 @@ from ludus.lab.analysis import Analysis
 from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.interventions import Overseer, Recorded, recorded
+from ludus.lab.oversight import REPLAY_STEP
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room, shown_remarks
 from ludus.lab.rules import Rules
@@ -31,9 +32,6 @@ from ludus.record.progress import Progress, Show
 from ludus.types import LudusError
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
-
-REPLAY_STEP = "replay"
-"""Step of a record that replays another run's answers: its result says which."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ludus.data.store import EpisodeStore
 from ludus.experiment.collection import Driver
 from ludus.experiment.library import recorded_skills
 from ludus.experiment.offline import check_worlds, fingerprint
+from ludus.lab.rules import Rules
 from ludus.record import Record
 from ludus.record.location import BESIDE, found, way
 from ludus.skills.library import SkillLibrary
@@ -60,7 +61,11 @@ class Given:
         return cls(record, tuple(record.result(GIVEN_STEP)["runs"])) if record.done(GIVEN_STEP) else None
 
     def library(self, library: SkillLibrary) -> SkillLibrary:
-        """With the skills, of those runs, that their episodes were told and that it lacks."""
+        """With the skills, of those runs, that their episodes were told and that it lacks.
+
+        Raises:
+            LudusError: a rule of this run forbids one.
+        """
         if self.record.done("begin"):
             return library  # the record has them
         for run in self.runs:
@@ -68,6 +73,12 @@ class Given:
                 told = {segment.caption for row in EpisodeStore(source).rows() for segment in row.segments}
                 theirs = [s for s in recorded_skills(source, library.vocabulary) if s.caption in told]
             library = library.add(*[s for s in theirs if s.caption not in library])
+        rules = Rules(self.record.config.oversight.forbid, library.vocabulary)
+        for skill in library:
+            if why := rules.broken(skill.success):
+                raise LudusError(
+                    f"the given episodes were told {skill.caption!r}: {why}; give others, or change oversight.forbid"
+                )
         return library
 
     def copy(self, driver: Driver, library: SkillLibrary) -> None:

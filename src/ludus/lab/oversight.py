@@ -57,6 +57,8 @@ STEPS = "oversight/"
 """Steps of the record in each of which a command was carried out: `oversight/000`, ... For their results see `interventions`."""
 LONGEST_LINE = 40_000
 """Characters of what is read at all: an answer may be that long."""
+REPLAY_STEP = "replay"
+"""Step of a record that replays another run's answers: its result says which."""
 PLAN_ID = re.compile(r"r\d+-s\d+-\w+")
 PLACEHOLDER = re.compile(r"(?<!\w)(?:[UVWXYZ]|_)(?!\w)")
 """Of an object, in a template: 'stack X on Y', 'stack _ on _'."""
@@ -271,6 +273,8 @@ def _remark(record: Record, text: str, author: str) -> Message:
     if not text or len(text) > LONGEST_REMARK:
         raise LudusError(f"a remark of {len(text):,} characters; say something in at most {LONGEST_REMARK:,}")
     _check_listens(record)
+    if record.done(REPLAY_STEP):
+        raise LudusError("the run replays another one, in whose questions its own remarks stand; commands are heard")
     message = Message(_key(), author, "experimenter", REMARK, text)
     record.post(message)
     return message
