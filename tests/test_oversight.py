@@ -107,7 +107,7 @@ def test_a_line_is_a_remark_or_a_command_and_help_is_not_stored(room):
         ("/fly", "unknown command '/fly'"),
         ("/", "unknown command"),
         ("/propose", "/propose TASK"),
-        ("/pause now", "it is /pause alone"),
+        ("/pause now", "/pause takes nothing more"),
         ("/veto r1-s0-a7", "unknown plan"),
         ("/approve circle home", "nothing to act on"),
         ("/reject go to home", "unknown skill"),
@@ -425,8 +425,11 @@ def walk(mark):
 
 def test_a_task_that_a_rule_forbids_is_refused_or_waits_for_approval(room):
     record, watched = room("oversight.forbid=marked(home) or marked(shop)")
+    say(record, "/propose mark home")
+    watched.before("round/2/plan")
     plans = planning(record, watched).plans(2, LIBRARY)
     assert not any("mark" in c for p in plans for c in p.captions)
+    assert effects(record)[-1][0] == "refused" and "the rule 'marked(home) or marked(shop)'" in effects(record)[-1][1]
 
     record, watched = room("oversight.forbid=marked(shop)", "oversight.ask=true", "oversight.timeout_s=1e-9")
     say(record, "/propose mark shop")
@@ -435,7 +438,7 @@ def test_a_task_that_a_rule_forbids_is_refused_or_waits_for_approval(room):
     planning(record, watched).plans(2, LIBRARY)
     assert list(waiting_plans(record)) == ["r2-s0-p0", "r2-s1-p0"] and len(record.messages(APPROVAL)) == 2
     assert "/approve r2-s0-p0" in record.messages(APPROVAL)[0].text
-    say(record, "/approve r2-s0-p0")
+    say(record, "/approve mark SHOP and then go to home")
     watched.decide(2)
     assert not waiting_plans(record)
     assert [t for _, t in effects(record)][-2:] == [

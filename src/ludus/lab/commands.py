@@ -63,12 +63,9 @@ class Situation:
         return [a for n in sorted(rounds) if not self.record.done(f"round/{n}/plan") for a in self.asked(n)]
 
     def forbidden_plans(self, n: int, vetoed: Mapping[str, str]) -> list[Plan]:
-        """The plans of round n that are vetoed by their id, task or goal, those that cannot be executed left out."""
-
-        def is_vetoed(plan: Plan) -> bool:
-            return any(plain(text) in vetoed for text in (plan.id, plan.proposal.task, plan.proposal.goal or ""))
-
-        return [p for _, p in self.record.plans(n) if not p.gaps and is_vetoed(p)] if vetoed and n else []
+        """The plans of round n that are vetoed, those that cannot be executed left out."""
+        plans = self.record.plans(n) if vetoed and n else []
+        return [p for _, p in plans if not p.gaps and oversight.is_vetoed(p, vetoed)]
 
 
 def carry_out(command: Command, step: str, now: Situation) -> Effect:
@@ -198,8 +195,7 @@ def _decided(
     command: Command, step: str, now: Situation, status: str, skills: Sequence[str], skill_is: str, plan_is: str
 ) -> Effect:
     name, waiting = command.argument, oversight.waiting_plans(now.record)
-    tasks = {p.id: p.proposal.task for _, p in now.record.plans() if p.id in waiting} if waiting else {}
-    plans = [id for id, task in tasks.items() if plain(name) in (plain(id), plain(task))]
+    plans = [id for id, plan in waiting.items() if plain(name) in (plain(id), plain(plan.proposal.task))]
     # skills are practised, accepted and dropped together with those of other objects
     templates = {now.names.template(caption) for caption in oversight.skills_called(name, skills)}
     captions = [c for c in skills if now.names.template(c) in templates]

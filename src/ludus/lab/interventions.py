@@ -16,7 +16,7 @@ from ludus.lab import oversight
 from ludus.lab.collector import CollectTask
 from ludus.lab.commands import LAST_STEP, Situation, carry_out, round_of, where
 from ludus.lab.context import Asked, Refusal, nothing_refused
-from ludus.lab.oversight import COMMAND, EFFECT, NOBODY, STEPS, Command, plain
+from ludus.lab.oversight import COMMAND, EFFECT, NOBODY, PLAN_ID, STEPS, Command, plain
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
 from ludus.lab.rules import Rules
@@ -148,8 +148,8 @@ class Overseer:
 
     @property
     def vetoed(self) -> tuple[str, ...]:
-        """Tasks and ids of plans, see `oversight.plain`."""
-        return tuple(self._now.standing.vetoed)
+        """Tasks, see `oversight.plain`."""
+        return tuple(name for name in self._now.standing.vetoed if not PLAN_ID.fullmatch(name))
 
     def refusal(self) -> Refusal:
         """Of tasks that are vetoed and, unless they may wait for approval, of those that a rule forbids."""

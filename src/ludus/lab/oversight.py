@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from ludus.lab.room import LONGEST_REMARK, REMARK
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
-from ludus.types import LudusError, Message, unknown
+from ludus.types import LudusError, Message, Plan, unknown
 
 COMMAND, EFFECT, APPROVAL, HELP = "command", "effect", "approval", "help"
 """Kinds of messages: what was said to the loop, what it did about it, what it waits for, and what can be said."""
@@ -198,6 +198,11 @@ def plain(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
+def is_vetoed(plan: Plan, vetoed: Container[str]) -> bool:
+    """Whether a plan is vetoed by its id, task or goal."""
+    return any(plain(text) in vetoed for text in (plan.id, plan.proposal.task, plan.proposal.goal or ""))
+
+
 def wrong_verdicts(record: Reader) -> dict[tuple[int, int, str], str]:
     """`(round, update, caption)` of the verdicts that were marked as wrong -> by whom."""
     marks = (one for one in interventions(record) if one["command"] == "wrong" and one["outcome"] == "done")
@@ -233,14 +238,15 @@ def waiting_skills(record: Reader) -> list[str]:
     return [s["caption"] for s in record.skills() if s["round"] > 0 and s["status"] == "candidate"]
 
 
-def waiting_plans(record: Reader) -> dict[str, str]:
-    """Ids of the plans that wait for approval -> which rule they break."""
+def waiting_plans(record: Reader) -> dict[str, Plan]:
+    """The plans of the latest round that wait for approval, by id."""
     planned = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/plan")]
     held = record.result(planned[-1]).get("held", {}) if planned else {}
     if not held:
         return {}
-    now = standing(interventions(record))
-    return {id: why for id, why in held.items() if id not in now.approved and id not in now.vetoed}
+    now, plans = standing(interventions(record)), record.plans(int(planned[-1].split("/")[1]))
+    open_ = (p for _, p in plans if p.id in held and p.id not in now.approved and not is_vetoed(p, now.vetoed))
+    return {plan.id: plan for plan in open_}
 
 
 def latest_verdict(record: Reader, name: str) -> tuple[int, int, str] | None:
@@ -290,7 +296,7 @@ def _check_listens(record: Record) -> None:
 def _check_argument(name: str, argument: str) -> None:
     usage = f"/{name} {ARGUMENTS.get(name, '')}".rstrip()
     if bool(argument) != (name in ARGUMENTS):
-        raise LudusError(f"/{name} needs to say what: {usage}" if name in ARGUMENTS else f"it is {usage} alone")
+        raise LudusError(f"/{name} needs to say what: {usage}" if name in ARGUMENTS else f"{usage} takes nothing more")
     if name != "answer" and len(argument) > LONGEST_TEXT:
         raise LudusError(f"{usage} with {len(argument):,} characters; say it in at most {LONGEST_TEXT:,}")
 
@@ -301,7 +307,8 @@ def _check_target(record: Reader, name: str, argument: str) -> None:
         if argument not in ids:
             raise unknown("plan", argument, ids[-5:])
     if name in ("approve", "reject"):
-        waiting = [*waiting_skills(record), *waiting_plans(record)]
+        plans = waiting_plans(record)
+        waiting = [*waiting_skills(record), *plans, *(plan.proposal.task for plan in plans.values())]
         practised = [s["caption"] for s in record.skills() if s["status"] == "practising"]
         _check_called(name, argument, waiting if name == "approve" else [*waiting, *practised])
     if name == "wrong" and latest_verdict(record, argument) is None:

@@ -80,8 +80,8 @@ class Planning:
             with record.commit(step) as opened, self._progress.stage(f"round {n}: planning", 1):
                 if prefetch is not None:
                     prefetch.wait()
-                asked = self._overseer.asked(n)
-                plans = self._curriculum.plans(replace(context, asked=asked), values)
+                said = {"asked": self._overseer.asked(n), "refusal": self._overseer.refusal()}  # until now
+                plans = self._curriculum.plans(replace(context, **said), values)
                 for plan in plans:
                     record.add_plan(n, plan)
                 if held := self._held(plans, library):
