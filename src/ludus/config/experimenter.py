@@ -15,9 +15,10 @@ Player = Annotated[str, "who plays a role"]
 
 @dataclass(frozen=True, config=STRICT)
 class ExperimenterConfig(Section):
-    """Who plays each role: 'planner', 'random', 'oracle', 'human', a proposer without plans (`ludus.experimenter.sampling`), or
-    a model, which is named 'provider:model', such as 'openai:...', 'anthropic:...', 'google:...', 'ollama:...', or by the address
-    of an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after the roles are for models only."""
+    """Who plays each role: 'planner', 'random', 'oracle', 'human', 'agent' (a coding agent, see docs/agents.md), a proposer without
+    plans (`ludus.experimenter.sampling`), or a model, which is named 'provider:model', such as 'openai:...', 'anthropic:...',
+    'google:...', 'ollama:...', or by the address of an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after
+    the roles are for models only, but for those that say otherwise."""
 
     path = "experimenter."
 
@@ -40,7 +41,7 @@ class ExperimenterConfig(Section):
     facts: bool = True
     """Whether what is true in a scene is said in words, beside the pictures."""
     images: bool = True
-    """Whether pictures are sent; models that take no images need false."""
+    """Whether pictures are sent; models that take no images need false. Of agents too."""
     structure: Literal["auto", "native", "tool", "prompted"] = "auto"
     """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
     in words); 'auto' is native for addresses, else what the model's profile says."""
@@ -60,6 +61,9 @@ class ExperimenterConfig(Section):
     model."""
     max_concurrency: limits.Threads = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
+    answer_s: limits.TimeOrZero = 0
+    """How long a question waits for an agent, or for a person who is not at the terminal; after that it counts as 'can't tell'. 0:
+    until somebody answers."""
 
 
 ROLES = tuple(k for k, v in get_type_hints(ExperimenterConfig, include_extras=True).items() if v == Player)

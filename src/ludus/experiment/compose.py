@@ -22,6 +22,7 @@ from ludus.lab.analysis import Analysis
 from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.interventions import Overseer, Recorded, recorded
+from ludus.lab.mailbox import RoomMailbox
 from ludus.lab.oversight import REPLAY_STEP
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room, shown_remarks
@@ -71,7 +72,8 @@ def compose(
 
     Args:
         config: replaces the record's own, with another budget, say.
-        person: puts a text before somebody and returns the answer, for the experimenter 'human'.
+        person: puts a text before somebody at a terminal and returns the answer, for the experimenter 'human'; None: whoever
+            answers in the room is asked, see `ludus.lab.mailbox`.
         show: is told of every stage's progress.
 
     Raises:
@@ -95,6 +97,7 @@ def compose(
             lambda path: record.path(path).read_bytes(),
             person,
             _post_answers(room),
+            mailbox=RoomMailbox(record, progress, config.experimenter.answer_s),
         )
     )
     return Experiment(

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from ludus.config import BudgetConfig, ExperimenterConfig
+from ludus.experimenter.agent import Agent
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.human import Human
 from ludus.experimenter.ledger import Ledger, NullCalls
@@ -27,12 +28,15 @@ VARIANTS: dict[str, Callable[[RoleContext], Any]] = {
     "random": lambda context: RandomRoles(context.vocabulary, context.seed),
     "oracle": Oracle,
     "human": Human,
+    "agent": Agent,
     "sequences": lambda context: SkillSampler(context, uniform, "skills drawn at random"),
     "progress": lambda context: SkillSampler(context, by_progress, "skills whose success changed lately"),
     "weakest": lambda context: SkillSampler(context, weakest, "the skills that succeed least"),
 }
 """Add your own: a class with the four methods of `roles.Roles`, and a line here."""
 MODEL = re.compile(r"https?://|[a-z][a-z0-9-]*:")
+OUTSIDE = frozenset({"human", "agent"})
+"""Variants that somebody outside of this process plays, who answers one question at a time."""
 
 
 def make_role(player: str, context: RoleContext) -> dict[str, Callable[[Any], Any]]:
@@ -68,8 +72,8 @@ def _answers(variant: Any, role: Role, context: RoleContext) -> Callable[[Any], 
 
 
 def asks_others(config: ExperimenterConfig) -> bool:
-    """Whether a role is played by a model or a person, whose answers cost something."""
-    return any(name == "human" or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
+    """Whether a role is played by a model, an agent or a person, whose answers cost something."""
+    return any(name in OUTSIDE or MODEL.match(name) for name in (getattr(config, role) for role in ROLES))
 
 
 def check(player: str, config: ExperimenterConfig, budget: BudgetConfig, reach: bool = False) -> str | None:
@@ -108,14 +112,13 @@ def assemble(context: RoleContext) -> Experimenter:
     for role, player in players.items():
         if role not in made[player]:
             raise LudusError(
-                f"experimenter.{role}={player}: {player!r} cannot play this role; name a model, or 'human'"
+                f"experimenter.{role}={player}: {player!r} cannot play this role; name a model, 'agent' or 'human'"
             )
     answers = {role: made[player][role] for role, player in players.items()}
     planners = {player for role, player in players.items() if ROLES[role].is_planning}
     return Experimenter(
         **{role: answers.pop(role) for role in ("propose", "decompose", "retrieve", "analyse")},
         more=answers,
-        # a person answers one question at a time
-        is_remote=any(MODEL.match(player) for player in planners) and "human" not in planners,
+        is_remote=any(MODEL.match(player) for player in planners) and not planners & OUTSIDE,
         analyst_is_remote=bool(MODEL.match(players["analyse"])),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter.ledger import Ledger
+from ludus.experimenter.outside import Mailbox
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError
 
@@ -33,11 +34,13 @@ class RoleContext:
     picture: Callable[[str], bytes] = no_pictures
     """The PNG at a question's path."""
     person: Callable[[str], str] | None = None
-    """Shows a text to a person and returns the line they type."""
+    """Shows a text to a person at a terminal and returns the line they type."""
     on_answer: Callable[[str, str], None] = ignore_answer
     """Called with question and answer when a person answers, and when a recording does in their place."""
     truth: Mapping[str, str | None] = field(default_factory=dict)
     """Key of a question -> the right caption (None: no skill fits) or judgement, where the caller knows it."""
+    mailbox: Mailbox | None = None
+    """Where an agent is asked, and a person who is at no terminal."""
 
     def need_ledger(self) -> Ledger:
         """Raises: LudusError: there is none."""

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ludus.experimenter import outside
 from ludus.experimenter.answers import clean
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import CannotAsk, Reply, Request
+from ludus.experimenter.outside import Answer, Question
 from ludus.experimenter.roles import NoAnswer, ProposeQuestion
 from ludus.experimenter.table import ROLES, Role
 from ludus.types import LudusError, Proposal
 
 HELP = "An empty line means: can't tell."
+LINE = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
+"""JSON schema of an answer: a line of text."""
 
 
 class Human:
-    """Every role, by the person at the terminal. Answers are stored in the ledger, so they can be replayed.
+    """Every role, by the person at the terminal or, where there is none, by whoever answers in the room of the run. Answers are
+    stored in the ledger, so they can be replayed.
 
     Raises:
         LudusError: nobody to ask, or no ledger.
     """
 
     def __init__(self, context: RoleContext) -> None:
-        if context.person is None:
+        if context.person is None and context.mailbox is None:
             raise LudusError("experimenter 'human' needs a person at a terminal; run it in one, or name another")
-        self._person, self._on_answer, self._ledger = context.person, context.on_answer, context.need_ledger()
+        self._person, self._mailbox = context.person, context.mailbox
+        self._on_answer, self._ledger = context.on_answer, context.need_ledger()
 
     def answer(self, role: Role, question: Any) -> Any:
         """The answer to a question of any role.
 
         Raises:
-            NoAnswer: the person can't tell.
+            NoAnswer: the person can't tell, or did not answer in time.
             CannotAsk: nobody answers.
         """
         line = self._ask(role.name, question.key, role.text(question), lambda said: role.complaint(question, said))
@@ -48,18 +54,40 @@ class Human:
         return replace(proposal, success_probability=float(chance)) if chance else proposal
 
     def _ask(self, role: str, key: str, text: str, complaint: Callable[[str], str | None]) -> str:
-        def send() -> Reply:
-            try:
-                said = clean(self._person(f"{text}\n{HELP}"))
-                while (wrong := complaint(said)) is not None:
-                    said = clean(self._person(wrong))
-            except LudusError as error:  # no person answers, so the next question would fail too
-                raise CannotAsk(str(error)) from None
-            return Reply({"text": said}, usd=0.0)
-
-        said = self._ledger.ask(Request(key, 0, role, "human 1", text, (), "human"), send)["text"]
+        request = Request(key, 0, role, "human 1", text, (), "human")
+        if self._person is None:
+            assert self._mailbox is not None
+            question = Question(key, role, "human", f"{text}\n{HELP}", text, LINE)
+            read = _reading(complaint)
+            return outside.ask(self._ledger, self._mailbox, question, request, read, usd=0.0)["text"]
+        said = self._ledger.ask(request, lambda: self._at_terminal(text, complaint))["text"]
         self._on_answer(text, said)
         return said
+
+    def _at_terminal(self, text: str, complaint: Callable[[str], str | None]) -> Reply:
+        assert self._person is not None
+        try:
+            said = clean(self._person(f"{text}\n{HELP}"))
+            while (wrong := complaint(said)) is not None:
+                said = clean(self._person(wrong))
+        except LudusError as error:  # no person answers, so the next question would fail too
+            raise CannotAsk(str(error)) from None
+        return Reply({"text": said}, usd=0.0)
+
+
+def _reading(complaint: Callable[[str], str | None]) -> outside.Read:
+    """A line of text without complaint."""
+
+    def read(said: Any) -> Answer:
+        line = said.get("text") if isinstance(said, Mapping) else None
+        if not isinstance(line, str):
+            raise LudusError('an answer is {"text": "..."}')
+        line = clean(line)
+        if (wrong := complaint(line)) is not None:
+            raise LudusError(wrong)
+        return {"text": line}
+
+    return read
 
 
 def _no_probability(line: str) -> str | None:
