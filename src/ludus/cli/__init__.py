@@ -24,6 +24,7 @@ from ludus.cli.eval import Eval
 from ludus.cli.exam import Exam
 from ludus.cli.export import Export
 from ludus.cli.imports import Import
+from ludus.cli.mcp import Mcp
 from ludus.cli.resume import Resume
 from ludus.cli.run import Run
 from ludus.cli.serve import Serve
@@ -41,6 +42,7 @@ COMMANDS = {
     "status": Status,
     "serve": Serve,
     "chat": Chat,
+    "mcp": Mcp,
     "skills": Skills,
     "collect": Collect,
     "train": Train,

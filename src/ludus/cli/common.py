@@ -164,8 +164,8 @@ class Terminal:
     console: Console
     show: Callable[[Any], None]
     """Is told of every stage's progress, see `ludus.record.progress.Progress`."""
-    person: Callable[[str], str]
-    """Puts a text before the person at the terminal and returns the answer."""
+    person: Callable[[str], str] | None
+    """Puts a text before the person at the terminal and returns the answer; None where nobody can be there."""
 
 
 @contextmanager
@@ -176,4 +176,12 @@ def terminal(console: Console, go_on: str | None) -> Iterator[Terminal]:
 
     kept = f"all finished steps are kept. Continue with: {go_on}" if go_on else "nothing of it is kept."
     with interruptible(f"Interrupted; {kept}", console.print), TerminalProgress(console) as display:
-        yield Terminal(console, display.show, TerminalPerson(console, display))
+        yield Terminal(console, display.show, None if _is_unattended() else TerminalPerson(console, display))
+
+
+def _is_unattended() -> bool:
+    """Whether standard input is the null device, as in the background, in a container or under a service manager."""
+    try:
+        return os.path.samestat(os.fstat(sys.stdin.fileno()), os.stat(os.devnull))
+    except (OSError, ValueError):  # of a stream without a file
+        return False

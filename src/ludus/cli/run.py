@@ -26,8 +26,8 @@ class Run:
     overrides: Overrides = ()
     """Settings to change, e.g. experiment.rounds=5 world.n_blocks=4 (see src/ludus/config/)."""
     experimenter: str | None = None
-    """Who plays all roles: planner, random, oracle, human, a model such as openai:..., google:..., anthropic:... or
-    ollama:..., or the address of an OpenAI-compatible server, http://host:port/v1#model. One role:
+    """Who plays all roles: planner, random, oracle, human, agent (a coding agent, see `ludus mcp`), a model such as openai:...,
+    google:..., anthropic:... or ollama:..., or the address of an OpenAI-compatible server, http://host:port/v1#model. One role:
     experimenter.analyse=... ."""
     replay: Path | None = None
     """A run whose recorded answers stand in for the model, where they fit."""

@@ -15,10 +15,10 @@ Player = Annotated[str, "who plays a role"]
 
 @dataclass(frozen=True, config=STRICT)
 class ExperimenterConfig(Section):
-    """Who plays each role: 'planner', 'random', 'oracle', 'human', 'agent' (a coding agent, see docs/agents.md), a proposer without
-    plans (`ludus.experimenter.sampling`), or a model, which is named 'provider:model', such as 'openai:...', 'anthropic:...',
-    'google:...', 'ollama:...', or by the address of an OpenAI-compatible server, 'http://host:port/v1#model'. The settings after
-    the roles are for models only, but for those that say otherwise."""
+    """Who plays each role: 'planner', 'random', 'oracle', 'human', 'agent' (a coding agent, see docs/agents.md), a proposer
+    without plans (`ludus.experimenter.sampling`), or a model, which is named 'provider:model', such as 'openai:...',
+    'anthropic:...', 'google:...', 'ollama:...', or by the address of an OpenAI-compatible server, 'http://host:port/v1#model'.
+    The settings after the roles are for models only, but for those that say otherwise."""
 
     path = "experimenter."
 
@@ -62,8 +62,8 @@ class ExperimenterConfig(Section):
     max_concurrency: limits.Threads = 16
     """Calls under way at the same time. Scenes and steps are asked about together, some 24 questions for 8 scenes."""
     answer_s: limits.TimeOrZero = 0
-    """How long a question waits for an agent, or for a person who is not at the terminal; after that it counts as 'can't tell'. 0:
-    until somebody answers."""
+    """How long a question waits for an agent, or for a person who is not at the terminal; after that it counts as
+    'can't tell'. 0: until somebody answers."""
 
 
 ROLES = tuple(k for k, v in get_type_hints(ExperimenterConfig, include_extras=True).items() if v == Player)

@@ -31,7 +31,9 @@ class Agent:
 
     def __init__(self, context: RoleContext) -> None:
         if context.mailbox is None:
-            raise LudusError("experimenter 'agent' answers in the room of a run: use it with `ludus run`, or name another")
+            raise LudusError(
+                "experimenter 'agent' answers in the room of a run: use it with `ludus run`, or name another"
+            )
         self._context, self._mailbox, self._ledger = context, context.mailbox, context.need_ledger()
 
     def answer(self, role: Role, question: Any) -> Any:

@@ -63,10 +63,10 @@ class RoomMailbox:
 
     def ask(self, question: Question, read: Read) -> Answer:
         """See `ludus.experimenter.outside.Mailbox`. Blocks; what it waits for is a stage of the run's progress."""
-        self._record.post(_put(question))
-        last, began = 0, time.monotonic()
-        signed = began
+        last = 0
+        began = signed = time.monotonic()
         with self._progress.stage(f"waiting for {WHO[question.addressee]}: {question.role}", 0) as advance:
+            self._record.post(_put(question))
             while True:
                 for offer in _offers(self._record, question.key, last):
                     last = offer.number

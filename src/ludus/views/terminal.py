@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ludus.lab.analysis import wilson
+from ludus.lab.mailbox import WHO, open_question
 from ludus.record import StageState, files
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
@@ -25,7 +26,8 @@ from ludus.views.display import LossyStream
 
 
 class TerminalProgress:
-    """Bars of the stages under way; a stage that is finished leaves a line. A log file gets the lines only.
+    """Bars of the stages under way; a stage that is finished leaves a line. A log file gets the lines only, and one more where a
+    stage without an amount of work begins, which is one that waits for somebody.
 
     Use it as a context manager, and give `show` to whoever reports progress. A terminal, pipe or disk that goes away stops no
     run: what cannot be written is dropped, and the log says so once.
@@ -59,9 +61,11 @@ class TerminalProgress:
             seconds = stage.finished - stage.started
             self.console.print(f"{name} ({seconds:.0f} s)", highlight=False, markup=False)
         elif key in self._tasks:
-            self._bars.update(self._tasks[key], completed=stage.done, total=stage.total)
+            self._bars.update(self._tasks[key], completed=stage.done, total=stage.total or None)
         else:
-            self._tasks[key] = self._bars.add_task(name, completed=stage.done, total=stage.total)
+            self._tasks[key] = self._bars.add_task(name, completed=stage.done, total=stage.total or None)
+            if not stage.total and not self.console.is_terminal:  # who reads a log file sees what a run waits for
+                self.console.print(f"{name} ...", highlight=False, markup=False)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -130,6 +134,9 @@ def print_status(record: Reader, console: Console, library: SkillLibrary | None 
         say(f"  {posting.sender}: {posting.text[:200]}")
     for line in _outlook(header, status):
         say(line)
+    if status.state in ("running", "stopped") and (question := open_question(record)):
+        door = "ludus mcp" if question.addressee == "agent" else "ludus serve"
+        say(f"waits for {WHO[question.addressee]} to answer {question.name!r}: {door} {files.typed(header.directory)}")
 
 
 def _steps(n: int, width: int = 0) -> str:
@@ -149,7 +156,7 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
     if status.error:
         yield f"failed: {status.error}"
     if status.state == "running":
-        stages = "; ".join(f"{stage.name} {stage.done:,} of {stage.total:,}" for stage in status.stages)
+        stages = "; ".join(f"{s.name} {s.done:,} of {s.total:,}" if s.total else s.name for s in status.stages)
         yield f"running{': ' if stages else ''}{stages}"
     elif header.kind == "collection":
         yield "the same command goes on, another --name adds more episodes"

@@ -24,7 +24,7 @@ def status(run: RunStatus) -> str:
         return "Finished."
     if run.state == "failed":
         return f"Failed: {(run.error or 'for an unknown reason').rstrip('.')}."
-    stages = ", ".join(f"{s.name} ({s.done:,} of {s.total:,})" for s in run.stages)
+    stages = ", ".join(f"{s.name} ({s.done:,} of {s.total:,})" if s.total else s.name for s in run.stages)
     if run.state == "running":
         return f"Running: {stages or 'between two stages'}; not finished."
     at = f"in {stages}" if stages else f"after step {run.last_step}" if run.last_step else "before its first step"

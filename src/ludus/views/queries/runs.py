@@ -141,8 +141,9 @@ def run_status(record: Reader) -> RunStatus:
 
 
 def _open_stages(stages: Sequence[StageState]) -> tuple[StageState, ...]:
-    """The stages that are not finished, of the process that wrote last: an earlier one may have left some behind."""
-    latest = max((s.started for s in stages if s.finished is not None), default=0.0)
+    """The stages that are not finished, of the process that wrote last: an earlier one may have left some behind. A stage without
+    an amount of work waits for somebody within another one."""
+    latest = max((s.started for s in stages if s.finished is not None and s.total), default=0.0)
     return tuple(s for s in stages if s.finished is None and s.updated >= latest)
 
 
