@@ -1,11 +1,16 @@
 """Questions that wait in the room: asked by a run, answered by another process."""
 
+import io
+import os
+import sys
 import threading
 import time
 from contextlib import contextmanager
 
 import pytest
+from rich.console import Console
 
+from ludus.cli.common import terminal
 from ludus.config import Config, ExperimenterConfig
 from ludus.experimenter import asks_others, assemble
 from ludus.experimenter.agent import read
@@ -19,6 +24,7 @@ from ludus.lab.mailbox import LONGEST_ANSWER, RoomMailbox, answer, answer_text, 
 from ludus.record import Progress, Record
 from ludus.skills.predicates import Vocabulary
 from ludus.types import LudusError, ObservationSpec, Proposal
+from ludus.views.terminal import TerminalProgress
 
 WORDS = Vocabulary(ObservationSpec(()), (), ())
 SCENE = Scene(("red", "green"), ("on(red, green)",))
@@ -287,3 +293,23 @@ def test_what_is_only_written_in_another_way_is_taken():
     kind = retrieve_answer(["reach red"])
     assert read({"caption": " Reach Red."}, kind) == read({"answer": {"caption": "reach red"}}, kind)
     assert read({}, ProposeAnswer)["task"] is None  # can't tell
+
+
+# --- what a run that waits shows ---------------------------------------------------------------------------------
+
+
+def test_a_log_file_says_what_a_run_waits_for_as_soon_as_it_does():
+    console = Console(file=io.StringIO())
+    with TerminalProgress(console) as shown, Progress(None, shown.show).stage("waiting for an agent: propose", 0):
+        assert console.file.getvalue() == "waiting for an agent: propose ...\n"
+    assert console.file.getvalue().endswith("waiting for an agent: propose (0 s)\n")
+
+
+def test_nobody_is_at_the_terminal_of_a_command_in_the_background(monkeypatch):
+    with open(os.devnull) as nothing, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdin", nothing)
+        with terminal(Console(file=io.StringIO()), None) as shell:
+            assert shell.person is None
+    monkeypatch.setattr(sys, "stdin", io.StringIO("lift red\n"))
+    with terminal(Console(file=io.StringIO()), None) as shell:
+        assert shell.person("What now?") == "lift red"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -40,7 +40,7 @@ class Exam:
     """Examine an experimenter: does it propose, decompose, retrieve, analyse and write skills well? See docs/exam.md."""
 
     name: tyro.conf.Positional[str]
-    """Who plays all roles: planner, random, oracle, human or a model, as in `ludus run --experimenter`."""
+    """Who plays all roles: planner, random, oracle, human, agent or a model, as in `ludus run --experimenter`."""
     overrides: Overrides = ()
     """Settings of the experimenter to change, e.g. experimenter.analyse=random."""
     parts: Many = ()
@@ -95,7 +95,8 @@ class Exam:
         from ludus.experimenter import asks_others, assemble
         from ludus.experimenter.context import RoleContext
         from ludus.experimenter.ledger import Ledger, NullCalls
-        from ludus.record.progress import Progress
+        from ludus.lab.mailbox import RoomMailbox
+        from ludus.record import Progress, Record
 
         shown = folder if self.pictures else None
         spec = scorecard.ExamSpec(listed(self.parts), self.limit, config.seed, shown, config.world.threads)
@@ -113,14 +114,12 @@ class Exam:
                 Ledger(calls, config.budget, max_concurrency=config.experimenter.max_concurrency),
             )
             truth = questions.load().truth
+            mailbox = RoomMailbox(calls, progress, config.experimenter.answer_s) if isinstance(calls, Record) else None
 
             def make(vocabulary: Vocabulary) -> Experimenter:
                 picture = lambda path: (folder / path).read_bytes()  # noqa: E731
-                return assemble(
-                    RoleContext(
-                        vocabulary, config.seed, config.experimenter, ledger, picture, shell.person, truth=truth
-                    )
-                )
+                context = RoleContext(vocabulary, config.seed, config.experimenter, ledger, picture, shell.person)
+                return assemble(replace(context, truth=truth, mailbox=mailbox))
 
             def begin(part: str, n: int) -> Callable[[], None]:
                 return partial(stages.enter_context(progress.stage(part, n)), 1)

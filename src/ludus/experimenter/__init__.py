@@ -83,11 +83,13 @@ def check(player: str, config: ExperimenterConfig, budget: BudgetConfig, reach: 
         reach: also see that the model's server is there and takes the key, see `Model.reach`.
 
     Returns:
-        A sentence on what was chosen for the player, if anything was.
+        A sentence on what was chosen for the player, or on how it is asked, if there is anything to say.
 
     Raises:
         LudusError: see `make_role` and `Model.reach`.
     """
+    if player == "agent":
+        return "The questions wait for an agent, which connects by `ludus mcp RUN`: docs/agents.md"
     if player in VARIANTS:
         return None
     nothing = Vocabulary(ObservationSpec(()), (), ())

@@ -32,7 +32,7 @@ class Agent:
     def __init__(self, context: RoleContext) -> None:
         if context.mailbox is None:
             raise LudusError(
-                "experimenter 'agent' answers in the room of a run: use it with `ludus run`, or name another"
+                "experimenter 'agent' answers in the room of a run: use it with `ludus run` or `ludus exam`, or name another"
             )
         self._context, self._mailbox, self._ledger = context, context.mailbox, context.need_ledger()
 

@@ -67,6 +67,7 @@ class RoomMailbox:
         began = signed = time.monotonic()
         with self._progress.stage(f"waiting for {WHO[question.addressee]}: {question.role}", 0) as advance:
             self._record.post(_put(question))
+            asked = _find(self._record, question.key)
             while True:
                 for offer in _offers(self._record, question.key, last):
                     last = offer.number
@@ -74,6 +75,7 @@ class RoomMailbox:
                         return read(offer.message.payload["answer"])
                     except LudusError as error:
                         self._refuse(offer.message, str(error))
+                last = max(last, asked.number if asked else 0)  # what was there before has been read
                 now = time.monotonic()
                 if self._timeout_s and now - began >= self._timeout_s:
                     raise NoAnswer(f"nobody answered within experimenter.answer_s={self._timeout_s:g}")
@@ -107,7 +109,7 @@ def open_question(record: Reader) -> Question | None:
     m = tables.messages.c
     query = sa.select(tables.messages).where(m.run_id == record.run_id, m.kind == QUESTION)
     rows = record.query(query.order_by(m.number.desc()).limit(1))
-    if not rows or "schema" not in rows[0]["payload"] or _has(record, _closed(rows[0]["key"])):
+    if not rows or "schema" not in rows[0]["payload"] or _find(record, _closed(rows[0]["key"])):
         return None
     message = posted(rows[0]).message
     p = message.payload
@@ -172,16 +174,21 @@ class Receipt:
 
 def receipt(record: Reader, offer: Message) -> Receipt:
     """What became of an answer that `answer` returned."""
-    refusal = _message(record, f"{offer.key}/{REFUSED}")
+    refusal = _find(record, f"{offer.key}/{REFUSED}")
     if refusal is not None:
-        return Receipt("refused", str(refusal.payload["why"]))
+        return Receipt("refused", str(refusal.message.payload["why"]))
     question = str(offer.payload["key"])
-    closed = _message(record, _closed(question))
+    closed = _find(record, _closed(question))
     if closed is None:
         return Receipt("waiting")
     offers = [o.message.key for o in _offers(record, question)]
-    first = next((key for key in offers if not _has(record, f"{key}/{REFUSED}")), None)
-    return Receipt("accepted" if closed.kind == ACCEPTED and first == offer.key else "late")
+    first = next((key for key in offers if _find(record, f"{key}/{REFUSED}") is None), None)
+    return Receipt("accepted" if closed.message.kind == ACCEPTED and first == offer.key else "late")
+
+
+def receipts(record: Reader, question_key: str) -> list[Receipt]:
+    """What became of each answer to a question, in the order they came."""
+    return [receipt(record, offer.message) for offer in _offers(record, question_key)]
 
 
 # --- inside ------------------------------------------------------------------------------------------------------
@@ -213,14 +220,11 @@ def _offers(record: Reader, question_key: str, after: int = 0) -> list[Posted]:
     return [posted(row) for row in rows if row["payload"].get("key") == question_key]
 
 
-def _message(record: Reader, key: str) -> Message | None:
+def _find(record: Reader, key: str) -> Posted | None:
+    """The message of a key, if there is one."""
     m = tables.messages.c
     rows = record.query(sa.select(tables.messages).where(m.run_id == record.run_id, m.key == key))
-    return posted(rows[0]).message if rows else None
-
-
-def _has(record: Reader, key: str) -> bool:
-    return _message(record, key) is not None
+    return posted(rows[0]) if rows else None
 
 
 def _check(answer: Any) -> None:

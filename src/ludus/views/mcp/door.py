@@ -56,10 +56,11 @@ class Door:
     # --- questions -----------------------------------------------------------------------------------------------
 
     def question(self) -> dict[str, Any] | None:
-        """The question that waits for an agent, or None."""
+        """The question that waits for an agent; None where none does, or one was answered that the run has not read yet."""
         with self._open() as record:
             found = open_question(record)
-        if found is None or found.addressee != AUTHOR:
+            earlier = mailbox.receipts(record, found.key) if found else []
+        if found is None or found.addressee != AUTHOR or any(r.state != "refused" for r in earlier):
             return None
         return {
             "question": found.key,
@@ -67,7 +68,7 @@ class Door:
             "text": text.clean(found.text),
             "schema": found.schema,
             "pictures": len(found.images),
-        }
+        } | ({"refused": text.clean(earlier[-1].why)} if earlier else {})
 
     def answer(self, question: str, answer: Mapping[str, Any]) -> Message:
         """Put an answer into the room; see `receipt`.
@@ -94,7 +95,7 @@ class Door:
     # --- looking -------------------------------------------------------------------------------------------------
 
     def look(self, what: str = QUESTION) -> list[bytes]:
-        """PNG pictures of the open question, or the learning curve of a skill or a template.
+        """Pictures of the open question, PNG or JPEG, or the learning curve of a skill or a template, PNG.
 
         Raises:
             LudusError: nothing to see, or no such skill.
