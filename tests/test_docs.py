@@ -1,4 +1,4 @@
-"""Commands, settings and paths that README, docs/ and benchmarks/results/ show are those of today."""
+"""Commands, settings and paths that README, AGENTS.md, docs/ and benchmarks/results/ show are those of today."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ludus.cli import COMMANDS
 from ludus.cli.common import is_setting
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = sorted(p.name for p in (ROOT / "src" / "ludus").iterdir() if p.is_dir() and p.name != "__pycache__")
 PLACES = (ROOT, ROOT / "src" / "ludus", ROOT / "docs")
 """What a path in a page may be relative to."""
