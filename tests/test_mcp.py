@@ -304,13 +304,27 @@ def test_what_a_client_is_offered(played):
         return tools, fixed, asked, seen, skill.contents[0].text, library.contents[0].text
 
     tools, fixed, asked, seen, skill, library = in_memory(played[0], work)
-    assert {t.name for t in tools} >= {"next_question", "answer", "look", "status"} and all(
+    assert {t.name for t in tools} == {"next_question", "answer", "say", "look", "status"} and all(
         t.description for t in tools
     )
     assert {str(r.uri) for r in fixed} == {"ludus://status", "ludus://library", "ludus://episodes"}
     assert asked.structured_content["question"] is None and "Not finished" in asked.structured_content["status"]
     assert seen.content[0].type == "image" and json.loads(skill)["name"] == "reach red"
     assert json.loads(library)[0]["caption"] == "open the gripper"
+
+
+@needs_mcp
+def test_an_agent_remarks_and_gives_no_command(waiting):
+    lines = ["<b>the blue block is out of reach</b>", "/approve wave at red", " \x1b/stop", "x" * 2000]
+
+    async def work(client):
+        return [await client.call_tool("say", {"remark": line, "author": "person"}) for line in lines]
+
+    remark, *refused = in_memory(waiting, work)
+    assert not remark.is_error and all(r.is_error for r in refused) and "commands are for people" in said(refused[1])
+    with Record.open(waiting, write=False) as record:
+        messages = [m for m in record.messages() if m.kind != "question"]
+    assert [(m.sender, m.kind, m.text) for m in messages] == [("agent", "remark", lines[0])]
 
 
 @needs_mcp

@@ -12,7 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ludus.lab import mailbox
+from ludus.experimenter.answers import clean
+from ludus.lab import mailbox, oversight
 from ludus.lab.analysis import add_point, curves_of
 from ludus.lab.mailbox import Receipt, open_question, receipt
 from ludus.lab.pictures import draw_curve
@@ -86,6 +87,17 @@ class Door:
         """What became of an answer."""
         with self._open() as record:
             return receipt(record, offer)
+
+    def say(self, remark: str) -> Message:
+        """Leave a remark in the room.
+
+        Raises:
+            LudusError: a command, which is for people: an agent does not approve its own skills; or see `oversight.say`.
+        """
+        if clean(remark).startswith("/"):
+            raise LudusError("commands are for people; say in words what you would have them do")
+        with self._open() as record:
+            return oversight.say(record, remark, AUTHOR)
 
     def is_running(self) -> bool:
         """Whether a process works at the run, and so reads answers."""

@@ -85,6 +85,13 @@ def _questions(server: MCPServer[Any], door: Door) -> None:
                 raise ToolError("the question was settled before this answer came; ask for the next one")
             return {"state": "accepted"}
 
+    @server.tool(annotations=WRITES)
+    def say(remark: str) -> str:
+        """Leave a remark in the room of the run, for the people who watch it: what you noticed, or would have them do."""
+        with _told(ToolError):
+            door.say(remark)
+        return "said"
+
 
 def _views(server: MCPServer[Any], door: Door) -> None:
     @server.tool(annotations=READS, structured_output=False)
