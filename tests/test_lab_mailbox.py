@@ -191,7 +191,7 @@ def test_what_the_run_could_not_read_is_refused_before_it_is_kept(record, said, 
 @pytest.mark.parametrize("author", ["", "experimenter", "loop", "a\x1b[2Jb", "x" * 41, "agent\nperson", "<script>"])
 def test_nobody_answers_in_a_modules_name(record, author):
     record.post(mailbox._put(ASKED))
-    with pytest.raises(LudusError, match="nobody who answers is called"):
+    with pytest.raises(LudusError, match="nobody who speaks is called"):
         answer(record, ASKED.key, {"task": "lift"}, author)
 
 

@@ -13,7 +13,6 @@ found when the run goes on.
 from __future__ import annotations
 
 import json
-import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ import sqlalchemy as sa
 from ludus.experimenter.answers import clean
 from ludus.experimenter.outside import Answer, Question, Read
 from ludus.experimenter.roles import NoAnswer
+from ludus.lab.room import speaker
 from ludus.record import Record, tables
 from ludus.record.mapping import Posted, posted
 from ludus.record.progress import Progress
@@ -44,11 +44,6 @@ DEEPEST_ANSWER = 10
 """Objects and lists within each other."""
 LONGEST_SHOWN = 1000
 """Characters of an answer in the room."""
-AUTHOR = re.compile(r"[\w@.-][\w@. -]{0,39}")
-PARTICIPANTS = frozenset(
-    {"all", "analysis", "curriculum", "embodiment", "experimenter", "growth", "learner", "loop", "world"}
-)
-"""Modules that speak in the room: nobody else bears their names."""
 
 
 class RoomMailbox:
@@ -128,8 +123,7 @@ def answer(record: Record, question_key: str, answer: Any, author: str) -> Messa
     Raises:
         LudusError: the question is not open; an answer that is no JSON, too long or nested too deep; an author who cannot be.
     """
-    if not AUTHOR.fullmatch(author) or author in PARTICIPANTS:
-        raise LudusError(f"nobody who answers is called {clean(author)[:40]!r}; give a name of at most 40 letters")
+    author = speaker(author)
     question = open_question(record)
     if question is None or question.key != question_key:
         now = f"open is {question.key!r}" if question else "none is"

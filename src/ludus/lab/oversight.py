@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from ludus.config import OversightConfig
 from ludus.experimenter.answers import LONGEST_TEXT, clean
-from ludus.lab.room import LONGEST_REMARK, REMARK
+from ludus.lab.room import LONGEST_REMARK, REMARK, speaker
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -49,10 +49,6 @@ ARGUMENTS: Mapping[str, str] = {
 """Name -> what a command is followed by, of those that are."""
 PERSON, NOBODY = "person", "oversight"
 """Who speaks where no name is given, and who decides where nobody speaks in time."""
-MODULES = {"all", "analysis", "curriculum", "embodiment", "experimenter", "gate", "growth", "learner", "loop", "ludus"}
-MODULES |= {"oversight", "settling", "world"}
-"""Senders that nobody may pose as."""
-AUTHOR = re.compile(r"[\w@.-][\w@. -]{0,39}")
 STEPS = "oversight/"
 """Steps of the record in each of which a command was carried out: `oversight/000`, ... For their results see `interventions`."""
 LONGEST_LINE = 40_000
@@ -81,7 +77,7 @@ def say(record: Record, line: str, author: str = PERSON) -> Message:
     """
     if len(line) > LONGEST_LINE:
         raise LudusError(f"a line of {len(line):,} characters; say something in at most {LONGEST_REMARK:,}")
-    text, author = clean(line), _author(author)
+    text, author = clean(line), speaker(author)
     if not text.startswith("/"):
         return _remark(record, text, author)
     name, _, argument = text[1:].partition(" ")
@@ -266,13 +262,6 @@ def _is_of(caption: str, template: str) -> bool:
 
 def _key() -> str:
     return f"said/{uuid.uuid4().hex}"
-
-
-def _author(author: str) -> str:
-    name = clean(author)
-    if not AUTHOR.fullmatch(name) or name.casefold() in MODULES:
-        raise LudusError(f"nobody who speaks is called {name[:40]!r}; give a name of at most 40 letters, of no module")
-    return name
 
 
 def _remark(record: Record, text: str, author: str) -> Message:

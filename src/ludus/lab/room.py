@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from ludus.experimenter.answers import clean
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -84,6 +86,23 @@ LONGEST_REMARK = 1000
 """Characters."""
 MOST_REMARKS = 5
 """The latest remarks of a run, which its questions show."""
+AUTHOR = re.compile(r"[\w@.-][\w@. -]{0,39}")
+MODULES = {"all", "analysis", "curriculum", "embodiment", "experimenter", "gate", "growth", "learner", "loop", "ludus"}
+MODULES |= {"oversight", "settling", "world"}
+"""Senders that nobody may pose as."""
+
+
+def speaker(author: str) -> str:
+    """The name of somebody who speaks in the room from outside.
+
+    Raises:
+        LudusError: no name, or that of a module.
+    """
+    name = author.strip()
+    if not AUTHOR.fullmatch(name) or name.casefold() in MODULES:
+        said = clean(name)[:40]
+        raise LudusError(f"nobody who speaks is called {said!r}; give a name of at most 40 letters, of no module")
+    return name
 
 
 def remarks(record: Record) -> tuple[str, ...]:

@@ -135,7 +135,7 @@ def print_status(record: Reader, console: Console, library: SkillLibrary | None 
     for line in _outlook(header, status):
         say(line)
     if status.state in ("running", "stopped") and (question := open_question(record)):
-        door = "ludus mcp" if question.addressee == "agent" else "ludus serve"
+        door = "ludus mcp" if question.addressee == "agent" else "ludus chat"
         say(f"waits for {WHO[question.addressee]} to answer {question.name!r}: {door} {files.typed(header.directory)}")
 
 
