@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,8 @@ class Run:
     """A library file (`ludus skills RUN --export FILE`): start from its skills in place of the world's base skills."""
     database: str | None = None
     """SQLAlchemy URL of a database that keeps the rows of many runs; <dir>/ludus.db if not given."""
+    serve: bool = False
+    """Show the run as a page while it goes on, see `ludus serve`; the address is printed, and the page ends with the run."""
 
     def __call__(self) -> None:
         from ludus import config as configs
@@ -55,6 +58,10 @@ class Run:
         from ludus.record import Record
         from ludus.skills.files import read_skills
 
+        if self.serve:
+            from ludus.views.page import beside
+
+            beside.check()
         if self.replay is not None:
             with Record.open(self.replay, write=False) as recorded:
                 if not recorded.calls():
@@ -74,23 +81,25 @@ class Run:
             steps |= replay_step(self.replay, self.strict, directory)
         how = {"database": self.database, "command": command_line(), "steps": steps, "fresh": self.dir is None}
         with created(directory, config, **how) as record:
-            carry_out(record)
+            carry_out(record, serve=self.serve)
 
     def _name(self) -> str:
         preset = re.sub("[^A-Za-z0-9-]+", "-", self.preset)
         return f"{datetime.now():%Y-%m-%d-%H%M%S}-{preset}-seed{self.seed}"
 
 
-def carry_out(record: Record, config: Config | None = None) -> None:
-    """Run or continue the record's experiment and write its report."""
+def carry_out(record: Record, config: Config | None = None, serve: bool = False) -> None:
+    """Run or continue the record's experiment and write its report; with its page beside it, if asked for."""
     from ludus.experiment import loop
     from ludus.experiment.compose import compose
     from ludus.record.files import typed
+    from ludus.views.page.beside import page_beside
     from ludus.views.report import write_report
 
     console = display.console()
     with (
         terminal(console, f"ludus resume {typed(record.directory)}") as shown,
+        page_beside(record.directory, console.print) if serve else nullcontext(),
         compose(record, config, shown.person, shown.show) as experiment,
     ):
         library = loop.run(experiment)

@@ -34,4 +34,4 @@ class Serve:
         console = display.console()
         place = Place(self.runs)
         with interruptible("The page is closed. No run was touched.", console.print):
-            serve(place, self.host, self.port, lambda address: console.print(f"Open {address}"))
+            serve(place, self.host, self.port, console.print)

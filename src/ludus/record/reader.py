@@ -157,7 +157,8 @@ class Reader:
     # --- what they left ----------------------------------------------------------------------------------------
 
     def messages(self, kind: str | None = None) -> list[Message]:
-        return [p.message for p in self.posted() if kind in (None, p.message.kind)]
+        where = sa.true() if kind is None else tables.messages.c.kind == kind
+        return [mapping.posted(r).message for r in self._rows(tables.messages, where)]
 
     def posted(self, after: int = 0) -> list[Posted]:
         """Messages with a `number` above `after`, with their times."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from ludus.views.queries import CommandTrace, CurveVerdict, TemplateCurve
+from ludus.views.queries import CommandTrace, ComparedCurves, CurveVerdict, Rate, TemplateCurve
 from ludus.views.text import clean
 
 WIDTH, HEIGHT = 340, 170
@@ -41,6 +41,12 @@ class _Axes:
     def path(self, points: Sequence[tuple[float, float]]) -> str:
         return " ".join(f"{self.x(u):.1f},{self.y(r):.1f}" for u, r in points)
 
+    def drawn(self) -> list[str]:
+        parts = [_line("grid", self.x(0), self.y(r), self.x(self.last), self.y(r)) for r in (0, 0.5, 1)]
+        parts += [_text("axis end", LEFT - 6, self.y(r) + 4, f"{r:g}") for r in (0, 0.5, 1)]
+        end = _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{self.last:,} updates")
+        return [*parts, _text("axis", LEFT, HEIGHT - 8, "0"), end]
+
 
 def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int, best: Sequence[int] = ()) -> Markup:
     """Success rate over updates with its 95 % interval, the analyst's verdicts, and dotted lines where rounds began.
@@ -49,31 +55,67 @@ def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int,
         last: update at which the axis ends, the same for all curves of a page.
         best: updates from which on a new policy acts.
     """
-    axes = _Axes(last)
-    points = [(p.update, p.rate) for p in curve.points if p.rate is not None]
-    parts = [_line("grid", axes.x(0), axes.y(r), axes.x(axes.last), axes.y(r)) for r in (0, 0.5, 1)]
-    parts += [_text("axis end", LEFT - 6, axes.y(r) + 4, f"{r:g}") for r in (0, 0.5, 1)]
+    axes, points = _Axes(last), _points(curve)
+    parts = axes.drawn()
     parts += [_line("round", axes.x(u), TOP, axes.x(u), HEIGHT - BOTTOM) for u in round_starts]
     parts += [_line("best", axes.x(u), HEIGHT - BOTTOM - 7, axes.x(u), HEIGHT - BOTTOM) for u in best]
-    parts += [
-        _text("axis", LEFT, HEIGHT - 8, "0"),
-        _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{axes.last:,} updates"),
-    ]
-    band = [(u, r.high) for u, r in points] + [(u, r.low) for u, r in reversed(points)]
-    parts.append(f'<polygon class="band" points="{axes.path(band)}"/>')
-    parts.append(f'<polyline class="curve" points="{axes.path([(u, r.rate) for u, r in points])}"/>')
-    for update, rate in points:
-        said = f"update {update:,}: {rate.successes} of {rate.n}, {rate.rate:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
-        where = f'cx="{axes.x(update):.1f}" cy="{axes.y(rate.rate):.1f}"'
-        parts.append(f'<circle class="point" {where} r="6"><title>{said}</title></circle>')
+    parts += _line_with_band(axes, points)
+    parts += [_point(axes, update, rate) for update, rate in points]
     rates = {u: r.rate for u, r in points}
     parts += [_verdict(axes, v, rates.get(v.update, 0.0)) for v in curve.verdicts]
-    newest = (
-        f"{points[-1][1].rate:.2f} of {points[-1][1].n} at update {points[-1][0]:,}" if points else "not evaluated yet"
-    )
     verdict = f"; {curve.verdicts[-1].judgement}" if curve.verdicts else ""
-    said = escape(clean(f"{curve.template}: {newest}{verdict}"))
-    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" role="img" aria-label="{said}"'
+    return _chart(parts, f"{curve.template}: {_newest(points)}{verdict}")
+
+
+def compared_curves(of: ComparedCurves, names: Sequence[str], last: int) -> Markup:
+    """The curves of a template in several runs over each other, each in the colour of its run, `c0` to `c5` of the style sheet.
+
+    Args:
+        names: of the runs.
+        last: update at which the axis ends.
+    """
+    axes = _Axes(last)
+    parts, said = axes.drawn(), []
+    for k, (name, curve) in enumerate(zip(names, of.curves, strict=True)):
+        points = _points(curve) if curve else []
+        drawn = _line_with_band(axes, points) + [_point(axes, u, r, f"{name}, ") for u, r in points]
+        parts.append(f'<g class="c{k}">{"".join(drawn)}</g>')
+        said.append(f"{name}: {_newest(points)}")
+    return _chart(parts, f"{of.template}: {'; '.join(said)}")
+
+
+Points = Sequence[tuple[int, Rate]]
+"""Updates and success rates."""
+
+
+def _points(curve: TemplateCurve) -> Points:
+    return [(p.update, p.rate) for p in curve.points if p.rate is not None]
+
+
+def _line_with_band(axes: _Axes, points: Points) -> list[str]:
+    band = [(u, r.high) for u, r in points] + [(u, r.low) for u, r in reversed(points)]
+    return [
+        f'<polygon class="band" points="{axes.path(band)}"/>',
+        f'<polyline class="curve" points="{axes.path([(u, r.rate) for u, r in points])}"/>',
+    ]
+
+
+def _point(axes: _Axes, update: int, rate: Rate, whose: str = "") -> str:
+    numbers = f"{rate.successes} of {rate.n}, {rate.rate:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+    said = escape(clean(f"{whose}update {update:,}: {numbers}"))
+    where = f'cx="{axes.x(update):.1f}" cy="{axes.y(rate.rate):.1f}"'
+    return f'<circle class="point" {where} r="6"><title>{said}</title></circle>'
+
+
+def _newest(points: Points) -> str:
+    if not points:
+        return "not evaluated yet"
+    update, rate = points[-1]
+    return f"{rate.rate:.2f} of {rate.n} at update {update:,}"
+
+
+def _chart(parts: Sequence[str], said: str) -> Markup:
+    size = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" role="img" aria-label="{escape(clean(said))}"'
     return Markup(f"<svg {size}>{''.join(parts)}</svg>")
 
 

@@ -97,6 +97,14 @@ def when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
+def duration(seconds: float) -> str:
+    """'40 s', '12 min', '3 h 5 min'."""
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def count(n: int, what: str) -> str:
     """'1 round', '2,000 rounds'."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -1,78 +1,25 @@
-"""What each tab shows, as HTML: queries in, templates out. Parameters are those of the page's address."""
+"""What each tab of a run shows, as HTML: queries in, templates out. Parameters are those of the page's address."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
-from urllib.parse import quote, urlencode
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from markupsafe import Markup
 
 from ludus.data.store import EpisodeStore
+from ludus.experiment import checkpoints
 from ludus.record import Record, tables
 from ludus.types import LudusError
 from ludus.views import charts, passports, queries
 from ludus.views.page.film import COLUMNS, Reel
 from ludus.views.page.place import Place
-from ludus.views.report import environment
+from ludus.views.page.present import now
+from ludus.views.page.rendering import PER_PAGE, Params, link, number, pages, render
 
-Params = Mapping[str, str]
-PER_PAGE = 50
-"""Runs or episodes."""
 MESSAGES = 80
 """Of the room, at a time."""
-FEW = 3
-"""Settings of a run that are shown at once."""
-LONG = 260
-"""Characters of a message from which on it is folded."""
-
-
-def render(template: str, **values: Any) -> str:
-    """A template of the page, or of the report, filled in; see `report.environment`."""
-    made = environment("ludus.views.page", "ludus.views.report")
-    return made.get_template(template, globals={"link": link, "charts": charts, "long": LONG}).render(values)
-
-
-def link(name: str, tab: str, /, **params: Any) -> str:
-    """The address of a tab of a run, without parameters that are empty."""
-    kept = {k: v for k, v in params.items() if v not in ("", None)}
-    return f"/run/{quote(name, safe='')}/{tab}" + (f"?{urlencode(kept)}" if kept else "")
-
-
-# --- all runs ------------------------------------------------------------------------------------------------------
-
-
-def index(place: Place, params: Params) -> str:
-    """The runs, the newest first, with the settings in which they differ."""
-    lines = place.lines()
-    readable = [line for line in lines if line.error is None]
-    choices = {
-        "world": sorted({line.world for line in readable}),
-        "experimenter": sorted({", ".join(line.experimenter) for line in readable}),
-        "state": sorted({line.state or "" for line in readable}),
-    }
-    wanted = [
-        line
-        for line in lines
-        if params.get("world", "") in ("", line.world)
-        and params.get("experimenter", "") in ("", ", ".join(line.experimenter))
-        and params.get("state", "") in ("", line.state)
-    ]
-    page = _number(params.get("page"))
-    shown = wanted[page * PER_PAGE : (page + 1) * PER_PAGE]
-    return render(
-        "index.html",
-        place=place.where.name,
-        lines=shown,
-        total=len(wanted),
-        settings=[setting for setting in queries.differing(shown) if setting != "seed"],
-        few=FEW,
-        choices=choices,
-        params=params,
-        pages=_pages(len(wanted), page, lambda n: "/?" + urlencode({**params, "page": n})),
-    )
 
 
 def head(place: Place, name: str, tab: str) -> str:
@@ -107,23 +54,26 @@ def body(place: Place, name: str, tab: str, params: Params) -> str:
 # --- the room ------------------------------------------------------------------------------------------------------
 
 
-def talk(place: Place, name: str, params: Params) -> tuple[int, str]:
-    """The room, and the number of the last message that it shows.
+def talk(place: Place, name: str, params: Params, operator: bool) -> tuple[int, str]:
+    """The number of the last message that the room shows, and the room.
+
+    Args:
+        operator: whether the visitor may decide on what is open, see `messages`.
 
     Raises:
         LudusError: no such run, or one that cannot be read.
     """
     with place.open(name) as record:
-        return _talk(record, name, params)
+        return _talk(record, name, params, operator)
 
 
 def room(place: Place, record: Record, name: str, params: Params) -> str:
     """The conversation, the newest at the end."""
-    return _talk(record, name, params)[1]
+    return _talk(record, name, params, operator=False)[1]
 
 
-def _talk(record: Record, name: str, params: Params) -> tuple[int, str]:
-    before = _number(params.get("before")) or None
+def _talk(record: Record, name: str, params: Params, operator: bool) -> tuple[int, str]:
+    before = number(params.get("before")) or None
     postings = queries.postings(record, wanted(params), before, limit=MESSAGES)
     senders, kinds = queries.speakers(record)
     line = queries.run_line(record)
@@ -133,7 +83,7 @@ def _talk(record: Record, name: str, params: Params) -> tuple[int, str]:
     shown = render(
         "room.html",
         name=name,
-        messages=messages(record, name, postings),
+        messages=messages(record, name, postings, operator),
         earlier=earlier,
         newest=link(name, "room", **{k: v for k, v in params.items() if k != "before"}) if before else None,
         choices={"round": range(1, line.rounds + 1), "sender": senders, "kind": kinds},
@@ -147,11 +97,22 @@ def wanted(params: Params) -> queries.Wanted:
     return queries.Wanted(*(params.get(k, "") for k in ("round", "sender", "kind", "words")))
 
 
-def messages(record: Record, name: str, postings: tuple[queries.Posting, ...]) -> Markup:
-    """Messages one below the other, with a heading where another step begins."""
+def messages(record: Record, name: str, postings: tuple[queries.Posting, ...], operator: bool) -> Markup:
+    """Messages one below the other, with a heading where another step begins.
+
+    Args:
+        operator: with buttons beside what can still be decided.
+    """
+    still = queries.still_open(record) if operator else None
     calls = queries.call_costs(record, [f"{p.plan}/{q}" for p in postings if p.plan for q in ("propose", "decompose")])
     pictures = {path: link(name, "picture", path=path) for p in postings for path in p.images}
-    return Markup(render("messages.html", postings=postings, pictures=pictures, calls=calls))
+    return Markup(render("messages.html", postings=postings, pictures=pictures, calls=calls, still=still))
+
+
+def orders(place: Place, name: str) -> str:
+    """Buttons for what is said often: they follow how the run stands."""
+    with place.open(name) as record:
+        return render("orders.html", still=queries.still_open(record))
 
 
 # --- learning ------------------------------------------------------------------------------------------------------
@@ -170,11 +131,20 @@ def learning(place: Place, record: Record, name: str, params: Params) -> str:
         "learning.html",
         curves=curves,
         last=_last_update(curves),
+        kept=_checkpoints(record),
+        updates=updates,
         best=[updates[g.tried] for g in gates if g.promoted and g.tried in updates],
         gates=gates,
         growth=queries.growth(record, library),
         verdict_scores=queries.verdict_scores(record, library),
     )
+
+
+def _checkpoints(record: Record) -> tuple[tuple[str, bool], ...]:
+    """The training steps whose checkpoint is kept, and whether it is the one that acts."""
+    steps = checkpoints.training_steps(record)
+    acting = checkpoints.best_step(record) if steps else ""
+    return tuple((s, s == acting) for s in steps if checkpoints.path_of(record, s).is_file())
 
 
 def _last_update(curves: queries.LearningCurves) -> int:
@@ -204,10 +174,14 @@ def skills(place: Place, record: Record, name: str, params: Params) -> str:
     if params.get("failures"):
         failed = queries.failures(EpisodeStore(record), library, found.captions)
     curve = by_template.get(found.template)
+    clips = queries.best_and_worst(record, found.captions)
+    hz = place.with_world(record, lambda world: world.spec.control_hz) if clips else 1.0
     return render(
         "passport.html",
         name=name,
         found=found,
+        clips=[(clip, Reel.of(clip.steps, hz)) for clip in clips],
+        columns=COLUMNS,
         paragraphs=tuple(passports.paragraphs(found, failed)),
         asked=bool(params.get("failures")),
         curve=charts.learning_curve(curve, curves.round_starts, _last_update(curves)) if curve else None,
@@ -221,7 +195,7 @@ def episodes(place: Place, record: Record, name: str, params: Params) -> str:
     """The list of episodes, or one of them."""
     if params.get("id"):
         return _episode(place, record, name, params["id"])
-    page = _number(params.get("page"))
+    page = number(params.get("page"))
     asked = queries.EpisodesWanted(*(params.get(k, "") for k in ("skill", "phase", "result")))
     found = queries.episodes(record, asked, page * PER_PAGE, PER_PAGE)
     choices = {
@@ -229,8 +203,8 @@ def episodes(place: Place, record: Record, name: str, params: Params) -> str:
         "phase": queries.phases(record),
         "result": ("success", "failure"),
     }
-    pages = _pages(found.total, page, lambda n: link(name, "episodes", **{**params, "page": n}))
-    return render("episodes.html", name=name, found=found, choices=choices, params=params, pages=pages)
+    through = pages(found.total, page, lambda n: link(name, "episodes", **{**params, "page": n}))
+    return render("episodes.html", name=name, found=found, choices=choices, params=params, pages=through)
 
 
 def _episode(place: Place, record: Record, name: str, id: str) -> str:
@@ -279,6 +253,7 @@ def cost(place: Place, record: Record, name: str, params: Params) -> str:
 
 
 TABS: dict[str, Callable[[Place, Record, str, Params], str]] = {
+    "now": now,
     "room": room,
     "learning": learning,
     "skills": skills,
@@ -286,20 +261,3 @@ TABS: dict[str, Callable[[Place, Record, str, Params], str]] = {
     "cost": cost,
 }
 """Name in the address -> what makes it."""
-
-
-def _number(text: str | None) -> int:
-    """A number of an address; 0 for anything else."""
-    return int(text) if text and re.fullmatch(r"\d{1,12}", text) else 0
-
-
-def _pages(total: int, page: int, address: Callable[[int], str]) -> dict[str, Any]:
-    """What leads from a page of a list to the next."""
-    last = max(0, (total - 1) // PER_PAGE)
-    return {
-        "first": page * PER_PAGE + 1 if total else 0,
-        "last": min(total, (page + 1) * PER_PAGE),
-        "total": total,
-        "newer": address(page - 1) if page > 0 else None,
-        "older": address(page + 1) if page < last else None,
-    }

@@ -1,8 +1,9 @@
-"""Frames of an episode, side by side in one picture, which the page shows one at a time."""
+"""Frames of an episode, or of several, side by side in one picture, of which the page shows one at a time."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ COLUMNS = 10
 FRAMES_PER_S = 10
 MOST_FRAMES = 150
 """Of a longer episode fewer frames per second are shown."""
+MOSAIC_SIZE, MOSAIC_COLUMNS, MOSAIC = 200, 4, 12
+"""Pixels of a tile, tiles in a row, and tiles at most."""
 PAPER, INK = "#f5f6f8", "#30363d"
 
 
@@ -37,14 +40,24 @@ class Reel:
 def sheet(episode: Episode, world: World) -> bytes:
     """The frames of `Reel.of`, `COLUMNS` in a row, as JPEG; a schematic drawing where the world has no pictures here."""
     reel = Reel.of(episode.n_steps, world.spec.control_hz)
-    shown = {g: a[:: reel.every] for g, a in episode.observations.items()}
+    return _tiled({g: a[:: reel.every] for g, a in episode.observations.items()}, world, COLUMNS, SIZE)
+
+
+def mosaic(episodes: Sequence[Episode], world: World) -> bytes:
+    """The last frame of each episode, `MOSAIC_COLUMNS` in a row, as JPEG."""
+    last = {g: np.stack([e.observations[g][-1] for e in episodes]) for g in episodes[0].observations}
+    return _tiled(last, world, MOSAIC_COLUMNS, MOSAIC_SIZE)
+
+
+def _tiled(shown: Observations, world: World, columns: int, size: int) -> bytes:
     try:
-        frames = world.frames(shown, size=SIZE)
+        frames = world.frames(shown, size=size)
     except LudusError as error:
         frames = schematic(shown, world.spec.observation, str(error))
-    whole = Image.new("RGB", (COLUMNS * SIZE, -(-len(frames) // COLUMNS) * SIZE))
+    whole = Image.new("RGB", (columns * size, -(-len(frames) // columns) * size))
     for i, frame in enumerate(frames):
-        whole.paste(Image.fromarray(frame), (i % COLUMNS * SIZE, i // COLUMNS * SIZE))
+        tile = Image.fromarray(frame).resize((size, size))
+        whole.paste(tile, (i % columns * size, i // columns * size))
     buffer = io.BytesIO()
     whole.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

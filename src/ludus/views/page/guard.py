@@ -9,6 +9,10 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 COOKIE = "ludus_token"
+READER, OPERATOR = "reader", "operator"
+"""Roles of a visitor: who may look, and who may also say something and decide."""
+ROLE = "ludus_role"
+"""Where the scope of a request that is let through says whose it is."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -24,15 +28,16 @@ HEADERS = {
 
 class Guard:
     """ASGI middleware. Refuses requests that another site's page makes (`Origin`), requests under a foreign name, which is how a
-    page gets at servers of this machine (DNS rebinding), and, with a token, all that do not bring it: once as `?token=...`,
-    then as a cookie.
+    page gets at servers of this machine (DNS rebinding), and, with tokens, all that do not bring one: once as `?token=...`,
+    then as a cookie. The token decides on the role, which the scope of the request says from then on.
 
     Args:
-        token: None: whoever reaches the server may look, under a name of this machine only.
+        tokens: role -> what a visitor of this role brings. Empty: whoever reaches the server is an operator, under a name of this
+            machine only.
     """
 
-    def __init__(self, app: Any, token: str | None) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: Any, tokens: Mapping[str, str]) -> None:
+        self._app, self._tokens = app, tokens
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -43,35 +48,40 @@ class Guard:
             await _refuse(
                 scope, send, 403, "This address is not that of the server; open the one that `ludus serve` printed."
             )
-        elif self._knows(headers.get("cookie", "")):
-            await self._app(scope, receive, _with_headers(send))
-        elif scope["type"] == "http" and self._is_token(_query(scope).get("token", "")):
-            await self._admit(scope, send)
+        elif scope["type"] == "http" and self._role(given := _query(scope).get("token", "")):
+            await self._admit(scope, given, send)
+        elif role := self._known(headers.get("cookie", "")):
+            await self._app(scope | {ROLE: role}, receive, _with_headers(send))
         else:
             await _refuse(scope, send, 401, "A token is needed: open the address that `ludus serve` printed.")
 
     def _same_site(self, headers: Mapping[str, str]) -> bool:
         host = headers.get("host", "")
-        if self._token is None and urlsplit(f"//{host}").hostname not in LOOPBACK:
+        try:
+            name, origin = urlsplit(f"//{host}").hostname, urlsplit(headers.get("origin", f"//{host}")).netloc
+        except ValueError:  # no address at all
             return False
-        return "origin" not in headers or urlsplit(headers["origin"]).netloc == host
+        return (bool(self._tokens) or name in LOOPBACK) and origin == host
 
-    def _knows(self, cookie: str) -> bool:
+    def _known(self, cookie: str) -> str | None:
+        if not self._tokens:
+            return OPERATOR
         try:
             kept = SimpleCookie(cookie).get(COOKIE)
         except CookieError:
             kept = None
-        return self._token is None or (kept is not None and self._is_token(kept.value))
+        return self._role(kept.value) if kept else None
 
-    def _is_token(self, given: str) -> bool:
-        return self._token is not None and secrets.compare_digest(given.encode(), self._token.encode())
+    def _role(self, given: str) -> str | None:
+        found = [role for role, token in self._tokens.items() if secrets.compare_digest(given.encode(), token.encode())]
+        return found[0] if found else None
 
-    async def _admit(self, scope: dict[str, Any], send: Any) -> None:
+    async def _admit(self, scope: dict[str, Any], token: str, send: Any) -> None:
         """Keep the token in a cookie, and go on without it in the address, which is shown and kept by browsers."""
         rest = urlencode({k: v for k, v in _query(scope).items() if k != "token"})
         # a path that began with two slashes would be another server's address
         path = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
-        cookie = f"{COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict"
+        cookie = f"{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict"
         await _answer(send, 303, "", {"location": path, "set-cookie": cookie})
 
 

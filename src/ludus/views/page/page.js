@@ -1,13 +1,48 @@
-// What happens in the browser alone: filters that show their result at once, and the player of an episode.
+// What happens in the browser alone: filters that show their result at once, players of episodes, and what a visitor says.
+// Listeners stand at the document, since elements are made anew whenever a run has something new.
 (() => {
   const at = (id) => document.getElementById(id);
+  const part = (place, of) => (of > 1 ? (100 * place) / (of - 1) : 0);
+
+  // --- frames of an episode, of which a sheet has all
+
+  const draw = (film, frame) => {
+    const { columns, rows } = film.dataset;
+    film.style.backgroundPosition = `${part(frame % columns, columns)}% ${part(Math.floor(frame / columns), rows)}%`;
+  };
+
+  const load = (film) => {
+    const sheet = new Image(), { columns, rows } = film.dataset;
+    film.dataset.loaded = true;
+    film.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
+    sheet.onload = () => {
+      film.style.backgroundImage = `url("${sheet.src}")`;
+      film.textContent = "";
+      if (film.dataset.first) loop(film);
+    };
+    sheet.onerror = () => (film.textContent = "The episode cannot be drawn.");
+    sheet.src = film.dataset.sheet;
+  };
+
+  const loop = (clip) => {
+    const first = +clip.dataset.first, last = +clip.dataset.last;
+    let frame = matchMedia("(prefers-reduced-motion: reduce)").matches ? last : first;
+    draw(clip, frame);
+    if (frame === last) return;
+    const playing = setInterval(() => {
+      if (!clip.isConnected) return clearInterval(playing);
+      frame = frame >= last ? first : frame + 1;
+      draw(clip, frame);
+    }, 1000 * clip.dataset.seconds);
+  };
+
+  // --- the player
+
   let playing = null;
 
   const show = (frame) => {
-    const player = document.querySelector(".player"), data = player.dataset;
-    const column = frame % data.columns, row = Math.floor(frame / data.columns), step = frame * data.every;
-    const part = (place, of) => (of > 1 ? (100 * place) / (of - 1) : 0);
-    at("film").style.backgroundPosition = `${part(column, data.columns)}% ${part(row, data.rows)}%`;
+    const data = document.querySelector(".player").dataset, step = frame * data.every;
+    draw(at("film"), frame);
     at("clock").textContent = `${(frame * data.seconds).toFixed(1)} s`;
     const traces = document.querySelector(".traces"), x = +traces.dataset.left + step * traces.dataset.across;
     at("cursor").setAttribute("x1", x);
@@ -38,28 +73,52 @@
     }, 1000 * seconds);
   };
 
+  // --- what is said
+
+  const say = (line) => {
+    const name = at("name").value;
+    try { localStorage.setItem("ludus-name", name); } catch {} // a browser may keep nothing
+    at("answer").textContent = "";
+    emitEvent("say", { line, name });
+  };
+
+  window.ludusAnswered = (answer) => {
+    at("answer").textContent = answer.refused || answer.help || "";
+    if (!answer.refused) at("line").value = "";
+  };
+
+  // --- listeners
+
   document.addEventListener("input", (event) => event.target.id === "time" && show(+event.target.value));
-  document.addEventListener("click", (event) => event.target.id === "play" && (playing ? stop() : play()));
+  document.addEventListener("click", (event) => {
+    if (event.target.id === "play") playing ? stop() : play();
+    const line = event.target.dataset.say;
+    if (line && at("say")) say(line);
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.id !== "say") return;
+    event.preventDefault();
+    say(at("line").value);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.target.id === "line" && event.key === "Enter" && (event.ctrlKey || event.metaKey)) say(event.target.value);
+  });
   document.addEventListener("change", (event) => {
+    const choose = event.target.closest("#choose");
+    if (choose) {
+      const boxes = [...choose.querySelectorAll("input")], chosen = boxes.filter((box) => box.checked).length;
+      for (const box of boxes) box.disabled = !box.checked && chosen >= choose.dataset.most;
+    }
     const form = event.target.closest("form.filter");
     if (!form) return;
     for (const field of form.elements) field.disabled = !field.value; // no empty parameters in the address
     form.submit();
   });
 
-  const load = (film) => {
-    const sheet = new Image();
-    sheet.onload = () => {
-      film.style.backgroundImage = `url("${sheet.src}")`;
-      film.textContent = "";
-    };
-    sheet.onerror = () => (film.textContent = "The episode cannot be drawn.");
-    sheet.src = film.dataset.sheet;
-  };
-
   const ready = setInterval(() => {
-    if (at("film")) load(at("film"));
+    for (const film of document.querySelectorAll("[data-sheet]:not([data-loaded])")) load(film);
     if (at("time")) show(0);
+    if (at("name")) try { at("name").value = localStorage.getItem("ludus-name") || ""; } catch {}
     if (document.querySelector(".added")) scrollTo(0, document.body.scrollHeight); // the newest messages
     if (document.querySelector(".view")) clearInterval(ready);
   }, 50);

@@ -6,6 +6,7 @@ nothing, and hold nothing open, so a page may ask them again every second. Only 
 calls, which are visible at once.
 """
 
+from ludus.views.queries.comparison import ComparedCurves, Setting, settings_beside, together
 from ludus.views.queries.dialogue import (
     Chat,
     ModelCalls,
@@ -23,11 +24,13 @@ from ludus.views.queries.dialogue import (
 )
 from ludus.views.queries.diversity import Coverage, Diversity, Graphs, Grid, diversity
 from ludus.views.queries.episodes import (
+    Clip,
     CommandTrace,
     ConditionTrace,
     EpisodeEntry,
     EpisodePage,
     EpisodesWanted,
+    best_and_worst,
     episode_entry,
     episodes,
     phases,
@@ -67,6 +70,7 @@ from ludus.views.queries.learning import (
     success,
     verdict_scores,
 )
+from ludus.views.queries.now import Now, QueuedPlan, Spent, Throughput, Utilisation, Work, now
 from ludus.views.queries.passport import (
     Cost,
     FamilyCost,
@@ -81,6 +85,7 @@ from ludus.views.queries.passport import (
     passport,
     skill_rows,
 )
+from ludus.views.queries.people import StillOpen, still_open
 from ludus.views.queries.runs import (
     Collection,
     NotableEpisode,
@@ -100,8 +105,10 @@ __all__ = [
     "Change",
     "Chat",
     "Check",
+    "Clip",
     "Collection",
     "CommandTrace",
+    "ComparedCurves",
     "ConditionTrace",
     "Cost",
     "Coverage",
@@ -127,26 +134,35 @@ __all__ = [
     "ModelCalls",
     "NewSkill",
     "NotableEpisode",
+    "Now",
     "Passport",
     "PhaseTime",
     "PlanEntry",
     "Posting",
     "Pulse",
+    "QueuedPlan",
     "Rate",
     "RoleCalls",
     "RunHeader",
     "RunLine",
     "RunStatus",
     "RunSummary",
+    "Setting",
     "SkillEntry",
     "SkillRow",
+    "Spent",
     "StatusChange",
+    "StillOpen",
     "Success",
     "SuccessRow",
     "TemplateCurve",
+    "Throughput",
     "Topic",
+    "Utilisation",
     "VerdictScores",
     "Wanted",
+    "Work",
+    "best_and_worst",
     "broken_line",
     "call_costs",
     "chat",
@@ -166,6 +182,7 @@ __all__ = [
     "learning_curves",
     "model_calls",
     "notable_episodes",
+    "now",
     "passport",
     "phase_times",
     "phases",
@@ -177,10 +194,13 @@ __all__ = [
     "run_line",
     "run_status",
     "runs",
+    "settings_beside",
     "skill_rows",
     "skills",
     "speakers",
+    "still_open",
     "success",
+    "together",
     "traces",
     "verdict_scores",
 ]

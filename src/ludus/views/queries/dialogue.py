@@ -62,7 +62,8 @@ class Posting:
     kind: str
     text: str
     images: tuple[str, ...]  # paths relative to the run directory
-    plan: str | None = None  # id of the plan that a proposal or its steps belong to
+    plan: str | None = None  # id of the plan that a proposal or its steps belong to, or of this one
+    subject: str = ""  # what it is about: the task of a plan, the caption of a candidate or a verdict
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,15 @@ def postings(
     rows = record.query(query.order_by(m.number.desc()).limit(limit))
     names = ("number", "at", "step", "sender", "addressee", "kind", "text")
     return tuple(
-        Posting(**{name: row[name] for name in names}, images=tuple(row["images"]), plan=row["payload"].get("plan"))
+        Posting(**{name: row[name] for name in names}, images=tuple(row["images"]), **_about(row["kind"], row["payload"]))
         for row in reversed(rows)
     )
+
+
+def _about(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    if kind == "plan":
+        return {"plan": payload.get("id"), "subject": payload.get("proposal", {}).get("task", "")}
+    return {"plan": payload.get("plan"), "subject": payload.get("caption", "")}
 
 
 def call_costs(record: Reader, keys: Sequence[str]) -> dict[str, RoleCalls]:

@@ -26,6 +26,20 @@ class EpisodeEntry:
     captions: tuple[str, ...]  # what the robot was told, in order
     successes: tuple[bool, ...]  # of each command, at its end; empty where the episode was not scored
     reward: float | None  # mean over its commands
+    task: str | None = None  # of the plan that it carried out
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A command in an episode."""
+
+    episode: str
+    caption: str
+    first: int  # observation at which it was given
+    last: int  # observation at its end
+    steps: int  # control steps of the episode
+    success: bool  # at its end
+    reward: float | None
 
 
 @dataclass(frozen=True)
@@ -57,16 +71,23 @@ def episodes(record: Reader, wanted: EpisodesWanted = EpisodesWanted(), skip: in
             told = told.where(o.success_at_end == (wanted.result == "success"))
         where.append(e.id.in_(told))
     total = record.query(sa.select(sa.func.count().label("n")).select_from(tables.episodes).where(*where))[0]["n"]
-    columns = (e.id, e.step, e.actor, e.start, e.steps, e.segments)
+    columns = (e.id, e.step, e.actor, e.start, e.steps, e.segments, e.info)
     rows = record.query(sa.select(*columns).where(*where).order_by(e.number.desc()).offset(skip).limit(limit))
-    scores = _scores(record, [row["id"] for row in rows])
-    return EpisodePage(total, tuple(_entry(row, scores.get(row["id"], [])) for row in rows))
+    return EpisodePage(total, _entries(record, rows))
 
 
 def episode_entry(record: Reader, id: str) -> EpisodeEntry | None:
     """The line of one episode; None where there is no such episode."""
     rows = record.rows(tables.episodes, tables.episodes.c.id == id)
-    return _entry(rows[0], _scores(record, [id]).get(id, [])) if rows else None
+    return _entries(record, rows)[0] if rows else None
+
+
+def _entries(record: Reader, rows: Sequence[Mapping]) -> tuple[EpisodeEntry, ...]:
+    p, scores = tables.plans.c, _scores(record, [row["id"] for row in rows])
+    plans = {row["info"]["plan"] for row in rows if "plan" in row["info"]}
+    tasks = sa.select(p.id, p.task).where(p.run_id == record.run_id, p.id.in_(plans))
+    named = {row["id"]: row["task"] for row in record.query(tasks)} if plans else {}
+    return tuple(_entry(row, scores.get(row["id"], []), named.get(row["info"].get("plan"))) for row in rows)
 
 
 def _scores(record: Reader, ids: Sequence[str]) -> dict[str, list[tuple[bool, float]]]:
@@ -78,7 +99,7 @@ def _scores(record: Reader, ids: Sequence[str]) -> dict[str, list[tuple[bool, fl
     return found
 
 
-def _entry(row: Mapping, scores: Sequence[tuple[bool, float]]) -> EpisodeEntry:
+def _entry(row: Mapping, scores: Sequence[tuple[bool, float]], task: str | None) -> EpisodeEntry:
     return EpisodeEntry(
         row["id"],
         (row["step"] or "").rpartition("/")[0],
@@ -88,7 +109,26 @@ def _entry(row: Mapping, scores: Sequence[tuple[bool, float]]) -> EpisodeEntry:
         tuple(s[1] for s in row["segments"]),
         tuple(success for success, _ in scores),
         float(np.mean([reward for _, reward in scores])) if scores else None,
+        task,
     )
+
+
+def best_and_worst(record: Reader, captions: Sequence[str]) -> tuple[Clip, ...]:
+    """Of the commands of these skills: the success with the highest reward and the failure with the lowest, as far as there are
+    such; the latest of equals."""
+    o = tables.outcomes.c
+    query = sa.select(o.episode, o.segment, o.caption, o.success_at_end, o.reward)
+    query = query.where(o.run_id == record.run_id, o.caption.in_(captions))
+    found = []
+    for success, order in ((True, o.reward.desc()), (False, o.reward)):
+        of = query.where(o.success_at_end.is_(success)).order_by(order, o.number.desc()).limit(1)
+        for row in record.query(of):
+            e = record.rows(tables.episodes, tables.episodes.c.id == row["episode"])
+            if e:
+                starts = [*(s[0] for s in e[0]["segments"]), e[0]["steps"]]
+                bounds = starts[row["segment"]], starts[row["segment"] + 1]
+                found.append(Clip(row["episode"], row["caption"], *bounds, e[0]["steps"], success, row["reward"]))
+    return tuple(found)
 
 
 def phases(record: Reader) -> tuple[str, ...]:

@@ -1,0 +1,92 @@
+"""The room on the page: the conversation as it grows, and where an operator says something or decides."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nicegui import run, ui
+from nicegui.events import GenericEventArguments
+
+from ludus.lab import oversight
+from ludus.views import queries
+from ludus.views.page import content
+from ludus.views.page.live import POLL_S, filled, html, live, quiet
+from ludus.views.page.place import UNREADABLE, Place
+from ludus.views.page.rendering import Params, render
+from ludus.views.text import clean
+
+LONGEST_NAME = 40
+"""Characters of a visitor's name."""
+
+
+async def room(place: Place, name: str, params: Params, operator: bool) -> None:
+    """The room; what is said from now on is added at its end, unless an earlier part is looked at.
+
+    Args:
+        operator: whether the visitor may say something.
+    """
+    last, seen = None, None  # the last message that is shown, and the last that there was
+    turn = asyncio.Lock()
+
+    def first() -> str:
+        nonlocal last
+        last, shown = content.talk(place, name, params, operator)
+        return shown
+
+    await filled(first)
+    if "before" in params:
+        return
+    added = ui.element("div").classes("added")
+
+    def said() -> str:
+        nonlocal last, seen
+        newest = place.pulse(name).message
+        if last is None or newest == seen:
+            return ""
+        with place.open(name) as record:
+            found = queries.postings(record, content.wanted(params), after=last)
+            last, seen = found[-1].number if found else last, newest
+            return content.messages(record, name, found, operator) if found else ""
+
+    async def look() -> None:
+        async with turn:
+            more = await run.io_bound(quiet(said))
+        if more:
+            with added:
+                html(more)
+
+    ui.timer(POLL_S, look, immediate=False)
+    over = await run.io_bound(quiet(lambda: place.pulse(name).state)) not in ("running", "stopped")
+    if operator and not over:
+        await live(lambda: content.orders(place, name), lambda: place.pulse(name))
+        html(render("say.html", help=oversight.help_text(), name_limit=LONGEST_NAME))
+        ui.on("say", _heard(place, name, look))
+
+
+def _heard(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """What is done with what the browser sends: the box, or a button beside a message."""
+
+    def say(line: str, author: str) -> dict[str, str]:
+        try:
+            with place.open(name) as record:
+                message = oversight.say(record, line, author)
+        except UNREADABLE as error:
+            return {"refused": clean(str(error))}
+        return {"help": message.text} if message.kind == oversight.HELP else {}
+
+    async def heard(event: GenericEventArguments) -> None:
+        answer = await run.io_bound(say, *spoken(event.args))
+        ui.run_javascript(f"ludusAnswered({json.dumps(answer)})")
+        await look()
+
+    return heard
+
+
+def spoken(sent: Any) -> tuple[str, str]:
+    """`(line, author)` of what a browser sent, whatever it is; `oversight.say` refuses names that are none, or a module's."""
+    given = sent if isinstance(sent, dict) else {}
+    line, name = (str(given.get(key) or "") for key in ("line", "name"))
+    return line, name.strip() or oversight.PERSON

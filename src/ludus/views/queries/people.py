@@ -1,0 +1,67 @@
+"""What people can still decide on, as a run stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from ludus.lab import oversight
+from ludus.record import tables
+from ludus.record.reader import Reader
+from ludus.views.queries.dialogue import Posting
+
+
+@dataclass(frozen=True)
+class StillOpen:
+    """What the commands of `ludus.lab.oversight` have something to act on for."""
+
+    paused: bool
+    stopping: bool  # the run ends after this round
+    plans: frozenset[str]  # ids of those that were not executed yet
+    held: Mapping[str, str]  # id of a plan that waits for approval -> which rule it breaks
+    waiting: frozenset[str]  # captions of skills that wait for approval
+    practised: frozenset[str]  # captions
+    verdicts: frozenset[tuple[str, str]]  # caption and step of the latest verdicts
+
+    def decisions(self, p: Posting) -> tuple[tuple[str, str], ...]:
+        """What can be said of a message: names of commands, and what they are followed by."""
+        match p.kind:
+            case "plan" if p.plan in self.held:
+                names, about = ("approve", "reject"), p.plan
+            case "plan" if p.plan in self.plans:
+                names, about = ("veto",), p.plan
+            case "candidate" if p.subject in self.waiting:
+                names, about = ("approve", "reject"), p.subject
+            case "candidate" if p.subject in self.practised:
+                names, about = ("reject",), p.subject
+            case "verdict" if (p.subject, p.step) in self.verdicts:
+                names, about = ("wrong",), p.subject
+            case _:
+                return ()
+        return tuple((name, about) for name in names)
+
+
+def still_open(record: Reader) -> StillOpen:
+    """What people can still decide on."""
+    p, v = tables.plans.c, tables.verdicts.c
+    stand = oversight.standing(oversight.interventions(record))
+    newest = sa.select(sa.func.max(p.round)).where(p.run_id == record.run_id).scalar_subquery()
+    plans = record.query(sa.select(p.id, p.round, p.task).where(p.run_id == record.run_id, p.round == newest))
+    step = sa.select(v.step).where(v.run_id == record.run_id).order_by(v.number.desc()).limit(1).scalar_subquery()
+    verdicts = record.query(sa.select(v.caption, v.step).where(v.run_id == record.run_id, v.step == step))
+    return StillOpen(
+        stand.paused,
+        stand.stopping,
+        frozenset(
+            row["id"]
+            for row in plans
+            if not {row["id"], oversight.plain(row["task"])} & set(stand.vetoed)
+            and not record.done(f"round/{row['round']}/collect/000")
+        ),
+        oversight.waiting_plans(record),
+        frozenset(oversight.waiting_skills(record)),
+        frozenset(s["caption"] for s in record.skills() if s["status"] == "practising"),
+        frozenset((row["caption"], row["step"]) for row in verdicts),
+    )
