@@ -24,8 +24,8 @@ from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, remarks, shown_re
 from ludus.record import Record
 from ludus.types import Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment
 from ludus.views import charts, queries
-from ludus.views.page import content, film
-from ludus.views.page.guard import COOKIE, Guard
+from ludus.views.page import content, film, runs
+from ludus.views.page.guard import COOKIE, OPERATOR, READER, ROLE, Guard
 from ludus.views.page.place import Place
 
 
@@ -73,9 +73,9 @@ def test_the_index_lists_the_newest_first_and_the_unreadable_last(place):
     assert [line.name for line in lines] == ["third", "second", "first", "broken"]
     assert [line.state for line in lines] == ["failed", "stopped", "done", None]
     assert lines[3].error and lines[2].rounds == 1
-    page = content.index(place, {})
+    page = runs.index(place, {})
     assert "cannot be read" in page and "experiment.rounds=7" in page and "1 to 4 of 4" in page
-    only = content.index(place, {"state": "failed"})
+    only = runs.index(place, {"state": "failed"})
     assert "third" in only and ">first<" not in only
 
 
@@ -229,12 +229,17 @@ def test_remarks_that_nobody_would_read_are_refused(tmp_path, folder):
 # --- who may look ------------------------------------------------------------------------------------------------
 
 
-def ask(token=None, kind="http", path="/", query="", **headers):
-    """`(status, headers)` of a request: 200 where the guard lets it pass, 0 for a WebSocket that is closed."""
+TOKENS = {OPERATOR: "secret", READER: "other"}
+
+
+def ask(tokens=None, kind="http", path="/", query="", **headers):
+    """`(status, headers)` of a request: 200 where the guard lets it pass, with the role as a header; 0 for a WebSocket that is
+    closed."""
     sent = []
 
     async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        role = [(b"role", scope[ROLE].encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": role})
 
     async def send(message):
         sent.append(message)
@@ -243,7 +248,7 @@ def ask(token=None, kind="http", path="/", query="", **headers):
         (k.replace("_", "-").encode(), v.encode("latin-1")) for k, v in ({"host": "localhost:8080"} | headers).items()
     ]
     scope = {"type": kind, "path": path, "query_string": query.encode(), "headers": encoded}
-    asyncio.run(Guard(app, token)(scope, None, send))
+    asyncio.run(Guard(app, tokens or {})(scope, None, send))
     return sent[0].get("status", 0), {k.decode(): v.decode() for k, v in sent[0].get("headers", ())}
 
 
@@ -251,6 +256,7 @@ def test_without_a_token_only_this_machine_by_its_own_names():
     assert ask()[0] == ask(host="127.0.0.1")[0] == ask(host="[::1]:80")[0] == 200
     assert ask(origin="http://localhost:8080")[0] == ask(kind="websocket")[0] == 200
     assert ask(host="evil.example")[0] == ask(origin="http://evil.example")[0] == ask(host="")[0] == 403
+    assert ask(host="[::")[0] == ask(origin="null")[0] == ask(origin="http://[")[0] == 403
     assert ask(kind="websocket", origin="http://evil.example")[0] == 0
     assert "default-src 'self'" in ask()[1]["content-security-policy"]
 
@@ -258,20 +264,29 @@ def test_without_a_token_only_this_machine_by_its_own_names():
 def test_with_a_token_nothing_is_shown_without_it():
     other = {"host": "10.0.0.1:8080"}
     for wrong in ({}, {"query": "token="}, {"query": "token=x"}, {"cookie": f"{COOKIE}=x"}, {"cookie": "é=\x00;;="}):
-        assert ask("secret", **other, **wrong)[0] == 401
-    assert ask("secret", "websocket", query="token=secret", **other)[0] == 0
-    status, headers = ask("secret", path="//evil.example/x", query="token=secret&tab=a", **other)
+        assert ask(TOKENS, **other, **wrong)[0] == 401
+    assert ask(TOKENS, "websocket", query="token=secret", **other)[0] == 0
+    status, headers = ask(TOKENS, path="//evil.example/x", query="token=secret&tab=a", **other)
     assert (status, headers["location"]) == (303, "/evil.example/x?tab=a")
     assert "HttpOnly" in headers["set-cookie"] and "SameSite=Strict" in headers["set-cookie"]
     kept = {"cookie": f"{COOKIE}=secret"}
-    assert ask("secret", **other, **kept)[0] == ask("secret", "websocket", **other, **kept)[0] == 200
+    assert ask(TOKENS, **other, **kept)[0] == ask(TOKENS, "websocket", **other, **kept)[0] == 200
+
+
+def test_the_token_decides_on_the_role_and_a_new_one_replaces_the_old():
+    other = {"host": "10.0.0.1:8080"}
+    for role, token in TOKENS.items():
+        assert ask(TOKENS, cookie=f"{COOKIE}={token}", **other)[1]["role"] == role
+    assert ask()[1]["role"] == OPERATOR  # whoever reaches this machine's own address
+    status, headers = ask(TOKENS, query="token=secret", cookie=f"{COOKIE}=other", **other)
+    assert status == 303 and f"{COOKIE}=secret" in headers["set-cookie"]
 
 
 def test_pictures_come_from_the_run_only(folder, tmp_path):
     pytest.importorskip("nicegui")
     from fastapi import FastAPI
 
-    from ludus.views.page.server import _pictures
+    from ludus.views.page.pictures import add_pictures
 
     images = folder / "first" / "images"
     images.mkdir(exist_ok=True)
@@ -280,7 +295,7 @@ def test_pictures_come_from_the_run_only(folder, tmp_path):
     (tmp_path / "secret.png").write_bytes(b"secret")
     (images / "link.png").symlink_to(tmp_path / "secret.png")
     app = FastAPI()
-    _pictures(app, Place(folder))
+    add_pictures(app, Place(folder))
     (picture,) = (r.endpoint for r in app.routes if getattr(r, "path", "") == "/run/{name}/picture")
     assert picture("first", "images/a.png").status_code == 200
     outside = (
@@ -291,6 +306,7 @@ def test_pictures_come_from_the_run_only(folder, tmp_path):
         f"{tmp_path}/secret.png",
         "a\0b",
         "images",
+        "images/" + "x" * 5000 + ".png",
     )
     assert {picture("first", path).status_code for path in outside} == {404}
     assert picture("..", "images/a.png").status_code == picture("broken", "images/a.png").status_code == 404

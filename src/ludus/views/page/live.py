@@ -1,4 +1,4 @@
-"""Elements of the page that are filled beside the loop which serves everybody, and made again when their run has something new."""
+"""Parts of the page that are made beside the loop which serves everybody, and made again when their run has something new."""
 
 from __future__ import annotations
 

@@ -43,11 +43,10 @@ def add_pictures(app: FastAPI, place: Place) -> None:
             with place.open(name) as record:
                 images = record.path("images").resolve()
                 wanted = record.path(path).resolve()
-        except (*UNREADABLE, ValueError):
-            return Response(status_code=MISSING)
-        if not wanted.is_relative_to(images) or wanted.suffix != ".png" or not wanted.is_file():
-            return Response(status_code=MISSING)
-        return FileResponse(wanted, headers=KEPT)
+                there = wanted.is_relative_to(images) and wanted.suffix == ".png" and wanted.is_file()
+        except (*UNREADABLE, ValueError, OSError):  # a name that no file can have
+            there = False
+        return FileResponse(wanted, headers=KEPT) if there else Response(status_code=MISSING)
 
     @app.get("/run/{name}/film")
     def sheet(name: str, id: str) -> Response:

@@ -1,7 +1,8 @@
-"""The server of the page: NiceGUI brings what is new to browsers, plain routes bring pictures. Nothing else needs NiceGUI."""
+"""The server of the page: its addresses, joined by NiceGUI."""
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 import warnings
@@ -22,11 +23,14 @@ from ludus.views.page.place import Place
 from ludus.views.page.rendering import link
 from ludus.views.page.speech import room
 from ludus.views.report import style
+from ludus.views.text import clean
 
 RESPONSE_S = 60.0
 """How long NiceGUI waits for a page."""
 RECONNECT_S = 30.0
 """How long a browser may be away before its page is made anew."""
+LONGEST_LOG = 2000
+"""Characters of what is logged at once."""
 
 
 def application(place: Place, tokens: Mapping[str, str], ready: Callable[[], None]) -> Any:
@@ -43,6 +47,7 @@ def application(place: Place, tokens: Mapping[str, str], ready: Callable[[], Non
         yield
 
     app = FastAPI(openapi_url=None, lifespan=begun)
+    logging.getLogger("nicegui").addFilter(_plain)  # browsers may have it log what they like
     add_pictures(app, place)
     _pages(place)
     ui.add_head_html(_head(), shared=True)
@@ -92,6 +97,12 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
             server.run(sockets=[sock])
     finally:
         place.close()
+
+
+def _plain(record: logging.LogRecord) -> bool:
+    """Without what steers a terminal, and not without end."""
+    record.msg, record.args = clean(record.getMessage())[:LONGEST_LOG], ()
+    return True
 
 
 _ICON = (

@@ -120,7 +120,9 @@ def postings(
     rows = record.query(query.order_by(m.number.desc()).limit(limit))
     names = ("number", "at", "step", "sender", "addressee", "kind", "text")
     return tuple(
-        Posting(**{name: row[name] for name in names}, images=tuple(row["images"]), **_about(row["kind"], row["payload"]))
+        Posting(
+            **{name: row[name] for name in names}, images=tuple(row["images"]), **_about(row["kind"], row["payload"])
+        )
         for row in reversed(rows)
     )
 

@@ -225,5 +225,7 @@ def _budget(record: Reader) -> tuple[int, float | None, int, tuple[Spent, ...]]:
         (sa.func.count() - sa.func.count(c.usd)).label("unpriced"),
     ).where(c.run_id == record.run_id, c.replayed.is_(False))
     row = record.query(query)[0]
-    spent = (Spent(what, row[what] or 0, getattr(limits, what) or None) for what in ("calls", "tokens", "usd", "minutes"))
+    spent = (
+        Spent(what, row[what] or 0, getattr(limits, what) or None) for what in ("calls", "tokens", "usd", "minutes")
+    )
     return row["calls"], row["at"], row["unpriced"], tuple(spent)

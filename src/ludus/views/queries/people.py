@@ -19,11 +19,11 @@ class StillOpen:
 
     paused: bool
     stopping: bool  # the run ends after this round
-    plans: frozenset[str]  # ids of those that were not executed yet
+    plans: tuple[str, ...]  # ids of those that were not executed yet
     held: Mapping[str, str]  # id of a plan that waits for approval -> which rule it breaks
-    waiting: frozenset[str]  # captions of skills that wait for approval
-    practised: frozenset[str]  # captions
-    verdicts: frozenset[tuple[str, str]]  # caption and step of the latest verdicts
+    waiting: tuple[str, ...]  # captions of skills that wait for approval
+    practised: tuple[str, ...]  # captions
+    verdicts: tuple[tuple[str, str], ...]  # caption and step of the latest verdicts
 
     def decisions(self, p: Posting) -> tuple[tuple[str, str], ...]:
         """What can be said of a message: names of commands, and what they are followed by."""
@@ -54,14 +54,14 @@ def still_open(record: Reader) -> StillOpen:
     return StillOpen(
         stand.paused,
         stand.stopping,
-        frozenset(
+        tuple(
             row["id"]
             for row in plans
             if not {row["id"], oversight.plain(row["task"])} & set(stand.vetoed)
             and not record.done(f"round/{row['round']}/collect/000")
         ),
         oversight.waiting_plans(record),
-        frozenset(oversight.waiting_skills(record)),
-        frozenset(s["caption"] for s in record.skills() if s["status"] == "practising"),
-        frozenset((row["caption"], row["step"]) for row in verdicts),
+        tuple(oversight.waiting_skills(record)),
+        tuple(s["caption"] for s in record.skills() if s["status"] == "practising"),
+        tuple((row["caption"], row["step"]) for row in verdicts),
     )

@@ -1,0 +1,288 @@
+"""How long the pages of `ludus serve` take to open over many runs, messages and episodes, and what viewers take from a run.
+
+    taskset -c 1 python benchmarks/dashboard.py --runs 300 --messages 100000 --episodes 10000 --viewers 5
+
+Opening: seconds from a request to the last byte of its answer, of the real server over HTTP, when the page is opened for the
+first time and again. Throughput: a process works and writes like a run does (progress each second, a message and a committed step
+now and then) in a run of the folder while the server runs as it does beside a run, in windows with and without viewers in turn,
+all on the same cores; the ratio is the median over pairs of windows. Viewers are connections that hold the tab *Now* open and get
+what is new, at the lowest priority, since browsers work elsewhere. Rows are made up, in a temporary folder, without arrays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing as mp
+import os
+import re
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import socketio
+
+from ludus.config import Config
+from ludus.experiment.library import begin
+from ludus.lab.room import Room
+from ludus.record import Record, tables
+from ludus.record.progress import Progress
+from ludus.skills.library import SkillLibrary
+from ludus.types import Message, Outcome, Plan, Proposal, SuccessCount, Verdict
+from ludus.worlds.registry import make_world
+
+ROUNDS = 20
+CHUNK = 20_000
+"""Messages per transaction."""
+WINDOW_S, PAIRS = 6.0, 6
+SKILL = "stack red on green"
+PAGES = {
+    "runs": "/",
+    "compare": "/compare?run=large&run=small",
+    "now": "/run/large/now",
+    "room": "/run/large/room",
+    "room, words": "/run/large/room?words=number+7",
+    "learning": "/run/large/learning",
+    "skills": "/run/large/skills",
+    "passport": f"/run/large/skills?skill={quote(SKILL)}",
+    "episodes": "/run/large/episodes",
+    "episodes, failures": f"/run/large/episodes?skill={quote(SKILL)}&result=failure",
+    "cost": "/run/large/cost",
+}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("runs", 300), ("messages", 100_000), ("episodes", 10_000), ("viewers", 5)):
+        options.add_argument(f"--{name}", type=int, default=default)
+    asked = options.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_runs(folder, asked.runs, asked.messages, asked.episodes)
+        server, address = serve(folder)
+        try:
+            opened = {
+                page: {"first": seconds(address + path), "again": seconds(address + path)}
+                for page, path in PAGES.items()
+            }
+            found = {"opening_s": opened, "throughput": throughput(folder / "small", server, address, asked.viewers)}
+        finally:
+            server.terminate()
+            server.wait(30)
+    print(json.dumps(vars(asked) | found, indent=1))
+
+
+# --- the runs ------------------------------------------------------------------------------------------------------
+
+
+def make_runs(folder: Path, n_runs: int, n_messages: int, n_episodes: int) -> None:
+    """A run with all the messages and episodes, one with few of them, and copies of an empty one."""
+    make(folder / "large", n_messages, n_episodes)
+    make(folder / "small", 200, 200)
+    Record.create(folder / "run-000", Config()).close()
+    for i in range(1, n_runs - 2):
+        copy = folder / f"run-{i:03d}"
+        shutil.copytree(folder / "run-000", copy)
+        with sqlite3.connect(copy / "ludus.db") as database:
+            database.execute("UPDATE runs SET seed = ?, created = created + ?", (i, i))
+        database.close()
+
+
+def make(directory: Path, n_messages: int, n_episodes: int) -> None:
+    with Record.create(directory, Config()) as record:
+        world = make_world(record.config.world, look=True)
+        library = world.library()
+        begin(record, world, library, "made up")
+        world.close()
+        for n in range(1, ROUNDS + 1):
+            make_round(record, n, library, n_episodes // ROUNDS)
+        for first in range(0, n_messages, CHUNK):
+            numbers = range(first, min(n_messages, first + CHUNK))
+            record.post(*(Message(f"m{i}", "loop", "all", "note", f"message number {i}") for i in numbers))
+
+
+def make_round(record: Record, n: int, library: SkillLibrary, n_episodes: int) -> None:
+    """Plans, episodes with four outcomes each, an evaluation and a verdict per skill."""
+    captions = library.captions
+    with record.commit(f"round/{n}/plan"):
+        for i in range(8):
+            steps = (captions[i % len(captions)],)
+            record.add_plan(n, Plan(f"r{n}-s{i}-a0", Proposal(f"task {i}", "made up", 0.5), steps, ()))
+    write_episodes(record, f"round/{n}/practice/000", n_episodes, captions)
+    with record.commit(f"round/{n}/train/000") as opened:
+        opened.result = {"stop": False, "updates": 1000 * n}
+        record.add_metrics([("time/updates_per_s", 1000 * n, 20.0), ("time/training_s", 1000 * n, 50.0)])
+        record.add_evaluation("curve", 1000 * n, [SuccessCount(c, "h", 24, n, n) for c in captions])
+        for template in dict.fromkeys(library.template(c) for c in captions):
+            verdict = Verdict(template, "learning", 0.7, "made up")
+            record.add_verdict(n, 1000 * n, verdict)
+            Room(record).post("experimenter", "analysis", "verdict", "made up", payload={"caption": template})
+    with record.commit(f"round/{n}/settle") as opened:
+        step = f"round/{n}/train/000"
+        opened.result = {"tried": step, "best": step, "gate": None, "skills": []}
+
+
+def write_episodes(record: Record, step: str, n: int, captions: tuple[str, ...]) -> None:
+    row = {
+        "shard": f"{step}.safetensors",
+        "steps": 320,
+        "actor": "policy",
+        "world": "w",
+        "seed": 0,
+        "start": "scattered",
+    }
+    row |= {"ended": "time", "info": {"practice": "stack X on Y"}}
+    with record.commit(step):
+        ids = [f"{step}/{i:05d}".replace("/", "-") for i in range(n)]
+        told = [[captions[(i + k) % len(captions)] for k in range(4)] for i in range(n)]
+        rows = [
+            row | {"id": id, "place": i, "segments": [[80 * k, c, "h"] for k, c in enumerate(told[i])]}
+            for i, id in enumerate(ids)
+        ]
+        shard = {"name": f"{step}.safetensors", "episodes": n, "transitions": 320 * n, "checksum": "c"}
+        record.add_rows(tables.shards, [shard])
+        record.add_rows(tables.episodes, rows)
+        record.add_outcomes(
+            Outcome(id, k, c, "h", (i + k) % 3 > 0, True, 0.5)
+            for i, id in enumerate(ids)
+            for k, c in enumerate(told[i])
+        )
+
+
+# --- the server ----------------------------------------------------------------------------------------------------
+
+
+def serve(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """The server as `ludus run --serve` starts it: at a lower priority."""
+    command = ["nice", "-n", "10", sys.executable, "-m", "ludus.cli", "serve", str(folder), "--port", "0"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    return server, server.stdout.readline().removeprefix("Open ").strip().rstrip("/")
+
+
+def seconds(address: str) -> float:
+    started = time.perf_counter()
+    with urllib.request.urlopen(address, timeout=120) as answer:
+        page = answer.read().decode()
+    taken = time.perf_counter() - started
+    if "Reading …" in page or "cannot be shown" in page:
+        raise SystemExit(f"{address} took more than its patience, or shows nothing")
+    return round(taken, 3)
+
+
+# --- throughput ----------------------------------------------------------------------------------------------------
+
+
+def work(directory: Path, done: Any) -> None:
+    """Stand in for a run: count units of work, writing what a run writes."""
+    numbers = np.random.default_rng(0).normal(size=(200, 200)).astype(np.float32)
+    with Record.open(directory) as record, Progress(record).stage("round 21: training", 10**9) as advance:
+        room, units = Room(record), 0
+        while True:
+            for _ in range(20):
+                numbers = np.tanh(numbers @ numbers.T / 200)
+            units += 1
+            advance()
+            done.value = units
+            if units % 500 == 0:
+                with record.commit(f"round/21/practice/{units}"):
+                    room.post("loop", "all", "note", "some more units")
+
+
+async def look(address: str, stop: asyncio.Event) -> None:
+    """A viewer, as a browser is one: the page, and a socket that gets what is new."""
+    page = await asyncio.to_thread(lambda: urllib.request.urlopen(f"{address}/run/small/now").read().decode())
+    found = re.search(r"query: (\{.*?\}),\n", page)
+    assert found, "NiceGUI writes its pages in another way"
+    query = json.loads(found[1]) | {"document_id": str(uuid.uuid4()), "tab_id": str(uuid.uuid4())}
+    client = socketio.AsyncClient()
+    told = "&".join(f"{k}={quote(json.dumps(v) if isinstance(v, bool) else str(v))}" for k, v in query.items())
+    origin = urlsplit(address)
+    await client.connect(
+        f"http://{origin.netloc}?{told}", socketio_path="/_nicegui_ws/socket.io", transports=["websocket"]
+    )
+    await stop.wait()
+    await client.disconnect()
+
+
+def viewers(address: str, n: int, on: Any, off: Any) -> None:
+    """The process of all viewers: they come while `on` is set, and go when `off` is."""
+    os.nice(19)
+
+    async def all_of_them() -> None:
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(look(address, stop)) for _ in range(n)]
+        while not off.is_set():
+            await asyncio.sleep(0.1)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        stop.set()
+        await asyncio.gather(*tasks)
+
+    while True:
+        on.wait()
+        asyncio.run(all_of_them())
+        on.clear()
+
+
+def throughput(directory: Path, server: subprocess.Popen[str], address: str, n: int) -> dict[str, Any]:
+    context = mp.get_context("spawn")
+    done, on, off = context.Value("q", 0), context.Event(), context.Event()
+    processes = [
+        context.Process(target=work, args=(directory, done), daemon=True),
+        context.Process(target=viewers, args=(address, n, on, off), daemon=True),
+    ]
+    for process in processes:
+        process.start()
+    try:
+        while done.value < 100:
+            time.sleep(0.2)
+        ratios, shares = [], []
+        for _ in range(PAIRS):
+            without, _ = measured(done, server.pid)
+            off.clear()
+            on.set()
+            time.sleep(3)  # they have all come
+            watched, share = measured(done, server.pid)
+            off.set()
+            time.sleep(2)
+            ratios.append(watched / without)
+            shares.append(share)
+        assert all(process.is_alive() for process in processes), "a viewer or the work has ended early"
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+    return {
+        "ratio": round(statistics.median(ratios), 4),
+        "ratios": [round(r, 4) for r in ratios],
+        "cpu_of_the_server_with_viewers": round(statistics.median(shares), 4),
+    }
+
+
+def measured(done: Any, pid: int) -> tuple[float, float]:
+    """Units of work per second within a window, and the share of a core that the server took."""
+
+    def at() -> tuple[float, int, float]:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return time.perf_counter(), done.value, sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+    (t0, n0, c0), _, (t1, n1, c1) = at(), time.sleep(WINDOW_S), at()
+    return (n1 - n0) / (t1 - t0), (c1 - c0) / (t1 - t0)
+
+
+if __name__ == "__main__":
+    main()
