@@ -12,6 +12,7 @@ what is new, at the lowest priority, since browsers work elsewhere. Rows are mad
 from __future__ import annotations
 
 import argparse
+import ast
 import asyncio
 import json
 import multiprocessing as mp
@@ -206,7 +207,7 @@ async def look(address: str, stop: asyncio.Event) -> None:
     page = await asyncio.to_thread(lambda: urllib.request.urlopen(f"{address}/run/small/now").read().decode())
     found = re.search(r"query: (\{.*?\}),\n", page)
     assert found, "NiceGUI writes its pages in another way"
-    query = json.loads(found[1]) | {"document_id": str(uuid.uuid4()), "tab_id": str(uuid.uuid4())}
+    query = ast.literal_eval(found[1]) | {"document_id": str(uuid.uuid4()), "tab_id": str(uuid.uuid4())}
     client = socketio.AsyncClient()
     told = "&".join(f"{k}={quote(json.dumps(v) if isinstance(v, bool) else str(v))}" for k, v in query.items())
     origin = urlsplit(address)

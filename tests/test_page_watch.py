@@ -188,6 +188,6 @@ def test_a_passport_has_the_best_and_the_worst_episode(place):
     with place.open("going") as record:
         best, worst = queries.best_and_worst(record, ["go to home"])
     assert (best.episode, best.success, worst.episode, worst.success) == ("e13", True, "e10", False)
-    assert (best.first, best.last, best.steps) == (0, 20, 20)
+    assert (best.first, best.last, best.reward) == (0, 20, 0.65)
     page = content.body(place, "going", "skills", {"skill": "go to home"})
-    assert page.count('class="card clip"') == 2 and "film?id=e13" in page
+    assert page.count('class="card clip"') == 2 and "film?id=e13&amp;first=0&amp;last=20" in page

@@ -180,7 +180,7 @@ def skills(place: Place, record: Record, name: str, params: Params) -> str:
         "passport.html",
         name=name,
         found=found,
-        clips=[(clip, Reel.of(clip.steps, hz)) for clip in clips],
+        clips=[(clip, Reel.of(clip.last - clip.first, hz)) for clip in clips],
         columns=COLUMNS,
         paragraphs=tuple(passports.paragraphs(found, failed)),
         asked=bool(params.get("failures")),

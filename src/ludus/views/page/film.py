@@ -37,10 +37,15 @@ class Reel:
         return cls(n_steps // every + 1, every, every / control_hz)
 
 
-def sheet(episode: Episode, world: World) -> bytes:
-    """The frames of `Reel.of`, `COLUMNS` in a row, as JPEG; a schematic drawing where the world has no pictures here."""
-    reel = Reel.of(episode.n_steps, world.spec.control_hz)
-    return _tiled({g: a[:: reel.every] for g, a in episode.observations.items()}, world, COLUMNS, SIZE)
+def sheet(episode: Episode, world: World, first: int = 0, last: int | None = None) -> bytes:
+    """The frames of `Reel.of`, `COLUMNS` in a row, as JPEG; a schematic drawing where the world has no pictures here.
+
+    Args:
+        first, last: observations at which it begins and ends; the whole episode if not given.
+    """
+    last = episode.n_steps if last is None else last
+    reel = Reel.of(last - first, world.spec.control_hz)
+    return _tiled({g: a[first : last + 1 : reel.every] for g, a in episode.observations.items()}, world, COLUMNS, SIZE)
 
 
 def mosaic(episodes: Sequence[Episode], world: World) -> bytes:

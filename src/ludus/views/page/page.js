@@ -18,20 +18,20 @@
     sheet.onload = () => {
       film.style.backgroundImage = `url("${sheet.src}")`;
       film.textContent = "";
-      if (film.dataset.first) loop(film);
+      if (film.dataset.loop) loop(film);
     };
     sheet.onerror = () => (film.textContent = "The episode cannot be drawn.");
     sheet.src = film.dataset.sheet;
   };
 
   const loop = (clip) => {
-    const first = +clip.dataset.first, last = +clip.dataset.last;
-    let frame = matchMedia("(prefers-reduced-motion: reduce)").matches ? last : first;
+    const last = clip.dataset.loop - 1, still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    let frame = still ? last : 0;
     draw(clip, frame);
-    if (frame === last) return;
+    if (still) return;
     const playing = setInterval(() => {
       if (!clip.isConnected) return clearInterval(playing);
-      frame = frame >= last ? first : frame + 1;
+      frame = frame >= last ? 0 : frame + 1;
       draw(clip, frame);
     }, 1000 * clip.dataset.seconds);
   };

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Response
 from fastapi.responses import FileResponse
 
 from ludus.data.store import EpisodeStore
+from ludus.types import Episode, LudusError
 from ludus.views.page import film
 from ludus.views.page.place import UNREADABLE, Place
+from ludus.worlds.base import World
 
 MOST_SHEETS = 8
 """Episodes whose frames are kept, and mosaics."""
 MISSING = 404
+At = Annotated[int, Query(ge=0)]
 KEPT = {"cache-control": "private, max-age=3600"}
 """What an address shows never changes."""
 
@@ -23,16 +27,15 @@ def add_pictures(app: FastAPI, place: Place) -> None:
     """Add the routes."""
 
     @lru_cache(MOST_SHEETS)
-    def drawn(name: str, ids: tuple[str, ...], many: bool) -> bytes:
+    def drawn(name: str, ids: tuple[str, ...], draw: Callable[..., bytes], *part: int | None) -> bytes:
         with place.open(name) as record:
             store = EpisodeStore(record)
             found = [store.load(id) for id in ids]
-            draw = film.mosaic if many else lambda episodes, world: film.sheet(episodes[0], world)
-            return place.with_world(record, lambda world: draw(found, world))
+            return place.with_world(record, lambda world: draw(found, world, *part))
 
-    def jpeg(name: str, ids: tuple[str, ...], many: bool) -> Response:
+    def jpeg(*what: Any) -> Response:
         try:
-            return Response(drawn(name, ids, many), media_type="image/jpeg", headers=KEPT)
+            return Response(drawn(*what), media_type="image/jpeg", headers=KEPT)
         except UNREADABLE as error:
             return Response(str(error), MISSING, media_type="text/plain")
 
@@ -49,11 +52,18 @@ def add_pictures(app: FastAPI, place: Place) -> None:
         return FileResponse(wanted, headers=KEPT) if there else Response(status_code=MISSING)
 
     @app.get("/run/{name}/film")
-    def sheet(name: str, id: str) -> Response:
-        """The frames of an episode, see `film.sheet`."""
-        return jpeg(name, (id,), many=False)
+    def sheet(name: str, id: str, first: At = 0, last: At | None = None) -> Response:
+        """The frames of an episode, or of a part of it, see `film.sheet`."""
+        return jpeg(name, (id,), _sheet, first, last)
 
     @app.get("/run/{name}/mosaic")
     def mosaic(name: str, id: Annotated[list[str], Query(max_length=film.MOSAIC)]) -> Response:
         """The last frames of several episodes, see `film.mosaic`."""
-        return jpeg(name, tuple(id), many=True)
+        return jpeg(name, tuple(id), film.mosaic)
+
+
+def _sheet(episodes: list[Episode], world: World, first: int, last: int | None) -> bytes:
+    (episode,) = episodes
+    if last is None or first < last <= episode.n_steps:
+        return film.sheet(episode, world, first, last)
+    raise LudusError(f"no observations {first} to {last} of episode {episode.id!r}, which ends at {episode.n_steps}")

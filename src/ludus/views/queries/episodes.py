@@ -37,7 +37,6 @@ class Clip:
     caption: str
     first: int  # observation at which it was given
     last: int  # observation at its end
-    steps: int  # control steps of the episode
     success: bool  # at its end
     reward: float | None
 
@@ -127,7 +126,7 @@ def best_and_worst(record: Reader, captions: Sequence[str]) -> tuple[Clip, ...]:
             if e:
                 starts = [*(s[0] for s in e[0]["segments"]), e[0]["steps"]]
                 bounds = starts[row["segment"]], starts[row["segment"] + 1]
-                found.append(Clip(row["episode"], row["caption"], *bounds, e[0]["steps"], success, row["reward"]))
+                found.append(Clip(row["episode"], row["caption"], *bounds, success, row["reward"]))
     return tuple(found)
 
 
