@@ -1,4 +1,5 @@
-"""The report and the page in a real browser: everything is there, nothing is fetched from elsewhere, nothing complains."""
+"""The report and the page in a real browser, beside a run and after it: everything is there, what people say has an effect,
+nothing is fetched from elsewhere, nothing complains."""
 
 import shutil
 import sqlite3
@@ -17,10 +18,23 @@ VIEWS = ({}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def started(tmp_path_factory):
+    """A run with its page beside it: its directory, its process, and the address of the page."""
     directory = tmp_path_factory.mktemp("runs") / "done"
-    command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--dir", str(directory)]
-    subprocess.run(command, check=True, timeout=280)
+    command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(directory)]
+    process = subprocess.Popen([*command, "oversight.approve_skills=true"], stdout=subprocess.PIPE, text=True)
+    try:
+        yield directory, process, process.stdout.readline().removeprefix("Open ").strip()
+    finally:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def run(started):
+    """The directory of the run, once it is over."""
+    directory, process, _ = started
+    text, _ = process.communicate(timeout=280)
+    assert process.returncode == 0 and "The page has ended with the run" in text
     return directory
 
 
@@ -48,6 +62,40 @@ def watched(browser, own, **view):
 def overhang(page):
     """Pixels by which the page is wider than its window."""
     return page.evaluate("document.documentElement.scrollWidth - innerWidth")
+
+
+def test_people_step_in_while_a_run_goes_on(started, browser):
+    """Every command has an effect that is told in the room; the run ends after its first round because of the last one."""
+    pytest.importorskip("nicegui")
+    _, process, address = started
+    page, complaints, requests = watched(browser, (address, address.replace("http", "ws")))
+    page.goto(address)
+    page.locator(".work").first.wait_for()
+    page.get_by_role("link", name="Room", exact=True).click()
+    page.get_by_label("Your name").fill("Ada")
+
+    def says(line, effect):
+        page.get_by_label("A remark to the experimenter").fill(line)
+        page.get_by_role("button", name="Say it").click()
+        page.locator("article.effect", has_text=effect).first.wait_for()
+
+    page.get_by_role("button", name="Pause").click()
+    page.locator("article.effect", has_text="Paused before").wait_for()
+    says("/propose lift red", "plans 'lift red'")
+    says("/veto lift green", "lift green")
+    page.get_by_label("A remark to the experimenter").fill("/fly")
+    page.get_by_role("button", name="Say it").press("Enter")
+    page.locator("#answer", has_text="unknown command '/fly'").wait_for()
+    page.reload()  # verdicts that came meanwhile are listed anew, the name is remembered
+    page.get_by_role("button", name="Wrong").first.click()
+    page.locator("article.effect", has_text="wrong").first.wait_for()
+    page.get_by_role("button", name="Continue").click()
+    page.get_by_role("button", name="Approve").first.click()  # once a skill is written
+    page.locator("article.effect", has_text="is practised").first.wait_for()
+    page.get_by_role("button", name="Stop after this round").click()
+    page.locator("article.effect", has_text="after round 1").wait_for()
+    assert page.locator("article.command", has_text="/stop").locator("b", has_text="Ada").count() == 1
+    assert process.poll() is None and complaints == requests == []
 
 
 def test_the_report_stands_on_its_own(run, browser):
@@ -90,17 +138,27 @@ def test_the_page_shows_runs_and_takes_a_remark(served, browser):
         page, complaints, requests = watched(browser, own, **view)
         page.goto(address)
         page.get_by_role("link", name="done").click()
-        for tab in ("Learning", "Skills", "Episodes", "Cost", "Room"):
+        for tab in ("Now", "Learning", "Skills", "Episodes", "Cost", "Room"):
             page.get_by_role("link", name=tab, exact=True).click()
             page.locator(f"[aria-current]:text-is('{tab}')").wait_for()
-            page.locator(".view").wait_for()
+            page.locator(".view").first.wait_for()
             assert overhang(page) == 0, tab
         assert page.locator(".status").inner_text() == "Finished."
         assert page.locator(".message img").count() and page.get_by_label("A remark to the experimenter").count() == 0
         assert complaints == requests == []
+    compare(page, address)
     look_at_an_episode(page, address)
     say_something(page, address, stopped)
     assert complaints == requests == []
+
+
+def compare(page, address):
+    page.goto(address)
+    for name in ("done", "stopped"):
+        page.get_by_label(f"Compare {name}").check()
+    page.get_by_role("button", name="Compare").click()
+    page.locator("g.c1 polyline.curve").first.wait_for(state="attached")
+    assert overhang(page) == 0 and page.locator("th .key").count() == 2
 
 
 def look_at_an_episode(page, address):

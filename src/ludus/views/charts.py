@@ -122,8 +122,9 @@ def _chart(parts: Sequence[str], said: str) -> Markup:
 def _verdict(axes: _Axes, v: CurveVerdict, rate: float) -> str:
     known = v.judgement if v.judgement in MARKS else "unclear"
     said = escape(clean(f"round {v.round}: {v}"))
+    known += " wrong" if v.wrong_by else ""
     at = f'transform="translate({axes.x(v.update):.1f},{axes.y(rate):.1f})"'
-    return f'<path class="verdict {known}" d="{MARKS.get(known, SQUARE)}" {at}><title>{said}</title></path>'
+    return f'<path class="verdict {known}" d="{MARKS.get(v.judgement, SQUARE)}" {at}><title>{said}</title></path>'
 
 
 def mark(judgement: str) -> Markup:

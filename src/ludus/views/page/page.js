@@ -94,6 +94,10 @@
     if (event.target.id === "play") playing ? stop() : play();
     const line = event.target.dataset.say;
     if (line && at("say")) say(line);
+    if (event.target.dataset.fill) {
+      at("line").value = event.target.dataset.fill;
+      at("line").focus();
+    }
   });
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "say") return;

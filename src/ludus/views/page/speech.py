@@ -61,7 +61,7 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
     ui.timer(POLL_S, look, immediate=False)
     over = await run.io_bound(quiet(lambda: place.pulse(name).state)) not in ("running", "stopped")
     if operator and not over:
-        await live(lambda: content.orders(place, name), lambda: place.pulse(name))
+        await live(lambda: content.orders(place, name), lambda: (place.pulse(name).state, place.pulse(name).message))
         html(render("say.html", help=oversight.help_text(), name_limit=LONGEST_NAME))
         ui.on("say", _heard(place, name, look))
 
