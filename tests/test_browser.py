@@ -86,12 +86,18 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page.get_by_label("A remark to the experimenter").fill("/fly")
     page.get_by_role("button", name="Say it").press("Enter")
     page.locator("#answer", has_text="unknown command '/fly'").wait_for()
+    page.get_by_label("A remark to the experimenter").fill("/help")
+    page.get_by_role("button", name="Say it").press("Enter")
+    page.locator("#answer", has_text="Ends a pause").wait_for()
     page.reload()  # verdicts that came meanwhile are listed anew, the name is remembered
     page.get_by_role("button", name="Wrong").first.click()
     page.locator("article.effect", has_text="wrong").first.wait_for()
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Approve").first.click()  # once a skill is written
     page.locator("article.effect", has_text="is practised").first.wait_for()
+    page.reload()
+    page.get_by_role("button", name="Reject").first.click()
+    page.locator("article.effect", has_text="is dropped").first.wait_for()
     page.get_by_role("button", name="Stop after this round").click()
     page.locator("article.effect", has_text="after round 1").wait_for()
     assert page.locator("article.command", has_text="/stop").locator("b", has_text="Ada").count() == 1

@@ -79,7 +79,9 @@ def test_the_index_lists_the_newest_first_and_the_unreadable_last(place):
     assert "third" in only and ">first<" not in only
 
 
-def test_a_line_is_read_again_once_its_run_has_changed(place, folder):
+def test_a_line_is_read_again_once_its_run_has_changed(place, folder, monkeypatch):
+    monkeypatch.setattr("ludus.views.page.place.FRESH_S", 0.0)
+
     def rounds():
         return {line.name: line.rounds for line in place.lines()}["first"]
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from typing import Any, get_type_hints
 
 from ludus.config.limits import Section, said
@@ -106,13 +107,18 @@ def as_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+@cache
+def _hints(section: type) -> dict[str, Any]:
+    return get_type_hints(section)
+
+
 def from_dict(tree: Mapping[str, Any], section: type = Config) -> Any:
     """Inverse of `as_dict`.
 
     Raises:
         LudusError: a key that this version does not know, or a value outside of its limits.
     """
-    hints = get_type_hints(section)
+    hints = _hints(section)
     tree = {key: value for key, value in tree.items() if (section, key) not in REMOVED}
     for key in tree:
         if key not in hints:

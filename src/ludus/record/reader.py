@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class Reader:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that are not the default: 'world.n_blocks' -> 2."""
-        default = _leaves(as_dict(Config()))
+        default = _default_settings()
         return {k: v for k, v in _leaves(former(self._kept_config)).items() if k not in default or default[k] != v}
 
     @property
@@ -103,14 +104,14 @@ class Reader:
         - 'failed': the last message says that the run diverged or failed.
         - 'stopped': else.
         """
-        if any(self.done(step) for step in LAST_STEPS):
+        s = tables.steps.c
+        if self.query(sa.select(s.number).where(s.run_id == self.run_id, s.name.in_(LAST_STEPS))):
             return "done"
         if self._is_running():
             return "running"
-        query = self._select(tables.messages).order_by(tables.messages.c.number.desc()).limit(1)
-        with self._engine.connect() as connection:
-            last = connection.execute(query).mappings().first()
-        return "failed" if last is not None and last["kind"] in FAILED else "stopped"
+        m = tables.messages.c
+        last = self.query(sa.select(m.kind).where(m.run_id == self.run_id).order_by(m.number.desc()).limit(1))
+        return "failed" if last and last[0]["kind"] in FAILED else "stopped"
 
     def _is_running(self) -> bool:
         beat = self.heartbeat()
@@ -259,6 +260,11 @@ class Reader:
 def _of(table: sa.Table, step: str) -> sa.ColumnElement[bool]:
     """Rows of steps whose name starts with `step`; '' also takes the rows outside steps."""
     return table.c.step.startswith(step, autoescape=True) if step else sa.true()
+
+
+@cache
+def _default_settings() -> dict[str, Any]:
+    return _leaves(as_dict(Config()))
 
 
 def _leaves(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:

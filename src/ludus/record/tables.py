@@ -231,6 +231,9 @@ heartbeats = Table(
     info={"key": ("run_id",)},
 )
 
+for _large in (messages, episodes):  # the latest of hundreds of thousands are found without sorting all
+    Index(f"{_large.name}_number", _large.c.run_id, _large.c.number)
+
 MADE = (shards, outcomes, metrics, evaluations, plans, verdicts, calls)
 """Tables of results. A run without a row in any of them may be replaced."""
 LIVE = (stages, heartbeats)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 import sqlalchemy as sa
 from markupsafe import Markup
@@ -112,7 +113,12 @@ def messages(record: Record, name: str, postings: tuple[queries.Posting, ...], o
 def orders(place: Place, name: str) -> str:
     """Buttons for what is said often: they follow how the run stands."""
     with place.open(name) as record:
-        return render("orders.html", still=queries.still_open(record))
+        still = queries.still_open(record)
+        waiting = still.waiting
+        with suppress(LudusError):  # without the run's world: one by one
+            template = place.library(record).template if waiting else str
+            waiting = tuple(dict.fromkeys(map(template, waiting)))  # decided together
+        return render("orders.html", still=still, waiting=waiting)
 
 
 # --- learning ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from ludus.experiment.library import recorded_library
 from ludus.record import Record, holds_run
 from ludus.record.database import DATABASE
+from ludus.record.location import LOCATION
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, unknown
 from ludus.views.queries import Pulse, RunLine, broken_line, pulse, run_line
@@ -24,10 +26,12 @@ from ludus.worlds.registry import make_world
 
 MOST_WORLDS = 4
 """Worlds that are kept open at the same time."""
+MOST_RECORDS = 8
+"""Records that are kept open: what a database is asked again and again is compiled once."""
 MOST_KEPT = 100
 """Parts of pages that are kept."""
 FRESH_S = 1.0
-"""How long an answer to `Place.pulse` is good for."""
+"""How long an answer to `Place.pulse` or `Place.lines` is good for."""
 
 UNREADABLE = (LudusError, DatabaseError)
 """What a run that is moved, damaged or of another version ends in."""
@@ -36,7 +40,7 @@ T = TypeVar("T")
 
 
 class Place:
-    """One run, or all runs of a folder. Thread-safe; a record is opened for each question and closed again.
+    """One run, or all runs of a folder. Thread-safe.
 
     Args:
         where: a run's directory, or a folder of such.
@@ -53,11 +57,13 @@ class Place:
         if not self.is_run and not self.names():
             raise LudusError(f"no run in {where}; start one with `ludus run`, or name another folder")
         self._lines: dict[str, tuple[object, RunLine]] = {}
+        self._listed: tuple[float, tuple[RunLine, ...]] | None = None
+        self._records: OrderedDict[Path, tuple[object, Record]] = OrderedDict()
         self._worlds: OrderedDict[Path, World] = OrderedDict()
         self._libraries: dict[Path, tuple[int, SkillLibrary]] = {}
         self._pulses: dict[str, tuple[float, Pulse]] = {}
         self._kept: OrderedDict[Hashable, tuple[object, Any]] = OrderedDict()
-        self._lock, self._pulse_lock = Lock(), Lock()
+        self._lock, self._pulse_lock, self._record_lock = Lock(), Lock(), Lock()
         # A world and its OpenGL context belong to the thread that made them.
         self._thread = ThreadPoolExecutor(1, "worlds")
 
@@ -74,13 +80,24 @@ class Place:
         except LudusError:
             return False
 
-    def open(self, name: str) -> Record:
-        """The record of a run, for reading; to be closed.
+    def open(self, name: str) -> AbstractContextManager[Record]:
+        """The record of a run, for reading. It stays open for the next question.
 
         Raises:
             LudusError: no run of this name, or one that cannot be read.
         """
-        return Record.open(self._directory(name), write=False)
+        directory = self._directory(name)
+        files = [f.stat() for f in (directory / DATABASE, directory / LOCATION) if f.exists()]
+        seen = tuple((f.st_dev, f.st_ino) for f in files)  # another run may come to lie there
+        with self._record_lock:
+            known = self._records.pop(directory, None)
+            if known is not None and known[0] != seen:
+                known[1].close()
+                known = None
+            self._records[directory] = known = known or (seen, Record.open(directory, write=False))
+            while len(self._records) > MOST_RECORDS:
+                self._records.popitem(last=False)[1][1].close()
+        return nullcontext(known[1])
 
     def _directory(self, name: str) -> Path:
         if self.is_run and name == self.where.name:
@@ -90,10 +107,14 @@ class Place:
         return self.where / name
 
     def lines(self) -> tuple[RunLine, ...]:
-        """A line per run, the newest first, those that cannot be read last. Files that have not changed are not read again."""
+        """A line per run, the newest first, those that cannot be read last, as they were at most `FRESH_S` ago. Files that have
+        not changed are not read again."""
         with self._lock:
-            found = [self._line(name) for name in self.names()]
-        return tuple(sorted(found, key=lambda line: (line.error is not None, -line.created)))
+            if self._listed is None or time.monotonic() - self._listed[0] > FRESH_S:
+                found = [self._line(name) for name in self.names()]
+                found.sort(key=lambda line: (line.error is not None, -line.created))
+                self._listed = time.monotonic(), tuple(found)
+            return self._listed[1]
 
     def _line(self, name: str) -> RunLine:
         seen = None
@@ -101,7 +122,7 @@ class Place:
             seen, known = self._signature(name), self._lines.get(name)
             if known is not None and seen is not None and known[0] == seen and known[1].state != "running":
                 return known[1]
-            with self.open(name) as record:
+            with Record.open(self._directory(name), write=False) as record:
                 line = run_line(record)
         except UNREADABLE as error:
             line = broken_line(name, str(error))
@@ -168,6 +189,8 @@ class Place:
         return world
 
     def close(self) -> None:
-        """Close the worlds."""
+        """Close records and worlds."""
+        for _, record in self._records.values():
+            record.close()
         self._thread.submit(lambda: [world.close() for world in self._worlds.values()]).result()
         self._thread.shutdown()

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -89,6 +90,8 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
         if tokens:
             say(f"To let others look only: {address}?token={tokens[guard.READER]}")
 
+    if not place.is_run:
+        Thread(target=place.lines, daemon=True).start()  # of hundreds of runs that takes seconds, once
     app = application(place, tokens, ready)
     server = uvicorn.Server(uvicorn.Config(app, host, port, log_level="warning", timeout_graceful_shutdown=2))
     try:

@@ -80,8 +80,9 @@ def pulse(record: Reader) -> Pulse:
     """The run as it is now; 0 where there is nothing yet."""
 
     def last(table: sa.Table, column: str) -> sa.Label:
-        query = sa.select(sa.func.max(table.c[column])).where(table.c.run_id == record.run_id)
-        return query.scalar_subquery().label(table.name)
+        query = sa.select(table.c[column]).where(table.c.run_id == record.run_id)
+        # not max(...), for which SQLite reads every row of the run
+        return query.order_by(table.c[column].desc()).limit(1).scalar_subquery().label(table.name)
 
     tables_ = ((tables.steps, "number"), (tables.messages, "number"), (tables.stages, "updated"))
     row = record.query(sa.select(*(last(table, column) for table, column in tables_)))[0]
