@@ -151,6 +151,11 @@ class Place:
                     known = self._pulses[name] = time.monotonic(), pulse(record)
             return known[1]
 
+    def renew(self, name: str) -> None:
+        """Whoever asks for the pulse of this run next gets a new one: somebody has said something."""
+        with self._pulse_lock:
+            self._pulses.pop(name, None)
+
     def kept(self, key: Hashable, version: object, make: Callable[[], T]) -> T:
         """What `make` makes, once for all visitors as long as the `version` stays the same."""
         known = self._kept.get(key)

@@ -30,6 +30,8 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
     """
     last, seen = None, None  # the last message that is shown, and the last that there was
     turn = asyncio.Lock()
+    state = await run.io_bound(quiet(lambda: place.pulse(name).state))
+    operator = operator and state in ("running", "stopped")  # else nobody would hear it
 
     def first() -> str:
         nonlocal last
@@ -59,8 +61,7 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
                 html(more)
 
     ui.timer(POLL_S, look, immediate=False)
-    over = await run.io_bound(quiet(lambda: place.pulse(name).state)) not in ("running", "stopped")
-    if operator and not over:
+    if operator:
         await live(lambda: content.orders(place, name), lambda: (place.pulse(name).state, place.pulse(name).message))
         html(render("say.html", help=oversight.help_text(), name_limit=LONGEST_NAME))
         ui.on("say", _heard(place, name, look))
@@ -75,6 +76,7 @@ def _heard(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> Call
                 message = oversight.say(record, line, author)
         except UNREADABLE as error:
             return {"refused": clean(str(error))}
+        place.renew(name)
         return {"help": message.text} if message.kind == oversight.HELP else {}
 
     async def heard(event: GenericEventArguments) -> None:
