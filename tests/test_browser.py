@@ -24,7 +24,8 @@ def started(tmp_path_factory):
     command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(directory)]
     process = subprocess.Popen([*command, "oversight.approve_skills=true"], stdout=subprocess.PIPE, text=True)
     try:
-        yield directory, process, process.stdout.readline().removeprefix("Open ").strip()
+        opened = next(line for line in process.stdout if line.startswith("Open "))
+        yield directory, process, opened.removeprefix("Open ").strip()
     finally:
         process.kill()
 
@@ -33,8 +34,8 @@ def started(tmp_path_factory):
 def run(started):
     """The directory of the run, once it is over."""
     directory, process, _ = started
-    text, _ = process.communicate(timeout=280)
-    assert process.returncode == 0 and "The page has ended with the run" in text
+    text = process.stdout.read()
+    assert process.wait(280) == 0 and "The page has ended with the run" in text
     return directory
 
 

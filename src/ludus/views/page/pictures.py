@@ -64,6 +64,7 @@ def add_pictures(app: FastAPI, place: Place) -> None:
 
 def _sheet(episodes: list[Episode], world: World, first: int, last: int | None) -> bytes:
     (episode,) = episodes
-    if last is None or first < last <= episode.n_steps:
+    last = episode.n_steps if last is None else last
+    if first < last <= episode.n_steps:
         return film.sheet(episode, world, first, last)
     raise LudusError(f"no observations {first} to {last} of episode {episode.id!r}, which ends at {episode.n_steps}")
