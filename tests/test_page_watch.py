@@ -20,6 +20,8 @@ from ludus.views.page.place import Place
 
 ASKED = CALL | {"key": "r1-s0-a0/propose", "role": "propose", "model": "m", "answer": {}, "replayed": False}
 
+PLAN = Plan("r2-s0-a0", Proposal(HOSTILE, "why", 0.5), ("a",), (Retrieval("a", "go to home"),))
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -33,9 +35,8 @@ def folder(tmp_path_factory):
         with record.commit("round/1/settle") as opened:
             opened.result = {"tried": "round/1/train/001", "best": "round/1/train/001", "gate": None, "skills": []}
         with record.commit("round/2/plan"):
-            plan = Plan("r2-s0-a0", Proposal(HOSTILE, "why", 0.5), ("a",), (Retrieval("a", "go to home"),))
-            record.add_plan(2, plan)
-            record.post(Message("plan", "curriculum", "embodiment", "plan", HOSTILE, payload=asdict(plan)))
+            record.add_plan(2, PLAN)
+            record.post(Message("plan", "curriculum", "embodiment", "plan", HOSTILE, payload=asdict(PLAN)))
         with record.commit("round/2/practice/000"):
             EpisodeStore(record).append([episode(world, f"e{i}") for i in range(10, 15)])
             record.add_outcomes(Outcome(f"e{i}", 0, "go to home", "h", i % 2 > 0, True, i / 20) for i in range(10, 15))
@@ -164,6 +165,13 @@ def test_a_vetoed_plan_and_an_old_verdict_are_closed(tmp_path):
         old = queries.Posting(1, 0.0, "round/1/train/000", "a", "b", "verdict", "", (), subject="go to X")
         assert still.decisions(verdict) == (("wrong", "go to X"),) and still.decisions(old) == ()
         assert not still.plans  # they were executed
+        with record.commit("round/2/plan"):
+            record.add_plan(2, PLAN)
+        assert queries.still_open(record).plans == ("r2-s0-a0",)
+        told = {"command": "veto", "argument": "r2-s0-a0", "author": "Ada", "outcome": "done", "effect": "It is."}
+        with record.commit("oversight/000") as opened:
+            opened.result = told | {"before": "round/2/collect/000", "key": "k"}
+        assert queries.still_open(record).plans == () and [p.state for p in queries.now(record).plans] == ["vetoed"]
 
 
 def test_the_box_says_what_oversight_says(place, folder):

@@ -17,28 +17,27 @@ PATIENCE_S = 2.0
 """How long a page is kept back for a part of it, such as one that needs a world to be made."""
 WAITING = '<p class="waiting" role="status">Reading …</p>'
 
+Part = tuple[Callable[[], str], Callable[[], Any]]
+"""What makes an element, and what returns its pulse."""
+
 
 def html(text: str) -> ui.html:
     """What a template made: every text in it is escaped already."""
     return ui.html(text, sanitize=False)
 
 
-async def attempt(make: Callable[[], str]) -> str:
-    """What `make` makes, beside the loop that serves everybody; or why it cannot."""
-
-    def made() -> str:
-        try:
-            return make()
-        except UNREADABLE as error:
-            return render("refusal.html", why=str(error))
-
-    return await run.io_bound(made) or ""
+def made(make: Callable[[], str]) -> str:
+    """What `make` makes, or why it cannot."""
+    try:
+        return make()
+    except UNREADABLE as error:
+        return render("refusal.html", why=str(error))
 
 
 async def filled(make: Callable[[], str]) -> ui.html:
     """An element with what `make` makes: in the page as it is sent or, where that takes longer, a moment later."""
     element = html(WAITING)
-    task = asyncio.create_task(attempt(make))
+    task = asyncio.create_task(run.io_bound(made, make))
     await asyncio.wait({task}, timeout=PATIENCE_S)
     if task.done():
         element.set_content(task.result())
@@ -51,20 +50,29 @@ async def filled(make: Callable[[], str]) -> ui.html:
     return element
 
 
-async def live(make: Callable[[], str], pulse: Callable[[], Any]) -> ui.html:
-    """An element that is made again when what `pulse` returns changes."""
+async def live(*parts: Part) -> list[ui.html]:
+    """Elements, each of which is made again when its pulse changes."""
+    seen: list[Any] = [None] * len(parts)
 
-    async def look() -> None:
-        nonlocal seen
-        now = await run.io_bound(quiet(pulse))
-        if now != seen and now is not None:
-            seen = now
-            element.set_content(await attempt(make))
+    def look() -> list[int]:
+        """Which parts have something new."""
+        now = [quiet(pulse)() for _, pulse in parts]
+        new = [i for i, pulse in enumerate(now) if pulse is not None and pulse != seen[i]]
+        for i in new:
+            seen[i] = now[i]
+        return new
 
-    seen = await run.io_bound(quiet(pulse))
-    element = await filled(make)
-    ui.timer(POLL_S, look, immediate=False)
-    return element
+    def news() -> dict[int, str]:
+        return {i: made(parts[i][0]) for i in look()}
+
+    async def renew() -> None:
+        for i, text in (await run.io_bound(news) or {}).items():
+            elements[i].set_content(text)
+
+    await run.io_bound(look)
+    elements = [await filled(make) for make, _ in parts]
+    ui.timer(POLL_S, renew, immediate=False)
+    return elements
 
 
 def quiet(pulse: Callable[[], Any]) -> Callable[[], Any]:

@@ -18,7 +18,7 @@ from nicegui import ui
 
 from ludus.types import LudusError
 from ludus.views.page import content, guard, present, runs
-from ludus.views.page.live import filled, live
+from ludus.views.page.live import Part, filled, live
 from ludus.views.page.pictures import MISSING, add_pictures
 from ludus.views.page.place import Place
 from ludus.views.page.rendering import link
@@ -128,14 +128,14 @@ def _pages(place: Place) -> None:
         params = dict(request.query_params)
         if place.is_run:
             return Response(status_code=303, headers={"location": link(place.where.name, "now")})
-        await live(lambda: runs.index(place, params), place.lines)
+        await live((lambda: runs.index(place, params), place.lines))
         return None
 
     @ui.page("/compare", response_timeout=RESPONSE_S)
     async def compare(request: Request) -> None:
         names = request.query_params.getlist("run")
         ui.page_title("runs beside each other")
-        await live(lambda: runs.compare(place, names), lambda: [place.pulse(n).step for n in names if place.has(n)])
+        await live((lambda: runs.compare(place, names), lambda: [place.pulse(n).step for n in names if place.has(n)]))
 
     @ui.page("/run/{name}/{tab}", response_timeout=RESPONSE_S)
     async def tab(name: str, tab: str, request: Request) -> Response | None:
@@ -144,15 +144,16 @@ def _pages(place: Place) -> None:
             return Response("There is no such page.", MISSING, media_type="text/plain")
         ui.page_title(f"{name}: {tab}")
 
-        head = await live(lambda: content.head(place, name, tab), lambda: place.pulse(name))
+        parts: list[Part] = [(lambda: content.head(place, name, tab), lambda: place.pulse(name))]
+        if tab == "now":
+            parts.append((lambda: present.gauges(place, name), lambda: place.pulse(name)))
+        one = params.get("id") or params.get("skill")  # somebody reads or plays it: it stays as it is
+        if tab != "room" and not one:
+            parts.append((lambda: content.body(place, name, tab, params), lambda: place.pulse(name).step))
+        head, *_ = await live(*parts)
         head.classes("sticky")
         if tab == "room":
             await room(place, name, params, request.scope.get(guard.ROLE) == guard.OPERATOR)
-            return None
-        if tab == "now":
-            await live(lambda: present.gauges(place, name), lambda: place.pulse(name))
-        if params.get("id") or params.get("skill"):  # somebody reads or plays it
+        elif one:
             await filled(lambda: content.body(place, name, tab, params))
-        else:
-            await live(lambda: content.body(place, name, tab, params), lambda: place.pulse(name).step)
         return None

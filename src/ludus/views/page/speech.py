@@ -62,7 +62,7 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
 
     ui.timer(POLL_S, look, immediate=False)
     if operator:
-        await live(lambda: content.orders(place, name), lambda: (place.pulse(name).state, place.pulse(name).message))
+        await live((lambda: content.orders(place, name), lambda: (place.pulse(name).state, place.pulse(name).message)))
         html(render("say.html", help=oversight.help_text(), name_limit=LONGEST_NAME))
         ui.on("say", _heard(place, name, look))
 

@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from ludus.lab import oversight
 from ludus.record import StageState, tables
 from ludus.record.mapping import StepTime
 from ludus.record.reader import Reader
+from ludus.types import Plan
 from ludus.views.queries.runs import RunStatus, run_status
 
 RECENT_ROUNDS = 3
 """How long a round takes is the mean of so many."""
-MOVING = r"(seed-data|measure|collect|round/\d+/(collect|practice|settle))(/|$)"
-"""Steps in which robots move from beginning to end."""
+MOVING = r"round/\d+/(collect|practice|settle)(/|$)"
+"""Steps of a round in which robots move from beginning to end."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class QueuedPlan:
     id: str
     task: str
     captions: tuple[str, ...]
-    state: str  # 'executed', 'waiting', or 'gap': a skill is missing, so it is not executed
+    state: str  # 'executed', 'waiting', 'held' (for approval), or why it is not executed: 'vetoed', 'gap' (a skill is missing)
     outcome: str  # what the embodiment said of it
 
 
@@ -197,17 +199,22 @@ def _plans(record: Reader, done: set[str]) -> tuple[int, tuple[QueuedPlan, ...]]
         m.run_id == record.run_id, m.step == f"round/{round_}/outcomes", m.kind == "outcome"
     )
     outcomes = {row["payload"].get("plan"): row["text"] for row in record.query(said)}
-    collected = f"round/{round_}/outcomes" in done
+    collected, held = f"round/{round_}/outcomes" in done, oversight.waiting_plans(record)
+    vetoed = oversight.standing(oversight.interventions(record)).vetoed
 
-    def state(id: str, gaps: bool) -> str:
-        return "gap" if gaps else "executed" if id in outcomes or collected else "waiting"
+    def state(plan: Plan) -> str:
+        if plan.gaps or plan.id in held:
+            return "gap" if plan.gaps else "held"
+        if plan.id not in outcomes and {plan.id, oversight.plain(plan.proposal.task)} & set(vetoed):
+            return "vetoed"
+        return "executed" if plan.id in outcomes or collected else "waiting"
 
     return round_, tuple(
         QueuedPlan(
             plan.id,
             plan.proposal.task,
             plan.captions,
-            state(plan.id, bool(plan.gaps)),
+            state(plan),
             outcomes.get(plan.id, "").removeprefix(f"{plan.proposal.task}: "),
         )
         for _, plan in (record.plans(round_) if round_ else ())
