@@ -40,11 +40,11 @@ async def filled(make: Callable[[], str]) -> ui.html:
     task = asyncio.create_task(run.io_bound(made, make))
     await asyncio.wait({task}, timeout=PATIENCE_S)
     if task.done():
-        element.set_content(task.result())
+        element.set_content(task.result() or "")
         return element
 
     async def fill() -> None:
-        element.set_content(await task)
+        element.set_content(await task or "")
 
     ui.timer(0.1, fill, once=True)
     return element

@@ -46,10 +46,11 @@ def add_pictures(app: FastAPI, place: Place) -> None:
             with place.open(name) as record:
                 images = record.path("images").resolve()
                 wanted = record.path(path).resolve()
-                there = wanted.is_relative_to(images) and wanted.suffix == ".png" and wanted.is_file()
+                if wanted.is_relative_to(images) and wanted.suffix == ".png" and wanted.is_file():
+                    return FileResponse(wanted, headers=KEPT)
         except (*UNREADABLE, ValueError, OSError):  # a name that no file can have
-            there = False
-        return FileResponse(wanted, headers=KEPT) if there else Response(status_code=MISSING)
+            pass
+        return Response(status_code=MISSING)
 
     @app.get("/run/{name}/film")
     def sheet(name: str, id: str, first: At = 0, last: At | None = None) -> Response:

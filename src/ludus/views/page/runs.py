@@ -60,7 +60,7 @@ def compare(place: Place, names: Sequence[str]) -> str:
     lines = {line.name: line for line in place.lines()}
     for name in names:
         if name not in lines:
-            raise unknown("run", name, lines)
+            raise unknown("run", name, tuple(lines))
     chosen = [lines[name] for name in names if lines[name].error is None]
     curves, refusals = [], [f"{n}: {lines[n].error}" for n in names if lines[n].error]
     for line in chosen:

@@ -30,9 +30,9 @@ class StillOpen:
         """What can be said of a message: names of commands, and what they are followed by."""
         match p.kind:
             case "plan" if p.plan in self.held:
-                names, about = ("approve", "reject"), p.plan
+                names, about = ("approve", "reject"), p.plan or ""
             case "plan" if p.plan in self.plans:
-                names, about = ("veto",), p.plan
+                names, about = ("veto",), p.plan or ""
             case "candidate" if p.subject in self.waiting:
                 names, about = ("approve", "reject"), p.subject
             case "candidate" if p.subject in self.practised:
