@@ -20,7 +20,7 @@ class StillOpen:
     paused: bool
     stopping: bool  # the run ends after this round
     plans: tuple[str, ...]  # ids of those that were not executed yet
-    held: Mapping[str, str]  # id of a plan that waits for approval -> which rule it breaks
+    held: Mapping[str, str]  # id of a plan that waits for approval -> its task
     waiting: tuple[str, ...]  # captions of skills that wait for approval
     practised: tuple[str, ...]  # captions
     verdicts: tuple[tuple[str, str], ...]  # caption and step of the latest verdicts
@@ -61,7 +61,7 @@ def still_open(record: Reader) -> StillOpen:
             if not {row["id"], oversight.plain(row["task"])} & set(stand.vetoed)
             and not record.done(f"round/{row['round']}/collect/000")
         ),
-        oversight.waiting_plans(record),
+        {id: plan.proposal.task for id, plan in oversight.waiting_plans(record).items()},
         tuple(oversight.waiting_skills(record)),
         tuple(s["caption"] for s in record.skills() if s["status"] == "practising"),
         tuple((row["caption"], row["step"]) for row in verdicts),
