@@ -20,8 +20,8 @@ from ludus.lab.analysis import curves_of, wilson
 from ludus.record import Evaluation, Progress, Record, StageState
 from ludus.skills.library import Skill
 from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval, SuccessCount, Verdict
-from ludus.views import figures, queries, text
-from ludus.views.report import render, write_report
+from ludus.views import queries, text
+from ludus.views.report import learning, render, write_report
 from ludus.views.terminal import (
     TerminalPerson,
     TerminalProgress,
@@ -71,7 +71,8 @@ def make(directory, words="go there", after=(18, 1), finished=True, library=None
             proposal = Proposal(words, words, 0.25)
             record.add_plan(1, Plan("p1", proposal, ("a",), (Retrieval("a", "go to home"),)))
             record.add_plan(1, Plan("p2", proposal, ("b",), (Retrieval("b", None, words),)))
-            record.post(Message("o", "embodiment", "all", "outcome", f"{words}: 1 of 2", payload={"plan": "p1"}))
+            payload = {"plan": "p1", "n": 2, "successes": 1}
+            record.post(Message("o", "embodiment", "all", "outcome", f"{words}: 1 of 2", payload=payload))
         with record.commit("round/1/collect/000"):
             record.add_outcomes([Outcome("e2", 0, "go to home", "h", True, True, 0.5)])
             record.add_outcomes([Outcome("e3", 0, "go to shop", "h", False, True, 0.1)])
@@ -98,7 +99,7 @@ def test_every_query_is_json(run):
     record, _, library = run
     answers = [
         queries.run_header(record),
-        queries.run_status(record),
+        queries.conclusion(record),
         queries.success(record, library),
         queries.growth(record, library),
         queries.learning_curves(record, library),
@@ -134,9 +135,7 @@ def test_verdicts_are_scored_against_what_happened_afterwards(run, tmp_path):
         assert json.loads(json.dumps(asdict(analyst)))["bins"][0]["stated"] == 0.8
         page = write_report(longer, world, library).read_text()
         assert "How good were the verdicts?" in page and "2 of 2" in page
-    assert "How good were the verdicts?" not in render(
-        "curves.html", curves=queries.learning_curves(record, library), curves_picture=None, verdict_scores=()
-    )
+    assert "How good were the verdicts?" not in render("curves.html", **learning(record, library))
 
 
 def test_header_counts(run):
@@ -175,7 +174,7 @@ def test_curves_are_pooled_over_a_template(run):
     ("after", "said"),
     [
         ((18, 1), "Better after the rounds: go to X (0.05 → 0.90)."),
-        ((1, 1), "Nothing new was learned: no template got measurably better and no skill was added."),
+        ((1, 1), "Nothing new was learned: no skill got measurably better and none was added."),
         ((3, 2), "Nothing new was learned"),  # more than before, but within what chance does
     ],
 )
@@ -190,14 +189,17 @@ def test_growth_is_only_what_was_measured(tmp_path, after, said):
 def test_growth_counts_added_skills_and_losses():
     low, high = queries.rate_of(count("x", 2)), queries.rate_of(count("x", 18))
     worse = queries.Change("go to X", high, low, "worse")
-    new = [queries.NewSkill("dance", 1, high, True), queries.NewSkill("fly", 2, None, False)]
+    new = [queries.Added("dance", 1, 1, True, high, True), queries.Added("fly", 2, 2, False, None, False)]
     both = queries.Growth(True, (worse,), tuple(new))
     assert not both.nothing
     assert text.growth(both) == (
         "New skills that succeed: dance (0.90). Worse after the rounds: go to X (0.90 → 0.10). Added but not learned: fly."
     )
     assert queries.Growth(True, (worse,), (new[1],)).nothing
-    assert "not known" in text.growth(queries.Growth(False, (), ()))
+    assert (
+        text.growth(queries.Growth(False, (), tuple(new)))
+        == "Skills accepted so far: dance. Added but not accepted: fly."
+    )
 
 
 def test_a_skill_that_joined_is_new(tmp_path):
@@ -212,7 +214,7 @@ def test_a_skill_that_joined_is_new(tmp_path):
             record.add_evaluation("after", 20, [count("go to home", 1), count("dance at home", 19)])
         growth = queries.growth(record, library.add(dance))
         (entry,) = [s for s in queries.skills(record, library.add(dance)) if s.round > 0]
-    assert [(s.caption, s.round, s.learned) for s in growth.new_skills] == [("dance at home", 2, True)]
+    assert [(a.template, a.round, a.learned) for a in growth.added] == [("dance at X", 2, True)]
     assert (entry.caption, entry.template, entry.base) == ("dance at home", "dance at X", False)
 
 
@@ -255,7 +257,7 @@ def test_runs_of_a_folder_include_what_cannot_be_read(tmp_path):
     (tmp_path / "broken" / "ludus.db").write_bytes(b"no database")
     (tmp_path / "other").mkdir()
     found = queries.runs(tmp_path)
-    assert [(s.name, s.status and s.status.state) for s in found] == [
+    assert [(s.name, s.conclusion and s.conclusion.status.state) for s in found] == [
         ("one", "done"),
         ("two", "stopped"),
         ("broken", None),
@@ -333,7 +335,7 @@ def test_runs_of_a_database(tmp_path):
     for k in range(2):  # as if on another machine, with a name that is taken here
         shutil.rmtree(tmp_path / f"run{k}")
     make(tmp_path / "run0")
-    assert [(s.name, s.status and s.status.state) for s in queries.runs(url)] == [
+    assert [(s.name, s.conclusion and s.conclusion.status.state) for s in queries.runs(url)] == [
         ("run0", "stopped"),
         ("run1", "stopped"),
     ]
@@ -519,20 +521,19 @@ def test_half_a_surrogate_pair_in_a_record_of_elsewhere_breaks_no_report(tmp_pat
     with sqlite3.connect(tmp_path / "run" / "ludus.db") as connection:
         half = "\\ud83d"  # as JSON may write it
         connection.execute("UPDATE plans SET retrievals = replace(retrievals, 'go there', ?)", (half,))
-    assert "gap: ?" in page_of(tmp_path / "run", world, library)
+    assert "no skill for ?" in page_of(tmp_path / "run", world, library)
 
 
 def test_the_first_line_says_how_it_ended(tmp_path):
     world, library = make(tmp_path / "run", finished=False)
-    first = lambda: re.search(r'<p class="state">(.*)</p>', page_of(tmp_path / "run", world, library)).group(1)  # noqa: E731
+    first = lambda: re.search(r'<p class="first"><b>(.*)</b>', page_of(tmp_path / "run", world, library)).group(1)  # noqa: E731
     assert first().startswith("Not finished")
     with Record.open(tmp_path / "run") as record:
         record.post(Message("x", "learner", "all", "diverged", "diverged at update 4; lower it"))
     assert first() == "Failed: diverged at update 4; lower it."
     with Record.open(tmp_path / "run") as record, record.commit("measure/after"):
         record.add_evaluation("after", 20, [count("go to home", 1), count("mark home", 1)])
-    page = page_of(tmp_path / "run", world, library)
-    assert '<p class="state">Finished.</p>\n<p>Nothing new was learned' in page
+    assert first().startswith("Finished, but nothing new was learned")
 
 
 def test_a_run_that_has_nothing_has_a_report(tmp_path):
@@ -540,7 +541,7 @@ def test_a_run_that_has_nothing_has_a_report(tmp_path):
     with Record.create(tmp_path / "run", Config(), command="ludus run"):
         pass
     page = page_of(tmp_path / "run", world, world.library())
-    assert "Not finished: stopped before its first step." in page and "nothing was trained" in page
+    assert "Not finished: stopped before its first step." in page and "Nothing was evaluated yet." in page
 
 
 def test_without_pictures_the_report_says_so(run):
@@ -552,11 +553,3 @@ def test_a_message_can_be_rendered_alone():
     posting = queries.Posting(1, 0.0, None, "me", "all", "note", "<b>", ("a.png", "gone.png"))
     html = render("message.html", posting=posting, pictures={"a.png": "/runs/1/a.png"})
     assert "&lt;b&gt;" in html and 'src="/runs/1/a.png"' in html and "gone" not in html
-
-
-def test_figures_draw_without_points():
-    rates = (None, queries.rate_of(count("x", 0)))
-    success = queries.Success(("seed data", "after the rounds"), (queries.SuccessRow("$x", rates),), (), 1, 0.3)
-    assert figures.success_bars(success).startswith(b"\x89PNG")
-    curve = queries.TemplateCurve("x" * 90, (queries.CurvePoint(1, None),), ())
-    assert figures.learning_curves(queries.LearningCurves((curve,), (), ())).startswith(b"\x89PNG")

@@ -15,7 +15,8 @@ from ludus.record import Record
 from ludus.skills.library import Skill
 from ludus.types import Episode, LudusError, Outcome, Plan, Proposal, Retrieval, Segment, SuccessCount, Verdict
 from ludus.views import passports, queries, text
-from ludus.views.report import sparkline, write_report
+from ludus.views.charts import sparkline
+from ludus.views.report import write_report
 from ludus.views.terminal import print_status
 
 HOSTILE = "<script>alert('1')</script>\"{{ 7*7 }}[red]\x1b[31m\u202e$x$"
@@ -242,17 +243,17 @@ def test_a_terminal_shows_it(run):
 def test_the_report_has_a_section_on_growth(run):
     record, world, library = run
     page = write_report(record, world, library).read_text()
-    growth = page.partition("<h2>Growth</h2>")[2].partition("</section>")[0]
+    growth = page.partition("<h2>What grew</h2>")[2].partition("</section>")[0]
     for said in (
-        "2 of 2 passed",
-        "failed rises",
+        "passed 2 checks",
+        "failed the check &#39;rises&#39;",
         'aria-label="success 0.45, 0.90"',
-        "5 episodes",
-        "<b>accepted</b> after round 2",
-        "<b>refused</b>",
+        "5 episodes of practice",
+        "Accepted after round 2",
+        '<span class="tag refused">refused</span>',
     ):
         assert said in growth
-    assert "round 2: the new policy acts from here on: gained" in growth and "42 pairs" in growth
+    assert "round 2: the new policy acts from here on: gained" in page and "42 pairs" in page
 
 
 def test_a_run_without_growth_has_no_such_section(tmp_path):
@@ -260,7 +261,7 @@ def test_a_run_without_growth_has_no_such_section(tmp_path):
     with Record.create(tmp_path / "run", Config(), command="ludus run"):
         pass
     with Record.open(tmp_path / "run") as record:
-        assert "<h2>Growth</h2>" not in write_report(record, world, world.library()).read_text()
+        assert "<h2>What grew</h2>" not in write_report(record, world, world.library()).read_text()
         with pytest.raises(LudusError, match="has not begun"):
             queries.passport(record, world.library(), "go to home")
 

@@ -89,6 +89,7 @@ def run(
     from ludus.experiment.offline import is_training
     from ludus.experiment.opening import opened
     from ludus.skills.files import read_skills
+    from ludus.views import queries, text
     from ludus.views.report import write_report
 
     config = override(named(preset), [*overrides, f"seed={seed}"])
@@ -102,7 +103,8 @@ def run(
             logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
             grown = loop.run(experiment)
             report = write_report(record, experiment.world, grown)
-            logger.info("run in %s finished; report: %s", directory, report)
+            said = text.first_line(queries.conclusion(record))
+            logger.info("run in %s: %s Report: %s", directory, said, report)
     return Path(directory)
 
 

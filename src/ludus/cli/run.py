@@ -93,6 +93,7 @@ def carry_out(record: Record, config: Config | None = None, serve: bool = False)
     from ludus.experiment import loop
     from ludus.experiment.compose import compose
     from ludus.record.files import typed
+    from ludus.views import queries, text
     from ludus.views.page.beside import page_beside
     from ludus.views.report import write_report
 
@@ -105,4 +106,5 @@ def carry_out(record: Record, config: Config | None = None, serve: bool = False)
         library = loop.run(experiment)
         with experiment.progress.stage("writing the report", 1):
             report = write_report(record, experiment.world, library)
+    console.print(text.clean(text.first_line(queries.conclusion(record))), markup=False, highlight=False)
     console.print(f"Report: {report}")

@@ -12,6 +12,7 @@ from ludus.lab.prefetch import concurrently
 from ludus.lab.room import Room
 from ludus.record import Evaluation
 from ludus.skills.library import SkillLibrary
+from ludus.skills.names import ObjectNames
 from ludus.types import Curve, LudusError, SuccessCount, Verdict
 
 Plot = Callable[[str, Curve], str | None]
@@ -49,11 +50,11 @@ def latest_counts(evaluations: Sequence[Evaluation]) -> list[SuccessCount]:
     return [e.count for e in evaluations if e.update == evaluations[-1].update]
 
 
-def aggregate(counts: Sequence[SuccessCount], library: SkillLibrary) -> list[SuccessCount]:
+def aggregate(counts: Sequence[SuccessCount], names: SkillLibrary | ObjectNames) -> list[SuccessCount]:
     """Counts added up per template: captions that differ only in the objects they mention ('stack X on Y')."""
     groups: dict[str, list[SuccessCount]] = {}
     for count in counts:
-        groups.setdefault(library.template(count.caption), []).append(count)
+        groups.setdefault(names.template(count.caption), []).append(count)
     return [
         SuccessCount(name, name, sum(t.n for t in ts), sum(t.successes for t in ts), sum(t.successes_once for t in ts))
         for name, ts in groups.items()

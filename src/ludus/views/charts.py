@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from ludus.views.queries import CommandTrace, ComparedCurves, CurveVerdict, Rate, TemplateCurve
+from ludus.views.queries import CommandTrace, ComparedCurves, CurvePoint, CurveVerdict, Rate, TemplateCurve
 from ludus.views.text import clean
+from ludus.views.text import rate as in_words
 
 WIDTH, HEIGHT = 340, 170
 LEFT, RIGHT, TOP, BOTTOM = 34, 10, 10, 24
@@ -117,6 +118,37 @@ def _newest(points: Points) -> str:
 def _chart(parts: Sequence[str], said: str) -> Markup:
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" class="chart" role="img" aria-label="{escape(clean(said))}"'
     return Markup(f"<svg {size}>{''.join(parts)}</svg>")
+
+
+def sparkline(points: Sequence[CurvePoint]) -> Markup:
+    """Success rates, 0 at the bottom and 1 at the top, as a small drawing in the line."""
+    rates = [p.rate.rate for p in points if p.rate is not None]
+    width, height, edge = 110, 30, 3  # pixels
+    across = (width - 2 * edge) / max(1, len(rates) - 1)
+    at = [(edge + i * across, height - edge - rate * (height - 2 * edge)) for i, rate in enumerate(rates)]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+    dot = '<circle cx="{:.1f}" cy="{:.1f}" r="2.5"/>'.format(*at[-1]) if at else ""
+    said = "success " + ", ".join(f"{r:.2f}" for r in rates)
+    return Markup(
+        f'<svg class="spark" role="img" aria-label="{said}" viewBox="0 0 {width} {height}"><title>{said}</title>'
+        f'<polyline points="{line}"/>{dot}</svg>'
+    )
+
+
+STAGE_CLASSES = {"seed data": "data", "before the rounds": "before"}
+"""Stage of `queries.Success` -> its class in the style sheet; 'now' for what came of it."""
+
+
+def track(stages: Sequence[str], rates: Sequence[Rate | None]) -> Markup:
+    """Rates on a line from 0 to 1, each with its interval, in as much width as there is."""
+    known = [(stage, STAGE_CLASSES.get(stage, "now"), r) for stage, r in zip(stages, rates, strict=True) if r]
+    spans = [
+        f'<i class="interval {k}" style="left:{100 * r.low:.1f}%;right:{100 - 100 * r.high:.1f}%"></i>'
+        for _, k, r in known
+    ]
+    dots = [f'<i class="dot {k}" style="left:{100 * r.rate:.1f}%"></i>' for _, k, r in known]
+    said = escape("; ".join(f"{stage}: {in_words(r)}" for stage, _, r in known) or "not tried")
+    return Markup(f'<span class="track" role="img" aria-label="{said}" title="{said}">{"".join(spans + dots)}</span>')
 
 
 def _verdict(axes: _Axes, v: CurveVerdict, rate: float) -> str:

@@ -12,7 +12,7 @@ from ludus.experiment.instruction import Done
 from ludus.lab.analysis import aggregate
 from ludus.skills.library import SkillLibrary
 from ludus.types import Plan, SuccessCount
-from ludus.views.text import clean
+from ludus.views.text import clean, steps
 
 
 def print_skills(
@@ -33,7 +33,7 @@ def print_skills(
 
 def print_plan(plan: Plan, console: Console) -> None:
     """The plan before it is carried out."""
-    _say(f"Plan: {' → '.join(plan.captions)}", console)
+    _say(f"Plan: {steps(plan.captions)}", console)
 
 
 def print_steps(done: Done, console: Console) -> None:

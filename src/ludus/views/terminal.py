@@ -110,17 +110,19 @@ class TerminalPerson:
 
 
 def print_status(record: Reader, console: Console, library: SkillLibrary | None = None) -> None:
-    """What a run has done so far, what is running now, and how to go on.
+    """What came of a run so far, what is running now, and how to go on.
 
     Args:
         library: the run's; needed for a line about each family of skills that grew.
     """
-    header, status = queries.run_header(record), queries.run_status(record)
+    header, found = queries.run_header(record), queries.conclusion(record)
+    status = found.status
 
     def say(line: str) -> None:
         console.print(text.clean(line), markup=False, highlight=False)
 
-    say(f"{header.directory}: seed {header.seed}, {_steps(status.steps)} done")
+    say(f"{header.directory}: {text.first_line(found)}")
+    say(f"  seed {header.seed}, {_steps(status.steps)} done")
     for phase in queries.phase_times(record):
         say(f"  {phase.name:24} {_steps(phase.steps, 4):10} {phase.seconds:8.1f} s")
     if calls := queries.model_calls(record):
@@ -187,12 +189,12 @@ def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where:
     name = Column("run", min_width=longest)  # is copied, and so not broken
     table = Table(name, "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
     for s in summaries:
-        if s.header is None or s.status is None:
+        if s.header is None or s.conclusion is None:
             cells = [*["–"] * 6, "unreadable" if s.version is None else _version(s.version)]
         else:
             h = s.header
             numbers = (str(h.seed), f"{h.episodes:,}", f"{h.updates:,}")
-            cells = [text.when(h.created), h.kind, h.world, *numbers, s.status.state]
+            cells = [text.when(h.created), h.kind, h.world, *numbers, text.state(s.conclusion)]
         table.add_row(*(_plain(cell) for cell in (s.directory if whole else s.name, *cells)))
     console.print(table)
     for s in summaries:

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from ludus.views.queries import Family, Gate, Growth, Missed, Passport, Rate, RoleCalls, RunHeader, RunStatus
+from ludus.experimenter.chaining import GAP
+from ludus.views.queries import (
+    Conclusion,
+    Family,
+    Gate,
+    Growth,
+    Missed,
+    Passport,
+    Problem,
+    Rate,
+    RoleCalls,
+    RunHeader,
+    RunStatus,
+)
 
+MOST_NAMED = 3
+"""Skills of one kind that the first line about a run names."""
 SPARKS = "▁▂▃▄▅▆▇█"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters but tab and newline, and those that change the direction of writing."""
@@ -27,42 +42,94 @@ def status(run: RunStatus) -> str:
     stages = ", ".join(f"{s.name} ({s.done:,} of {s.total:,})" if s.total else s.name for s in run.stages)
     if run.state == "running":
         return f"Running: {stages or 'between two stages'}; not finished."
+    if run.kind == "exam":
+        return "Not running; the same command asks only what was not answered yet."
     at = f"in {stages}" if stages else f"after step {run.last_step}" if run.last_step else "before its first step"
     return f"Not finished: stopped {at}."
 
 
+def first_line(found: Conclusion) -> str:
+    """How a run stands and what came of it: what is read first wherever it is shown, and never a success that was none."""
+    return " ".join(first_sentences(found))
+
+
+def first_sentences(found: Conclusion) -> list[str]:
+    """The sentences of `first_line`; the first says how it ended, and the gravest problem of a run that is done."""
+    problems = [_problem(p, found) for p in found.problems]
+    ended = status(found.status)
+    if problems and found.status.state == "done":
+        ended = f"{ended.rstrip('.')}, but {problems.pop(0)}."
+    grown = _grown(found.growth, MOST_NAMED) if found.status.kind == "experiment" else []
+    return [ended, *(f"{p[0].upper()}{p[1:]}." for p in problems), *grown]
+
+
+def state(found: Conclusion) -> str:
+    """The same in a word or three, for a table: 'done: nothing learned'."""
+    return ": ".join([found.status.state, *found.problems[:1]])
+
+
+def _problem(problem: Problem, found: Conclusion) -> str:
+    asked, p = found.asked, found.proposed
+    match problem:
+        case "the model never answered":
+            return (
+                f"the model never answered: no usable answer of {_listed(asked.models)} in {count(asked.calls, 'call')}"
+            )
+        case "no task proposed":
+            return f"no task was proposed in {count(found.rounds, 'round')}"
+        case "no task executable":
+            return f"no proposal could be carried out: {count(p.tasks, 'task')}, and each lacked a skill"
+        case "every proposal failed":
+            return f"every proposal failed: {count(p.tasks, 'task')}, and no robot succeeded in {count(p.tries, 'try')}"
+        case "nothing learned":
+            return _nothing(found.growth)
+        case "not evaluated":
+            return "what was learned is not known: the policy was not evaluated both before and after the rounds"
+
+
 def growth(found: Growth) -> str:
-    """What the rounds changed, in a sentence or three."""
-    if not found.evaluated:
-        added = _listed(s.caption for s in found.new_skills)
-        return "What was learned is not known: the policy was not evaluated both before and after the rounds." + (
-            f" Skills added: {added}." if added else ""
-        )
-    by = {j: [c for c in found.changes if c.judgement == j] for j in ("better", "worse")}
-    changed = {
-        j: _listed(f"{c.template} ({c.before.rate:.2f} → {c.after.rate:.2f})" for c in of) for j, of in by.items()
+    """What the rounds changed, in a sentence or three; empty where nothing is known yet."""
+    nothing = _nothing(found)
+    return " ".join([*([f"{nothing[0].upper()}{nothing[1:]}."] if found.nothing else []), *_grown(found)])
+
+
+def _nothing(found: Growth) -> str:
+    skills = "no added one succeeds" if found.added else "none was added"
+    return f"nothing new was learned: no skill got measurably better and {skills}"
+
+
+def _grown(found: Growth, most: int | None = None) -> list[str]:
+    """What changed, a sentence per direction, with at most so many names each."""
+
+    def changed(judgement: str) -> list[str]:
+        of = [c for c in found.changes if c.judgement == judgement]
+        return [f"{c.template} ({c.before.rate:.2f} → {c.after.rate:.2f})" for c in of]
+
+    def named(learned: bool) -> list[str]:
+        return [
+            f"{a.template} ({a.after.rate:.2f})" if a.after else a.template for a in found.added if a.learned == learned
+        ]
+
+    sentences = {
+        "New skills that succeed": named(True),
+        "Better after the rounds": changed("better"),
+        "Worse after the rounds": changed("worse"),
+        "Added but not learned": named(False),
     }
-    learned = _listed(f"{s.caption} ({s.after.rate:.2f})" for s in found.new_skills if s.learned and s.after)
-    open_ = _listed(
-        f"{s.caption} ({s.after.rate:.2f})" if s.after else s.caption for s in found.new_skills if not s.learned
-    )
-    sentences = []
-    if found.nothing:
-        skills = "no added skill succeeds" if found.new_skills else "no skill was added"
-        sentences.append(f"Nothing new was learned: no template got measurably better and {skills}.")
-    if changed["better"]:
-        sentences.append(f"Better after the rounds: {changed['better']}.")
-    if learned:
-        sentences.append(f"New skills that succeed: {learned}.")
-    if changed["worse"]:
-        sentences.append(f"Worse after the rounds: {changed['worse']}.")
-    if open_:
-        sentences.append(f"Added but not learned: {open_}.")
-    return " ".join(sentences)
+    if not found.evaluated:
+        accepted, open_ = ([a.template for a in found.added if a.accepted == yes] for yes in (True, False))
+        sentences = {"Skills accepted so far": accepted, "Added but not accepted": open_}
+    return [f"{what}: {_listed(names, most)}." for what, names in sentences.items() if names]
 
 
-def _listed(items) -> str:
-    return ", ".join(items)
+def _listed(items: Sequence[str], most: int | None = None) -> str:
+    shown = items[:most]
+    return ", ".join(shown) + (f" and {len(items) - len(shown)} more" if len(shown) < len(items) else "")
+
+
+def steps(captions: Iterable[str]) -> str:
+    """Skills in order, as prose: 'stack red on green, then lift blue'."""
+    return ", then ".join(captions)
 
 
 def rate(found: Rate | None) -> str:
@@ -106,8 +173,8 @@ def duration(seconds: float) -> str:
 
 
 def count(n: int, what: str) -> str:
-    """'1 round', '2,000 rounds'."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+    """'1 round', '2,000 rounds', '3 tries'."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what[:-1]}ies" if what.endswith("ry") else f"{n:,} {what}s"
 
 
 # --- skills ------------------------------------------------------------------------------------------------------
@@ -146,6 +213,39 @@ def family(found: Family) -> str:
     points = [p.rate.rate for p in found.points if p.rate]
     line += f", curve {sparkline(points)}" if points else ""
     return line + (f"; {found.decisions[-1].reason}" if found.decisions else "")
+
+
+def family_name(found: Family) -> str:
+    """The family's template, or what it was to do."""
+    return found.template or found.gap.template.removeprefix(GAP).strip()
+
+
+def story(found: Family) -> str:
+    """How a family came about, in a sentence or three."""
+    gap = found.gap
+    said = [f"No skill did this in round {gap.round}: {gap.missing.removeprefix(GAP).strip()}."]
+    if not gap.attempts:
+        return f"{said[0]} {gap.author} wrote none."
+    last, n = gap.attempts[-1], len(gap.attempts)
+    tried = f" at the {n}{'nd' if n == 2 else 'rd'} attempt" if n > 1 else ""
+    if last.failed:
+        said.append(
+            f"{gap.author} wrote {count(n, 'candidate')}; the last failed the check {last.failed.name!r}: {last.failed.detail}."
+        )
+    else:
+        said.append(f"{gap.author} wrote it{tried}, and it passed {count(last.passed, 'check')}.")
+    if found.practice_episodes:
+        said.append(f"{count(found.practice_episodes, 'episode')} of practice.")
+    if found.decisions:
+        decided = found.decisions[-1]
+        said.append(f"{decided.status.capitalize()} after round {decided.round}: {decided.reason}.")
+    return " ".join(said)
+
+
+def change(rates: Sequence[Rate | None]) -> str:
+    """From the evaluation before to the last one: '0.40 → 0.95'."""
+    known = [f"{r.rate:.2f}" for r in rates[-2:] if r is not None]
+    return " → ".join(known) or "–"
 
 
 def gate(found: Gate) -> str:

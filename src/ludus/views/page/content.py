@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
 
-import sqlalchemy as sa
 from markupsafe import Markup
 
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.record import Record, tables
+from ludus.record import Record
 from ludus.types import LudusError
-from ludus.views import charts, passports, queries
+from ludus.views import charts, passports, queries, report
 from ludus.views.page.film import COLUMNS, Reel
 from ludus.views.page.place import Place
 from ludus.views.page.present import now
@@ -28,8 +26,8 @@ def head(place: Place, name: str, tab: str) -> str:
 
     def made() -> str:
         with place.open(name) as record:
-            status = queries.run_status(record)
-            return render("head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, status=status)
+            found = queries.conclusion(record)
+            return render("head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, found=found)
 
     return place.kept((name, tab, "head"), place.pulse(name), made)
 
@@ -127,22 +125,11 @@ def orders(place: Place, name: str) -> str:
 def learning(place: Place, record: Record, name: str, params: Params) -> str:
     """A curve per template, which policy acts, and how good the verdicts were."""
     library = place.library(record)
-    curves, gates = queries.learning_curves(record, library), queries.gates(record)
-    e = tables.evaluations.c
-    query = sa.select(e.step, sa.func.max(e.update).label("update")).where(
-        e.run_id == record.run_id, e.stage == "curve"
-    )
-    updates = {row["step"]: row["update"] for row in record.query(query.group_by(e.step))}
     return render(
         "learning.html",
-        curves=curves,
-        last=_last_update(curves),
-        kept=_checkpoints(record),
-        updates=updates,
-        best=[updates[g.tried] for g in gates if g.promoted and g.tried in updates],
-        gates=gates,
         growth=queries.growth(record, library),
-        verdict_scores=queries.verdict_scores(record, library),
+        kept=_checkpoints(record),
+        **report.learning(record, library),
     )
 
 
@@ -151,11 +138,6 @@ def _checkpoints(record: Record) -> tuple[tuple[str, bool], ...]:
     steps = checkpoints.training_steps(record)
     acting = checkpoints.best_step(record) if steps else ""
     return tuple((s, s == acting) for s in steps if checkpoints.path_of(record, s).is_file())
-
-
-def _last_update(curves: queries.LearningCurves) -> int:
-    """Where the curves end."""
-    return max((p.update for c in curves.curves for p in c.points), default=1)
 
 
 # --- skills --------------------------------------------------------------------------------------------------------
@@ -173,7 +155,6 @@ def skills(place: Place, record: Record, name: str, params: Params) -> str:
             rows=queries.family_rows(record, library),
             curves=by_template,
             families=queries.families(record, library),
-            gates=(),
         )
     found = queries.passport(record, library, params["skill"])
     failed = None
@@ -190,7 +171,7 @@ def skills(place: Place, record: Record, name: str, params: Params) -> str:
         columns=COLUMNS,
         paragraphs=tuple(passports.paragraphs(found, failed)),
         asked=bool(params.get("failures")),
-        curve=charts.learning_curve(curve, curves.round_starts, _last_update(curves)) if curve else None,
+        curve=charts.learning_curve(curve, curves.round_starts, curves.last) if curve else None,
     )
 
 
@@ -240,20 +221,15 @@ def _episode(place: Place, record: Record, name: str, id: str) -> str:
 
 def cost(place: Place, record: Record, name: str, params: Params) -> str:
     """Calls per role, time per kind of work, and what each skill that was written has cost."""
-    work: dict[str, list[float]] = {}
-    for step in record.steps():
-        what = re.sub(r"/\d+$", "", re.sub(r"^round/\d+/", "rounds: ", step.name))
-        work.setdefault(what, []).append(step.seconds)
-    times = [queries.PhaseTime(what, len(seconds), sum(seconds)) for what, seconds in work.items()]
     try:
-        families, refusal = queries.family_costs(record, place.library(record)), None
+        costs, refusal = queries.family_costs(record, place.library(record)), None
     except LudusError as error:
-        families, refusal = (), str(error)
+        costs, refusal = (), str(error)
     return render(
         "cost.html",
         calls=queries.model_calls(record),
-        times=sorted(times, key=lambda t: -t.seconds),
-        families=families,
+        times=queries.work_times(record),
+        costs=costs,
         refusal=refusal,
     )
 

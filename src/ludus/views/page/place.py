@@ -20,7 +20,7 @@ from ludus.record.database import DATABASE
 from ludus.record.location import LOCATION
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, unknown
-from ludus.views.queries import Pulse, RunLine, broken_line, pulse, run_line
+from ludus.views.queries import Conclusion, Pulse, RunLine, broken_line, conclusion, pulse, run_line
 from ludus.worlds.base import World
 from ludus.worlds.registry import make_world
 
@@ -128,6 +128,19 @@ class Place:
             line = broken_line(name, str(error))
         self._lines[name] = seen, line
         return line
+
+    def conclusion(self, line: RunLine) -> Conclusion | None:
+        """How a run stands and what came of it; None where it cannot be read. Files that have not changed are not read again."""
+
+        def read() -> Conclusion:
+            with self.open(line.name) as record:
+                return conclusion(record)
+
+        try:
+            seen = self._signature(line.name)
+            return read() if seen is None else self.kept(("conclusion", line.name), (seen, line.state), read)
+        except UNREADABLE:
+            return None
 
     def _signature(self, name: str) -> object:
         """Changes with every commit; None where the rows are in another database."""

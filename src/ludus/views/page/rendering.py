@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from ludus.views import charts
 from ludus.views.report import environment
 
 Params = Mapping[str, str]
@@ -20,7 +19,7 @@ LONG = 260
 def render(template: str, **values: Any) -> str:
     """A template of the page, or of the report, filled in; see `report.environment`."""
     made = environment("ludus.views.page", "ludus.views.report")
-    return made.get_template(template, globals={"link": link, "charts": charts, "long": LONG}).render(values)
+    return made.get_template(template, globals={"link": link, "long": LONG}).render(values)
 
 
 def link(name: str, tab: str, /, **params: Any) -> str:

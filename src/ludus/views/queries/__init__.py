@@ -7,6 +7,7 @@ calls, which are visible at once.
 """
 
 from ludus.views.queries.comparison import ComparedCurves, Setting, settings_beside, together
+from ludus.views.queries.conclusion import Asked, Conclusion, Problem, Proposed, conclusion
 from ludus.views.queries.dialogue import (
     Chat,
     ModelCalls,
@@ -48,15 +49,25 @@ from ludus.views.queries.grown import (
     families,
     gaps,
     gates,
+    trained_to,
 )
-from ludus.views.queries.index import Pulse, RunLine, broken_line, differing, pulse, run_line
+from ludus.views.queries.index import (
+    Pulse,
+    RunLine,
+    RunSummary,
+    broken_line,
+    differing,
+    pulse,
+    run_line,
+    runs,
+)
 from ludus.views.queries.learning import (
+    Added,
     Change,
     CurvePoint,
     CurveVerdict,
     Growth,
     LearningCurves,
-    NewSkill,
     Rate,
     SkillEntry,
     Success,
@@ -65,12 +76,14 @@ from ludus.views.queries.learning import (
     VerdictScores,
     growth,
     learning_curves,
+    object_names,
     rate_of,
     skills,
     success,
     verdict_scores,
 )
 from ludus.views.queries.now import Now, QueuedPlan, Spent, Throughput, Utilisation, Work, now
+from ludus.views.queries.oversight import Intervention, interventions
 from ludus.views.queries.passport import (
     Cost,
     FamilyCost,
@@ -92,15 +105,16 @@ from ludus.views.queries.runs import (
     PhaseTime,
     RunHeader,
     RunStatus,
-    RunSummary,
     notable_episodes,
     phase_times,
     run_header,
     run_status,
-    runs,
+    work_times,
 )
 
 __all__ = [
+    "Added",
+    "Asked",
     "Attempt",
     "Change",
     "Chat",
@@ -109,6 +123,7 @@ __all__ = [
     "Collection",
     "CommandTrace",
     "ComparedCurves",
+    "Conclusion",
     "ConditionTrace",
     "Cost",
     "Coverage",
@@ -127,18 +142,20 @@ __all__ = [
     "Graphs",
     "Grid",
     "Growth",
+    "Intervention",
     "LearningCurves",
     "Lineage",
     "Measured",
     "Missed",
     "ModelCalls",
-    "NewSkill",
     "NotableEpisode",
     "Now",
     "Passport",
     "PhaseTime",
     "PlanEntry",
     "Posting",
+    "Problem",
+    "Proposed",
     "Pulse",
     "QueuedPlan",
     "Rate",
@@ -166,6 +183,7 @@ __all__ = [
     "broken_line",
     "call_costs",
     "chat",
+    "conclusion",
     "decisions",
     "differing",
     "diversity",
@@ -179,10 +197,12 @@ __all__ = [
     "gaps",
     "gates",
     "growth",
+    "interventions",
     "learning_curves",
     "model_calls",
     "notable_episodes",
     "now",
+    "object_names",
     "passport",
     "phase_times",
     "phases",
@@ -202,5 +222,7 @@ __all__ = [
     "success",
     "together",
     "traces",
+    "trained_to",
     "verdict_scores",
+    "work_times",
 ]

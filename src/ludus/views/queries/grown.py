@@ -187,6 +187,15 @@ def gates(record: Reader) -> tuple[Gate, ...]:
     )
 
 
+def trained_to(record: Reader) -> dict[str, int]:
+    """Step of a training -> the update at which it ended."""
+    e = tables.evaluations.c
+    query = sa.select(e.step, sa.func.max(e.update).label("update")).where(
+        e.run_id == record.run_id, e.stage == "curve"
+    )
+    return {row["step"]: row["update"] for row in record.query(query.group_by(e.step))}
+
+
 # --- what the passports need, too ----------------------------------------------------------------------------------
 
 

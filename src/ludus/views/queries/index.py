@@ -1,17 +1,26 @@
-"""A short line about a run, from few rows, for a list of hundreds; and whether a run has anything new."""
+"""Which runs there are, each in short; a still shorter line, from few rows, for a list of hundreds; and whether a run has
+anything new."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DatabaseError
 
 from ludus.config import ROLES
-from ludus.record import tables
+from ludus.record import Record, holds_run, tables
+from ludus.record.database import OtherVersion
 from ludus.record.reader import Reader, RunState
+from ludus.record.runs import listing
+from ludus.types import LudusError
+from ludus.views.queries.conclusion import Conclusion, conclusion
+from ludus.views.queries.runs import RunHeader, run_header
 
 
 @dataclass(frozen=True)
@@ -87,3 +96,46 @@ def pulse(record: Reader) -> Pulse:
     tables_ = ((tables.steps, "number"), (tables.messages, "number"), (tables.stages, "updated"))
     row = record.query(sa.select(*(last(table, column) for table, column in tables_)))[0]
     return Pulse(record.state(), *(value or 0 for value in row.values()))
+
+
+# --- which runs there are ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A line in a list of runs; what cannot be read has an `error` and neither header nor conclusion."""
+
+    name: str
+    directory: str
+    header: RunHeader | None
+    conclusion: Conclusion | None
+    error: str | None = None
+    version: int | None = None  # of its record, where that is why it cannot be read
+
+
+def runs(where: Path | str) -> tuple[RunSummary, ...]:
+    """The runs of a folder or of a database, the oldest first; those that cannot be read are last. The runs of a database
+    are read from their rows alone: their directories may be on other machines.
+
+    Args:
+        where: a folder of run directories, or the URL of a database.
+
+    Raises:
+        LudusError: a database that cannot be read.
+    """
+    if isinstance(where, Path):
+        directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
+        found = [_summary(directory, lambda d=directory: Record.open(d, write=False)) for directory in directories]
+    else:
+        with listing(where) as (engine, rows):
+            found = [_summary(d, lambda d=d, id=id: nullcontext(Reader(d, engine, id))) for d, id in rows]
+    return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
+
+
+def _summary(directory: Path, opened: Callable[[], AbstractContextManager[Reader]]) -> RunSummary:
+    try:
+        with opened() as record:
+            return RunSummary(directory.name, str(directory), run_header(record), conclusion(record))
+    except (LudusError, DatabaseError) as error:
+        version = error.version if isinstance(error, OtherVersion) else None
+        return RunSummary(directory.name, str(directory), None, None, str(error), version)

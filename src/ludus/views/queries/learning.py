@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from ludus.lab.analysis import aggregate, curves_of, wilson
+import sqlalchemy as sa
+
+from ludus.lab.analysis import aggregate, curves_of, latest_counts, wilson
 from ludus.lab.hindsight import ScoredVerdict, StatedBin, calibration, score
 from ludus.lab.oversight import wrong_verdicts
+from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
+from ludus.skills.names import ObjectNames
 from ludus.types import SuccessCount, Verdict
 
-STAGES = {"seed-data": "seed data", "before": "before the rounds", "after": "after the rounds"}
-"""What success is compared between -> its label: the episodes that it began with, and two evaluations of the policy."""
+STAGES = {
+    "seed-data": "seed data",
+    "before": "before the rounds",
+    "curve": "last in training",
+    "after": "after the rounds",
+}
+"""What success is compared between -> its label: the episodes that it began with, and evaluations of the policy. That in training
+counts only where there is none after the rounds."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,13 @@ def rate_of(count: SuccessCount) -> Rate | None:
         return None
     low, high = wilson(count.successes, count.n)
     return Rate(count.n, count.successes, count.successes / count.n, low, high)
+
+
+def pooled(counts: Iterable[SuccessCount]) -> Rate | None:
+    """The rate over several counts."""
+    found = list(counts)
+    n, successes = sum(c.n for c in found), sum(c.successes for c in found)
+    return rate_of(SuccessCount("", "", n, successes, successes))
 
 
 # --- success per stage -------------------------------------------------------------------------------------------
@@ -74,8 +91,9 @@ def success(record: Reader, library: SkillLibrary) -> Success:
 
 def _counts(record: Reader) -> dict[str, list[SuccessCount]]:
     """Stage of STAGES -> counts per skill."""
-    found = {stage: [e.count for e in record.evaluations(stage)] for stage in ("before", "after")}
-    return {"seed-data": record.success_counts("seed-data"), **found}
+    before, after = ([e.count for e in record.evaluations(stage)] for stage in ("before", "after"))
+    curve = latest_counts(record.evaluations("curve")) if before and not after else []
+    return {"seed-data": record.success_counts("seed-data"), "before": before, "curve": curve, "after": after}
 
 
 def _rows(stages: Mapping[str, Sequence[SuccessCount]]) -> tuple[SuccessRow, ...]:
@@ -99,12 +117,14 @@ class Change:
 
 
 @dataclass(frozen=True)
-class NewSkill:
-    """A skill that joined the library during the run."""
+class Added:
+    """A template whose skills joined the library during the run."""
 
-    caption: str
-    round: int
-    after: Rate | None
+    template: str
+    skills: int
+    round: int  # of the first
+    accepted: bool  # all of them
+    after: Rate | None  # pooled
     learned: bool  # the whole interval lies above 1/2
 
 
@@ -112,29 +132,47 @@ class NewSkill:
 class Growth:
     """What the rounds changed."""
 
-    evaluated: bool  # before and after; otherwise nothing is known
+    evaluated: bool  # before and after; otherwise only what was accepted on the way is known
     changes: tuple[Change, ...]
-    new_skills: tuple[NewSkill, ...]
+    added: tuple[Added, ...]
 
     @property
     def nothing(self) -> bool:
         """Whether the run was evaluated and nothing was learned."""
         better = any(c.judgement == "better" for c in self.changes)
-        return self.evaluated and not better and not any(s.learned for s in self.new_skills)
+        return self.evaluated and not better and not any(a.learned for a in self.added)
 
 
-def growth(record: Reader, library: SkillLibrary) -> Growth:
-    """Templates that got better or worse between the two evaluations, and skills that were added."""
-    counts = _counts(record)
-    before, after = ({c.caption: c for c in counts[stage]} for stage in ("before", "after"))
-    pooled = [aggregate([c for k, c in one.items() if k in before and k in after], library) for one in (before, after)]
+def growth(record: Reader, names: SkillLibrary | ObjectNames) -> Growth:
+    """Templates that got better or worse between the two evaluations, and those that were added.
+
+    Args:
+        names: what templates are made by, the run's library or its `object_names`.
+    """
+    before, after = ({e.count.caption: e.count for e in record.evaluations(stage)} for stage in ("before", "after"))
+    pooled = [aggregate([c for k, c in one.items() if k in before and k in after], names) for one in (before, after)]
     earlier, later = ({c.caption: rate_of(c) for c in one} for one in pooled)
     changes = [Change(t, a, b, _judge(a, b)) for t, a in earlier.items() if a and (b := later.get(t))]
-    added = [s for s in record.skills() if s["round"] > 0]
-    rates = {caption: rate_of(count) for caption, count in after.items()}
-    new = [(s, rates.get(s["caption"])) for s in added]
-    learned = tuple(NewSkill(s["caption"], s["round"], r, r is not None and r.low > 0.5) for s, r in new)
-    return Growth(bool(before and after), tuple(changes), learned)
+    families = dict[str, list[Mapping[str, Any]]]()
+    for skill in record.skills():
+        if skill["round"] > 0:
+            families.setdefault(names.template(skill["caption"]), []).append(skill)
+    added = tuple(_added(template, skills, after) for template, skills in families.items())
+    return Growth(bool(before and after), tuple(changes), added)
+
+
+def _added(template: str, skills: Sequence[Mapping[str, Any]], after: Mapping[str, SuccessCount]) -> Added:
+    rate = pooled(after[s["caption"]] for s in skills if s["caption"] in after)
+    accepted = all(s["status"] == "accepted" for s in skills)
+    first = min(s["round"] for s in skills)
+    return Added(template, len(skills), first, accepted, rate, rate is not None and rate.low > 0.5)
+
+
+def object_names(record: Reader) -> ObjectNames:
+    """Of the run's objects, as its scenes name them; of none before the first round."""
+    m = tables.messages.c
+    query = sa.select(m.payload).where(m.run_id == record.run_id, m.kind == "scene").order_by(m.number).limit(1)
+    return ObjectNames([name for row in record.query(query) for name in row["payload"].get("objects", ())])
 
 
 def _judge(before: Rate, after: Rate) -> Literal["better", "worse", "unclear"]:
@@ -193,6 +231,11 @@ class LearningCurves:
     curves: tuple[TemplateCurve, ...]
     round_starts: tuple[int, ...]  # updates at which rounds began to train
     decisions: tuple[str, ...]  # of the analysis on stopping, oldest first
+
+    @property
+    def last(self) -> int:
+        """Update at which they end."""
+        return max((p.update for c in self.curves for p in c.points), default=1)
 
 
 def learning_curves(record: Reader, library: SkillLibrary) -> LearningCurves:

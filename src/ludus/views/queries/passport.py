@@ -23,7 +23,7 @@ from ludus.views.queries.grown import (
     practice_counts,
     round_steps,
 )
-from ludus.views.queries.learning import CurveVerdict, Rate, curve_verdicts, rate_of
+from ludus.views.queries.learning import CurveVerdict, Rate, curve_verdicts, pooled
 
 EVALUATIONS = ("curve", "before", "after")
 """Stages at which skills are evaluated, all from the world's first start."""
@@ -84,7 +84,7 @@ def _row(
         max(s["changed"] for s in skills),
         last[0],
         last[1],
-        _pooled(count for _, _, count in measured),
+        pooled(count for _, _, count in measured),
         practised.get(template, 0),
     )
 
@@ -94,12 +94,6 @@ def _latest(record: Reader) -> dict[str, tuple[str, int, SuccessCount]]:
     return {
         e.count.caption: (stage, e.update, e.count) for stage in ("curve", "after") for e in record.evaluations(stage)
     }
-
-
-def _pooled(counts: Iterable[SuccessCount]) -> Rate | None:
-    found = list(counts)
-    n, successes = sum(c.n for c in found), sum(c.successes for c in found)
-    return rate_of(SuccessCount("", "", n, successes, successes))
 
 
 def _joined(values: Iterable[str]) -> str:
@@ -259,7 +253,7 @@ def _competence(record: Reader, captions: Sequence[str]) -> tuple[Measured, ...]
         for e in record.evaluations(stage):
             if e.count.caption in captions:
                 points.setdefault((stage, e.update), []).append(e.count)
-    rates = {at: _pooled(counts) for at, counts in points.items()}
+    rates = {at: pooled(counts) for at, counts in points.items()}
     return tuple(Measured(stage, update, rate) for (stage, update), rate in rates.items() if rate is not None)
 
 

@@ -1,22 +1,18 @@
-"""What a run is, how far it has come, what is running now, and which runs there are."""
+"""What a run is, how far it has come, and what is running now."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from sqlalchemy.exc import DatabaseError
+import sqlalchemy as sa
 
 from ludus.config import ROLES
-from ludus.record import Record, StageState, holds_run, tables
-from ludus.record.database import OtherVersion
+from ludus.record import StageState, tables
 from ludus.record.reader import Reader, RunState
-from ludus.record.runs import listing
-from ludus.types import LudusError, Outcome
+from ludus.types import Outcome
 from ludus.views.queries.dialogue import postings
 
 Kind = Literal["experiment", "training", "collection", "exam"]
@@ -42,22 +38,25 @@ class RunHeader:
     created: float  # seconds since 1970
     seconds: float  # of all steps
     rounds: int  # finished
+    rounds_begun: int
     rounds_planned: int
     episodes: int
     updates: int
     skills: int
     plans: int
     calls: int
+    messages: int
 
 
 def run_header(record: Reader) -> RunHeader:
     """Configuration in short, versions and counts."""
-    config, steps = record.config, record.steps()
+    config, steps, m = record.config, record.steps(), tables.messages.c
+    names = [s.name for s in steps]
     return RunHeader(
         run_id=record.run_id,
         name=record.directory.resolve().name,
         directory=str(record.directory),
-        kind=_kind(record, [s.name for s in steps]),
+        kind=_kind(record, names),
         world=config.world.name,
         seed=record.seed,
         experimenter={role: getattr(config.experimenter, role) for role in ROLES},
@@ -66,13 +65,15 @@ def run_header(record: Reader) -> RunHeader:
         threads=config.training.threads,
         created=record.created,
         seconds=sum(s.seconds for s in steps),
-        rounds=_finished_rounds([s.name for s in steps]),
+        rounds=_finished_rounds(names),
+        rounds_begun=_begun_rounds(names),
         rounds_planned=config.experiment.rounds,
         episodes=_episodes(record),
         updates=max((e.update for e in record.evaluations()), default=0),
         skills=len(record.skills()),
         plans=len(record.plans()),
         calls=len(record.calls()),
+        messages=record.query(sa.select(sa.func.count().label("n")).where(m.run_id == record.run_id))[0]["n"],
     )
 
 
@@ -86,9 +87,12 @@ def _kind(record: Reader, steps: list[str]) -> Kind:
 
 def _finished_rounds(steps: list[str]) -> int:
     """Rounds that were followed by something else: a later round, or the evaluation after all of them."""
-    begun = {int(m[1]) for step in steps if (m := re.match(r"round/(\d+)/", step))}
-    last = max(begun, default=0)
+    last = _begun_rounds(steps)
     return last if "measure/after" in steps else max(0, last - 1)
+
+
+def _begun_rounds(steps: list[str]) -> int:
+    return max((int(m[1]) for step in steps if (m := re.match(r"round/(\d+)/", step))), default=0)
 
 
 def _episodes(record: Reader) -> int:
@@ -111,6 +115,7 @@ class Collection:
 class RunStatus:
     """How far a run has come and what is running now."""
 
+    kind: Kind
     state: RunState  # see `Reader.state`; a collection is 'done' when all that was asked for is there
     stages: tuple[StageState, ...]  # not finished; under way if the state is 'running', else where the run stopped
     collections: tuple[Collection, ...]
@@ -129,6 +134,7 @@ def run_status(record: Reader) -> RunStatus:
         state = "done"
     failure = postings(record, limit=1)[-1] if state == "failed" else None
     return RunStatus(
+        _kind(record, steps),
         state,
         () if state == "done" else _open_stages(record.stages()),
         collections,
@@ -163,7 +169,7 @@ def _collections(record: Reader, steps: list[str]) -> tuple[Collection, ...]:
 
 @dataclass(frozen=True)
 class PhaseTime:
-    """Steps whose names differ in the last part only: 'round/1/collect'."""
+    """Steps of one kind of work."""
 
     name: str
     steps: int
@@ -171,11 +177,21 @@ class PhaseTime:
 
 
 def phase_times(record: Reader) -> tuple[PhaseTime, ...]:
-    """Time per phase, in the order they began."""
-    phases: dict[str, list[float]] = {}
+    """Time per phase, in the order they began: steps whose names differ in the last part only, 'round/1/collect'."""
+    return _times(record, lambda name: name.rsplit("/", 1)[0])
+
+
+def work_times(record: Reader) -> tuple[PhaseTime, ...]:
+    """Time per kind of work, over all rounds, the longest first: 'rounds: collect'."""
+    times = _times(record, lambda name: re.sub(r"/\d+$", "", re.sub(r"^round/\d+/", "rounds: ", name)))
+    return tuple(sorted(times, key=lambda t: -t.seconds))
+
+
+def _times(record: Reader, kind: Callable[[str], str]) -> tuple[PhaseTime, ...]:
+    found: dict[str, list[float]] = {}
     for step in record.steps():
-        phases.setdefault(step.name.rsplit("/", 1)[0], []).append(step.seconds)
-    return tuple(PhaseTime(name, len(seconds), sum(seconds)) for name, seconds in phases.items())
+        found.setdefault(kind(step.name), []).append(step.seconds)
+    return tuple(PhaseTime(name, len(seconds), sum(seconds)) for name, seconds in found.items())
 
 
 # --- episodes worth watching -------------------------------------------------------------------------------------
@@ -185,6 +201,7 @@ def phase_times(record: Reader) -> tuple[PhaseTime, ...]:
 class NotableEpisode:
     title: str
     id: str
+    captions: tuple[str, ...]  # what the robot was told, in order
     successes: int  # skills that succeeded at their end
     skills: int
 
@@ -203,51 +220,9 @@ def notable_episodes(record: Reader) -> tuple[NotableEpisode, ...]:
         return successes / len(outcomes), successes, sum(o.reward for o in outcomes)
 
     def entry(title: str, id: str) -> NotableEpisode:
-        return NotableEpisode(title, id, merit(id)[1], len(by_episode[id]))
+        told = tuple(o.caption for o in sorted(by_episode[id], key=lambda o: o.segment))
+        return NotableEpisode(title, id, told, merit(id)[1], len(told))
 
     best, worst = max(by_episode, key=merit), min(by_episode, key=merit)
     failed = (entry("A failed episode", worst),) if worst != best and merit(worst)[0] < 1 else ()
     return (entry("Best episode", best), *failed)
-
-
-# --- which runs there are ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """A line in a list of runs; what cannot be read has an `error` and neither header nor status."""
-
-    name: str
-    directory: str
-    header: RunHeader | None
-    status: RunStatus | None
-    error: str | None = None
-    version: int | None = None  # of its record, where that is why it cannot be read
-
-
-def runs(where: Path | str) -> tuple[RunSummary, ...]:
-    """The runs of a folder or of a database, the oldest first; those that cannot be read are last. The runs of a database
-    are read from their rows alone: their directories may be on other machines.
-
-    Args:
-        where: a folder of run directories, or the URL of a database.
-
-    Raises:
-        LudusError: a database that cannot be read.
-    """
-    if isinstance(where, Path):
-        directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
-        found = [_summary(directory, lambda d=directory: Record.open(d, write=False)) for directory in directories]
-    else:
-        with listing(where) as (engine, rows):
-            found = [_summary(d, lambda d=d, id=id: nullcontext(Reader(d, engine, id))) for d, id in rows]
-    return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
-
-
-def _summary(directory: Path, opened: Callable[[], AbstractContextManager[Reader]]) -> RunSummary:
-    try:
-        with opened() as record:
-            return RunSummary(directory.name, str(directory), run_header(record), run_status(record))
-    except (LudusError, DatabaseError) as error:
-        version = error.version if isinstance(error, OtherVersion) else None
-        return RunSummary(directory.name, str(directory), None, None, str(error), version)

@@ -1,18 +1,19 @@
 """The report: one HTML file with every picture inside, made from the record (and a world, for the films).
 
-The sections are templates of their own in `templates/`; each gets the plain data of a query and addresses of pictures, so a page
-that is served may use the same ones with other addresses.
+It is short: what was asked, what came of it, what grew, what it cost; the rest is folded. The parts are templates in
+`templates/`, which the page of `ludus serve` uses too: each gets the plain data of a query and addresses of pictures.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
@@ -20,8 +21,14 @@ from ludus.data.store import EpisodeStore
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError
-from ludus.views import figures, queries, text
+from ludus.views import charts, figures, queries, text
+from ludus.views.report import prose
 from ludus.worlds.base import World
+
+STILLS = 6
+"""Pictures of an episode."""
+MOST_MESSAGES = 100
+"""Of a round's conversation."""
 
 
 def write_report(record: Record, world: World, library: SkillLibrary) -> Path:
@@ -29,7 +36,7 @@ def write_report(record: Record, world: World, library: SkillLibrary) -> Path:
 
     Runs without OpenGL get a report without films, which says so.
     """
-    page = render("page.html", style=style(), **_content(record, world, library))
+    page = render("page.html", style=style(), prose=prose, **_content(record, world, library))
     # a record of elsewhere may hold halves of surrogate pairs
     record.write_file("report.html", page.encode(errors="replace"))
     return record.path("report.html")
@@ -57,8 +64,7 @@ def environment(*packages: str) -> Environment:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    made.globals["text"] = text
-    made.globals["sparkline"] = sparkline
+    made.globals |= {"text": text, "charts": charts}
     return made
 
 
@@ -66,64 +72,70 @@ def _clean(value: Any) -> Any:
     return text.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+# --- what the templates show ---------------------------------------------------------------------------------------
+
+
 def _content(record: Record, world: World, library: SkillLibrary) -> dict[str, Any]:
-    """What the templates show."""
-    header, status = queries.run_header(record), queries.run_status(record)
-    success, curves = queries.success(record, library), queries.learning_curves(record, library)
-    times, chat = queries.phase_times(record), queries.chat(record)
+    header = queries.run_header(record)
+    talks = _talks(record, header.rounds_begun)
     return {
         "header": header,
-        "status": status,
-        "growth": queries.growth(record, library),
+        "found": queries.conclusion(record),
         "families": queries.families(record, library),
-        "gates": queries.gates(record),
-        "success": success,
-        "success_picture": data_uri(figures.success_bars(success)) if success.templates else None,
-        "curves": curves,
-        "curves_picture": data_uri(figures.learning_curves(curves)) if curves.curves else None,
-        "verdict_scores": queries.verdict_scores(record, library),
-        "plans": queries.plans(record),
+        "rows": queries.family_rows(record, library),
+        "success": queries.success(record, library),
         "films": _films(record, world),
-        "chat": chat,
-        "pictures": _pictures(record, (p for topic in chat.topics for p in topic.postings)),
-        "skills": queries.skills(record, library),
         "calls": queries.model_calls(record),
-        "times": times,
-        "times_picture": data_uri(figures.time_bars(times)) if times else None,
+        "times": queries.work_times(record),
+        "costs": queries.family_costs(record, library),
+        "interventions": queries.interventions(record),
+        "plans": queries.plans(record),
+        "skills": queries.skills(record, library),
+        "talks": talks,
+        "pictures": _pictures(record, talks[0][1] if talks else ()),
+        **learning(record, library),
     }
 
 
-def sparkline(points: Sequence[queries.CurvePoint]) -> Markup:
-    """Success rates, 0 at the bottom and 1 at the top, as a small drawing in the line."""
-    rates = [p.rate.rate for p in points if p.rate is not None]
-    width, height, edge = 110, 30, 3  # pixels
-    across = (width - 2 * edge) / max(1, len(rates) - 1)
-    at = [(edge + i * across, height - edge - rate * (height - 2 * edge)) for i, rate in enumerate(rates)]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
-    dot = '<circle cx="{:.1f}" cy="{:.1f}" r="2.5"/>'.format(*at[-1]) if at else ""
-    said = "success " + ", ".join(f"{r:.2f}" for r in rates)
-    return Markup(
-        f'<svg class="spark" role="img" aria-label="{said}" width="{width}" height="{height}"><title>{said}</title>'
-        f'<polyline points="{line}"/>{dot}</svg>'
-    )
+def learning(record: Record, library: SkillLibrary) -> dict[str, Any]:
+    """What `curves.html` shows: a curve per template, which policy acts, and how good the verdicts were."""
+    gates, updates = queries.gates(record), queries.trained_to(record)
+    return {
+        "curves": queries.learning_curves(record, library),
+        "gates": gates,
+        "updates": updates,
+        "promoted": [updates[g.tried] for g in gates if g.promoted and g.tried in updates],
+        "verdict_scores": queries.verdict_scores(record, library),
+    }
 
 
-def data_uri(data: bytes, kind: str = "png") -> str:
+def _talks(record: Record, rounds: int) -> list[tuple[int, tuple[queries.Posting, ...]]]:
+    """Round -> its last messages, of the first and the last round."""
+    wanted = dict.fromkeys((1, rounds)) if rounds else ()
+    return [(n, queries.postings(record, queries.Wanted(round=str(n)), limit=MOST_MESSAGES)) for n in wanted]
+
+
+def data_uri(data: bytes, kind: str) -> str:
     """A picture as an address that needs no file."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _pictures(record: Record, postings: Iterable[queries.Posting]) -> Mapping[str, str]:
-    """Path of a picture -> its address, of those that are there."""
-    paths = dict.fromkeys(path for posting in postings for path in posting.images)
-    return {path: data_uri(record.path(path).read_bytes()) for path in paths if record.path(path).is_file()}
+    """Path of a scene's picture -> its address, of those that are there."""
+    paths = dict.fromkeys(path for posting in postings if posting.kind == "scene" for path in posting.images)
+    return {path: data_uri(record.path(path).read_bytes(), "png") for path in paths if record.path(path).is_file()}
 
 
 def _films(record: Record, world: World) -> dict[str, Any]:
-    """Films of the notable episodes: `{"films": [(episode, address), ...], "refusal": why there are none}`."""
-    store, notable = EpisodeStore(record), queries.notable_episodes(record)
+    """Stills and films of the notable episodes: `{"films": [...], "refusal": why there are none}`."""
+    store, films = EpisodeStore(record), list[dict[str, Any]]()
     try:
-        films = [(episode, data_uri(figures.episode_film(store.load(episode.id), world), "gif")) for episode in notable]
+        for episode in queries.notable_episodes(record):
+            frames, captions = figures.episode_frames(store.load(episode.id), world)
+            shown = np.linspace(0, len(frames) - 1, min(STILLS, len(frames))).astype(int)
+            stills = [data_uri(figures.still(frames[i]), "webp") for i in shown]
+            film = data_uri(figures.film(frames, captions, kind="webp"), "webp")
+            films.append({"episode": episode, "stills": stills, "film": film})
     except LudusError as error:
         return {"films": [], "refusal": str(error)}
     return {"films": films, "refusal": None}
