@@ -30,13 +30,13 @@ def episode_film(episode: Episode, world: World) -> bytes:
     return film(*episode_frames(episode, world))
 
 
-def episode_frames(episode: Episode, world: World) -> tuple[np.ndarray, list[str]]:
-    """Its frames `[n, SIZE, SIZE, 3]` uint8, `FRAMES_PER_S` of them, and the skill that acts in each.
+def episode_frames(episode: Episode, world: World, frames_per_s: float = FRAMES_PER_S) -> tuple[np.ndarray, list[str]]:
+    """Its frames `[n, SIZE, SIZE, 3]` uint8, and the skill that acts in each.
 
     Raises:
         LudusError: no OpenGL, with what to install.
     """
-    every = max(1, round(world.spec.control_hz / FRAMES_PER_S))
+    every = max(1, round(world.spec.control_hz / frames_per_s))
     frames = world.frames({g: a[::every] for g, a in episode.observations.items()}, size=SIZE)
     steps = (min(t, episode.n_steps - 1) for t in range(0, episode.n_steps + 1, every))
     return frames, [next(s.caption for s in reversed(episode.segments) if s.start <= t) for t in steps]

@@ -225,15 +225,15 @@ def story(found: Family) -> str:
     gap = found.gap
     said = [f"No skill did this in round {gap.round}: {gap.missing.removeprefix(GAP).strip()}."]
     if not gap.attempts:
-        return f"{said[0]} {gap.author} wrote none."
+        return f"{said[0]} None was written by {gap.author}."
     last, n = gap.attempts[-1], len(gap.attempts)
     tried = f" at the {n}{'nd' if n == 2 else 'rd'} attempt" if n > 1 else ""
     if last.failed:
         said.append(
-            f"{gap.author} wrote {count(n, 'candidate')}; the last failed the check {last.failed.name!r}: {last.failed.detail}."
+            f"{count(n, 'candidate')} by {gap.author}; the last failed {last.failed.name!r}: {last.failed.detail}."
         )
     else:
-        said.append(f"{gap.author} wrote it{tried}, and it passed {count(last.passed, 'check')}.")
+        said.append(f"Written by {gap.author}{tried}; it passed {count(last.passed, 'check')}.")
     if found.practice_episodes:
         said.append(f"{count(found.practice_episodes, 'episode')} of practice.")
     if found.decisions:

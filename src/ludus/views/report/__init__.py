@@ -27,6 +27,8 @@ from ludus.worlds.base import World
 
 STILLS = 6
 """Pictures of an episode."""
+FRAMES_PER_S = 5
+"""Of its film: half as many as elsewhere, since drawing them is most of the time that a report takes."""
 MOST_MESSAGES = 100
 """Of a round's conversation."""
 
@@ -131,10 +133,10 @@ def _films(record: Record, world: World) -> dict[str, Any]:
     store, films = EpisodeStore(record), list[dict[str, Any]]()
     try:
         for episode in queries.notable_episodes(record):
-            frames, captions = figures.episode_frames(store.load(episode.id), world)
+            frames, captions = figures.episode_frames(store.load(episode.id), world, FRAMES_PER_S)
             shown = np.linspace(0, len(frames) - 1, min(STILLS, len(frames))).astype(int)
             stills = [data_uri(figures.still(frames[i]), "webp") for i in shown]
-            film = data_uri(figures.film(frames, captions, kind="webp"), "webp")
+            film = data_uri(figures.film(frames, captions, FRAMES_PER_S, "webp"), "webp")
             films.append({"episode": episode, "stills": stills, "film": film})
     except LudusError as error:
         return {"films": [], "refusal": str(error)}
