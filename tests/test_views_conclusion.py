@@ -14,7 +14,7 @@ from ludus.record import Record
 from ludus.skills.library import Skill
 from ludus.types import Message, Plan, Proposal, Retrieval, SuccessCount
 from ludus.views import queries, text
-from ludus.views.page import content
+from ludus.views.page import content, runs
 from ludus.views.page.place import Place
 from ludus.views.report import write_report
 from ludus.views.terminal import print_runs, print_status
@@ -126,7 +126,7 @@ def test_every_place_says_the_same_first(folder, name):
     place = Place(folder)
     head = content.head(place, name, "room")
     assert said in unescape(head) and f'class="state {found.status.state} {tone}"' in head
-    assert said in unescape(content.index(place, {}))
+    assert said in unescape(runs.index(place, {}))
 
 
 def test_a_table_of_runs_says_it_in_short(folder):

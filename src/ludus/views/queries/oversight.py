@@ -33,7 +33,8 @@ def interventions(record: Reader) -> tuple[Intervention, ...]:
         if row["kind"] == EFFECT:
             answers.setdefault(row["payload"].get("command", ""), []).append(row["text"])
         elif row["kind"] == GUIDANCE:
-            shown = dict.fromkeys(row["payload"].get("remarks", ()), row["step"]) | shown
+            for remark in row["payload"]["remarks"]:
+                shown.setdefault(remark, row["step"])
     said = [row for row in rows if row["kind"] in (REMARK, COMMAND)]
     return tuple(
         Intervention(row["at"], row["sender"], row["kind"], row["text"], _effects(row, answers, shown)) for row in said
