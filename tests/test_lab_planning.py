@@ -143,7 +143,7 @@ def test_the_critic_of_the_run_grounds_first_steps(tmp_path):
 def test_a_gap_of_several_things_at_once_is_filled_by_one_skill_only():
     library = make_world(WorldConfig()).library()
     goal = "on(green, blue) and on(red, green)"
-    step = f"{AT_ONCE} green on blue, then red on green"
+    step = f"{AT_ONCE} arrange green on blue and red on green"
     plan = Plan("r1-s0-a0", Proposal(step, "", 0.5, goal), (step,), (Retrieval(step, None, step),))
     tower = Skill("tower red on green on blue", "height(red)", goal)
     assert not _filled(plan, library) and _filled(plan, library.add(tower))

@@ -12,6 +12,7 @@ from ludus.config import Config
 from ludus.lab.curriculum import PRACTISE
 from ludus.record import Record
 from ludus.skills.library import Skill
+from ludus.skills.names import ObjectNames
 from ludus.types import Message, Plan, Proposal, Retrieval, SuccessCount
 from ludus.views import queries, text
 from ludus.views.page import content, runs
@@ -175,3 +176,20 @@ def test_a_command_and_a_remark_stand_with_what_they_did(tmp_path):
     section = page.partition("<h2>What people said, and what it did</h2>")[2].partition("</section>")[0]
     assert "&lt;b&gt;try blue" in section and "→ no effect" in section and "/veto visit shop" in section
     assert "People said something 3 times" in page
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("arrange red on green and blue lifted", "red on green, then lift blue"),
+        (
+            "arrange red beside green and blue on both red and green",
+            "red beside green, then blue on both red and green",
+        ),
+        ("at once: arrange green on red and blue on green", "at once: green on red and blue on green"),
+        ("stack red on green and leave", "stack red on green and leave"),
+    ],
+)
+def test_tasks_of_the_planner_are_said_in_plain_words(task, said):
+    assert queries.in_words(task, ObjectNames(("red", "green", "blue"))) == said
+    assert queries.in_words(task, ObjectNames(())) == task

@@ -237,7 +237,7 @@ class Planner:
             for atom in ((p.name, moved) for p in conditions if moved and p.preconditions):
                 goal = (*task.atoms, atom)
                 if set(self.vocabulary.preconditions(atom)) <= set(task.atoms) and frozenset(goal) not in known:
-                    text = f"{task.text}, then {atom[0].replace('_', ' ')}"
+                    text = f"{task.text} and {atom[0].replace('_', ' ')}"
                     found.append(Task(text, " and ".join(map(atom_text, goal)), goal))
         return found
 
@@ -247,9 +247,7 @@ class Planner:
         for atom in goal:
             options = [t.atoms for t in tasks if atom in t.atoms and len(relations((*t.atoms, atom)) - {atom}) == 0]
             whole |= dict.fromkeys(min(options, key=len, default=(atom,)))
-        captions = {t.atoms: t.text for t in reversed(tasks)}
-        said = ", then ".join(captions.get((atom,), _phrase(atom)) for atom in goal)
-        return Task(said, " and ".join(map(atom_text, whole)), tuple(whole))
+        return Task(f"arrange {' and '.join(map(_phrase, goal))}", " and ".join(map(atom_text, whole)), tuple(whole))
 
     # --- decompose ------------------------------------------------------------------------------------------------
 

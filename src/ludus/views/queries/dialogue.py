@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ import sqlalchemy as sa
 from ludus.config import ROLES
 from ludus.record import tables
 from ludus.record.reader import Reader
+from ludus.skills.names import ObjectNames
+from ludus.views.queries.learning import object_names
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class PlanEntry:
     round: int
     id: str
     task: str
+    in_words: str  # the task, see `in_words`
     why: str
     success_probability: float  # as the proposer stated it
     goal: str | None
@@ -30,12 +34,13 @@ class PlanEntry:
 
 def plans(record: Reader) -> tuple[PlanEntry, ...]:
     """All plans in the order they were made."""
-    outcomes = {m.payload.get("plan"): m.text for m in record.messages("outcome")}
+    outcomes, names = {m.payload.get("plan"): m.text for m in record.messages("outcome")}, object_names(record)
     return tuple(
         PlanEntry(
             round_,
             plan.id,
             plan.proposal.task,
+            in_words(plan.proposal.task, names),
             plan.proposal.why,
             plan.proposal.success_probability,
             plan.proposal.goal,
@@ -45,6 +50,18 @@ def plans(record: Reader) -> tuple[PlanEntry, ...]:
         )
         for round_, plan in record.plans()
     )
+
+
+def in_words(task: str, names: ObjectNames) -> str:
+    """What the planner calls 'arrange red on green and blue lifted' as a person would say it, 'red on green, then lift blue';
+    other tasks as they stand."""
+    prefix, arrange, goal = task.partition("arrange ")
+    if not arrange or prefix not in ("", "at once: ") or not names.objects:
+        return task
+    thing = "|".join(map(re.escape, sorted(names.objects, key=len, reverse=True)))
+    parts = re.split(rf" and (?=(?:{thing}) (?!and\b))", goal)
+    said = [re.sub(rf"^({thing}) (\w+)ed$", r"\2 \1", part) for part in parts]
+    return prefix + (" and " if prefix else ", then ").join(said)
 
 
 # --- the chat ----------------------------------------------------------------------------------------------------
