@@ -225,4 +225,4 @@ def notable_episodes(record: Reader) -> tuple[NotableEpisode, ...]:
 
     best, worst = max(by_episode, key=merit), min(by_episode, key=merit)
     failed = (entry("A failed episode", worst),) if worst != best and merit(worst)[0] < 1 else ()
-    return (entry("Best episode", best), *failed)
+    return (entry("Best episode" if merit(best)[1] else "Best episode, which failed too", best), *failed)
