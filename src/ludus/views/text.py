@@ -215,11 +215,6 @@ def family(found: Family) -> str:
     return line + (f"; {found.decisions[-1].reason}" if found.decisions else "")
 
 
-def family_name(found: Family) -> str:
-    """The family's template, or what it was to do."""
-    return found.template or found.gap.template.removeprefix(GAP).strip()
-
-
 def story(found: Family) -> str:
     """How a family came about, in a sentence or three."""
     gap = found.gap
@@ -243,7 +238,7 @@ def story(found: Family) -> str:
 
 
 def change(rates: Sequence[Rate | None]) -> str:
-    """From the evaluation before to the last one: '0.40 → 0.95'."""
+    """Of the last two stages: '0.40 → 0.95'."""
     known = [f"{r.rate:.2f}" for r in rates[-2:] if r is not None]
     return " → ".join(known) or "–"
 

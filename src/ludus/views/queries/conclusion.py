@@ -111,9 +111,8 @@ def _tries(record: Reader, plans: Container[str]) -> tuple[int, int]:
 
 def _asked(record: Reader) -> Asked:
     c = tables.calls.c
-    usable = (
-        sa.func.coalesce(sa.cast(c.answer, sa.Text), "null") != "null"
-    )  # of JSON, which PostgreSQL does not compare
+    # as text: PostgreSQL compares no JSON
+    usable = sa.func.coalesce(sa.cast(c.answer, sa.Text), "null") != "null"
     count, answered = sa.func.count().label("n"), sa.func.sum(sa.case((usable, 1), else_=0)).label("answered")
     query = sa.select(c.model, count, answered).where(c.run_id == record.run_id)
     rows = record.query(query.group_by(c.model).order_by(c.model))

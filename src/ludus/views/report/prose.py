@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ludus.lab.oversight import NOBODY
 from ludus.views import text
 from ludus.views.queries import Conclusion, Intervention, ModelCalls, Proposed, RunHeader, Success, VerdictScores
 
@@ -65,8 +66,5 @@ def caveats(
     unanswered = found.asked.calls - found.asked.answered
     if unanswered:
         yield f"{unanswered:,} of {text.count(found.asked.calls, 'call')} to models had no usable answer."
-    yield (
-        f"People said something {text.count(len(interventions), 'time')} while it ran; see above."
-        if interventions
-        else "Nobody intervened while it ran."
-    )
+    said = sum(i.author != NOBODY for i in interventions)
+    yield f"People said something {text.count(said, 'time')}; see above." if said else "Nobody intervened while it ran."
