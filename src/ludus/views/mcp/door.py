@@ -8,6 +8,7 @@ the run's seed and the starts that are drawn from it, the measurements before an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -45,13 +46,14 @@ class Door:
             raise LudusError(
                 f"{run} is a folder of runs; name the directory of one: {', '.join(self._place.names()[:5])}"
             )
-        self._open().close()
+        with self._open():
+            pass
 
     def close(self) -> None:
         """Close the world, where one was needed."""
         self._place.close()
 
-    def _open(self) -> Record:
+    def _open(self) -> AbstractContextManager[Record]:
         return self._place.open(self._place.where.name)
 
     # --- questions -----------------------------------------------------------------------------------------------

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from ludus.experimenter.outside import Question
 from ludus.lab import oversight
+from ludus.lab.mailbox import open_question
 from ludus.record import tables
 from ludus.record.reader import Reader
-from ludus.views.queries.dialogue import Posting, Wanted, postings
+from ludus.views.queries.dialogue import Posting
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class StillOpen:
     waiting: tuple[str, ...]  # captions of skills that wait for approval
     practised: tuple[str, ...]  # captions
     verdicts: tuple[tuple[str, str], ...]  # caption and step of the latest verdicts
-    question: Posting | None  # that waits for a person or an agent
+    question: Question | None  # that waits for a person or an agent
 
     def decisions(self, p: Posting) -> tuple[tuple[str, str], ...]:
         """What can be said of a message: names of commands, and what they are followed by."""
@@ -65,16 +67,5 @@ def still_open(record: Reader) -> StillOpen:
         tuple(oversight.waiting_skills(record)),
         tuple(s["caption"] for s in record.skills() if s["status"] == "practising"),
         tuple((row["caption"], row["step"]) for row in verdicts),
-        _question(record),
+        open_question(record),
     )
-
-
-def _question(record: Reader) -> Posting | None:
-    """The latest question, unless it is closed."""
-    m = tables.messages.c
-    asked = sa.select(m.key, m.payload).where(m.run_id == record.run_id, m.kind == "question")
-    rows = record.query(asked.order_by(m.number.desc()).limit(1))
-    # one without a schema was put to the person at the terminal
-    if not rows or "schema" not in rows[0]["payload"] or oversight.was_said(record, f"{rows[0]['key']}/closed"):
-        return None
-    return postings(record, Wanted(kind="question"), limit=1)[0]
