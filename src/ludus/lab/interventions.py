@@ -67,7 +67,7 @@ class Overseer:
         if step == LAST_STEP:
             self._let_lapse(step)
         if self._now.standing.paused:
-            with self._progress.stage(f"paused before {where(step)}; /continue goes on", 1) as advance:
+            with self._progress.stage(f"paused before {where(step)}; /continue goes on", 0) as advance:
                 while self._now.standing.paused:
                     self._wait(step, advance)
 
@@ -81,7 +81,7 @@ class Overseer:
         step, limits = f"round/{n}/approve", self._config.oversight
         if not (waiting := self._undecided()):
             return
-        with self._progress.stage(f"waiting for /approve or /reject: {', '.join(waiting)}", 1) as advance:
+        with self._progress.stage(f"waiting for /approve or /reject: {', '.join(waiting)}", 0) as advance:
             ends = time.monotonic() + limits.timeout_s
             self._carry_out_new(step)
             while waiting := self._undecided():
