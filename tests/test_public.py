@@ -52,7 +52,7 @@ def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys, caplog):
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == 2 and all(re.fullmatch(r"reach (red|green): [012] of 2", line) for line in printed)
     assert names["reward"].shape == names["success"].shape == (4,)
-    assert any("finished" in record.message for record in caplog.records)
+    assert any("Finished" in record.message for record in caplog.records)
     with ludus.Record.open("runs/first", write=False) as record:
         n_steps = len(record.steps())
     assert ludus.run("runs/first", preset="tiny", seed=1) == Path("runs/first")  # nothing is left to do
