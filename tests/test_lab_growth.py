@@ -8,9 +8,10 @@ import stored_evidence
 
 from ludus.config import Config, override
 from ludus.experimenter import assemble
+from ludus.experimenter.compose import Form, Request, compose
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.roles import NoAnswer
-from ludus.lab.approach import Approach
+from ludus.experimenter.roles import NoAnswer, SkillStats
+from ludus.lab.approach import Approach, find_approaches
 from ludus.lab.growth import AGAIN_AFTER, Growth, open_gaps
 from ludus.lab.interventions import Overseer
 from ludus.lab.oversight import APPROVAL, EFFECT, say, waiting_skills
@@ -18,7 +19,7 @@ from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.room import Room
 from ludus.lab.rules import Rules
 from ludus.record import Progress, Record
-from ludus.skills.candidate import Candidate
+from ludus.skills.candidate import Candidate, members
 from ludus.types import Plan, Proposal, Retrieval, SuccessCount
 from ludus.worlds.blocks.world import BlocksWorld
 
@@ -227,4 +228,16 @@ def test_practice_begins_where_prerequisites_lead_and_fills_no_more_than_an_epis
 def test_the_way_to_a_skill_leaves_room_for_it():
     spec = dataclasses.replace(WORLD.spec, episode_steps=160)
     library = LIBRARY.add(dataclasses.replace(GOOD, steps=100).skill)
-    assert way_to(GOOD.caption, library, (), spec) == ()
+    assert way_to(GOOD.caption, library, (), spec, None) == ()
+
+
+def test_what_is_to_be_kept_is_built_first_and_the_rest_is_left_to_the_skill():
+    """Else a tower's top was practised after 'stack red on green, stack green on blue, stack red on green', which seldom ends
+    with green on blue."""
+    goal = "on(red, green) and on(green, blue) and released(red) and still(red)"
+    top = compose(Request(goal), LIBRARY.vocabulary, Form(last_only=True))
+    library = LIBRARY.add(*(c.skill for c in members(top, LIBRARY.vocabulary)))
+    others = [s for s in library if library.template(s.caption) != library.template(top.caption)]
+    known = [SkillStats(s.caption, s.success, 48, 48, prerequisites=s.prerequisites) for s in others]
+    approach = find_approaches(library, WORLD.spec)[top.caption]
+    assert way_to(top.caption, library, known, WORLD.spec, approach) == ("stack green on blue",)

@@ -202,8 +202,9 @@ def test_a_folder_of_runs_is_no_run(waiting):
 
 
 def test_a_missing_package_is_one_sentence(waiting, monkeypatch):
+    for name in [n for n in sys.modules if n.startswith("mcp.") or n == "ludus.views.mcp.server"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mcp", None)
-    monkeypatch.delitem(sys.modules, "ludus.views.mcp.server", raising=False)
     with pytest.raises(LudusError, match=r"`pip install 'ludus\[mcp\]'` brings what the door needs"):
         command.Mcp(waiting)()
 

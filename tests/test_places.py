@@ -185,7 +185,7 @@ def test_a_command_that_is_killed_at_once_leaves_a_run_of_its_kind(tmp_path, mon
         ("experiment.collection", "collect"),
         ("experiment.offline", "train"),
     ):
-        monkeypatch.setattr(f"ludus.{module}.{name}", lambda *_: stop(None))
+        monkeypatch.setattr(f"ludus.{module}.{name}", lambda *_, **__: stop(None))
     words = {"run": ("run", "--dir", run), "collect": ("collect", run), "train": ("train", run, "--data", data)}
     with pytest.raises(Stop):
         ludus(*words[command], "--preset", "tiny", "--library", file)
@@ -198,7 +198,7 @@ def test_a_command_that_is_killed_at_once_leaves_a_run_of_its_kind(tmp_path, mon
 
 def test_the_default_directory_is_not_shared(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("ludus.cli.run.carry_out", stop)
+    monkeypatch.setattr("ludus.cli.run.carry_out", lambda *_, **__: stop(None))
     monkeypatch.setattr("ludus.cli.run.Run._name", lambda self: "same-second")
     for _ in range(2):
         with pytest.raises(Stop):

@@ -17,7 +17,7 @@ from ludus.experimenter.chaining import GAP
 from ludus.experimenter.effects import closure, denied
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
 from ludus.lab.analysis import latest_counts
-from ludus.lab.approach import Approaches
+from ludus.lab.approach import Approaches, find_approaches
 from ludus.lab.context import achieved, skill_stats
 from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
 from ludus.lab.oversight import APPROVAL, approval
@@ -203,7 +203,8 @@ class Growth:
         skills = [c.skill for c in family]
         grown = library.add(*skills)
         untried = [SkillStats(s.caption, s.success, prerequisites=s.prerequisites) for s in library]
-        parents = way_to(skills[0].caption, grown, untried, self._world.spec)
+        first, spec = skills[0].caption, self._world.spec
+        parents = way_to(first, grown, untried, spec, find_approaches(grown, spec).get(first))
         self._record.add_skills(skills, n, self._author, parents, "candidate")
         captions = ", ".join(repr(s.caption) for s in skills)
         if waits_for is None:
@@ -238,12 +239,13 @@ class Growth:
         each; and the share of random actions."""
         stats = skill_stats(library, latest_counts(self._record.evaluations("curve")))
         known = [s for s in stats if library.template(s.caption) not in practising]
+        spec, approaches = self._world.spec, find_approaches(library, self._world.spec)
 
         def ways(families: Mapping[str, Sequence[str]]) -> dict[str, dict[str, tuple[str, ...]]]:
             found = {}
             for template, captions in families.items():
                 others = [s for s in known if library.template(s.caption) != template]  # it does not lead to itself
-                found[template] = {c: way_to(c, library, others, self._world.spec) for c in captions}
+                found[template] = {c: way_to(c, library, others, spec, approaches.get(c)) for c in captions}
             return found
 
         succeeded = {c.caption for c in self._record.success_counts("round") if c.successes_once}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ludus.experimenter.chaining import Chainer
+from ludus.experimenter.effects import atoms
 from ludus.experimenter.roles import SkillStats
-from ludus.lab.approach import Approaches
+from ludus.lab.approach import Approach, Approaches
 from ludus.lab.embodiment import fits
 from ludus.lab.rollout import RolloutSpec
 from ludus.seeding import child, rng
@@ -20,14 +21,22 @@ Ways = Mapping[str, Mapping[str, Sequence[str]]]
 """Template -> caption of a practised skill -> captions of known skills that lead to it, in order."""
 
 
-def way_to(caption: str, library: SkillLibrary, known: Sequence[SkillStats], spec: WorldSpec) -> tuple[str, ...]:
-    """Known skills that lead towards the skill's success from nothing, as far as they go; fewer where an episode is too short
-    for them and the skill."""
+def way_to(
+    caption: str, library: SkillLibrary, known: Sequence[SkillStats], spec: WorldSpec, approach: Approach | None
+) -> tuple[str, ...]:
+    """Known skills that lead towards the skill's success, as far as they go without bringing it about: from nothing or, where
+    there is an approach, after it, which comes first. Fewer where an episode is too short for them and the skill."""
+    words = library.vocabulary
     goal = library.parse(library[caption])[1].atoms()
     room = max(0, spec.episode_steps - library[caption].steps) // spec.skill_steps
-    found = list[str]()
-    for step in Chainer(library.vocabulary, known).steps(goal, (), room) if goal and room else ():
+    found = list(approach.captions[:room]) if approach else []
+    facts = atoms(approach.prerequisites, words) if approach else ()
+    stands = set(facts)
+    for step in Chainer(words, known).steps(goal, facts, room - len(found)) if goal and room > len(found) else ():
         if step.skill is None or len(found) == room:
+            break
+        stands.update(atoms(step.skill.success, words))
+        if stands.issuperset(goal):
             break
         found.append(step.skill.caption)
     return tuple(found)
