@@ -42,6 +42,10 @@ LIBRARY = WORLD.library()
 SETTINGS = ("experiment.rounds=3", "experiment.plans_per_round=2", "experiment.episodes_per_round=4")
 
 
+def status_of(record, caption):
+    return next(s["status"] for s in record.skills() if s["caption"] == caption)
+
+
 def plan(id, task, caption="go to home", goal=None):
     return Plan(id, Proposal(task, "", 0.5, goal), (task,), (Retrieval(task, caption),))
 
@@ -260,6 +264,37 @@ def test_a_practised_family_is_rejected_as_a_whole_and_its_episodes_are_left_out
         say(record, "/reject circle home")
     task = collect("round/1/practice/000", [("circle home",), ("go to home", "circle shop"), ("go to home",)])
     assert [r.captions for r in watched.admitted(task).rollouts] == [("go to home",)]
+
+
+def test_what_waits_for_approval_is_not_decided_in_the_rounds_before(room):
+    """A run that is resumed goes through those again."""
+    record, overseer = room("oversight.timeout_s=0.001", "oversight.default=reject")
+    with record.commit("round/1/outcomes"):
+        pass
+    with record.commit("round/2/grow"):
+        record.add_skills([Skill("pass home", "0", "at(home)", base=False)], 2, "planner", (), "candidate")
+    overseer.decide(1)
+    assert status_of(record, "pass home") == "candidate"
+    overseer.decide(2)
+    assert status_of(record, "pass home") == "dropped"
+    assert record.result("oversight/000")["before"] == "round/2/approve"
+
+
+def test_remarks_of_an_agent_are_for_people(room):
+    record, _ = room()
+    say(record, "mind the door", "Anna")
+    say(record, "I would build a tower", "agent")
+    assert remarks(record) == ("mind the door",)
+
+
+def test_a_veto_of_a_condition_is_lifted_by_proposing_it(room):
+    record, overseer = room()
+    say(record, "/veto at( home )")
+    overseer.before("round/1/collect/000")
+    assert "at(home)" in overseer.vetoed
+    say(record, "/propose at(home)")
+    overseer.before("round/1/collect/001")
+    assert not overseer.vetoed
 
 
 def test_a_verdict_is_marked_as_wrong(room):

@@ -165,17 +165,25 @@ def _veto(command: Command, step: str, now: Situation) -> Effect:
         return "late", late, {}
     hit = now.forbidden_plans(n, {plain(name): command.author})
     if not hit:
-        return "done", f"From now on {name!r} is refused when it is proposed.", {}
+        return "done", f"From now on {name!r} is refused when it is proposed.", _as_goal(name, now)
     if step.split("/")[2] not in EXECUTING:
         if is_plan:
             return "late", late, {}
-        return "done", f"Its episodes of round {n} are over; from now on {name!r} is refused.", {}
+        return "done", f"Its episodes of round {n} are over; from now on {name!r} is refused.", _as_goal(name, now)
     collected = tables.episodes.c.step.startswith(f"round/{n}/collect/", autoescape=True)
     over = [episode["info"].get("plan") for episode in now.record.rows(tables.episodes, collected)]
     n_over = sum(over.count(plan.id) for plan in hit)
     begun = f"; {n_over} of its episodes are over" if n_over else ""
     said = f"{', '.join(plan.id for plan in hit)} ({hit[0].proposal.task!r}) is not executed{begun}."
     return "done", said, {"plans": [plan.id for plan in hit]}
+
+
+def _as_goal(name: str, now: Situation) -> dict[str, str]:
+    """A condition as goals are written, whatever blanks it was said with."""
+    try:
+        return {"goal": str(parse(name, now.vocabulary))} if CALL.search(name) else {}
+    except LudusError:
+        return {}
 
 
 # --- skills and plans that wait --------------------------------------------------------------------------------------
@@ -207,7 +215,7 @@ def _decided(
         f"{', '.join(map(repr, sorted(templates)))} is {skill_is}" if captions else f"{', '.join(plans)} is {plan_is}"
     )
     why = "nobody said anything in time" if command.author == NOBODY else f"{command.author} says so"
-    about = {"round": round_of(step), "captions": captions, "templates": sorted(templates), "plans": plans}
+    about = {"round": round_of(step), "captions": captions, "templates": sorted(templates), "plans": plans, "why": why}
     return "done", f"{what}: {why}.", about
 
 

@@ -16,6 +16,7 @@ from ludus.lab import oversight
 from ludus.lab.collector import CollectTask
 from ludus.lab.commands import LAST_STEP, Situation, carry_out, round_of, where
 from ludus.lab.context import Asked, Refusal, nothing_refused
+from ludus.lab.mailbox import SIGN_OF_LIFE_S
 from ludus.lab.oversight import COMMAND, EFFECT, NOBODY, PLAN_ID, STEPS, Command, plain
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
@@ -54,7 +55,7 @@ class Overseer:
         recorded: Recorded | None = None,
     ) -> None:
         self._record, self._config, self._rules, self._progress = record, config, rules, progress
-        self._recorded, self._read_up_to = recorded or {}, 0
+        self._recorded, self._read_up_to, self._signed = recorded or {}, 0, 0.0
         self._now = Situation(record, config, vocabulary, oversight.interventions(record))
 
     # --- between two steps ---------------------------------------------------------------------------------------
@@ -79,12 +80,14 @@ class Overseer:
         """Wait until somebody has approved or rejected each skill and plan of round n that waits for it; after
         `oversight.timeout_s` the answer is `oversight.default`."""
         step, limits = f"round/{n}/approve", self._config.oversight
-        if not (waiting := self._undecided()):
-            return
+        if self._record.done(f"round/{n}/outcomes") or not (waiting := self._undecided()):
+            return  # what waits is of a later round, where a run that is resumed goes through those before it
         with self._progress.stage(f"waiting for /approve or /reject: {', '.join(waiting)}", 0) as advance:
             ends = time.monotonic() + limits.timeout_s
             self._carry_out_new(step)
             while waiting := self._undecided():
+                if self._now.standing.paused:
+                    ends = time.monotonic() + limits.timeout_s
                 if time.monotonic() < ends:
                     self._wait(step, advance)
                 else:
@@ -97,7 +100,9 @@ class Overseer:
 
     def _wait(self, step: str, advance: Callable[[int], None]) -> None:
         time.sleep(POLL_S)
-        advance(0)  # a sign of life
+        if time.monotonic() - self._signed >= SIGN_OF_LIFE_S:
+            advance(0)
+            self._signed = time.monotonic()
         self._carry_out_new(step)
 
     def _carry_out_new(self, step: str) -> None:

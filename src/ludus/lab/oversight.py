@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "approve": "A skill or a plan that waits for approval goes ahead.",
     "reject": "A skill that waits or is practised is dropped; a plan that waits is not executed.",
     "wrong": "Marks the latest verdict on this skill as wrong: it no longer counts for how long the skill is practised.",
-    "answer": "Answers the question that waits for a person.",
+    "answer": "Answers the question that waits: in words, or in JSON where it waits for an agent; without TEXT: can't tell.",
     "help": "Says what can be said.",
 }
 """Name -> one sentence of help."""
@@ -87,9 +87,9 @@ def say(record: Record, line: str, author: str = PERSON) -> Message:
     _check_argument(name, argument)
     if name == "help":
         return Message("help", "oversight", author, HELP, help_text())
-    _check_listens(record)
-    if name == "answer":
+    if name == "answer":  # an exam asks, too
         return _answer(record, argument, author)
+    _check_listens(record)
     _check_target(record, name, argument)
     message = Message(_key(), author, "loop", COMMAND, text, payload={"command": name, "argument": argument})
     record.post(message)
@@ -178,9 +178,10 @@ def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
             case "continue":
                 paused, stopping = False, stopping and paused
             case "propose":
-                vetoed.pop(plain(one["task"]), None)
+                for said in (one["task"], one["goal"] or ""):
+                    vetoed.pop(plain(said), None)
             case "veto":
-                vetoed[plain(one["argument"])] = one["author"]
+                vetoed[plain(one.get("goal", one["argument"]))] = one["author"]
             case "approve":
                 approved.update(one.get("plans", ()))
             case "reject":
@@ -284,7 +285,7 @@ def _check_listens(record: Record) -> None:
 
 def _check_argument(name: str, argument: str) -> None:
     usage = f"/{name} {ARGUMENTS.get(name, '')}".rstrip()
-    if bool(argument) != (name in ARGUMENTS):
+    if bool(argument) != (name in ARGUMENTS) and name != "answer":  # nothing: can't tell
         raise LudusError(f"/{name} needs to say what: {usage}" if name in ARGUMENTS else f"{usage} takes nothing more")
     if name != "answer" and len(argument) > LONGEST_TEXT:
         raise LudusError(f"{usage} with {len(argument):,} characters; say it in at most {LONGEST_TEXT:,}")

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import sqlalchemy as sa
+
 from ludus.experimenter.answers import clean
 from ludus.record import tables
 from ludus.record.reader import Reader
@@ -86,6 +88,8 @@ LONGEST_REMARK = 1000
 """Characters."""
 MOST_REMARKS = 5
 """The latest remarks of a run, which its questions show."""
+AGENT = "agent"
+"""Who speaks through `ludus mcp`: to people, not to the experimenter."""
 AUTHOR = re.compile(r"[\w@.-][\w@. -]{0,39}")
 MODULES = {"all", "analysis", "curriculum", "embodiment", "experimenter", "gate", "growth", "learner", "loop", "ludus"}
 MODULES |= {"oversight", "settling", "world"}
@@ -106,8 +110,10 @@ def speaker(author: str) -> str:
 
 
 def remarks(record: Record) -> tuple[str, ...]:
-    """The latest remarks, oldest first."""
-    return tuple(row["text"] for row in record.rows(tables.messages, tables.messages.c.kind == REMARK)[-MOST_REMARKS:])
+    """The latest remarks of people, oldest first."""
+    m = tables.messages.c
+    said = record.rows(tables.messages, sa.and_(m.kind == REMARK, m.sender != AGENT))
+    return tuple(row["text"] for row in said[-MOST_REMARKS:])
 
 
 def shown_remarks(record: Reader) -> dict[int, tuple[str, ...]]:

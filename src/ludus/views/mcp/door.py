@@ -18,12 +18,12 @@ from ludus.lab import mailbox, oversight
 from ludus.lab.analysis import add_point, curves_of
 from ludus.lab.mailbox import Receipt, open_question, receipt
 from ludus.lab.pictures import draw_curve
+from ludus.lab.room import AGENT
 from ludus.record import Record
 from ludus.types import Curve, LudusError, Message, unknown
 from ludus.views import passports, queries, text
 from ludus.views.page.place import Place
 
-AUTHOR = "agent"
 """In the room, and as the addressee of questions."""
 EPISODES = 50
 """The latest ones, of a list."""
@@ -63,7 +63,7 @@ class Door:
         with self._open() as record:
             found = open_question(record)
             earlier = mailbox.receipts(record, found.key) if found else []
-        if found is None or found.addressee != AUTHOR or any(r.state != "refused" for r in earlier):
+        if found is None or found.addressee != AGENT or any(r.state != "refused" for r in earlier):
             return None
         return {
             "question": found.key,
@@ -81,9 +81,9 @@ class Door:
         """
         with self._open() as record:
             found = open_question(record)
-            if found is not None and found.key == question and found.addressee != AUTHOR:
+            if found is not None and found.key == question and found.addressee != AGENT:
                 raise LudusError("this question waits for a person")
-            return mailbox.answer(record, question, answer, AUTHOR)
+            return mailbox.answer(record, question, answer, AGENT)
 
     def receipt(self, offer: Message) -> Receipt:
         """What became of an answer."""
@@ -99,7 +99,7 @@ class Door:
         if clean(remark).startswith("/"):
             raise LudusError("commands are for people; say in words what you would have them do")
         with self._open() as record:
-            return oversight.say(record, remark, AUTHOR)
+            return oversight.say(record, remark, AGENT)
 
     def is_running(self) -> bool:
         """Whether a process works at the run, and so reads answers."""
@@ -119,7 +119,7 @@ class Door:
 
     def _pictures(self, record: Record) -> list[bytes]:
         found = open_question(record)
-        images = found.images if found is not None and found.addressee == AUTHOR else ()
+        images = found.images if found is not None and found.addressee == AGENT else ()
         folder = record.path("images").resolve()
         paths = [record.path(image).resolve() for image in images]
         seen = [p for p in paths if p.is_relative_to(folder) and p.is_file()]

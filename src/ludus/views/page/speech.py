@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,7 +50,7 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
         if last is None or newest == seen:
             return ""
         with place.open(name) as record:
-            found = queries.postings(record, content.wanted(params), after=last)
+            found = queries.postings(record, content.wanted(params), after=last, limit=sys.maxsize)
             last, seen = found[-1].number if found else last, newest
             return content.messages(record, name, found, operator) if found else ""
 

@@ -160,8 +160,8 @@ def decisions(record: Reader, template: str) -> tuple[Decision, ...]:
         Decision(
             one["round"],
             status[one["command"]],
-            len(settled),
-            one["effect"].rpartition(": ")[2].rstrip("."),
+            sum(d.round < one["round"] for d in settled),
+            one["why"],
             None,
             0.0,
             (),

@@ -205,7 +205,7 @@ def _plans(record: Reader, done: set[str]) -> tuple[int, tuple[QueuedPlan, ...]]
     def state(plan: Plan) -> str:
         if plan.gaps or plan.id in held:
             return "gap" if plan.gaps else "held"
-        if plan.id not in outcomes and {plan.id, oversight.plain(plan.proposal.task)} & set(vetoed):
+        if plan.id not in outcomes and oversight.is_vetoed(plan, vetoed):
             return "vetoed"
         return "executed" if plan.id in outcomes or collected else "waiting"
 

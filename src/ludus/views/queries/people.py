@@ -50,19 +50,14 @@ def still_open(record: Reader) -> StillOpen:
     """What people can still decide on."""
     p, v = tables.plans.c, tables.verdicts.c
     stand = oversight.standing(oversight.interventions(record))
-    newest = sa.select(sa.func.max(p.round)).where(p.run_id == record.run_id).scalar_subquery()
-    plans = record.query(sa.select(p.id, p.round, p.task).where(p.run_id == record.run_id, p.round == newest))
+    newest = record.query(sa.select(sa.func.max(p.round).label("round")).where(p.run_id == record.run_id))[0]["round"]
+    plans = [] if newest is None or record.done(f"round/{newest}/collect/000") else record.plans(newest)
     step = sa.select(v.step).where(v.run_id == record.run_id).order_by(v.number.desc()).limit(1).scalar_subquery()
     verdicts = record.query(sa.select(v.caption, v.step).where(v.run_id == record.run_id, v.step == step))
     return StillOpen(
         stand.paused,
         stand.stopping,
-        tuple(
-            row["id"]
-            for row in plans
-            if not {row["id"], oversight.plain(row["task"])} & set(stand.vetoed)
-            and not record.done(f"round/{row['round']}/collect/000")
-        ),
+        tuple(plan.id for _, plan in plans if not oversight.is_vetoed(plan, stand.vetoed)),
         {id: plan.proposal.task for id, plan in oversight.waiting_plans(record).items()},
         tuple(oversight.waiting_skills(record)),
         tuple(s["caption"] for s in record.skills() if s["status"] == "practising"),
