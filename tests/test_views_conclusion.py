@@ -23,9 +23,9 @@ from ludus.views.terminal import print_runs, print_status
 NOTHING = "nothing new was learned: no skill got measurably better and none was added."
 
 
-def fabricate(directory, gaps=0, executed=0, successes=0, answers=(), before=1, after=18, end="done"):
+def fabricate(directory, gaps=0, executed=0, successes=0, answers=(), before=1, after=18, end="done", early=False):
     """A run of one round: tasks that lacked a skill, tasks that 16 robots tried with so many successes each, calls that were
-    answered or not, and how often one skill succeeded in 20 episodes before and after."""
+    answered or not, how often one skill succeeded in 20 episodes before and after, and whether Anna said /stop."""
     library = CountingWorld().library()
     with Record.create(directory, Config(), command="ludus run") as record:
         with record.commit("begin"):
@@ -48,6 +48,10 @@ def fabricate(directory, gaps=0, executed=0, successes=0, answers=(), before=1, 
             for id, n in [(f"p{k}", successes) for k in range(executed)] + [("r1-s0-practise", 16)]:
                 payload = {"plan": id, "n": 16, "successes": n}
                 record.post(Message(id, "embodiment", "all", "outcome", f"{n} of 16", payload=payload))
+        if early:
+            with record.commit("oversight/000") as opened:
+                said = {"key": "said/1", "command": "stop", "argument": "", "author": "Anna", "before": "round/1/plan"}
+                opened.result = said | {"outcome": "done", "effect": "Stops after round 1."}
         if end == "done":
             with record.commit("measure/after"):
                 record.add_evaluation("after", 20, [SuccessCount("go to home", "h", 20, after, after)])
@@ -58,6 +62,12 @@ def fabricate(directory, gaps=0, executed=0, successes=0, answers=(), before=1, 
 BETTER = "Better after the rounds: go to X (0.05 → 0.90)."
 CASES = {
     "learned": ({"executed": 2, "successes": 9}, f"Finished. {BETTER}", "done", "good"),
+    "early": (
+        {"executed": 2, "successes": 9, "early": True},
+        f"Finished early, since Anna said /stop. {BETTER}",
+        "done",
+        "good",
+    ),
     "nothing": (
         {"executed": 2, "successes": 9, "after": 1},
         f"Finished, but {NOTHING}",

@@ -57,6 +57,8 @@ def first_sentences(found: Conclusion) -> list[str]:
     """The sentences of `first_line`; the first says how it ended, and the gravest problem of a run that is done."""
     problems = [_problem(p, found) for p in found.problems]
     ended = status(found.status)
+    if found.stopped_by and found.status.state == "done":
+        ended = f"Finished early, since {found.stopped_by} said /stop."
     if problems and found.status.state == "done":
         ended = f"{ended.rstrip('.')}, but {problems.pop(0)}."
     grown = _grown(found.growth, MOST_NAMED) if found.status.kind == "experiment" else []

@@ -9,6 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from ludus.lab.curriculum import PRACTISE
+from ludus.lab.oversight import interventions, standing
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.views.queries.learning import Growth, growth, object_names
@@ -59,6 +60,7 @@ class Conclusion:
     asked: Asked
     proposed: Proposed
     growth: Growth
+    stopped_by: str | None  # who ended it before its last round
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -98,7 +100,15 @@ def conclusion(record: Reader) -> Conclusion:
         _asked(record),
         Proposed(len(proposed), executable, *_tries(record, proposed)),
         growth(record, object_names(record)),
+        _stopped_by(record),
     )
+
+
+def _stopped_by(record: Reader) -> str | None:
+    done = interventions(record)
+    if not standing(done).stopping:
+        return None
+    return next(d["author"] for d in reversed(done) if d["command"] == "stop" and d["outcome"] == "done")
 
 
 def _tries(record: Reader, plans: Container[str]) -> tuple[int, int]:
