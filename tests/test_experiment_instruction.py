@@ -121,7 +121,7 @@ def test_a_film_shows_it(tmp_path):
     from PIL import Image
 
     output = ludus("do", TOWER, "--film", tmp_path / "film.gif")
-    assert "stack red on green → stack blue on red" in output and "Film:" in output
+    assert "stack red on green, then stack blue on red" in output and "Film:" in output
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames > 20 and film.size[0] >= 320
     assert package.do("lift red", film=tmp_path / "other.gif").success and (tmp_path / "other.gif").stat().st_size
