@@ -56,13 +56,17 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def place(folder, monkeypatch):
+def place_of(folder, monkeypatch):
     """The records name the blocks, their skills are those of the counting world."""
     world = CountingWorld()
     monkeypatch.setattr(Place, "library", lambda self, record: world.library())
     monkeypatch.setattr(Place, "with_world", lambda self, record, work: work(world))
     return Place(folder)
+
+
+@pytest.fixture
+def place(folder, monkeypatch):
+    return place_of(folder, monkeypatch)
 
 
 # --- runs --------------------------------------------------------------------------------------------------------

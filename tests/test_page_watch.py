@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pytest
 from counting_world import CountingWorld
-from test_page import episode
+from test_page import episode, place_of
 from test_views import CALL, HOSTILE, make
 
 from ludus.config import Config, override
@@ -16,7 +16,6 @@ from ludus.record import Progress, Record, StageState
 from ludus.types import LudusError, Message, Outcome, Plan, Proposal, Retrieval
 from ludus.views import charts, queries, text
 from ludus.views.page import content, film, present, runs
-from ludus.views.page.place import Place
 
 ASKED = CALL | {"key": "r1-s0-a0/propose", "role": "propose", "model": "m", "answer": {}, "replayed": False}
 
@@ -60,11 +59,7 @@ def stage(name, done, total):
 
 @pytest.fixture
 def place(folder, monkeypatch):
-    """The records name the blocks, their skills are those of the counting world."""
-    world = CountingWorld()
-    monkeypatch.setattr(Place, "library", lambda self, record: world.library())
-    monkeypatch.setattr(Place, "with_world", lambda self, record, work: work(world))
-    return Place(folder)
+    return place_of(folder, monkeypatch)
 
 
 # --- now ---------------------------------------------------------------------------------------------------------

@@ -45,10 +45,11 @@ def page_beside(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True
     )
     assert page.stdin is not None and page.stdout is not None
-    lines = page.stdout
+    lines, opened = page.stdout, threading.Event()
 
     def relay() -> None:
         for line in lines:
+            opened.set()
             say(line.strip())
 
     threading.Thread(target=relay, daemon=True).start()
@@ -61,7 +62,8 @@ def page_beside(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
             page.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             page.kill()
-        say(f"The page has ended with the run; `ludus serve {typed(directory)}` shows it again.")
+        ended = "has ended with the run" if opened.is_set() else "did not come up while the run went on"
+        say(f"The page {ended}; `ludus serve {typed(directory)}` shows it.")
 
 
 def main(directory: Path) -> None:
