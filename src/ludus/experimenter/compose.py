@@ -36,7 +36,8 @@ class Request:
     text: str = ""
     """Words of whoever asks for it; its caption, where they are short."""
     skill_steps: int = 80
-    """Control steps for each object that is moved."""
+    """Control steps for each object that is moved; half of them for each object beyond one to put it by, which must stay as
+    it is."""
     taken: Container[str] = ()
     """Captions of known skills."""
 
@@ -60,12 +61,13 @@ def compose(request: Request, vocabulary: Vocabulary, form: Form | None = None) 
     caption = phrasing.caption_of(
         [p.says for p in wanted if p.says], objects, request.text, ObjectNames(vocabulary.objects), request.taken
     )
-    n_moved = sum(p.moved is not None and not p.is_kept for p in parts)
+    n_moved = max(1, sum(p.moved is not None and not p.is_kept for p in parts))
+    n_watched = max(0, len(objects) - n_moved - 1)
     return Candidate(
         caption,
         _reward(parts, vocabulary),
         str(parse(success, vocabulary)),
-        request.skill_steps * max(1, n_moved),
+        request.skill_steps * n_moved + request.skill_steps // 2 * n_watched,
         " and ".join(needs) if form.prerequisites else "",
         f"composed from what {request.goal} needs",
     )
