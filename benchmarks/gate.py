@@ -21,7 +21,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -49,6 +49,9 @@ MIXED = {
     "leave": 0.85,
     "beside": 0.5,
 }
+GROWING = {**MEMBERS, "beside_leave": 6, "pyramid": 6, "pyramid_leave": 6, "tower": 6}
+GROWN = {**MASTERED, "stack": 0.97, "leave": 0.94, "beside": 0.9, "beside_leave": 0.9}
+"""A library in which three families of twelve are practised at the same time."""
 NORMAL = NormalDist()
 Rule = Callable[[Sequence[Mapping[str, PairedCount]]], bool]
 
@@ -250,6 +253,31 @@ def gain(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[
     return rows
 
 
+def growing(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[str, Any]]:
+    """Three families of twelve are practised and gain: how often the new policy is promoted after at most two and four looks."""
+    rows, accepted = [], frozenset(GROWN)
+    for before, after in (
+        ((0.0, 0.0, 0.0), (0.3, 0.1, 0.1)),
+        ((0.3, 0.2, 0.1), (0.6, 0.4, 0.3)),
+        ((0.5, 0.3, 0.5), (0.77, 0.75, 0.6)),
+        ((0.6, 0.4, 0.3), (0.7, 0.5, 0.4)),
+        ((0.6, 0.4, 0.3), (0.6, 0.4, 0.3)),
+    ):
+        old, new = (
+            {**GROWN, **dict(zip(("pyramid", "pyramid_leave", "tower"), p, strict=True))} for p in (before, after)
+        )
+        for kind, alike in (("same", 0.0), ("per_look", 0.03)):
+            for looks in (2, settings.max_looks):
+                draw, promoted, pairs = rng(seed, "gate", "growing", str(after), kind), 0, 0
+                for _ in range(n):
+                    pair, limit = _pair(old, new, kind, alike, shared, draw), replace(settings, max_looks=looks)
+                    decision, _, cost = run_gate(pair, GROWING, accepted, limit, draw)
+                    promoted, pairs = promoted + (decision.promote is True), pairs + cost
+                row = {"from": before, "to": after, "noise": kind, "most_looks": looks, "n": n}
+                rows.append(row | {"promoted": promoted / n, "pairs": round(pairs / n)})
+    return rows
+
+
 def chain(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[str, Any]]:
     """Thirty gates in a row with retrains that learned nothing (`retrained`, .03): what becomes of accepted families."""
     rows, gates = [], 30
@@ -334,7 +362,7 @@ def _95(k: int, n: int) -> list[float]:
 
 
 def main() -> None:
-    parts = {"null": null, "clean": clean, "loss": loss, "gain": gain, "chain": chain}
+    parts = {"null": null, "clean": clean, "loss": loss, "gain": gain, "growing": growing, "chain": chain}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=(*parts, "acceptance"), default=[*parts, "acceptance"])
     parser.add_argument("--n", type=int, default=10_000, help="null retrains per row; a tenth of it in the other parts")

@@ -32,9 +32,6 @@ from ludus.worlds.base import World
 Settled = Literal["accepted", "practising", "dropped"]
 MAX_LOOKS = GateSettings.max_looks
 """Of a practised template, to see whether it is accepted."""
-LOOKS_IN_PRACTICE = 2
-"""Of the gate, while practised skills are not yet good enough: the next round's policy is compared soon, and more looks cost more
-than waiting for it."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +82,15 @@ class Settling:
         captions = [c for c in library.captions if c not in dropped]
         accepted = {library.template(c) for c in captions} - set(practised)
         members = Counter(map(library.template, captions))
-        settings = GateSettings(max_looks=LOOKS_IN_PRACTICE if practised and not has_gained else MAX_LOOKS)
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
         episodes = first_look(members, self.config.training.evaluation_episodes)
         approaches = find_approaches(library, self.world.spec)
-        for look in range(settings.max_looks):
+        for look in range(GateSettings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
             tried = [(c, m) for c in captions if (m := episodes.get(library.template(c), 0))]
             trials = [EvalSpec((c,), m, seed, approaches=approaches) for c, m in tried]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
-            decision = decide(counts, accepted, look + 1, settings, has_gained)
+            decision = decide(counts, accepted, look + 1, has_gained=has_gained)
             if decision.promote is not None:
                 return decision
             episodes = allot(decision.open, members, self.config.training.evaluation_episodes)
