@@ -2,8 +2,10 @@
 
 import ast
 import traceback
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 import pytest
 import torch
 from command import ludus
@@ -26,6 +28,11 @@ def test_files_and_functions_are_small(path):
             found += [f"{node.name} has {n} parameters"] if n > MAX_PARAMETERS else []
             found += [f"{node.name} has {lines} lines"] if lines > MAX_FUNCTION_LINES else []
     assert not found
+
+
+def test_no_files_import_each_other_in_a_circle():
+    graph = grimp.build_graph("ludus")
+    TopologicalSorter({m: graph.find_modules_directly_imported_by(m) for m in graph.modules}).prepare()
 
 
 def test_the_method_stands_on_one_page():

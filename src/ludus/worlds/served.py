@@ -28,8 +28,8 @@ from ludus import machine
 from ludus.config import WorldConfig
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, Observations, WorldSpec
-from ludus.worlds import server
 from ludus.worlds.base import World
+from ludus.worlds.memory import arrays
 
 LONGER = 10
 """As many times a call's limit may pass until a world is made or reset: simulators and their models are loaded meanwhile."""
@@ -184,9 +184,9 @@ class _Process:
         )
 
     def share(self, spec: WorldSpec, n_envs: int) -> None:
-        """Make the arrays of `server.arrays`."""
-        os.ftruncate(self._memory.fileno(), server.arrays(spec, n_envs)[1])
-        self.shared, _ = server.arrays(spec, n_envs, mmap.mmap(self._memory.fileno(), 0))
+        """Make the arrays of `ludus.worlds.memory`."""
+        os.ftruncate(self._memory.fileno(), arrays(spec, n_envs)[1])
+        self.shared, _ = arrays(spec, n_envs, mmap.mmap(self._memory.fileno(), 0))
 
     def call(self, method: str, *args: Any) -> Any:
         self.ask(method, *args)

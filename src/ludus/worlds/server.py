@@ -21,24 +21,11 @@ from ludus.config import WorldConfig
 from ludus.types import LudusError, WorldSpec
 from ludus.worlds import files
 from ludus.worlds.guard import declared
+from ludus.worlds.memory import arrays
 from ludus.worlds.registry import kind_and_version
 
 ORPHANED_EVERY_S = 1.0
 """How often to look whether the process that asks is still there."""
-
-
-def arrays(spec: WorldSpec, n_envs: int, memory: mmap.mmap | None = None) -> tuple[dict[str, np.ndarray], int]:
-    """What both processes see: 'actions' `[E, A]` float32, 'ended' `[E]` bool and one array per observation group, and how many
-    bytes they take. Without memory there are no arrays."""
-    shapes = {"actions": ((n_envs, len(spec.actions)), np.dtype(np.float32)), "ended": ((n_envs,), np.dtype(bool))}
-    shapes |= {f"observed/{g.name}": ((n_envs, *g.shape), np.dtype(g.dtype)) for g in spec.observation.groups}
-    found, at = {}, 0
-    for name, (shape, dtype) in shapes.items():
-        n = int(np.prod(shape))
-        if memory is not None:
-            found[name] = np.frombuffer(memory, dtype, n, at).reshape(shape)
-        at += -(-n * dtype.itemsize // 64) * 64  # aligned
-    return found, at
 
 
 def main(connection: int, memory: int) -> None:

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from ludus.skills.library import Skill
 from ludus.skills.vocabulary import Predicate
 from ludus.types import Field, Group, Kind, LudusError, ObservationSpec, WorldSpec, unknown
-from ludus.worlds.from_gym.processes import Reading, action_size, one_sentence
+from ludus.worlds.from_gym.reading import Reading, action_size, one_sentence
 
 LARGEST_BOUND = 1e6
 """A space's bound beyond it says nothing about the usual values: CartPole's velocities end at 3.4e38."""

@@ -7,13 +7,11 @@ a few environments stepped one after the other, so that 128 of them need no 128 
 from __future__ import annotations
 
 import multiprocessing
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -23,10 +21,8 @@ from gymnasium.vector.async_vector_env import AsyncState
 
 from ludus import machine
 from ludus.types import LudusError
-from ludus.worlds import files
-
-if TYPE_CHECKING:
-    from ludus.worlds.from_gym.description import GymTask
+from ludus.worlds.from_gym.description import GymTask
+from ludus.worlds.from_gym.reading import Reading, action_of, one_sentence
 
 TIMEOUT_S = 600.0
 """A step or reset of all environments that takes longer has hung."""
@@ -36,47 +32,8 @@ N_TASK = 3
 """Last columns of a row: reward (-inf where there was none), solved, ended."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """From an observation to numbers: the flat entries of these keys (None: of no Dict) side by side, of them these columns."""
-
-    keys: tuple[str | None, ...]
-    columns: np.ndarray
-
-    def __call__(self, space: Any, observation: Any) -> np.ndarray:
-        parts: list[Any] = [
-            spaces.flatten(space if key is None else space[key], observation if key is None else observation[key])
-            for key in self.keys
-        ]
-        return np.concatenate(parts)[self.columns]
-
-
-Task = tuple["GymTask", Reading]
+Task = tuple[GymTask, Reading]
 """A description that is complete, and how its observations are read."""
-
-
-def action_size(space: spaces.Space, name: str) -> int:
-    """Dimensions of an action in [-1, 1].
-
-    Raises:
-        LudusError: neither a Box with bounds nor Discrete.
-    """
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
-        raise LudusError(f"actions of {name!r} are {space}; wrap it such that they are a Box of floats, or Discrete")
-    if not space.is_bounded():
-        raise LudusError(f"actions of {name!r} have no bounds ({space}); wrap it, e.g. in gymnasium's RescaleAction")
-    return space.low.size
-
-
-def _action(space: spaces.Space, action: np.ndarray) -> Any:
-    """`[A]` in [-1, 1] -> an action of the space: the largest choice, or rescaled to the bounds."""
-    if isinstance(space, spaces.Discrete):
-        return int(space.start + action.argmax())
-    assert isinstance(space, spaces.Box)
-    share = (action.reshape(space.shape) + 1) / 2
-    return np.clip(space.low + share * (space.high - space.low), space.low, space.high, dtype=space.dtype)
 
 
 def is_solved(task: GymTask, reward: float, terminated: bool, info: Mapping[str, Any]) -> bool:
@@ -91,19 +48,6 @@ def is_solved(task: GymTask, reward: float, terminated: bool, info: Mapping[str,
     if success not in info:
         raise LudusError(f"info of {task.name!r} has no {success!r}, only {list(info)}; give GymTask(success=...)")
     return bool(info[success])
-
-
-@contextmanager
-def one_sentence(name: str, doing: str) -> Iterator[None]:
-    """Whatever an environment raises as a LudusError that says where."""
-    try:
-        yield
-    except LudusError:
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{last.filename} line {last.lineno}"
-        raise LudusError(f"environment {name!r} fails in {doing}: {where}, {files.reason(error)}; mend it") from error
 
 
 def step_time_s(env: gymnasium.Env) -> float:
@@ -179,7 +123,7 @@ class _Several(gymnasium.Env):
 
     def _step(self, i: int, env: gymnasium.Env, action: np.ndarray) -> None:
         task, reading = self.tasks[self.at[i]]
-        observation, reward, terminated, truncated, info = env.step(_action(env.action_space, action))
+        observation, reward, terminated, truncated, info = env.step(action_of(env.action_space, action))
         solved = is_solved(task, float(reward), bool(terminated), info)
         self.rows[i, :-N_TASK] = reading(env.observation_space, observation)
         self.rows[i, -N_TASK:] = reward, solved, terminated

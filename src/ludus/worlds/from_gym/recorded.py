@@ -16,7 +16,8 @@ from gymnasium import spaces
 
 from ludus.types import LudusError, Observations, WorldSpec
 from ludus.worlds.from_gym.description import GymTask, described, layout
-from ludus.worlds.from_gym.processes import action_size, is_solved, one_sentence
+from ludus.worlds.from_gym.processes import is_solved
+from ludus.worlds.from_gym.reading import action_size, one_sentence
 
 HOLD_S = 1.0
 """For so long the last observation of an episode that ended by success is repeated. In the world it stays until time is up;

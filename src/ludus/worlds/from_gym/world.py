@@ -23,7 +23,8 @@ from ludus.skills.vocabulary import Predicate, Vocabulary, predicate
 from ludus.types import LudusError, Observations, ObservationSpec, WorldSpec
 from ludus.worlds.base import World, starts_of
 from ludus.worlds.from_gym.description import ANY, TASK, GymTask, completed, joined, layout, word_of, world_spec
-from ludus.worlds.from_gym.processes import Batch, Reading, one_sentence, step_time_s
+from ludus.worlds.from_gym.processes import Batch, step_time_s
+from ludus.worlds.from_gym.reading import Reading, one_sentence
 from ludus.worlds.from_gym.recorded import read_recorded
 from ludus.worlds.registry import WorldKind
 
