@@ -95,7 +95,9 @@ def _points(curve: TemplateCurve) -> Points:
 
 def _line_with_band(axes: _Axes, points: Points) -> list[str]:
     band = [(u, r.high) for u, r in points] + [(u, r.low) for u, r in reversed(points)]
+    only = [f'<circle class="only" cx="{axes.x(u):.1f}" cy="{axes.y(r.rate):.1f}" r="3"/>' for u, r in points[:1]]
     return [
+        *(only if len(points) == 1 else ()),  # of one point there is no line
         f'<polygon class="band" points="{axes.path(band)}"/>',
         f'<polyline class="curve" points="{axes.path([(u, r.rate) for u, r in points])}"/>',
     ]
@@ -159,6 +161,12 @@ def _verdict(axes: _Axes, v: CurveVerdict, rate: float) -> str:
     return f'<path class="verdict {known}" d="{MARKS.get(v.judgement, SQUARE)}" {at}><title>{said}</title></path>'
 
 
+def tick(done: bool) -> Markup:
+    """Whether something succeeded, as a sign with a name."""
+    name, said, sign = ("good", "succeeded", "✓") if done else ("bad", "failed", "✗")
+    return Markup(f'<span class="{name}" role="img" aria-label="{said}" title="{said}">{sign}</span>')
+
+
 def mark(judgement: str) -> Markup:
     """The sign of a judgement, for a legend."""
     shape = MARKS.get(judgement, SQUARE)
@@ -203,7 +211,17 @@ def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
     parts.append(f'<line id="cursor" x1="{TRACE_LEFT}" x2="{TRACE_LEFT}" y1="0" y2="{y}"/>')
     size = f'viewBox="0 0 {TRACE_WIDTH} {y + 2}" class="chart traces" role="img"'
     data = f'data-left="{TRACE_LEFT}" data-across="{across:.4f}"'
-    return Markup(f'<svg {size} {data} aria-label="Reward and conditions over time">{"".join(parts)}</svg>')
+    return Markup(f'<svg {size} {data} aria-label="{escape(clean(_said(commands)))}">{"".join(parts)}</svg>')
+
+
+def _said(commands: Sequence[CommandTrace]) -> str:
+    """What the traces show, for who does not see them."""
+    said = [f"Reward and conditions over time, {len(commands)} in order."]
+    for c in commands:
+        last = f"reward {c.reward[-1]:.2f} at its end, {max(c.reward):.2f} at most" if len(c.reward) else "no reward"
+        held = [f"{t.condition} holds {sum(t.holds) / max(1, len(t.holds)):.0%} of the time" for t in c.conditions]
+        said.append(f"{c.caption}: {'; '.join([last, *held])}.")
+    return " ".join(said)
 
 
 def _runs(holds: Sequence[bool]) -> list[tuple[int, int]]:

@@ -166,6 +166,13 @@ def when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.gmtime(seconds))
 
 
+def step(name: str) -> str:
+    """A step of the record, or a part of its name, in words: 'round/1/collect/000' is 'Round 1: collect'."""
+    said = re.sub(r"(?<=\D)/\d+$", "", re.sub(r"^round/(\d+)/", r"round \1: ", name))
+    said = said.replace("/", ": ").replace("-", " ")
+    return said[:1].upper() + said[1:]
+
+
 def duration(seconds: float) -> str:
     """'40 s', '12 min', '3 h 5 min'."""
     minutes = round(seconds / 60)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from markupsafe import Markup
@@ -11,7 +11,7 @@ from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.record import Record
 from ludus.types import LudusError
-from ludus.views import charts, passports, queries, report
+from ludus.views import charts, passports, queries, report, text
 from ludus.views.page.film import COLUMNS, Reel
 from ludus.views.page.place import Place
 from ludus.views.page.present import now
@@ -19,6 +19,8 @@ from ludus.views.page.rendering import PER_PAGE, Params, link, number, pages, re
 
 MESSAGES = 80
 """Of the room, at a time."""
+SPOKEN = 160
+"""Characters of a new message that are read aloud at once."""
 
 
 def head(place: Place, name: str, tab: str) -> str:
@@ -106,6 +108,12 @@ def messages(record: Record, name: str, postings: tuple[queries.Posting, ...], o
     calls = queries.call_costs(record, [f"{p.plan}/{q}" for p in postings if p.plan for q in ("propose", "decompose")])
     pictures = {path: link(name, "picture", path=path) for p in postings for path in p.images}
     return Markup(render("messages.html", postings=postings, pictures=pictures, calls=calls, still=still))
+
+
+def news(postings: Sequence[queries.Posting]) -> str:
+    """What came in, in one sentence, for who hears the page."""
+    last = postings[-1]
+    return f"{text.count(len(postings), 'new message')}; the last by {last.sender}: {text.clean(last.text)[:SPOKEN]}"
 
 
 def orders(place: Place, name: str) -> str:

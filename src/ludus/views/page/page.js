@@ -1,5 +1,6 @@
 // What happens in the browser alone: filters that show their result at once, players of episodes, and what a visitor says.
-// Listeners stand at the document, since elements are made anew whenever a run has something new.
+// Listeners stand at the document, since elements are made anew whenever a run has something new; what a visitor has focused,
+// opened or chosen in them is found again by its name.
 (() => {
   const at = (id) => document.getElementById(id);
   const part = (place, of) => (of > 1 ? (100 * place) / (of - 1) : 0);
@@ -44,6 +45,7 @@
     const data = document.querySelector(".player").dataset, step = frame * data.every;
     draw(at("film"), frame);
     at("clock").textContent = `${(frame * data.seconds).toFixed(1)} s`;
+    at("time").setAttribute("aria-valuetext", at("clock").textContent);
     const traces = document.querySelector(".traces"), x = +traces.dataset.left + step * traces.dataset.across;
     at("cursor").setAttribute("x1", x);
     at("cursor").setAttribute("x2", x);
@@ -105,7 +107,9 @@
     say(at("line").value);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.target.id === "line" && event.key === "Enter" && (event.ctrlKey || event.metaKey)) say(event.target.value);
+    if (event.target.id !== "line" || event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    if (!event.repeat) event.target.form.requestSubmit();
   });
   document.addEventListener("change", (event) => {
     const choose = event.target.closest("#choose");
@@ -118,6 +122,37 @@
     for (const field of form.elements) field.disabled = !field.value; // no empty parameters in the address
     form.submit();
   });
+
+  // --- what is made anew keeps its state
+
+  const nameOf = (element) =>
+    element.id || ["data-say", "data-fill", "href", "value"].map((a) => element.getAttribute(a)).find(Boolean) ||
+    `${element.tagName} ${element.textContent}`;
+  const state = { opened: new Set(), chosen: new Set() };
+  let focused = null;
+
+  const keep = (set, name, yes) => (yes ? set.add(name) : set.delete(name));
+  const summaryOf = (details) => nameOf(details.querySelector("summary"));
+
+  document.addEventListener("toggle", ({ target }) => target.matches?.("details") && target.isConnected &&
+    keep(state.opened, summaryOf(target), target.open), true);
+  document.addEventListener("change", ({ target }) => target.type === "checkbox" && keep(state.chosen, target.value, target.checked));
+  document.addEventListener("focusin", ({ target }) => {
+    const group = target.closest("[role=group], nav, tr, article, figure, section");
+    focused = { element: target, name: nameOf(target), kind: target.tagName, group: group?.getAttribute("aria-label") };
+  });
+
+  const restore = () => {
+    for (const details of document.querySelectorAll("details:not([open])"))
+      if (state.opened.has(summaryOf(details))) details.open = true;
+    for (const box of document.querySelectorAll("#choose input")) if (state.chosen.has(box.value)) box.checked = true;
+    if (!focused || focused.element.isConnected || document.activeElement !== document.body) return;
+    const same = [...document.querySelectorAll(focused.kind)].find((element) => nameOf(element) === focused.name);
+    const near = focused.group && document.querySelector(`[aria-label="${CSS.escape(focused.group)}"] :is(button, a)`);
+    (same || near || null)?.focus({ preventScroll: true }); // a button that is gone: the first one in its place
+  };
+
+  document.addEventListener("DOMContentLoaded", () => new MutationObserver(restore).observe(document.body, { childList: true, subtree: true }));
 
   const ready = setInterval(() => {
     for (const film of document.querySelectorAll("[data-sheet]:not([data-loaded])")) load(film);

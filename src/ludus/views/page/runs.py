@@ -78,6 +78,7 @@ def compare(place: Place, names: Sequence[str]) -> str:
         lines=chosen,
         settings=queries.settings_beside(chosen),
         families=families,
+        numbers=[(line.name, [of.curves[k] for of in families]) for k, line in enumerate(chosen)],
         last=max((p.update for of in families for c in of.curves if c for p in c.points), default=1),
         refusals=refusals,
     )

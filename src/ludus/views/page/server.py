@@ -128,13 +128,14 @@ def _pages(place: Place) -> None:
         params = dict(request.query_params)
         if place.is_run:
             return Response(status_code=303, headers={"location": link(place.where.name, "now")})
+        ui.page_title(f"Runs in {place.where.name} – ludus")
         await live((lambda: runs.index(place, params), place.lines))
         return None
 
     @ui.page("/compare", response_timeout=RESPONSE_S)
     async def compare(request: Request) -> None:
         names = request.query_params.getlist("run")
-        ui.page_title("runs beside each other")
+        ui.page_title("Runs beside each other – ludus")
         await live((lambda: runs.compare(place, names), lambda: [place.pulse(n).step for n in names if place.has(n)]))
 
     @ui.page("/run/{name}/{tab}", response_timeout=RESPONSE_S)
@@ -142,7 +143,7 @@ def _pages(place: Place) -> None:
         params = dict(request.query_params)
         if tab not in content.TABS or not place.has(name):
             return Response("There is no such page.", MISSING, media_type="text/plain")
-        ui.page_title(f"{name}: {tab}")
+        ui.page_title(f"{name}: {tab} – ludus")
 
         parts: list[Part] = [(lambda: content.head(place, name, tab), lambda: place.pulse(name))]
         if tab == "now":

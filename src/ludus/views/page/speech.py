@@ -43,23 +43,25 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
     if "before" in params:
         return
     added = ui.element("div").classes("added")
+    news = ui.label().classes("unseen").props("role=status")  # what was added, in one sentence
 
-    def said() -> str:
+    def said() -> tuple[str, str]:
         nonlocal last, seen
         newest = place.pulse(name).message
         if last is None or newest == seen:
-            return ""
+            return "", ""
         with place.open(name) as record:
             found = queries.postings(record, content.wanted(params), after=last, limit=sys.maxsize)
             last, seen = found[-1].number if found else last, newest
-            return content.messages(record, name, found, operator) if found else ""
+            return (content.messages(record, name, found, operator), content.news(found)) if found else ("", "")
 
     async def look() -> None:
         async with turn:
-            more = await run.io_bound(quiet(said))
+            more, sentence = await run.io_bound(quiet(said)) or ("", "")
         if more:
             with added:
                 html(more)
+            news.set_text(sentence)
 
     ui.timer(POLL_S, look, immediate=False)
     if operator:
