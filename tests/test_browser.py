@@ -65,6 +65,26 @@ def overhang(page):
     return page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
 
+def violations(page):
+    """What axe finds on the page: rules, and the elements that break them."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], [node["html"] for node in one["nodes"]]) for one in found]
+
+
+def tab_to(page, name, most=80):
+    """Press Tab until the element of this name has the focus, which must be visible."""
+    element = page.get_by_role("link", name=name, exact=True).or_(page.get_by_role("button", name=name, exact=True))
+    element = element.or_(page.get_by_label(name))
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if element.count() and element.first.evaluate("e => e === document.activeElement"):
+            break
+    assert element.first.evaluate("e => e === document.activeElement && e.matches(':focus-visible')"), name
+    assert element.first.evaluate("e => getComputedStyle(e).outlineStyle") != "none"
+
+
 def test_people_step_in_while_a_run_goes_on(started, browser):
     """Every command has an effect that is told in the room; the run ends after its first round because of the last one."""
     pytest.importorskip("nicegui")
@@ -72,6 +92,7 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page, complaints, requests = watched(browser, (address, address.replace("http", "ws")))
     page.goto(address)
     page.locator(".work").first.wait_for()
+    assert violations(page) == []
     page.get_by_role("link", name="Room", exact=True).click()
     page.get_by_label("Your name").fill("Ada")
 
@@ -96,6 +117,7 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Approve").first.click()  # once a skill is written
     page.locator("article.effect", has_text="is practised").first.wait_for()
+    assert violations(page) == []
     page.reload()
     page.get_by_role("button", name="Reject").first.click()
     page.locator("article.effect", has_text="is dropped").first.wait_for()
@@ -103,6 +125,66 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page.locator("article.effect", has_text="after round 1").wait_for()
     assert page.locator("article.command", has_text="/stop").locator("b", has_text="Ada").count() == 1
     assert process.poll() is None and complaints == requests == []
+
+
+@pytest.fixture
+def questions(tmp_path):
+    """A run whose tasks a person names, with its page beside it: its process, and the address of the page."""
+    settings = ("experimenter.propose=human", "experiment.plans_per_round=2", "experiment.rounds=1")
+    command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(tmp_path / "asks")]
+    process = subprocess.Popen([*command, *settings], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    try:
+        opened = next(line for line in process.stdout if line.startswith("Open "))
+        yield process, opened.removeprefix("Open ").strip()
+    finally:
+        process.kill()
+
+
+def test_the_keyboard_alone_drives_a_run(questions, browser):
+    """Pause, continue, propose, answer, stop: by Tab, Enter and the box; what is made anew leaves the focus where it was."""
+    pytest.importorskip("nicegui")
+    _, address = questions
+    page, complaints, requests = watched(browser, (address, address.replace("http", "ws")))
+    page.goto(address)
+    page.locator(".view").first.wait_for()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    tab_to(page, "Room")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Pause").wait_for()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the message box"
+    page.keyboard.press("Enter")
+    page.keyboard.type("/propose lift red")
+    page.keyboard.press("Shift+Enter")  # a new line, not yet said
+    page.keyboard.press("Backspace")
+    page.keyboard.press("Enter")
+    page.locator("article.command", has_text="/propose lift red").wait_for()
+    page.get_by_role("status").filter(has_text="new message").first.wait_for(state="attached")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.textContent") in ("Stop after this round", "Answer")
+    while page.evaluate("document.activeElement.textContent") != "Pause":
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Continue").wait_for()
+    page.wait_for_function("document.activeElement.closest('.orders') !== null")  # not lost with the button that is gone
+    page.locator("article.effect", has_text="Paused before").wait_for()
+    while page.evaluate("document.activeElement.textContent") != "Continue":
+        page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.locator("article.effect", has_text="plans 'lift red'").first.wait_for()
+    answer = page.get_by_role("button", name="Answer", exact=True)
+    answer.wait_for()  # for the other plan of the round
+    tab_to(page, "Answer")
+    page.keyboard.press("Enter")
+    page.keyboard.type("grasp red")
+    page.keyboard.press("Enter")
+    page.locator(".held", has_text="How likely").wait_for()  # the focus is still in the box
+    page.keyboard.type("/answer 0.5")
+    page.keyboard.press("Enter")
+    page.locator("article.plan", has_text="grasp red").first.wait_for()
+    assert complaints == requests == []
 
 
 def test_the_report_stands_on_its_own(run, browser):
@@ -113,6 +195,9 @@ def test_the_report_stands_on_its_own(run, browser):
     headings = page.locator("h2").all_inner_texts()
     first = page.locator("main h1 + .banner").inner_text()
     page.set_viewport_size({"width": 390, "height": 800})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == []
     assert len(widths) >= 6 and min(widths) > 0
     assert {"What was asked", "What the robots did", "What it cost", "How far to trust it"} <= set(headings)
     assert first.startswith("Finished")
@@ -150,6 +235,8 @@ def test_the_page_shows_runs_and_takes_a_remark(served, browser):
             page.locator(f"[aria-current]:text-is('{tab}')").wait_for()
             page.locator(".view").first.wait_for()
             assert overhang(page) == 0, tab
+            assert violations(page) == [], tab
+            assert page.title() == f"done: {tab.lower()} – ludus" and page.locator("h1").all_inner_texts() == ["done"]
         assert page.locator(".status").inner_text().startswith("Finished")
         assert page.locator(".message img").count() and page.get_by_label("A remark to the experimenter").count() == 0
         assert complaints == requests == []
@@ -166,6 +253,9 @@ def compare(page, address):
     page.get_by_role("button", name="Compare").click()
     page.locator("g.c1 polyline.curve").first.wait_for(state="attached")
     assert overhang(page) == 0 and page.locator("th .key").count() == 2
+    page.get_by_text("The numbers").click()
+    page.get_by_role("table").get_by_role("cell", name="lift X").first.wait_for()  # the charts as text
+    assert violations(page) == []
 
 
 def look_at_an_episode(page, address):
@@ -174,7 +264,9 @@ def look_at_an_episode(page, address):
     page.locator("table.episodes a").first.focus()
     page.keyboard.press("Enter")
     page.locator("#film:empty").wait_for()  # it is drawn
+    assert violations(page) == [] and "reward" in page.locator(".traces").get_attribute("aria-label")
     page.locator("#time").press("End")
+    assert page.locator("#time").get_attribute("aria-valuetext") == page.locator("#clock").inner_text() != "0.0 s"
     before = page.locator("#cursor").get_attribute("x1")
     page.get_by_role("button", name="Play").press("Enter")  # from the beginning
     page.wait_for_function(f"document.getElementById('cursor').getAttribute('x1') < {before}")
