@@ -168,7 +168,9 @@ def test_the_keyboard_alone_drives_a_run(questions, browser):
         page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="Continue").wait_for()
-    page.wait_for_function("document.activeElement.closest('.orders') !== null")  # not lost with the button that is gone
+    page.wait_for_function(
+        "document.activeElement.closest('.orders') !== null"
+    )  # not lost with the button that is gone
     page.locator("article.effect", has_text="Paused before").wait_for()
     while page.evaluate("document.activeElement.textContent") != "Continue":
         page.keyboard.press("Shift+Tab")

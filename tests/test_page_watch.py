@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from counting_world import CountingWorld
@@ -194,3 +194,45 @@ def test_a_passport_has_the_best_and_the_worst_episode(place):
     assert (best.first, best.last, best.reward) == (0, 20, 0.65)
     page = content.body(place, "going", "skills", {"skill": "go to home"})
     assert page.count('class="card clip"') == 2 and "film?id=e13&amp;first=0&amp;last=20" in page
+
+
+# --- for who hears the page, or reads it on a phone ------------------------------------------------------------------
+
+
+def test_steps_are_told_in_words():
+    said = {
+        "round/1/collect/000": "Round 1: collect",
+        "round/12/practice": "Round 12: practice",
+        "rounds: collect": "Rounds: collect",
+        "pretrain/train/001": "Pretrain: train",
+        "seed-data": "Seed data",
+        "": "",
+    }
+    assert {name: text.step(name) for name in said} == said
+
+
+def test_what_is_drawn_is_also_said(place):
+    page = content.body(place, "going", "learning", {})
+    numbers = page.partition("The numbers")[2].partition("</details>")[0]
+    assert "<td>go to X</td>" in numbers and '<td class="n">20</td>' in numbers and "] of 40" in numbers
+    assert "The numbers" in runs.compare(place, ["going", "done"])
+    one = content.body(place, "going", "episodes", {"id": "e13"})
+    assert "go to home: reward " in one and " of the time" in one
+    episodes = content.body(place, "going", "episodes", {})
+    assert 'aria-label="succeeded"' in episodes and 'data-label="for">Round 2: practice' in episodes
+
+
+def test_a_curve_of_one_point_is_seen(place):
+    with place.open("done") as record:
+        (curve,) = queries.learning_curves(record, place.library(record)).curves
+    one, two = (replace(curve, points=curve.points[:1] * n) for n in (1, 2))
+    assert 'class="only"' in charts.learning_curve(one, (), 20)
+    assert 'class="only"' not in charts.learning_curve(two, (), 20)
+
+
+def test_new_messages_are_announced_in_a_sentence(place):
+    with place.open("going") as record:
+        found = queries.postings(record)
+    assert content.news(found[-1:]).startswith(f"1 new message; the last by {found[-1].sender}: ")
+    said = content.news(found)
+    assert said.startswith(f"{len(found)} new messages") and "\x1b" not in said and len(said) < 250
