@@ -154,11 +154,12 @@ def test_nobody_answers_in_time(record):
 def test_a_run_that_waits_shows_that_it_is_there(record, monkeypatch):
     monkeypatch.setattr(mailbox, "SIGN_OF_LIFE_S", 0.0)
     monkeypatch.setattr("ludus.record.progress.WRITE_INTERVAL_S", 0.0)
-    before = record.heartbeat()
+    before, seen = record.heartbeat(), []
     with pytest.raises(NoAnswer):
-        RoomMailbox(record, Progress(record), timeout_s=0.05).ask(ASKED, task)
-    (stage,) = record.stages()
-    assert stage.finished is None and stage.updated > stage.started and record.heartbeat() != before
+        box = RoomMailbox(record, Progress(record), 0.05, lambda: seen.extend(record.stages()))
+        box.ask(ASKED, task)
+    assert all(stage.finished is None for stage in seen) and seen[-1].updated > seen[-1].started
+    assert record.heartbeat() != before and record.stages()[0].finished is not None  # it waits no more
 
 
 # --- what may be put in ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from ludus.cli.common import Overrides, latest, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
+ROUNDS = "experiment.rounds="
 NOTHING_TO_ASK = ("replay", "measure/after", "end")
 """Steps: of a run that a recording answers; that follow the last question of a run, of a training."""
 
@@ -22,7 +23,8 @@ class Resume:
     dir: tyro.conf.Positional[Path | None] = None
     """The run directory; the latest under runs/ if not given."""
     overrides: Overrides = ()
-    """Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner."""
+    """Limits to raise, e.g. budget.calls=500, or another experimenter from here on: experimenter.analyse=planner. With
+    experiment.rounds=N a run goes on up to N rounds in all, also one that is over, whether somebody stopped it or not."""
 
     def __call__(self) -> None:
         from ludus import config as configs
@@ -30,6 +32,8 @@ class Resume:
         from ludus.experiment import collection, offline
         from ludus.experiment.compose import check
         from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE, accept_world
+        from ludus.lab.oversight import REPLAY_STEP
+        from ludus.lab.rounds import ask_for_rounds
         from ludus.record import Record
         from ludus.record.files import typed
         from ludus.views.terminal import success_table
@@ -43,20 +47,30 @@ class Resume:
                 raise LudusError(f"{record.directory} holds {what} only; give the same `ludus {repeated}` again")
             alone = offline.is_training(record)
             config = configs.override(record.config, self.overrides)
+            rounds = (
+                None if alone or not any(o.startswith(ROUNDS) for o in self.overrides) else config.experiment.rounds
+            )
+            config = configs.override(
+                config, [f"{ROUNDS}{record.config.experiment.rounds}"]
+            )  # what is said changes that
             for changed in self.overrides:
+                if rounds is not None and changed.startswith(ROUNDS):
+                    continue
                 if not changed.startswith(FREE_TO_CHANGE):
                     more = f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`"
                     raise LudusError(
-                        f"{changed} would make another run of it; only budget.*, experimenter.*, "
+                        f"{changed} would make another run of it; only budget.*, experimenter.*, experiment.rounds, "
                         f"world.version and {', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
                     )
-            asks = not any(map(record.done, NOTHING_TO_ASK))
-            say(display.console(), check(config, reach=asks))
+            asks = not any(map(record.done, NOTHING_TO_ASK)) or (rounds is not None and not record.done(REPLAY_STEP))
+            console = display.console()
+            say(console, check(config, reach=asks))
             accept_world(record, config.world)
+            if rounds is not None:
+                ask_for_rounds(record, rounds)
             if not alone:
                 carry_out(record, config)
                 return
-            console = display.console()
             with terminal(console, f"ludus resume {typed(record.directory)}") as shown:
                 counts = offline.train(record, config, shown.person, shown.show)
             console.print(success_table(f"{record.directory}: the last point of the curves", counts))

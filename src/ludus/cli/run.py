@@ -107,4 +107,5 @@ def carry_out(record: Record, config: Config | None = None, serve: bool = False)
         with experiment.progress.stage("writing the report", 1):
             report = write_report(record, experiment.world, library)
     console.print(text.clean(text.first_line(queries.conclusion(record))), markup=False, highlight=False)
+    console.print(f"More rounds: {text.more_rounds(queries.run_header(record))}", markup=False, highlight=False)
     console.print(f"Report: {report}")

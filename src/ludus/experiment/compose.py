@@ -23,7 +23,7 @@ from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.interventions import Overseer, Recorded, recorded
 from ludus.lab.mailbox import RoomMailbox
-from ludus.lab.oversight import REPLAY_STEP
+from ludus.lab.oversight import LAST_STEP, REPLAY_STEP, unread
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room, shown_remarks
 from ludus.lab.rules import Rules
@@ -88,6 +88,7 @@ def compose(
     room, pictures = Room(record), Pictures(record, world)
     rules = Rules(config.oversight.forbid, world.vocabulary, world.spec.control_hz)
     progress, (ledger, replayed) = Progress(record, show), _ledger(record, config)
+    overseer = Overseer(record, config, world.vocabulary, rules, progress, replayed.commands)
     experimenter = assemble(
         RoleContext(
             world.vocabulary,
@@ -97,7 +98,7 @@ def compose(
             lambda path: record.path(path).read_bytes(),
             person,
             _post_answers(room),
-            mailbox=RoomMailbox(record, progress, config.experimenter.answer_s),
+            mailbox=RoomMailbox(record, progress, config.experimenter.answer_s, overseer.while_waiting),
         )
     )
     return Experiment(
@@ -112,7 +113,7 @@ def compose(
         analysis=Analysis(experimenter, room, pictures.curve),
         ledger=ledger,
         progress=progress,
-        overseer=Overseer(record, config, world.vocabulary, rules, progress, replayed.commands),
+        overseer=overseer,
         replayed_remarks=replayed.remarks,
     )
 
@@ -159,7 +160,8 @@ def _ledger(record: Record, config: Config) -> tuple[Ledger, Replayed]:
     """The run's own calls, and those of the run that it replays, unless nothing is left to ask; with what people said in
     that run, since its answers are to questions that showed it."""
     limit = config.experimenter.max_concurrency
-    if not record.done(REPLAY_STEP) or record.state() == "done":
+    nothing_left = record.done(LAST_STEP) and not unread(record)
+    if not record.done(REPLAY_STEP) or nothing_left:
         return Ledger(record, config.budget, max_concurrency=limit), Replayed()
     replay = record.result(REPLAY_STEP)
     recording = found(replay["run"], replay.get(BESIDE), record.directory)

@@ -27,12 +27,14 @@ from ludus.experiment.given import Given
 from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
 from ludus.experiment.settling import Settling
+from ludus.experimenter.ledger import Withdrawn
 from ludus.lab.actors import ActorSpec
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import fits
 from ludus.lab.evidence import stored_evidence
 from ludus.lab.growth import Growth
 from ludus.lab.interventions import Overseer
+from ludus.lab.oversight import LAST_STEP
 from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of, switching_of
 from ludus.lab.room import Room
@@ -90,16 +92,37 @@ def run(experiment: Experiment) -> SkillLibrary:
         LudusError: what worlds, trainers and experimenters refuse; finished steps are kept.
     """
     stages, library = start(experiment)
-    limits = experiment.config.experiment
-    for n in range(1, limits.rounds + 1):
-        stages.overseer.before(f"round/{n}/plan")
-        if stages.overseer.ends_before(n):
-            break
-        library = run_round(n, experiment, stages, library)
-        if limits.stop_after and stages.settling.n_accepted(n) >= limits.stop_after:
-            break
-    stages.learning.measure("after", library)
-    return library
+    n, overseer = 1, stages.overseer
+    while True:
+        if goes_on(n, experiment, stages):
+            try:
+                library = run_round(n, experiment, stages, library)
+            except Withdrawn:  # told to stop while the round was planned, of which nothing is kept
+                continue
+            n += 1
+        elif not experiment.record.done(LAST_STEP):
+            overseer.let_lapse(LAST_STEP)
+            stages.learning.measure("after", library)
+        else:
+            overseer.close()
+            return library
+
+
+def goes_on(n: int, experiment: Experiment, stages: Stages) -> bool:
+    """Whether there is a round n: until it is planned, or until the end is measured, people may change that."""
+    overseer, step, most = stages.overseer, f"round/{n}/plan", experiment.config.experiment.stop_after
+    if experiment.record.done(step):
+        return True
+
+    def wanted() -> bool:
+        enough = most > 0 and stages.settling.n_accepted(n - 1, overseer.reopened) >= most
+        return not enough and not overseer.ends_before(n)
+
+    while True:
+        expected = wanted()
+        overseer.before(step if expected else LAST_STEP)
+        if wanted() == expected:
+            return expected
 
 
 def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
@@ -110,7 +133,8 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     def evidence() -> Evidence:
         return stored_evidence(driver.store, experiment.world, config.seed)
 
-    stages.overseer.look_at(evidence)
+    if not record.done(f"round/{n}/settle"):
+        stages.overseer.look_at(evidence)
 
     # propose, decompose, retrieve; the critic's values of skills are asked for with experimenter.affordance only
     plans = planning.plans(n, library, learning.values if config.experimenter.affordance else None)

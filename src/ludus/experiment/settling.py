@@ -69,9 +69,9 @@ class Settling:
             opened.result = {"best": best, "tried": new, "gate": gate, "skills": skills}
         checkpoints.prune(record)
 
-    def n_accepted(self, n: int) -> int:
-        """Templates that were accepted in the first n rounds."""
-        settled = (self.record.result(f"round/{k}/settle")["skills"] for k in range(1, n + 1))
+    def n_accepted(self, n: int, after: int = 0) -> int:
+        """Templates that were accepted in the first n rounds; in those that came after round `after`."""
+        settled = (self.record.result(f"round/{k}/settle")["skills"] for k in range(after + 1, n + 1))
         return sum(skill["status"] == "accepted" for skills in settled for skill in skills)
 
     # --- which policy acts -----------------------------------------------------------------------------------------

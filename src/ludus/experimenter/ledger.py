@@ -17,6 +17,8 @@ from ludus.types import LudusError
 
 MAX_FAILURES = 20
 """Questions in a row without a usable answer after which a run stops."""
+WITHDRAWN = "the run was told to stop, and waits for nobody any more"
+"""What is written in place of an answer that nobody waited for."""
 GO_ON = "then `ludus resume RUN` goes on, or the same `ludus exam`"
 
 
@@ -70,6 +72,10 @@ class NullCalls:
 
 class CannotAsk(LudusError):
     """The question was not asked, and further questions cannot be asked either."""
+
+
+class Withdrawn(CannotAsk):
+    """The question was taken back: what it was asked for does not come."""
 
 
 class Failed(CannotAsk):
@@ -236,7 +242,8 @@ class Ledger:
             self._attempts[call] = max(self._attempts.get(call, 0), row["attempt"])
         else:
             self._known[_answer_key(row)] = row
-            self._failures = self._failures + 1 if row["answer"] is None else 0
+            if row["error"] != WITHDRAWN:
+                self._failures = self._failures + 1 if row["answer"] is None else 0
             self._last_error = row["error"] or self._last_error
         if not row["replayed"]:
             self._spent["calls"] += 1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ludus.experimenter.ledger import Ledger, Reply, Request
+from ludus.experimenter.ledger import Ledger, Reply, Request, Withdrawn
 from ludus.experimenter.roles import NoAnswer
 
 Answer = Mapping[str, Any]
@@ -52,11 +52,21 @@ class Mailbox(Protocol):
     """Where questions wait."""
 
     def ask(self, question: Question, read: Read) -> Answer:
-        """What `read` makes of the first answer that it does not refuse. Raises: NoAnswer: nobody answered in time."""
+        """What `read` makes of the first answer that it does not refuse.
+
+        Raises:
+            NoAnswer: nobody answered in time.
+            Withdrawn: nobody is waited for any more, and what the question was for does not come.
+        """
         ...
 
-    def close(self, question: Question, answer: Answer | None) -> None:
-        """Show that a question is settled, also one that was not put now because its answer is known. None: nobody answered."""
+    def close(self, question: Question, answer: Answer | None, why: str = "") -> None:
+        """Show that a question is settled, also one that was not put now because its answer is known.
+
+        Args:
+            answer: None: nobody answered.
+            why: of no answer.
+        """
         ...
 
 
@@ -71,6 +81,7 @@ def ask(
 
     Raises:
         NoAnswer: nobody answered in time.
+        Withdrawn: see `Mailbox.ask`; nothing is kept.
         CannotAsk: see `Ledger.ask`.
     """
     turns = 0
@@ -89,8 +100,8 @@ def ask(
 
     try:
         answer = ledger.ask(request, send)
-    except NoAnswer:
-        mailbox.close(question, None)
+    except (NoAnswer, Withdrawn) as error:
+        mailbox.close(question, None, str(error))
         raise
     mailbox.close(question, answer)
     return answer

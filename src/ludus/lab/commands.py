@@ -9,21 +9,21 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from ludus.config import Config
 from ludus.experimenter.goals import Form, Goal
 from ludus.lab import oversight
 from ludus.lab.context import Asked
-from ludus.lab.oversight import NOBODY, PLAN_ID, Command, Outcome, Standing, plain
+from ludus.lab.oversight import LAST_STEP, NOBODY, PLAN_ID, Command, Outcome, Standing, plain
+from ludus.lab.rounds import begun_rounds
 from ludus.record import Record, tables
 from ludus.skills.expression import Expression, parse
 from ludus.skills.names import ObjectNames
 from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError, Plan
 
-LAST_STEP = "measure/after"
-"""Before it the rounds are over."""
 CALL = re.compile(r"\w\(")
 """A task that has one is a condition: on(red, green)."""
 EXECUTING = ("grow", "approve", "collect")
@@ -51,6 +51,12 @@ class Situation:
     def standing(self) -> Standing:
         """How the commands so far leave the run."""
         return oversight.standing(self.done)
+
+    @property
+    def rounds(self) -> int:
+        """How many there are at most."""
+        said = self.standing.rounds
+        return self.config.experiment.rounds if said is None else said
 
     def asked(self, n: int) -> tuple[Asked, ...]:
         """The tasks that people want round n to plan."""
@@ -112,21 +118,44 @@ def _stop(command: Command, step: str, now: Situation) -> Effect:
         return "late", "That comes too late: the rounds are over.", {}
     if now.standing.stopping and not now.standing.paused:
         return "refused", "It stops already; /continue takes that back.", {}
-    n = round_of(step)
-    begun = n if now.record.done(f"round/{n}/plan") else n - 1
+    begun = _begun(step, now)
     when = f"after round {begun}" if begun > 0 else "before the first round"
     text = (
-        f"Stops {when}: success is measured, the report is written, and the run is done. To go on from it later, begin a run "
-        "with its episodes and skills (--data, --library)."
+        f"Stops {when}: success is measured, the report is written, and the run is done. Nobody is asked anything any more. "
+        "To go on later: `ludus resume RUN experiment.rounds=N`."
     )
     return "done", text, {}
+
+
+def _rounds(command: Command, step: str, now: Situation) -> Effect:
+    n, begun = int(command.argument), _begun(step, now)
+    if n < begun:
+        return "refused", f"Round {begun} has begun already: a run has at least {begun} rounds.", {}
+    if step == LAST_STEP:
+        if n == begun:
+            return "late", f"That comes too late: {begun} rounds are over. Say more for another one.", {}
+        if now.record.done(step):  # what was measured then is kept
+            earlier = (f"{step}-round-{begun}{'' if k == 1 else f'-{k}'}" for k in count(1))
+            now.record.set_aside(step, next(name for name in earlier if not now.record.done(name)))
+        return "done", f"Goes on with round {begun + 1}, up to round {n}.", {"rounds": n, "reopened": begun}
+    if n == now.rounds and not now.standing.stopping:
+        return "refused", f"It has {n} rounds already.", {}
+    return "done", f"Ends after round {n}.", {"rounds": n}
+
+
+def _begun(step: str, now: Situation) -> int:
+    """How many rounds were planned before this step."""
+    n = round_of(step)
+    if step == LAST_STEP:
+        return begun_rounds(now.record)
+    return n if now.record.done(f"round/{n}/plan") else max(0, n - 1)
 
 
 # --- tasks ---------------------------------------------------------------------------------------------------------
 
 
 def _propose(command: Command, step: str, now: Situation) -> Effect:
-    task, goal, limits = command.argument, None, now.config.experiment
+    task, goal, most = command.argument, None, now.config.experiment.plans_per_round
     if CALL.search(task):
         try:
             parsed = parse(task, now.vocabulary)
@@ -134,9 +163,9 @@ def _propose(command: Command, step: str, now: Situation) -> Effect:
         except LudusError as error:
             return "refused", f"That cannot be planned: {str(error).rstrip('.')}.", {}
     n = max(1, round_of(step))
-    while now.record.done(f"round/{n}/plan") or len(now.asked(n)) >= limits.plans_per_round:
+    while now.record.done(f"round/{n}/plan") or len(now.asked(n)) >= most:
         n += 1
-    if step == LAST_STEP or n > limits.rounds or now.standing.stopping:
+    if step == LAST_STEP or n > now.rounds or now.standing.stopping:
         return "late", "That comes too late: no further round is planned.", {}
     if any(plain(asked.task) == plain(task) for asked in now.asked(n)):
         return "refused", f"Round {n} plans {task!r} already.", {}
@@ -214,7 +243,9 @@ def _decided(
     what = (
         f"{', '.join(map(repr, sorted(templates)))} is {skill_is}" if captions else f"{', '.join(plans)} is {plan_is}"
     )
-    why = "nobody said anything in time" if command.author == NOBODY else f"{command.author} says so"
+    why = f"{command.author} says so"
+    if command.author == NOBODY:
+        why = "the run is to stop, and nobody had decided" if now.standing.stopping else "nobody said anything in time"
     about = {"round": round_of(step), "captions": captions, "templates": sorted(templates), "plans": plans, "why": why}
     return "done", f"{what}: {why}.", about
 
@@ -246,6 +277,7 @@ _CARRY_OUT: Mapping[str, Callable[[Command, str, Situation], Effect]] = {
     "pause": _pause,
     "continue": _continue,
     "stop": _stop,
+    "rounds": _rounds,
     "propose": _propose,
     "veto": _veto,
     "approve": _approve,

@@ -19,8 +19,8 @@ from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, S
 from ludus.lab.analysis import latest_counts
 from ludus.lab.approach import Approaches, find_approaches
 from ludus.lab.context import achieved, skill_stats
-from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
-from ludus.lab.oversight import APPROVAL, approval
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer, approval
+from ludus.lab.oversight import APPROVAL
 from ludus.lab.practice import practice_rollouts, way_to
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room

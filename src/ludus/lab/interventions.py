@@ -7,17 +7,20 @@ commands where they were. A run that nobody says anything to has no such step.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from ludus.config import Config
+from ludus.config import Config, OversightConfig
+from ludus.experimenter.ledger import WITHDRAWN, Withdrawn
+from ludus.experimenter.roles import NoAnswer
 from ludus.lab import oversight
 from ludus.lab.collector import CollectTask
-from ludus.lab.commands import LAST_STEP, Situation, carry_out, round_of, where
+from ludus.lab.commands import Situation, carry_out, round_of, where
 from ludus.lab.context import Asked, Refusal, nothing_refused
 from ludus.lab.mailbox import SIGN_OF_LIFE_S
-from ludus.lab.oversight import COMMAND, EFFECT, NOBODY, PLAN_ID, STEPS, Command, plain
+from ludus.lab.oversight import COMMAND, EFFECT, LAPSED, LAST_STEP, NOBODY, PLAN_ID, STEPS, Command, plain
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
 from ludus.lab.rules import Rules
@@ -30,8 +33,11 @@ from ludus.types import Message
 
 POLL_S = 0.5
 """How often a run that waits looks for what was said, s."""
-LAPSED = "/late"
-"""Ends the key of what nobody said: that a task was not planned any more."""
+HEARD = "heard"
+"""Outcome of a command that is read while the run waits for an answer, and carried out once it does not."""
+SWITCHES = ("pause", "continue", "stop", "rounds")
+"""Commands on whether and how long the run goes on."""
+PLANNING = re.compile(r"round/\d+/plan")
 
 Recorded = Mapping[str, Sequence[Command]]
 """Step of a run -> the commands that were carried out before it."""
@@ -55,26 +61,61 @@ class Overseer:
         recorded: Recorded | None = None,
     ) -> None:
         self._record, self._config, self._rules, self._progress = record, config, rules, progress
-        self._recorded, self._read_up_to, self._signed = recorded or {}, 0, 0.0
+        self._recorded, self._signed = recorded or {}, 0.0
+        self._read_up_to, self._unread, self._heard = 0, list[Command](), set[str]()
         self._now = Situation(record, config, vocabulary, oversight.interventions(record))
 
     # --- between two steps ---------------------------------------------------------------------------------------
 
     def before(self, step: str) -> None:
-        """Carry out what was said until now, and wait as long as the run is paused. Call it before `step` is begun."""
+        """Carry out what was said until now, and wait as long as the run is paused. Call it before `step` is begun. Before the
+        last step of a run that is over only the wish for more rounds is carried out."""
         if self._record.done(step):
+            if step == LAST_STEP:
+                self._reopen(step)
             return
         self._carry_out_new(step)
-        if step == LAST_STEP:
-            self._let_lapse(step)
         if self._now.standing.paused:
             with self._progress.stage(f"paused before {where(step)}; /continue goes on", 0) as advance:
                 while self._now.standing.paused:
                     self._wait(step, advance)
 
     def ends_before(self, n: int) -> bool:
-        """Whether the rounds end before round n, because somebody said so."""
-        return self._now.standing.stopping and not self._record.done(f"round/{n}/plan")
+        """Whether there is no round n: there are no more of them, or somebody said so."""
+        return (self._now.standing.stopping or n > self._now.rounds) and not self._record.done(f"round/{n}/plan")
+
+    @property
+    def rounds(self) -> int | None:
+        """How many there are, where somebody said so."""
+        return self._now.standing.rounds
+
+    @property
+    def reopened(self) -> int:
+        """See `Standing`."""
+        return self._now.standing.reopened
+
+    def while_waiting(self) -> bool:
+        """Acknowledge what is said while the open step waits for an answer; it is carried out before the next step. Returns
+        whether the run pauses then, until when no time runs out.
+
+        Raises:
+            Withdrawn: the run is to stop, and the round that is planned does not come.
+            NoAnswer: it is to stop after the round that has begun, in which nobody is waited for any more.
+        """
+        planning = PLANNING.fullmatch(self._record.open_step.name) if self._record.open_step else None
+        said = [{"command": c.name, "outcome": "done", "rounds": 0} for c in self._read() if c.name in SWITCHES]
+        ahead = oversight.standing([*self._now.done, *said])
+        for command in (c for c in self._unread if c.key not in self._heard):
+            self._heard.add(command.key)
+            when = "when the open question is answered" if not ahead.stopping else "and nobody is waited for any more"
+            text = f"Heard: /{command.name} is carried out before the next step, {when}."
+            about = {"command": command.key, "outcome": HEARD}
+            self._record.post(
+                Message(f"{command.key}/{HEARD}", "oversight", command.author, EFFECT, text, payload=about)
+            )
+        if ahead.stopping:
+            raise Withdrawn(WITHDRAWN) if planning else NoAnswer(WITHDRAWN)
+        return ahead.paused
 
     def decide(self, n: int) -> None:
         """Wait until somebody has approved or rejected each skill and plan of round n that waits for it; after
@@ -88,7 +129,7 @@ class Overseer:
             while waiting := self._undecided():
                 if self._now.standing.paused:
                     ends = time.monotonic() + limits.timeout_s
-                if time.monotonic() < ends:
+                if time.monotonic() < ends and not self._now.standing.stopping:
                     self._wait(step, advance)
                 else:
                     self._carry_out(Command(f"{self._next_step}/default", limits.default, waiting[0], NOBODY), step)
@@ -107,13 +148,21 @@ class Overseer:
 
     def _carry_out_new(self, step: str) -> None:
         known = {done["key"] for done in self._now.done}
-        newest = oversight.newest_message(self._record)
-        said = oversight.commands(self._record, after=self._read_up_to) if newest > self._read_up_to else []
-        self._read_up_to = newest
-        for command in (*self._recorded.get(step, ()), *said):
+        for command in (*self._recorded.get(step, ()), *self._read()):
             if command.key not in known:
                 known.add(command.key)
                 self._carry_out(command, step)
+        self._unread.clear()
+
+    def _read(self) -> list[Command]:
+        """What was said and not carried out."""
+        newest = oversight.newest_message(self._record)
+        if newest > self._read_up_to:
+            known = {done["key"] for done in self._now.done} | {c.key for c in self._unread}
+            said = oversight.commands(self._record, after=self._read_up_to)
+            self._unread += [c for c in said if c.key not in known]
+            self._read_up_to = newest
+        return self._unread
 
     @property
     def _next_step(self) -> str:
@@ -131,8 +180,23 @@ class Overseer:
             opened.result = {"before": step, **told, "outcome": outcome, "effect": effect, **details}
         self._now.done.append(dict(opened.result))
 
-    def _let_lapse(self, step: str) -> None:
-        """Say of each task that was to be planned in a round which does not come that it comes too late."""
+    # --- the end ---------------------------------------------------------------------------------------------------
+
+    def _reopen(self, step: str) -> None:
+        for command in oversight.unread(self._record):
+            if command.name == "rounds":
+                self._carry_out(command, step)
+
+    def close(self) -> None:
+        """Answer what was said while the end was measured."""
+        for command in oversight.unread(self._record):
+            oversight.answer_late(self._record, command)
+
+    def let_lapse(self, step: str) -> None:
+        """Say of each task that was to be planned in a round which does not come that it comes too late. Call it before the
+        last step."""
+        if self._record.done(step):
+            return
         known = {done["key"] for done in self._now.done}
         for asked in self._now.unplanned():
             key, effect = f"{asked.key}{LAPSED}", f"{asked.task!r} comes too late: no further round is planned."
@@ -193,6 +257,7 @@ class NullOverseer:
     """Nobody says anything, and nothing is forbidden."""
 
     vetoed: tuple[str, ...] = ()
+    rounds: int | None = None
 
     def before(self, step: str) -> None:
         """Does nothing."""
@@ -215,6 +280,19 @@ class NullOverseer:
 
 
 UNWATCHED = NullOverseer()
+
+
+def approval(what: str, name: str, limits: OversightConfig) -> str:
+    """The sentence that says what waits for approval.
+
+    Args:
+        name: what it is called in a command.
+    """
+    default = {"approve": "approved", "reject": "rejected"}[limits.default]
+    return (
+        f"{what} waits for approval: /approve {name} or /reject {name}. If nobody says anything within {limits.timeout_s:g} s, "
+        f"it is {default}."
+    )
 
 
 def recorded(record: Reader) -> dict[str, list[Command]]:

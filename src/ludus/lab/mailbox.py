@@ -4,7 +4,8 @@ the answers: any process that can open the record may answer, and the one that r
     question   experimenter -> agent   payload: name, role, text, schema of the answer
     answer     agent -> experimenter   payload: key (of the question's message), answer
     refused    experimenter -> agent   the answer does not fit, and why; the question stays open
-    accepted   experimenter -> agent   or 'lapsed', where nobody answered in time; the question is closed
+    accepted   experimenter -> agent   or 'lapsed', where nobody answered in time or the run was told to stop; the question is
+                                       closed
 
 A question belongs to the step that asks it. Where the run was stopped meanwhile it stays open: an answer that is given then is
 found when the run goes on.
@@ -15,13 +16,14 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from ludus.experimenter.answers import clean
+from ludus.experimenter.ledger import WITHDRAWN, Withdrawn
 from ludus.experimenter.outside import Answer, Question, Read
 from ludus.experimenter.roles import NoAnswer
 from ludus.lab.room import speaker
@@ -51,39 +53,53 @@ class RoomMailbox:
 
     Args:
         timeout_s: seconds after which a question counts as not answered; 0: never.
+        listen: hears what else is said meanwhile, see `Overseer.while_waiting`.
     """
 
-    def __init__(self, record: Record, progress: Progress, timeout_s: float = 0.0) -> None:
-        self._record, self._progress, self._timeout_s = record, progress, timeout_s
+    def __init__(
+        self, record: Record, progress: Progress, timeout_s: float = 0.0, listen: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._record, self._progress, self._timeout_s, self._listen = record, progress, timeout_s, listen
 
     def ask(self, question: Question, read: Read) -> Answer:
         """See `ludus.experimenter.outside.Mailbox`. Blocks; what it waits for is a stage of the run's progress."""
-        last = 0
-        began = signed = time.monotonic()
+        over = None
         with self._progress.stage(f"waiting for {WHO[question.addressee]}: {question.role}", 0) as advance:
             self._record.post(_put(question))
-            asked = _find(self._record, question.key)
-            while True:
-                for offer in _offers(self._record, question.key, last):
-                    last = offer.number
-                    try:
-                        return read(offer.message.payload["answer"])
-                    except LudusError as error:
-                        self._refuse(offer.message, str(error))
-                last = max(last, asked.number if asked else 0)  # what was there before has been read
-                now = time.monotonic()
-                if self._timeout_s and now - began >= self._timeout_s:
-                    raise NoAnswer(f"nobody answered within experimenter.answer_s={self._timeout_s:g}")
-                if now - signed >= SIGN_OF_LIFE_S:
-                    advance(0)
-                    signed = now
-                time.sleep(POLL_S)
+            try:
+                return self._wait(question, read, advance)
+            except (NoAnswer, Withdrawn) as error:  # it waits no more, so this stage is over
+                over = error
+        raise over
 
-    def close(self, question: Question, answer: Answer | None) -> None:
+    def _wait(self, question: Question, read: Read, advance: Callable[[int], None]) -> Answer:
+        last, asked = 0, _find(self._record, question.key)
+        began = signed = time.monotonic()
+        while True:
+            for offer in _offers(self._record, question.key, last):
+                last = offer.number
+                try:
+                    return read(offer.message.payload["answer"])
+                except LudusError as error:
+                    self._refuse(offer.message, str(error))
+            last = max(last, asked.number if asked else 0)  # what was there before has been read
+            now = time.monotonic()
+            if self._listen():
+                began = now
+            if self._timeout_s and now - began >= self._timeout_s:
+                raise NoAnswer(f"nobody answered within experimenter.answer_s={self._timeout_s:g}")
+            if now - signed >= SIGN_OF_LIFE_S:
+                advance(0)
+                signed = now
+            time.sleep(POLL_S)
+
+    def close(self, question: Question, answer: Answer | None, why: str = "") -> None:
         """See `ludus.experimenter.outside.Mailbox`. Of a question that a recording answers, both are shown."""
         to = question.addressee
         if answer is None:
             text = f"Nobody answered {question.name!r} in time; it counts as: can't tell."
+            if WITHDRAWN in why:
+                text = f"{question.name!r} needs no answer any more: the run was told to stop."
             self._record.post(_put(question), Message(_closed(question.key), "experimenter", to, LAPSED, text))
             return
         given = [] if _offers(self._record, question.key) else [_offer(f"{question.key}/answer", question, answer, to)]

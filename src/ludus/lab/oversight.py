@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from ludus.config import OversightConfig
 from ludus.experimenter.answers import LONGEST_TEXT, clean
 from ludus.lab.room import LONGEST_REMARK, REMARK, speaker
 from ludus.record import tables
@@ -29,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "pause": "Waits before the next batch of episodes, chunk of training or other step, until /continue.",
     "continue": "Ends a pause; where there is none, takes back a /stop.",
     "stop": "Ends the run after this round: what was learned is measured, and the report is written.",
+    "rounds": "The run has so many rounds in all, more or fewer than before; takes back a /stop.",
     "propose": "The next round plans this task too: in words, or as a condition such as on(red, green).",
     "veto": "This task, or the plan of this id, is not executed.",
     "approve": "A skill or a plan that waits for approval goes ahead.",
@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
 }
 """Name -> one sentence of help."""
 ARGUMENTS: Mapping[str, str] = {
+    "rounds": "N",
     "propose": "TASK",
     "veto": "TASK",
     "approve": "SKILL",
@@ -49,12 +50,18 @@ ARGUMENTS: Mapping[str, str] = {
 """Name -> what a command is followed by, of those that are."""
 PERSON, NOBODY = "person", "oversight"
 """Who speaks where no name is given, and who decides where nobody speaks in time."""
+LAST_STEP = "measure/after"
+"""Step of a run before which its rounds are over."""
+MOST_ROUNDS = 1_000_000
+LAPSED = "/late"
+"""Ends the key of a message that nobody said: that a command comes too late."""
 STEPS = "oversight/"
 """Steps of the record in each of which a command was carried out: `oversight/000`, ... For their results see `interventions`."""
 LONGEST_LINE = 40_000
 """Characters of what is read at all: an answer may be that long."""
 REPLAY_STEP = "replay"
 """Step of a record that replays another run's answers: its result says which."""
+MORE_ROUNDS = "`ludus resume RUN experiment.rounds=N` goes on, up to N rounds in all."
 PLAN_ID = re.compile(r"r\d+-s\d+-\w+")
 PLACEHOLDER = re.compile(r"(?<!\w)(?:[UVWXYZ]|_)(?!\w)")
 """Of an object, in a template: 'stack X on Y', 'stack _ on _'."""
@@ -93,6 +100,8 @@ def say(record: Record, line: str, author: str = PERSON) -> Message:
     _check_target(record, name, argument)
     message = Message(_key(), author, "loop", COMMAND, text, payload={"command": name, "argument": argument})
     record.post(message)
+    if record.done(LAST_STEP):  # meanwhile, and so perhaps after the run looked for the last time
+        answer_late(record, message)
     return message
 
 
@@ -125,7 +134,8 @@ class Command:
 def newest_message(record: Reader) -> int:
     """The number of the last message that there is; 0 for none."""
     m = tables.messages.c
-    return record.query(sa.select(sa.func.max(m.number).label("last")).where(m.run_id == record.run_id))[0]["last"] or 0
+    last = sa.select(m.number).where(m.run_id == record.run_id).order_by(m.number.desc()).limit(1)
+    return next((row["number"] for row in record.query(last)), 0)
 
 
 def commands(record: Reader, after: int = 0) -> list[Command]:
@@ -143,7 +153,25 @@ def was_said(record: Reader, key: str) -> bool:
 def interventions(record: Reader) -> list[dict[str, Any]]:
     """Every command that was carried out or refused, in order: `key, command, argument, author`, `before` (the step of the run),
     `outcome` (see `Outcome`), `effect` (a sentence) and, as they apply, `round, task, goal, captions, plans, update, caption`."""
-    return [dict(record.result(s.name)) for s in record.steps() if s.name.startswith(STEPS)]
+    s = tables.steps.c
+    query = sa.select(s.result).where(s.run_id == record.run_id, s.name.startswith(STEPS, autoescape=True))
+    return [dict(row["result"]) for row in record.query(query.order_by(s.number))]
+
+
+def unread(record: Reader) -> list[Command]:
+    """The commands that were neither carried out nor refused, in order."""
+    if not (said := commands(record)):
+        return []
+    answered = {one["key"] for one in interventions(record)}
+    return [c for c in said if c.key not in answered and not was_said(record, f"{c.key}{LAPSED}")]
+
+
+def answer_late(record: Record, said: Command | Message) -> None:
+    """Answer a command that no round can read any more. Whoever notices it first does."""
+    author = said.author if isinstance(said, Command) else said.sender
+    text = f"That comes too late: the run is over. {MORE_ROUNDS}"
+    payload = {"command": said.key, "outcome": "late"}
+    record.post(Message(f"{said.key}{LAPSED}", "oversight", author, EFFECT, text, payload=payload))
 
 
 @dataclass(frozen=True)
@@ -152,6 +180,10 @@ class Standing:
 
     paused: bool
     stopping: bool
+    rounds: int | None
+    """How many the run has, where somebody said so."""
+    reopened: int
+    """Rounds that were over when somebody wanted more of them; the skills that were accepted in them end no run."""
     vetoed: Mapping[str, str]
     """What is not executed, tasks and ids of plans, as `plain` writes them -> who said so."""
     approved: frozenset[str]
@@ -166,6 +198,7 @@ def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
         done: see `interventions`.
     """
     paused = stopping = False
+    rounds, reopened = None, 0
     vetoed, approved, rejected = dict[str, str](), set[str](), set[str]()
     for one in done:
         if one["outcome"] != "done":
@@ -177,6 +210,8 @@ def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
                 paused, stopping = False, True
             case "continue":
                 paused, stopping = False, stopping and paused
+            case "rounds":
+                rounds, stopping, reopened = one["rounds"], False, one.get("reopened", reopened)
             case "propose":
                 for said in (one["task"], one["goal"] or ""):
                     vetoed.pop(plain(said), None)
@@ -187,7 +222,7 @@ def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
             case "reject":
                 rejected.update(one.get("captions", ()))
                 vetoed |= dict.fromkeys(one.get("plans", ()), one["author"])
-    return Standing(paused, stopping, vetoed, frozenset(approved), frozenset(rejected))
+    return Standing(paused, stopping, rounds, reopened, vetoed, frozenset(approved), frozenset(rejected))
 
 
 def plain(text: str) -> str:
@@ -204,19 +239,6 @@ def wrong_verdicts(record: Reader) -> dict[tuple[int, int, str], str]:
     """`(round, update, caption)` of the verdicts that were marked as wrong -> by whom."""
     marks = (one for one in interventions(record) if one["command"] == "wrong" and one["outcome"] == "done")
     return {(one["round"], one["update"], one["caption"]): one["author"] for one in marks}
-
-
-def approval(what: str, name: str, limits: OversightConfig) -> str:
-    """The sentence that says what waits for approval.
-
-    Args:
-        name: what it is called in a command.
-    """
-    default = {"approve": "approved", "reject": "rejected"}[limits.default]
-    return (
-        f"{what} waits for approval: /approve {name} or /reject {name}. If nobody says anything within {limits.timeout_s:g} s, "
-        f"it is {default}."
-    )
 
 
 # --- what a command is about -------------------------------------------------------------------------------------------
@@ -277,8 +299,11 @@ def _remark(record: Record, text: str, author: str) -> Message:
 
 
 def _check_listens(record: Record) -> None:
-    if record.state() not in ("running", "stopped"):
-        raise LudusError("the run is over: nobody would hear it any more")
+    if (state := record.state()) not in ("running", "stopped"):
+        more = f". {MORE_ROUNDS}" if record.done(LAST_STEP) else ""
+        raise LudusError(
+            f"the run {'is over' if state == 'done' else 'has failed'}: nobody would hear it any more{more}"
+        )
     if kind := re.match("ludus (collect|import|exam|train) ", record.command):
         raise LudusError(f"this is a run of `ludus {kind[1]}`, which asks nobody; only `ludus run` listens")
 
@@ -287,6 +312,8 @@ def _check_argument(name: str, argument: str) -> None:
     usage = f"/{name} {ARGUMENTS.get(name, '')}".rstrip()
     if bool(argument) != (name in ARGUMENTS) and name != "answer":  # nothing: can't tell
         raise LudusError(f"/{name} needs to say what: {usage}" if name in ARGUMENTS else f"{usage} takes nothing more")
+    if name == "rounds" and not (argument.isascii() and argument.isdecimal() and 1 <= int(argument[:9]) <= MOST_ROUNDS):
+        raise LudusError(f"{usage} with {argument[:40]!r}; give a number from 1 to {MOST_ROUNDS:,}")
     if name != "answer" and len(argument) > LONGEST_TEXT:
         raise LudusError(f"{usage} with {len(argument):,} characters; say it in at most {LONGEST_TEXT:,}")
 

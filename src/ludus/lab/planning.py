@@ -12,14 +12,15 @@ from dataclasses import asdict, replace
 from ludus.config import Config
 from ludus.experimenter.chaining import AT_ONCE
 from ludus.experimenter.effects import left_by, relations
+from ludus.experimenter.ledger import Withdrawn
 from ludus.experimenter.roles import Attempt, SkillStats
 from ludus.lab.analysis import latest_counts
 from ludus.lab.context import PlanContext, achieved, attempts_of, skill_stats
 from ludus.lab.curriculum import Curriculum, Values
 from ludus.lab.embodiment import look
 from ludus.lab.growth import open_gaps
-from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
-from ludus.lab.oversight import APPROVAL, approval
+from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer, approval
+from ludus.lab.oversight import APPROVAL
 from ludus.lab.prefetch import Prefetch
 from ludus.lab.room import Room, remarks
 from ludus.record import Record
@@ -71,17 +72,25 @@ class Planning:
             values: the critic's values, needed with `experimenter.affordance`.
 
         Raises:
+            Withdrawn: the run was told to stop meanwhile.
             LudusError: see `Curriculum.plans`.
         """
         step, record = f"round/{n}/plan", self._record
         if not record.done(step):
             self._ask(n, n + max(1, self._config.experimenter.prefetch) - 1, library)
             context, prefetch = self._prefetched.pop(n, None) or (self._context(n, library), None)
-            with record.commit(step) as opened, self._progress.stage(f"round {n}: planning", 1):
-                if prefetch is not None:
-                    prefetch.wait()
-                said = {"asked": self._overseer.asked(n), "refusal": self._overseer.refusal()}  # until now
-                plans = self._curriculum.plans(replace(context, **said), values)
+            with record.commit(step) as opened:
+                plans, withdrawn = list[Plan](), None
+                with self._progress.stage(f"round {n}: planning", 1):
+                    if prefetch is not None:
+                        prefetch.wait()
+                    said = {"asked": self._overseer.asked(n), "refusal": self._overseer.refusal()}  # until now
+                    try:
+                        plans = self._curriculum.plans(replace(context, **said), values)
+                    except Withdrawn as error:  # nothing is planned any more, so this stage is over
+                        withdrawn = error
+                if withdrawn is not None:
+                    raise withdrawn
                 for plan in plans:
                     record.add_plan(n, plan)
                 if held := self._held(plans, library):
@@ -113,7 +122,7 @@ class Planning:
         comes later, so that a run does not depend on how fast a model is."""
         if not self._curriculum.experimenter.is_remote:
             return
-        for n in range(first, min(last, self._config.experiment.rounds) + 1):
+        for n in range(first, min(last, self._overseer.rounds or self._config.experiment.rounds) + 1):
             if n in self._prefetched or self._record.done(f"round/{n}/plan"):
                 continue
             step = f"round/{n}/ahead"

@@ -32,6 +32,7 @@ class Step:
     result: Mapping[str, Any] = field(default_factory=dict)  # JSON; whatever a resumed run must know of this step
     rows: list[tuple[sa.Table, list[dict[str, Any]]]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
 
     def count(self, what: str) -> int:
         """0, 1, 2, ... per `what`: for file names that are the same when the step is redone."""
@@ -108,9 +109,29 @@ class Writer(Reader):
                 with self._writing() as connection:
                     for table, rows in opened.rows:
                         database.insert(connection, table, self.run_id, rows)
+                    for old, new in opened.renamed.items():
+                        self._rename(connection, old, new)
                     database.insert(connection, tables.steps, self.run_id, [row])
         finally:
             self._local.step = None
+
+    def set_aside(self, step: str, name: str) -> None:
+        """Give a committed step another name, with the open step: it may then be done again, and what it left is kept. Its
+        evaluations, whose stage is the last part of the step's name, follow."""
+        assert self.open_step is not None
+        self.open_step.renamed[step] = name
+
+    def _rename(self, connection: sa.Connection, old: str, new: str) -> None:
+        stages = [name.rpartition("/")[2] for name in (old, new)]
+        for table in tables.metadata.sorted_tables:
+            if "step" in table.c:
+                connection.execute(
+                    sa.update(table).where(table.c.run_id == self.run_id, table.c.step == old).values(step=new)
+                )
+        s, e = tables.steps.c, tables.evaluations.c
+        connection.execute(sa.update(tables.steps).where(s.run_id == self.run_id, s.name == old).values(name=new))
+        moved = sa.update(tables.evaluations).where(e.run_id == self.run_id, e.step == new, e.stage == stages[0])
+        connection.execute(moved.values(stage=stages[1]))
 
     # --- adding: with the open step of this thread, or at once outside of one ---------------------------------
 

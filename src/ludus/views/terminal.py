@@ -165,7 +165,7 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
     elif header.kind == "exam":
         yield "the same `ludus exam` asks only what was not answered yet"
     elif status.state == "done":
-        yield "done"
+        yield f"done; more rounds: {text.more_rounds(header)}" if header.kind == "experiment" else "done"
     elif status.diverged:
         what = f"`ludus eval {here}` and `ludus train NEW --init {here}` take its best checkpoint"
         yield f"diverged, and would again; {what}, if it came to one"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from ludus.experimenter.chaining import GAP
+from ludus.record.files import typed
 from ludus.views.queries import (
     Conclusion,
     Family,
@@ -159,6 +160,11 @@ def rounds(header: RunHeader) -> str:
     return (
         f"{header.rounds}" if header.rounds >= header.rounds_planned else f"{header.rounds} of {header.rounds_planned}"
     )
+
+
+def more_rounds(header: RunHeader) -> str:
+    """The command by which an experiment that is over goes on."""
+    return f"ludus resume {typed(header.directory)} experiment.rounds={header.rounds_begun + 1}"
 
 
 def when(seconds: float) -> str:

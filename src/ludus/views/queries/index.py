@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
 
 from ludus.config import ROLES
+from ludus.lab.rounds import planned_rounds
 from ludus.record import Record, holds_run, tables
 from ludus.record.database import OtherVersion
 from ludus.record.reader import Reader, RunState
@@ -57,7 +58,7 @@ def run_line(record: Reader) -> RunLine:
         record.settings,
         record.created,
         max((int(m[1]) for row in steps if (m := re.match(r"round/(\d+)/", row["name"]))), default=0),
-        config.experiment.rounds,
+        planned_rounds(record),
         episodes[0]["n"] or 0,
         list({row["caption"]: row["status"] for row in changes}.values()).count("accepted"),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ludus.lab import oversight
+from ludus.lab.rounds import planned_rounds
 from ludus.record import StageState, tables
 from ludus.record.mapping import StepTime
 from ludus.record.reader import Reader
@@ -113,7 +114,7 @@ def now(record: Reader) -> Now:
         status,
         config.world.n_envs,
         tuple(_work(stage, status) for stage in status.stages),
-        0 if status.state == "done" else max(0, config.experiment.rounds - len(finished)),
+        0 if status.state == "done" else max(0, planned_rounds(record) - len(finished)),
         sum(recent) / len(recent) if recent else None,
         _throughput(record),
         _utilisation(record, finished[-1], rounds[finished[-1]]) if finished else None,

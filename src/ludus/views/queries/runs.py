@@ -10,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from ludus.config import ROLES
+from ludus.lab.rounds import planned_rounds
 from ludus.record import StageState, tables
 from ludus.record.reader import Reader, RunState
 from ludus.types import Outcome
@@ -67,7 +68,7 @@ def run_header(record: Reader) -> RunHeader:
         seconds=sum(s.seconds for s in steps),
         rounds=_finished_rounds(names),
         rounds_begun=_begun_rounds(names),
-        rounds_planned=config.experiment.rounds,
+        rounds_planned=planned_rounds(record),
         episodes=_episodes(record),
         updates=max((e.update for e in record.evaluations()), default=0),
         skills=len(record.skills()),

@@ -1,0 +1,42 @@
+"""How many rounds a run has: what its settings say, until somebody says otherwise."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import sqlalchemy as sa
+
+from ludus.lab.oversight import COMMAND, LAST_STEP, PERSON, interventions, standing
+from ludus.record import tables
+from ludus.record.reader import Reader
+from ludus.record.record import Record
+from ludus.types import LudusError, Message
+
+
+def planned_rounds(record: Reader) -> int:
+    """How many rounds a run has at most."""
+    said = standing(interventions(record)).rounds
+    return record.config.experiment.rounds if said is None else said
+
+
+def begun_rounds(record: Reader) -> int:
+    """How many rounds were planned."""
+    s = tables.steps.c
+    rows = record.query(sa.select(s.name).where(s.run_id == record.run_id, s.name.startswith("round/")))
+    return max((int(m[1]) for row in rows if (m := re.fullmatch(r"round/(\d+)/plan", row["name"]))), default=0)
+
+
+def ask_for_rounds(record: Record, n: int) -> None:
+    """Say that the run has n rounds in all, also to one that is over, which then goes on. Open it for writing.
+
+    Raises:
+        LudusError: fewer than it has behind it; of a run that is over, no more than these.
+    """
+    begun, is_over = begun_rounds(record), record.done(LAST_STEP)
+    if n < max(1, begun + is_over):
+        more = f"; for another one say experiment.rounds={begun + 1}" if is_over else ""
+        raise LudusError(f"experiment.rounds={n}, but {begun} rounds of {record.directory} were begun{more}")
+    if is_over or n != planned_rounds(record) or standing(interventions(record)).stopping:
+        about = {"command": "rounds", "argument": str(n)}
+        record.post(Message(f"said/{uuid.uuid4().hex}", PERSON, "loop", COMMAND, f"/rounds {n}", payload=about))

@@ -1,0 +1,93 @@
+"""A run that is over goes on for more rounds, as if it had been begun with them."""
+
+import dataclasses
+
+import pytest
+from command import ludus
+from test_experiment_oversight import SMALL, Scripted
+
+from ludus.config import override, preset
+from ludus.experiment import checkpoints, loop
+from ludus.experiment.compose import compose
+from ludus.lab.interventions import recorded
+from ludus.lab.rounds import ask_for_rounds, begun_rounds, planned_rounds
+from ludus.lab.rules import Rules
+from ludus.record import Record
+from ludus.types import LudusError
+from ludus.views import queries, text
+
+MEASURED = ("experiment.final_episodes=1", "training.evaluation_episodes=1")
+SAME = ("episodes", "outcomes", "shards", "plans", "metrics", "verdicts", "skills", "skill_changes")
+
+
+def carry_out(directory, said=None, kills=(), more=None, replayed=None, settings=()):
+    """A run in which this is said, or how it goes on up to `more` rounds; killed before some steps and resumed."""
+    Scripted.said, Scripted.kills = dict(said or {}), set(kills)
+    if more is None:
+        Record.create(directory, override(preset("tiny"), (*SMALL, *settings)), command="ludus run").close()
+    for k in range(len(kills) + 1):
+        with Record.open(directory) as record:
+            if more is not None and k == 0:
+                ask_for_rounds(record, more)
+            with compose(record) as experiment:
+                words, config = experiment.world.vocabulary, experiment.config
+                overseer = Scripted(record, config, words, Rules("", words), experiment.progress, replayed)
+                try:
+                    loop.run(dataclasses.replace(experiment, overseer=overseer))
+                    break
+                except KeyboardInterrupt:
+                    continue
+    with Record.open(directory, write=False) as record:
+        weights = checkpoints.latest(record).read_bytes(), checkpoints.best(record).read_bytes()
+        return record.content(), weights, recorded(record)
+
+
+def points(content, stages=("curve", "before", "after")):
+    return [e for e in content["evaluations"] if e["stage"] in stages]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return carry_out(tmp_path_factory.mktemp("more") / "whole", settings=("experiment.rounds=2", *MEASURED))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [(("experiment.rounds=1",), {}), (("experiment.rounds=3",), {"round/1/settle": ("/stop",)})],
+    ids=["over", "stopped"],
+)
+def test_a_run_goes_on_as_if_it_had_been_begun_with_more_rounds(tmp_path, one_thread, whole, settings, said):
+    directory = tmp_path / "short"
+    first, *_ = carry_out(directory, said, settings=(*settings, *MEASURED))
+    with Record.open(directory, write=False) as record:
+        assert record.state() == "done" and begun_rounds(record) == 1
+        with pytest.raises(LudusError, match=r"1 rounds of .* were begun; for another one say experiment.rounds=2"):
+            ask_for_rounds(record, 1)
+    content, weights, commands = carry_out(directory, kills=("round/2/plan", "round/2/train/000"), more=2)
+    assert all(content[table] == whole[0][table] for table in SAME) and weights == whole[1]
+    assert points(content) == points(whole[0])
+    earlier = points(content, ("after-round-1",))  # is kept
+    assert [e | {"stage": "after", "step": "measure/after"} for e in earlier] == points(first, ("after",))
+    names = [s["name"] for s in content["steps"]]
+    assert names[-1] == "measure/after" and names.index("measure/after-round-1") < names.index("round/2/plan")
+    with Record.open(directory, write=False) as record:
+        assert record.state() == "done" and planned_rounds(record) == 2 and not queries.conclusion(record).stopped_by
+        assert text.rounds(queries.run_header(record)) == "2"
+
+    again, weights, _ = carry_out(tmp_path / "again", replayed=commands, settings=(*settings, *MEASURED))
+    assert all(again[table] == whole[0][table] for table in SAME) and weights == whole[1]
+    assert points(again) == points(whole[0])
+
+
+def test_resume_says_who_stopped_a_run_and_how_it_goes_on(tmp_path, one_thread):
+    directory = tmp_path / "run"
+    carry_out(directory, {"seed-data/000": ("/stop",)})
+    shown = ludus("resume", directory)
+    assert "since Anna said /stop" in shown and f"ludus resume {directory} experiment.rounds=1" in shown
+    assert f"ludus resume {directory} experiment.rounds=1" in ludus("status", directory)
+    assert "would make another run" in ludus("resume", directory, "experiment.stop_after=3", code=1)
+    shown = ludus("resume", directory, "experiment.rounds=1")
+    assert "/stop" not in shown and f"ludus resume {directory} experiment.rounds=2" in shown
+    assert "1 rounds of" in ludus("resume", directory, "experiment.rounds=1", code=1)
+    with Record.open(directory, write=False) as record:
+        assert begun_rounds(record) == 1 and record.done("round/1/settle")
