@@ -155,8 +155,8 @@ def test_a_run_that_waits_shows_that_it_is_there(record, monkeypatch):
     monkeypatch.setattr(mailbox, "SIGN_OF_LIFE_S", 0.0)
     monkeypatch.setattr("ludus.record.progress.WRITE_INTERVAL_S", 0.0)
     before, seen = record.heartbeat(), []
+    box = RoomMailbox(record, Progress(record), 0.05, lambda: seen.extend(record.stages()))
     with pytest.raises(NoAnswer):
-        box = RoomMailbox(record, Progress(record), 0.05, lambda: seen.extend(record.stages()))
         box.ask(ASKED, task)
     assert all(stage.finished is None for stage in seen) and seen[-1].updated > seen[-1].started
     assert record.heartbeat() != before and record.stages()[0].finished is not None  # it waits no more

@@ -271,6 +271,48 @@ def test_hostile_calls_are_refused(waiting):
 
 
 @needs_mcp
+@pytest.mark.parametrize("broken", ["no table", "no database", "no file", "a bug"])
+def test_no_error_tells_a_path_or_what_a_database_was_asked(waiting, broken, monkeypatch, tmp_path):
+    import sqlite3
+
+    async def work(client):
+        if broken == "no table":
+            with sqlite3.connect(waiting / "ludus.db") as database:
+                database.execute("DROP TABLE messages")
+        elif broken == "no database":
+            (waiting / "ludus.db").rename(tmp_path / "away")
+        else:
+            error = (
+                FileNotFoundError(2, "no such file", str(waiting)) if broken == "no file" else KeyError(str(waiting))
+            )
+            monkeypatch.setattr(Door, "_open", lambda self: (_ for _ in ()).throw(error))
+        calls = [("next_question", {"wait_s": 0}), ("answer", {"question": "q", "answer": {}}), ("status", {})]
+        calls += [("look", {}), ("say", {"remark": "hello"})]
+        found = [said(await client.call_tool(*call)) for call in calls]
+        for uri in ("ludus://status", "ludus://library", "ludus://skills/reach%20red"):
+            try:
+                await client.read_resource(uri)
+            except Exception as refused:
+                found.append(str(refused))
+        return found
+
+    found = in_memory(waiting, work)
+    assert len(found) > 5  # some of the record may still be read
+    for text in found:
+        assert str(tmp_path) not in text and "SELECT" not in text, text
+
+
+def test_what_a_run_does_is_told_without_its_places(waiting):
+    with Record.open(waiting) as record, Progress(record).stage(f"seed data: 4 episodes of {waiting.parent}/x y/z", 4):
+        door = Door(waiting)
+        assert "seed data: 4 episodes of" in door.status()["status"] and str(waiting.parent) not in str(door.status())
+    assert door.without_paths("'question/r1-s0/propose/5b' is open, see a/b/c or /home/me/x.py: no") == (
+        "'question/r1-s0/propose/5b' is open, see a/b/c or (a path): no"
+    )
+    door.close()
+
+
+@needs_mcp
 def test_nobody_speaks_in_another_name(waiting):
     async def work(client):
         forged = {"question": ASKED.key, "answer": {"task": "lift"}, "author": "person", "sender": "loop"}
@@ -322,6 +364,7 @@ def test_an_agent_remarks_and_gives_no_command(waiting):
         return [await client.call_tool("say", {"remark": line, "author": "person"}) for line in lines]
 
     remark, *refused = in_memory(waiting, work)
+    assert said(remark) == "said. The run is stopped: it reads this when it goes on, with `ludus resume`"
     assert not remark.is_error and all(r.is_error for r in refused) and "commands are for people" in said(refused[1])
     with Record.open(waiting, write=False) as record:
         messages = [m for m in record.messages() if m.kind != "question"]

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from counting_world import CountingWorld
+from test_lab_mailbox import ASKED
 from test_views import HOSTILE
 
 from ludus.config import Config, override
@@ -12,7 +13,7 @@ from ludus.experiment.library import begin, recorded_library
 from ludus.experimenter import assemble
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.table import ROLES
-from ludus.lab import interventions
+from ludus.lab import interventions, mailbox, oversight
 from ludus.lab.actors import ActorSpec
 from ludus.lab.collector import CollectTask
 from ludus.lab.curriculum import Curriculum
@@ -23,12 +24,14 @@ from ludus.lab.oversight import (
     EFFECT,
     HELP,
     say,
+    unread,
     waiting_plans,
     wrong_verdicts,
 )
 from ludus.lab.planning import Planning
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import LONGEST_REMARK, Room, remarks
+from ludus.lab.rounds import planned_rounds
 from ludus.lab.rules import Rules, allowed
 from ludus.record import Progress, Record
 from ludus.skills.library import Skill
@@ -482,3 +485,84 @@ def test_a_task_that_a_rule_forbids_is_refused_or_waits_for_approval(room):
     ]
     task = collect("round/2/collect/000", [("mark shop",), ("mark shop",)], ("r2-s0-p0", "r2-s1-p0"), (1, 1))
     assert watched.admitted(task).ids == ("e0",)
+
+
+# --- the end -----------------------------------------------------------------------------------------------------
+
+
+def test_the_number_of_rounds_is_changed_while_a_run_goes_on(room):
+    record, watched = room()
+    for line in ("/rounds 3", "/rounds 2", "/stop", "/rounds 2"):
+        say(record, line)
+    watched.before("round/1/train/000")
+    assert [o for o, _ in effects(record)] == ["refused", "done", "done", "done"]
+    assert not watched.ends_before(2) and watched.ends_before(3) and planned_rounds(record) == 2 == watched.rounds
+    with record.commit("round/2/plan"):
+        pass
+    for line in ("/rounds 1", "/rounds 4"):
+        say(record, line)
+    watched.before("measure/after")
+    assert [o for o, _ in effects(record)][4:] == ["refused", "done"] and "round 3" in effects(record)[-1][1]
+    for line in ("/rounds", "/rounds 0", "/rounds two", "/rounds -1", "/rounds 99999999999", "/rounds ٣"):
+        with pytest.raises(LudusError, match="/rounds"):
+            say(record, line)
+
+
+def test_what_is_said_while_the_end_is_measured_is_answered(room):
+    record, watched = room()
+    with record.commit("measure/after"):
+        for line in ("/pause", "/rounds 2"):
+            say(record, line, "Anna")
+    watched.before("measure/after")
+    assert not record.done("measure/after") and record.done("measure/after-round-1") and not watched.ends_before(2)
+    with record.commit("round/2/plan"), Record.open(record.directory, write=False) as reader:
+        say(reader, "/continue", "Anna")
+    watched.before("measure/after")
+    with record.commit("measure/after"):
+        say(record, "/stop", "Ben")
+        say(record, "/wrong circle home", "Ben")
+    for _ in range(2):
+        watched.close()
+    late = [m for m in record.messages(EFFECT) if m.payload["outcome"] == "late"]
+    assert [m.addressee for m in late] == ["Ben", "Ben"] and "experiment.rounds=N" in late[0].text
+    assert not unread(record)
+    with pytest.raises(LudusError, match=r"the run is over: nobody would hear it any more. `ludus resume"):
+        say(record, "/pause")
+    again = overseer(record)  # what came too late stays so
+    again.before("measure/after")
+    assert record.done("measure/after") and again.ends_before(3)
+
+
+def test_what_is_said_as_the_run_ends_is_answered_by_whoever_says_it(room, monkeypatch):
+    record, watched = room()
+
+    def meanwhile(record, *_):
+        if not record.done("measure/after"):
+            with record.commit("measure/after"):
+                pass
+            watched.close()
+
+    monkeypatch.setattr(oversight, "_check_target", meanwhile)
+    command = say(record, "/stop", "Anna")
+    (late,) = record.messages(EFFECT)
+    assert late.payload == {"command": command.key, "outcome": "late"} and late.addressee == "Anna"
+
+
+def test_an_answer_without_words_cannot_tell_where_a_person_is_asked(room):
+    record, _ = room()
+    record.post(mailbox._put(dataclasses.replace(ASKED, addressee="human", key="q")))
+    assert say(record, "/answer").payload["answer"] == {"text": ""}
+    record.post(mailbox._put(ASKED))
+    with pytest.raises(LudusError, match="a JSON object with the fields task"):
+        say(record, "/answer")
+
+
+def test_the_question_of_an_exam_is_answered_and_nothing_else_is_heard(tmp_path):
+    with Record.create(tmp_path / "exam", Config(), command="ludus exam human") as record:
+        with pytest.raises(LudusError, match="no question waits"):
+            say(record, "/answer lift red")
+        record.post(mailbox._put(dataclasses.replace(ASKED, addressee="human")))
+        assert say(record, "/answer lift red").payload == {"key": ASKED.key, "answer": {"text": "lift red"}}
+        for line in ("lift red", "/stop", "/rounds 2"):
+            with pytest.raises(LudusError, match="this is a run of `ludus exam`"):
+                say(record, line)

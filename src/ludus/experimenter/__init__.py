@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ludus.config import BudgetConfig, ExperimenterConfig
-from ludus.experimenter.agent import Agent
+from ludus.experimenter.agent import CodingAgent
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.human import Human
 from ludus.experimenter.ledger import Ledger, NullCalls
@@ -28,7 +28,7 @@ VARIANTS: dict[str, Callable[[RoleContext], Any]] = {
     "random": lambda context: RandomRoles(context.vocabulary, context.seed),
     "oracle": Oracle,
     "human": Human,
-    "agent": Agent,
+    "agent": CodingAgent,
     "sequences": lambda context: SkillSampler(context, uniform, "skills drawn at random"),
     "progress": lambda context: SkillSampler(context, by_progress, "skills whose success changed lately"),
     "weakest": lambda context: SkillSampler(context, weakest, "the skills that succeed least"),

@@ -22,7 +22,7 @@ LONGEST_MISTAKE = 400
 """Characters: a list of captions may be long."""
 
 
-class Agent:
+class CodingAgent:
     """Every role, by an agent. Answers are stored in the ledger, so they can be replayed.
 
     Raises:

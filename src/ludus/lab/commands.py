@@ -15,8 +15,8 @@ from typing import Any
 from ludus.config import Config
 from ludus.experimenter.goals import Form, Goal
 from ludus.lab import oversight
-from ludus.lab.context import Asked
-from ludus.lab.oversight import LAST_STEP, NOBODY, PLAN_ID, Command, Outcome, Standing, plain
+from ludus.lab.context import Wish
+from ludus.lab.oversight import LAST_STEP, NOBODY, PLAN_ID, Command, CommandOutcome, Standing, plain
 from ludus.lab.rounds import begun_rounds
 from ludus.record import Record, tables
 from ludus.skills.expression import Expression, parse
@@ -29,7 +29,7 @@ CALL = re.compile(r"\w\(")
 EXECUTING = ("grow", "approve", "collect")
 """Steps of a round before which episodes of its plans may be left."""
 
-Effect = tuple[Outcome, str, dict[str, Any]]
+Effect = tuple[CommandOutcome, str, dict[str, Any]]
 """What came of a command, in a sentence, and what is kept of it besides."""
 
 
@@ -58,12 +58,12 @@ class Situation:
         said = self.standing.rounds
         return self.config.experiment.rounds if said is None else said
 
-    def asked(self, n: int) -> tuple[Asked, ...]:
+    def asked(self, n: int) -> tuple[Wish, ...]:
         """The tasks that people want round n to plan."""
         wanted = [d for d in self.done if d["command"] == "propose" and d["outcome"] == "done" and d["round"] == n]
-        return tuple(Asked(d["key"], d["task"], d["goal"], d["author"]) for d in wanted)
+        return tuple(Wish(d["key"], d["task"], d["goal"], d["author"]) for d in wanted)
 
-    def unplanned(self) -> list[Asked]:
+    def unplanned(self) -> list[Wish]:
         """The tasks that people want and no round has planned."""
         rounds = {d["round"] for d in self.done if d["command"] == "propose" and d["outcome"] == "done"}
         return [a for n in sorted(rounds) if not self.record.done(f"round/{n}/plan") for a in self.asked(n)]

@@ -34,7 +34,7 @@ Refusal = Callable[..., str | None]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Wish:
     """A task that a person wants to be planned."""
 
     key: str
@@ -67,7 +67,7 @@ class PlanContext:
     refused: tuple[str, ...] = ()
     """Tasks that may not be executed."""
     refusal: Refusal = nothing_refused
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[Wish, ...] = ()
     """Each is planned in place of the first proposal of a scene, the last scene first."""
 
 

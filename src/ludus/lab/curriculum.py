@@ -20,8 +20,8 @@ from ludus.experimenter.roles import (
     SkillStats,
     check_proposal,
 )
-from ludus.lab.context import Asked, PlanContext, SceneContext, facts
-from ludus.lab.oversight import EFFECT, Outcome
+from ludus.lab.context import PlanContext, SceneContext, Wish, facts
+from ludus.lab.oversight import EFFECT, CommandOutcome
 from ludus.lab.prefetch import Prefetch, concurrently
 from ludus.lab.room import GUIDANCE, NullRoom, Room
 from ludus.seeding import rng
@@ -159,7 +159,7 @@ class Curriculum:
         return Prefetch(ask, context.scenes)
 
     def _plans_of_scene(
-        self, scene: SceneContext, context: PlanContext, values: Values | None, asked: Sequence[Asked] = ()
+        self, scene: SceneContext, context: PlanContext, values: Values | None, asked: Sequence[Wish] = ()
     ) -> list[Plan]:
         plans: list[Plan] = []
         for k, wish in enumerate(asked):
@@ -184,7 +184,7 @@ class Curriculum:
         return [*plans, practice] if practice else plans
 
     def _wished(
-        self, name: str, scene: SceneContext, wish: Asked, context: PlanContext, values: Values | None
+        self, name: str, scene: SceneContext, wish: Wish, context: PlanContext, values: Values | None
     ) -> Plan | None:
         """The plan for a task that a person wants; None where there is none. Posts what came of their wish."""
         proposal = Proposal(wish.task, f"{wish.author} asked for it", 0.5, wish.goal)
@@ -201,7 +201,7 @@ class Curriculum:
         self._answer(wish, "done", f"{wish.task!r} {how}.", {"plan": name})
         return plan
 
-    def _answer(self, wish: Asked, outcome: Outcome, text: str, about: Mapping[str, str] = {}) -> None:
+    def _answer(self, wish: Wish, outcome: CommandOutcome, text: str, about: Mapping[str, str] = {}) -> None:
         payload = {"command": wish.key, "outcome": outcome, **about}
         self.room.post("oversight", wish.author, EFFECT, text, payload=payload)
 

@@ -18,7 +18,7 @@ from ludus.experimenter.roles import NoAnswer
 from ludus.lab import oversight
 from ludus.lab.collector import CollectTask
 from ludus.lab.commands import Situation, carry_out, round_of, where
-from ludus.lab.context import Asked, Refusal, nothing_refused
+from ludus.lab.context import Refusal, Wish, nothing_refused
 from ludus.lab.mailbox import SIGN_OF_LIFE_S
 from ludus.lab.oversight import COMMAND, EFFECT, LAPSED, LAST_STEP, NOBODY, PLAN_ID, STEPS, Command, plain
 from ludus.lab.rollout import RolloutSpec
@@ -211,7 +211,7 @@ class Overseer:
 
     # --- what is planned and executed ----------------------------------------------------------------------------
 
-    def asked(self, n: int) -> tuple[Asked, ...]:
+    def asked(self, n: int) -> tuple[Wish, ...]:
         """The tasks that people want round n to plan."""
         return self._now.asked(n)
 
@@ -262,7 +262,7 @@ class NullOverseer:
     def before(self, step: str) -> None:
         """Does nothing."""
 
-    def asked(self, n: int) -> tuple[Asked, ...]:
+    def asked(self, n: int) -> tuple[Wish, ...]:
         """Nothing."""
         return ()
 

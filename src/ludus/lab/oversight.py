@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "approve": "A skill or a plan that waits for approval goes ahead.",
     "reject": "A skill that waits or is practised is dropped; a plan that waits is not executed.",
     "wrong": "Marks the latest verdict on this skill as wrong: it no longer counts for how long the skill is practised.",
-    "answer": "Answers the question that waits: in words, or in JSON where it waits for an agent; without TEXT: can't tell.",
+    "answer": "Answers the question that waits: in words (none: can't tell), or in JSON where it waits for an agent.",
     "help": "Says what can be said.",
 }
 """Name -> one sentence of help."""
@@ -66,7 +66,7 @@ PLAN_ID = re.compile(r"r\d+-s\d+-\w+")
 PLACEHOLDER = re.compile(r"(?<!\w)(?:[UVWXYZ]|_)(?!\w)")
 """Of an object, in a template: 'stack X on Y', 'stack _ on _'."""
 
-Outcome = Literal["done", "refused", "late"]
+CommandOutcome = Literal["done", "refused", "late"]
 
 
 def say(record: Record, line: str, author: str = PERSON) -> Message:
@@ -152,7 +152,8 @@ def was_said(record: Reader, key: str) -> bool:
 
 def interventions(record: Reader) -> list[dict[str, Any]]:
     """Every command that was carried out or refused, in order: `key, command, argument, author`, `before` (the step of the run),
-    `outcome` (see `Outcome`), `effect` (a sentence) and, as they apply, `round, task, goal, captions, plans, update, caption`."""
+    `outcome` (see `CommandOutcome`), `effect` (a sentence) and, as they apply, `round, rounds, task, goal, captions, plans,
+    update, caption`."""
     s = tables.steps.c
     query = sa.select(s.result).where(s.run_id == record.run_id, s.name.startswith(STEPS, autoescape=True))
     return [dict(row["result"]) for row in record.query(query.order_by(s.number))]

@@ -17,6 +17,8 @@ __all__ = ["Progress", "Show", "StageState"]
 Show = Callable[[StageState], None]
 """Called with every change of a stage."""
 
+WAITS = ("waiting for ", "paused ")
+"""How the names of stages begin in which a run waits for somebody."""
 WRITE_INTERVAL_S = 1.0
 """A stage's row is written at most so often, and at its begin and end."""
 logger = logging.getLogger(__name__)

@@ -16,6 +16,7 @@ from rich.text import Text
 from ludus.lab.analysis import wilson
 from ludus.lab.mailbox import WHO, open_question
 from ludus.record import StageState, files
+from ludus.record.progress import WAITS
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount
@@ -27,7 +28,7 @@ from ludus.views.display import LossyStream
 
 class TerminalProgress:
     """Bars of the stages under way; a stage that is finished leaves a line. A log file gets the lines only, and one more where a
-    stage without an amount of work begins, which is one that waits for somebody.
+    stage begins in which the run waits for somebody.
 
     Use it as a context manager, and give `show` to whoever reports progress. A terminal, pipe or disk that goes away stops no
     run: what cannot be written is dropped, and the log says so once.
@@ -64,7 +65,9 @@ class TerminalProgress:
             self._bars.update(self._tasks[key], completed=stage.done, total=stage.total or None)
         else:
             self._tasks[key] = self._bars.add_task(name, completed=stage.done, total=stage.total or None)
-            if not stage.total and not self.console.is_terminal:  # who reads a log file sees what a run waits for
+            if (
+                name.startswith(WAITS) and not self.console.is_terminal
+            ):  # who reads a log file sees what a run waits for
                 self.console.print(f"{name} ...", highlight=False, markup=False)
 
     @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ludus.experimenter.chaining import GAP
 from ludus.record.files import typed
+from ludus.record.reader import RunState
 from ludus.views.queries import (
     Conclusion,
     Family,
@@ -160,6 +161,16 @@ def rounds(header: RunHeader) -> str:
     return (
         f"{header.rounds}" if header.rounds >= header.rounds_planned else f"{header.rounds} of {header.rounds_planned}"
     )
+
+
+def heard(state: RunState) -> str:
+    """Who reads what was just said to a run, where that is not the run at once."""
+    return {
+        "running": "",
+        "stopped": "The run is stopped: it reads this when it goes on, with `ludus resume`.",
+        "failed": "The run has failed: nobody reads this.",
+        "done": "The run has ended: nobody reads this.",
+    }[state]
 
 
 def more_rounds(header: RunHeader) -> str:

@@ -2,11 +2,13 @@
 
 It is shown what the roles' questions show, and what came of its answers. Out of its reach are what it could tune its answers to:
 the run's seed and the starts that are drawn from it, the measurements before and after the rounds, the success code of the skills
-(but for the examples of the language in a question for a skill), and every path. An agent is named by the door, never by itself.
+(but for the examples of the language in a question for a skill). No tool takes a path; what is told names none but those that the
+agent said itself, nor what a database was asked. An agent is named by the door, never by itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -24,11 +26,12 @@ from ludus.types import Curve, LudusError, Message, unknown
 from ludus.views import passports, queries, text
 from ludus.views.page.place import Place
 
-"""In the room, and as the addressee of questions."""
 EPISODES = 50
 """The latest ones, of a list."""
 QUESTION = "question"
 """What is looked at: the pictures of the open question."""
+PATH = re.compile(r"(?<![\w.-])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"(),;:]+){2,}[/\\]?")
+HIDDEN = "(a path)"
 SEEN = "curve"
 """Stage of the evaluations that the analysis is asked about."""
 
@@ -55,6 +58,16 @@ class Door:
 
     def _open(self) -> AbstractContextManager[Record]:
         return self._place.open(self._place.where.name)
+
+    def told(self, error: Exception) -> str:
+        """What the agent may know of an error."""
+        if isinstance(error, LudusError):
+            return self.without_paths(str(error))
+        return f"the run cannot be read ({type(error).__name__}); whoever runs it sees why with `ludus status`"
+
+    def without_paths(self, said: str) -> str:
+        """A sentence without the places of files."""
+        return text.clean(PATH.sub(HIDDEN, said.replace(str(self._place.where), HIDDEN)))
 
     # --- questions -----------------------------------------------------------------------------------------------
 
@@ -90,8 +103,8 @@ class Door:
         with self._open() as record:
             return receipt(record, offer)
 
-    def say(self, remark: str) -> Message:
-        """Leave a remark in the room.
+    def say(self, remark: str) -> str:
+        """Leave a remark in the room; returns who reads it, where that is not the run at once.
 
         Raises:
             LudusError: a command, which is for people: an agent does not approve its own skills; or see `oversight.say`.
@@ -99,7 +112,8 @@ class Door:
         if clean(remark).startswith("/"):
             raise LudusError("commands are for people; say in words what you would have them do")
         with self._open() as record:
-            return oversight.say(record, remark, AGENT)
+            oversight.say(record, remark, AGENT)
+            return text.heard(record.state())
 
     def is_running(self) -> bool:
         """Whether a process works at the run, and so reads answers."""
@@ -149,7 +163,7 @@ class Door:
             header, status, found = queries.run_header(record), queries.run_status(record), open_question(record)
         return _plain(
             {
-                "status": text.status(status),
+                "status": self.without_paths(text.status(status)),
                 "waits_for": None
                 if found is None
                 else {"who": found.addressee, "role": found.role, "question": found.key},

@@ -4,6 +4,7 @@ for the protocol: what anything prints meanwhile goes to standard error."""
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from ludus.types import Message
 from ludus.views.mcp.door import QUESTION, Door
 from ludus.views.page.place import UNREADABLE
 
+logger = logging.getLogger(__name__)
 POLL_S = 0.3
 LONGEST_WAIT_S = 50.0
 """For a question: clients give up after a minute."""
@@ -58,7 +60,7 @@ def _questions(server: MCPServer[Any], door: Door) -> None:
     async def next_question(wait_s: float = 20.0) -> dict[str, Any]:
         """The question that waits for you: its key, role, text, the JSON schema of the answer and how many pictures belong to it.
         Where there is none, this waits up to wait_s seconds (at most 50) and then says what the run is doing."""
-        with _told(ToolError):
+        with _told(door, ToolError):
             found = await _until(door.question, min(max(wait_s, 0.0), LONGEST_WAIT_S))
             if found is None:
                 return {"question": None, **await _aside(door.status)}
@@ -73,7 +75,7 @@ def _questions(server: MCPServer[Any], door: Door) -> None:
             found = door.receipt(offer)
             return None if found.state == "waiting" else found
 
-        with _told(ToolError):
+        with _told(door, ToolError):
             offer: Message = await _aside(lambda: door.answer(question, answer))
             found = await _until(settled, RECEIPT_S if await _aside(door.is_running) else 0.0)
             if found is None:
@@ -88,28 +90,27 @@ def _questions(server: MCPServer[Any], door: Door) -> None:
     @server.tool(annotations=WRITES)
     def say(remark: str) -> str:
         """Leave a remark in the room of the run, for the people who watch it: what you noticed, or would have them do."""
-        with _told(ToolError):
-            door.say(remark)
-        return "said"
+        with _told(door, ToolError):
+            return f"said. {door.say(remark)}".strip(". ")
 
 
 def _views(server: MCPServer[Any], door: Door) -> None:
     @server.tool(annotations=READS, structured_output=False)
     def look(what: str = QUESTION) -> list[Image]:
         """Pictures: of the open question ('question'), or the learning curve of a skill or a template, named by its caption."""
-        with _told(ToolError):
+        with _told(door, ToolError):
             return [Image(data=p, format="jpeg" if p.startswith(JPEG) else "png") for p in door.look(what)]
 
     @server.tool(annotations=READS)
     def status() -> dict[str, Any]:
         """How far the run has come, what it is doing now, and what it waits for."""
-        with _told(ToolError):
+        with _told(door, ToolError):
             return door.status()
 
     def resource(uri: str, name: str, about: str, read: Callable[[], Any]) -> None:
         @server.resource(uri, name=name, description=about, mime_type="application/json")
         def shown() -> str:
-            with _told(ResourceError):
+            with _told(door, ResourceError):
                 return _json(read())
 
     resource("ludus://status", "status", "How far the run has come.", door.status)
@@ -121,7 +122,7 @@ def _views(server: MCPServer[Any], door: Door) -> None:
     @server.resource("ludus://skills/{caption}", name="passport", mime_type="application/json")
     def passport(caption: str) -> str:
         """Where a skill comes from, its learning curve, verdicts, decisions, practice and cost."""
-        with _told(ResourceError):
+        with _told(door, ResourceError):
             return _json(door.passport(caption))
 
 
@@ -142,12 +143,16 @@ async def _until(look: Callable[[], Any], seconds: float) -> Any:
 
 
 @contextmanager
-def _told(kind: type[Exception]) -> Iterator[None]:
-    """What the agent can mend, or should know, reaches it as a sentence."""
+def _told(door: Door, kind: type[Exception]) -> Iterator[None]:
+    """What the agent can mend, or should know, reaches it as a sentence; of any other error it is told the kind."""
     try:
         yield
-    except UNREADABLE as error:
-        raise kind(str(error)) from None
+    except kind:
+        raise
+    except Exception as error:
+        if not isinstance(error, UNREADABLE):
+            logger.exception("a tool failed")
+        raise kind(door.told(error)) from None
 
 
 def _json(found: Any) -> str:

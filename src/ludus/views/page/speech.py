@@ -17,7 +17,7 @@ from ludus.views.page import content
 from ludus.views.page.live import POLL_S, filled, html, live, quiet
 from ludus.views.page.place import UNREADABLE, Place
 from ludus.views.page.rendering import Params, render
-from ludus.views.text import clean
+from ludus.views.text import clean, heard
 
 LONGEST_NAME = 40
 """Characters of a visitor's name."""
@@ -77,17 +77,18 @@ def _heard(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> Call
         try:
             with place.open(name) as record:
                 message = oversight.say(record, line, author)
+                shown = message.text if message.kind == oversight.HELP else heard(record.state())
         except UNREADABLE as error:
             return {"refused": clean(str(error))}
         place.renew(name)
-        return {"help": message.text} if message.kind == oversight.HELP else {}
+        return {"help": shown} if shown else {}
 
-    async def heard(event: GenericEventArguments) -> None:
+    async def receive(event: GenericEventArguments) -> None:
         answer = await run.io_bound(say, *spoken(event.args))
         ui.run_javascript(f"ludusAnswered({json.dumps(answer)})")
         await look()
 
-    return heard
+    return receive
 
 
 def spoken(sent: Any) -> tuple[str, str]:

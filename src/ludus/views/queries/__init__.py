@@ -7,7 +7,7 @@ calls, which are visible at once.
 """
 
 from ludus.views.queries.comparison import ComparedCurves, Setting, settings_beside, together
-from ludus.views.queries.conclusion import Asked, Conclusion, Problem, Proposed, conclusion
+from ludus.views.queries.conclusion import Conclusion, Problem, Proposed, Questioned, conclusion
 from ludus.views.queries.dialogue import (
     Chat,
     ModelCalls,
@@ -115,7 +115,6 @@ from ludus.views.queries.runs import (
 
 __all__ = [
     "Added",
-    "Asked",
     "Attempt",
     "Change",
     "Chat",
@@ -158,6 +157,7 @@ __all__ = [
     "Problem",
     "Proposed",
     "Pulse",
+    "Questioned",
     "QueuedPlan",
     "Rate",
     "RoleCalls",

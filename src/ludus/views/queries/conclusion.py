@@ -43,7 +43,7 @@ class Proposed:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Questioned:
     """The questions that were put to models and people."""
 
     models: tuple[str, ...]
@@ -57,7 +57,7 @@ class Conclusion:
 
     status: RunStatus
     rounds: int  # planned, at least in part
-    asked: Asked
+    asked: Questioned
     proposed: Proposed
     growth: Growth
     stopped_by: str | None  # who ended it before its last round
@@ -119,11 +119,11 @@ def _tries(record: Reader, plans: Container[str]) -> tuple[int, int]:
     return sum(t.get("n", 0) for t in told), sum(t.get("successes", 0) for t in told)
 
 
-def _asked(record: Reader) -> Asked:
+def _asked(record: Reader) -> Questioned:
     c = tables.calls.c
     # as text: PostgreSQL compares no JSON
     usable = sa.func.coalesce(sa.cast(c.answer, sa.Text), "null") != "null"
     count, answered = sa.func.count().label("n"), sa.func.sum(sa.case((usable, 1), else_=0)).label("answered")
     query = sa.select(c.model, count, answered).where(c.run_id == record.run_id)
     rows = record.query(query.group_by(c.model).order_by(c.model))
-    return Asked(tuple(r["model"] for r in rows), sum(r["n"] for r in rows), sum(r["answered"] for r in rows))
+    return Questioned(tuple(r["model"] for r in rows), sum(r["n"] for r in rows), sum(r["answered"] for r in rows))
