@@ -1,12 +1,14 @@
 """The report and the page in a real browser, beside a run and after it: everything is there, what people say has an effect,
 nothing is fetched from elsewhere, nothing complains."""
 
+import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 
 import pytest
+from command import ludus
 
 from ludus.record import Record
 from ludus.types import Message
@@ -289,3 +291,48 @@ def say_something(page, address, stopped):
     page.wait_for_url("**/room?kind=note")
     page.locator("article", has_text="this came later").wait_for()
     assert page.locator("article.remark").count() == 0
+
+
+REDS = """async (src) => {
+  const picture = Object.assign(new Image(), { src }), canvas = document.createElement("canvas");
+  await picture.decode();
+  [canvas.width, canvas.height] = [picture.width, picture.height];
+  const pen = canvas.getContext("2d");
+  pen.drawImage(picture, 0, 0);
+  const { data } = pen.getImageData(0, 0, 320, 320);
+  let n = 0;
+  for (let i = 0; i < data.length; i += 4) n += data[i] > 150 && data[i + 1] < 110 && data[i + 2] < 110;
+  return n;
+}"""
+
+
+@pytest.fixture(scope="module")
+def without_opengl(tmp_path_factory):
+    """The address of a page that cannot render, over a run of a few episodes."""
+    pytest.importorskip("nicegui")
+    run = tmp_path_factory.mktemp("sketched") / "run"
+    ludus("collect", run, "--preset", "tiny", "world.n_envs=2", "-n", 2, "--skills", "lift red")
+    command = [sys.executable, "-m", "ludus.cli", "serve", str(run), "--port", "0"]
+    process = subprocess.Popen(command, env={**os.environ, "MUJOCO_GL": "off"}, stdout=subprocess.PIPE, text=True)
+    try:
+        opened = next(line for line in process.stdout if line.startswith("Open "))
+        yield opened.removeprefix("Open ").strip()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_without_opengl_an_episode_is_sketched(without_opengl, browser, view):
+    own = (without_opengl, without_opengl.replace("http", "ws"), "blob:")
+    page, complaints, requests = watched(browser, own, **view)
+    page.goto(without_opengl)
+    page.get_by_label("Last frame of").first.click()
+    page.wait_for_function("document.getElementById('film')?.textContent === ''")
+    sheet = page.locator("#film").get_attribute("data-sheet")
+    assert page.evaluate(REDS, sheet) > 100  # the red block, from above and from the side
+    assert overhang(page) == 0
+    if page.get_by_role("link", name="Download for Rerun").count():
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download for Rerun").click()
+        assert download.value.suggested_filename.endswith(".rrd")
+    assert complaints == requests == []

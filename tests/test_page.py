@@ -27,6 +27,7 @@ from ludus.views import charts, queries
 from ludus.views.page import content, film, runs
 from ludus.views.page.guard import COOKIE, OPERATOR, READER, ROLE, Guard
 from ludus.views.page.place import Place
+from ludus.views.schematic import schematic
 
 
 def episode(world, id, n=20, caption="go to home"):
@@ -181,14 +182,77 @@ def test_traces_say_when_a_skill_first_succeeds():
     assert charts.episode_traces((command,), 20).count('class="holds"') == 1
 
 
-def test_what_cannot_be_drawn_is_sketched():
+SIZE, TURNED = 240, [np.cos(0.3), 0, 0, np.sin(0.3)]
+HAND = (Field("position", 3, "m", "at"), Field("yaw", 1, "rad", "turned"), Field("width", 1, "m", "between the pads"))
+BLOCK = (Field("position", 3, "m", "at"), Field("quaternion", 4, "1", "turned"), Field("size", 1, "m", "edge"))
+TABLE = ObservationSpec(
+    (
+        Group("hand", "effector", HAND),
+        *(Group(c, "object", BLOCK) for c in ("red", "blue")),
+        Group("goal", "object", BLOCK, False),
+    )
+)
+
+
+def scene(red, blue, hand=(0.2, 0.2, 0.2), turn=(1, 0, 0, 0), goal=(0.1, 0.2, 0.02)):
+    rows = {
+        "hand": (*hand, 0.4, 0.06),
+        "red": (*red, *turn, 0.04),
+        "blue": (*blue, *turn, 0.04),
+        "goal": (*goal, *TURNED, 0.04),
+    }
+    return {name: np.array([row], np.float32) for name, row in rows.items()}
+
+
+def spots(picture, channel):
+    """Row and column of the middle of what has this colour, and how many pixels it is: from above, from the side."""
+    others = [c for c in range(3) if c != channel]
+    found = (picture[..., channel] > 120) & (picture[..., others].max(-1) < 90)
+    line = np.flatnonzero((np.ptp(picture, 1).max(1) == 0) & (picture[:, 0, 0] < 225))[0]  # between the two
+    parts = (np.argwhere(found[:line]), np.argwhere(found[line:]))
+    return [(rows.mean(0), len(rows)) for rows in parts if len(rows)]
+
+
+def test_a_sketch_shows_colours_stacking_scale_and_the_gripper():
+    def drawn(**at):
+        return schematic(scene(**at), TABLE, "no OpenGL", SIZE)[0].astype(int)
+
+    apart, stacked = drawn(red=(0, 0, 0.02), blue=(0, 0.1, 0.02)), drawn(red=(0, 0.1, 0.06), blue=(0, 0.1, 0.02))
+    (_, n_above), (red, _) = spots(apart, 0)
+    _, (blue, _) = spots(apart, 2)
+    assert abs(red[0] - blue[0]) < 2 and red[1] - blue[1] > 10 and n_above > 30  # y points left: blue is left of red
+    *_, (red, _) = spots(stacked, 0)
+    *_, (blue, _) = spots(stacked, 2)
+    assert abs(red[1] - blue[1]) < 2 and blue[0] - red[0] > 5  # red is on top
+    assert len(spots(stacked, 2)) == 1  # and hides blue from above
+    assert (drawn(red=(0, 0, 0.02), blue=(0, 0.1, 0.02), hand=(0.1, 0, 0.1)) != apart).any()
+    assert (drawn(red=(0, 0, 0.02), blue=(0, 0.1, 0.02), turn=TURNED) != apart).any()
+    assert (drawn(red=(0, 0, 0.02), blue=(0, 0.1, 0.02), goal=(-0.1, 0.2, 0.02)) != apart).any()
+    far = drawn(red=(0, 0, 0.02), blue=(0, 1, 0.02))
+    assert spots(far, 0)[0][1] < n_above / 2 and (apart[:20] != far[:20]).any()  # smaller, and so is the ruler's length
+
+
+def test_what_cannot_be_drawn_is_sketched_in_any_world():
     fields = (Field("position", 3, "m", "where"),)
     spec = ObservationSpec((Group("red", "object", fields), Group("<b>", "object", fields)))
     seen = {name: np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32) for name in ("red", "<b>")}
-    frames = film.schematic(seen, spec, "no OpenGL")
-    assert frames.shape == (3, film.SIZE, film.SIZE, 3) and (frames[0] != frames[1]).any()
+    frames = schematic(seen, spec, "no OpenGL", SIZE)
+    assert frames.shape == (3, SIZE, SIZE, 3) and (frames[0] != frames[1]).any()
+    still = {name: np.zeros((2, 3), np.float32) for name in seen}  # all at one point
+    assert (schematic(still, spec, "", SIZE)[0] == schematic(still, spec, "", SIZE)[1]).all()
+    plane = ObservationSpec((Group("point", "effector", (Field("position", 2, "1", "at"),)),))
+    low, high = schematic({"point": np.array([[0, 0], [1, 1]], np.float32)}, plane, "", SIZE).astype(int)
+    dark = [np.argwhere(f.max(-1) < 110)[:, 0].mean() for f in (low[20:], high[20:])]
+    assert dark[0] > dark[1] + 20  # up is up
+    absent = (*fields, Field("present", 1, "1", "0 if it is not there"))
+    spec = ObservationSpec((Group("red", "object", fields), Group("ghost", "object", absent)))
+    here = {"red": np.zeros((1, 3), np.float32), "ghost": np.array([[9, 9, 9, 0]], np.float32)}
+    alone = schematic({"red": here["red"]}, ObservationSpec(spec.groups[:1]), "", SIZE)
+    assert (schematic(here, spec, "", SIZE) == alone).all()
+    nowhere = ObservationSpec((Group("dial", "object", (Field("angle", 1, "rad", "turned"),)),))
+    assert np.ptp(schematic({"dial": np.zeros((1, 1), np.float32)}, nowhere, "no OpenGL", SIZE)) > 50  # says why
     world = CountingWorld()
-    assert film.sheet(episode(world, "e1"), world)[:2] == b"\xff\xd8"  # JPEG: no pictures, no positions in space
+    assert film.sheet(episode(world, "e1"), world)[:2] == b"\xff\xd8"  # JPEG
     assert film.Reel.of(4000, 20).n <= film.MOST_FRAMES and film.Reel.of(20, 10).every == 1
 
 
