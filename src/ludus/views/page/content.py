@@ -11,7 +11,7 @@ from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
 from ludus.record import Record
 from ludus.types import LudusError
-from ludus.views import charts, passports, queries, report, text
+from ludus.views import charts, passports, queries, report, rerun, text
 from ludus.views.page.film import COLUMNS, Reel
 from ludus.views.page.place import Place
 from ludus.views.page.present import now
@@ -220,6 +220,7 @@ def _episode(place: Place, record: Record, name: str, id: str) -> str:
         rows=-(-reel.n // COLUMNS),
         columns=COLUMNS,
         sheet=link(name, "film", id=id),
+        recording=link(name, "recording", id=id) if rerun.is_installed() else None,
         hz=hz,
     )
 

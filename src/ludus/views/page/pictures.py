@@ -1,4 +1,4 @@
-"""Routes that bring pictures: those that messages point to, and frames of episodes."""
+"""Routes that bring files: pictures that messages point to, frames of episodes, and episodes for Rerun."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse
 
 from ludus.data.store import EpisodeStore
 from ludus.types import Episode, LudusError
+from ludus.views import queries, rerun
 from ludus.views.page import film
 from ludus.views.page.place import UNREADABLE, Place
 from ludus.worlds.base import World
@@ -61,6 +62,23 @@ def add_pictures(app: FastAPI, place: Place) -> None:
     def mosaic(name: str, id: Annotated[list[str], Query(max_length=film.MOSAIC)]) -> Response:
         """The last frames of several episodes, see `film.mosaic`."""
         return jpeg(name, tuple(id), film.mosaic)
+
+    @app.get("/run/{name}/recording")
+    def recording(name: str, id: str) -> Response:
+        """An episode as a file that Rerun shows, see `rerun.recording`."""
+        try:
+            with place.open(name) as record:
+                entry, episode, library = (
+                    queries.episode_entry(record, id),
+                    EpisodeStore(record).load(id),
+                    place.library(record),
+                )
+                assert entry is not None  # it has been loaded
+                data = place.with_world(record, lambda world: rerun.recording(record, entry, episode, world, library))
+        except UNREADABLE as error:
+            return Response(str(error), MISSING, media_type="text/plain")
+        named = {"content-disposition": f'attachment; filename="{rerun.file_name(id)}"'}
+        return Response(data, media_type="application/octet-stream", headers={**KEPT, **named})
 
 
 def _sheet(episodes: list[Episode], world: World, first: int, last: int | None) -> bytes:
