@@ -227,7 +227,7 @@ def test_a_terminal_shows_it(run):
         "visit X then mark: accepted, by model, since round 1; success 0.90 [0.70, 0.97] of 20",
         "FAILED rises: mark it",
         "round 2: accepted after 2 rounds of practice: 36 of 40",
-        "round/2/practice: 3 episodes, 3 commands, 1 succeeded, 90 control steps",
+        "Round 2: practice, 3 episodes, 3 commands, 1 succeeded, 90 control steps",
         "1 call to models, 110 tokens; USD: 0.2500",
         "distance(X) <= 0.2: does not hold at the end in 100%, held at no time in 50%; margin -0.2 (median)",
     ):

@@ -98,7 +98,7 @@ def paragraphs(p: Passport, failed: Failures | None) -> Iterator[tuple[str, list
         yield (
             "Episodes that commanded it",
             [
-                f"{text.step(x.phase)}: {text.count(x.episodes, 'episode')}, {text.count(x.commands, 'command')}, "
+                f"{text.step(x.phase)}, {text.count(x.episodes, 'episode')}, {text.count(x.commands, 'command')}, "
                 f"{x.successes:,} succeeded, {x.steps:,} control steps"
                 for x in p.lineage
             ],
