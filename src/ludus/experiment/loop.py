@@ -16,6 +16,7 @@ same as running it.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,7 +40,6 @@ from ludus.lab.planning import Planning, start_seeds
 from ludus.lab.rollout import rollouts_of, switching_of
 from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
-from ludus.skills.verify import Evidence
 
 
 @dataclass(frozen=True)
@@ -92,47 +92,24 @@ def run(experiment: Experiment) -> SkillLibrary:
         LudusError: what worlds, trainers and experimenters refuse; finished steps are kept.
     """
     stages, library = start(experiment)
-    n, overseer = 1, stages.overseer
+    n = 1
     while True:
-        if goes_on(n, experiment, stages):
-            try:
+        while stages.settling.goes_on(n):
+            with suppress(Withdrawn):  # told to stop while the round was planned, of which nothing is kept
                 library = run_round(n, experiment, stages, library)
-            except Withdrawn:  # told to stop while the round was planned, of which nothing is kept
-                continue
-            n += 1
-        elif not experiment.record.done(LAST_STEP):
-            overseer.let_lapse(LAST_STEP)
-            stages.learning.measure("after", library)
-        else:
-            overseer.close()
+                n += 1
+        if experiment.record.done(LAST_STEP):
+            stages.overseer.close()
             return library
-
-
-def goes_on(n: int, experiment: Experiment, stages: Stages) -> bool:
-    """Whether there is a round n: until it is planned, or until the end is measured, people may change that."""
-    overseer, step, most = stages.overseer, f"round/{n}/plan", experiment.config.experiment.stop_after
-    if experiment.record.done(step):
-        return True
-
-    def wanted() -> bool:
-        enough = most > 0 and stages.settling.n_accepted(n - 1, overseer.reopened) >= most
-        return not enough and not overseer.ends_before(n)
-
-    while True:
-        expected = wanted()
-        overseer.before(step if expected else LAST_STEP)
-        if wanted() == expected:
-            return expected
+        stages.overseer.let_lapse(LAST_STEP)
+        stages.learning.measure("after", library)
 
 
 def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
     """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
     record, config, spec = experiment.record, experiment.config, experiment.world.spec
     planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
-
-    def evidence() -> Evidence:
-        return stored_evidence(driver.store, experiment.world, config.seed)
-
+    evidence = partial(stored_evidence, driver.store, experiment.world, config.seed)
     if not record.done(f"round/{n}/settle"):
         stages.overseer.look_at(evidence)
 

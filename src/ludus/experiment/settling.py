@@ -19,8 +19,8 @@ from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
 from ludus.lab.growth import Growth
-from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
-from ludus.lab.oversight import wrong_verdicts
+from ludus.lab.interventions import Overseer
+from ludus.lab.oversight import LAST_STEP, wrong_verdicts
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress
@@ -43,7 +43,7 @@ class Settling:
     world: World
     growth: Growth
     progress: Progress
-    overseer: Overseer | NullOverseer = UNWATCHED
+    overseer: Overseer
 
     def settle(self, n: int, library: SkillLibrary) -> None:
         """Compare the policy that round n trained with the best one so far; then accept, drop or go on practising each
@@ -73,6 +73,22 @@ class Settling:
         """Templates that were accepted in the first n rounds; in those that came after round `after`."""
         settled = (self.record.result(f"round/{k}/settle")["skills"] for k in range(after + 1, n + 1))
         return sum(skill["status"] == "accepted" for skills in settled for skill in skills)
+
+    def goes_on(self, n: int) -> bool:
+        """Whether there is a round n. Until it is planned, or until the end is measured, people may change that."""
+        step = f"round/{n}/plan"
+        if self.record.done(step):
+            return True
+        while True:
+            expected = self._wants(n)
+            self.overseer.before(step if expected else LAST_STEP)
+            if self._wants(n) == expected:
+                return expected
+
+    def _wants(self, n: int) -> bool:
+        most, overseer = self.config.experiment.stop_after, self.overseer
+        enough = most > 0 and self.n_accepted(n - 1, overseer.reopened) >= most
+        return not enough and not overseer.ends_before(n)
 
     # --- which policy acts -----------------------------------------------------------------------------------------
 
