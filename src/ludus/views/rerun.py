@@ -74,7 +74,7 @@ def write_recordings(record: Record, world: World, library: SkillLibrary, direct
     if not entries:
         raise LudusError(f"no episode of {record.directory} is of that kind; leave out --skill, --phase or --result")
     for entry in entries:
-        data = recording(record, entry, store.load(entry.id), world, library, wanted.pictures)
+        data = recording(record, entry, store.load(entry.id), world, library, wanted.pictures, entry is entries[0])
         files.write(directory / file_name(entry.id), data)
     return len(entries)
 
@@ -86,8 +86,12 @@ def recording(
     world: World,
     library: SkillLibrary,
     pictures: bool = False,
+    layout: bool = True,
 ) -> bytes:
     """A whole `.rrd` file with one episode.
+
+    Args:
+        layout: with what the viewer opens with. The package (0.41) keeps two threads for each layout as long as the process.
 
     Raises:
         LudusError: no pictures here, or rerun-sdk is not installed or switched off.
@@ -97,7 +101,8 @@ def recording(
     images = [g for g in spec.observation.groups if _is_image(g)]
     cameras = [g.name for g in images] + ([spec.cameras[0] if spec.cameras else "pictures"] if pictures else [])
     file = _File(f"ludus {spec.name}", f"{record.run_id}/{episode.id}", spec.control_hz)
-    file.blueprint(bool(shown), cameras, bool(commands))
+    if layout:
+        file.blueprint(bool(shown), cameras, bool(commands))
     file.describe(" → ".join(s.caption for s in episode.segments) + f" ({episode.id})", _about(entry, episode))
     for thing in shown:
         _thing(file, thing)
@@ -186,9 +191,13 @@ class _File:
 
     def close(self) -> bytes:
         """All of the file."""
+        from rerun_bindings import flush_and_cleanup_orphaned_recordings
+
         self._stream.flush()
         data = self._stream.read()
-        self._to.disconnect()
+        # Otherwise its threads and buffers stay as long as the process; `disconnect` would keep them for good.
+        del self._stream, self._to
+        flush_and_cleanup_orphaned_recordings()
         return data or b""
 
 
