@@ -2,6 +2,7 @@
 
 import io
 import os
+import sqlite3
 import sys
 import threading
 import time
@@ -22,8 +23,9 @@ from ludus.experimenter.roles import NoAnswer, ProposeQuestion, RetrieveQuestion
 from ludus.lab import mailbox
 from ludus.lab.mailbox import LONGEST_ANSWER, RoomMailbox, answer, answer_text, open_question, receipt
 from ludus.record import Progress, Record
+from ludus.record.mapping import posted
 from ludus.skills.predicates import Vocabulary
-from ludus.types import LudusError, ObservationSpec, Proposal
+from ludus.types import LudusError, Message, ObservationSpec, Proposal
 from ludus.views.terminal import TerminalProgress
 
 WORDS = Vocabulary(ObservationSpec(()), (), ())
@@ -133,6 +135,22 @@ def test_an_answer_that_is_given_while_the_run_is_stopped_is_found_when_it_goes_
         assert box.ask(ASKED, task) == {"task": "lift"}
         box.close(ASKED, {"task": "lift"})
     assert receipt(record, offer).state == "accepted" and kinds(record) == ["answer", "question", "accepted"]
+
+
+def test_answers_to_other_questions_are_not_read(record, monkeypatch):
+    """Nor are those that were read once; those from before the question are, for a run that goes on asks it again."""
+    others = {"key": "question/another", "answer": {"task": "x" * 1000}}
+    given = mailbox._offer("answer/old", ASKED, {"task": "lift"}, "agent")
+    record.post(given, *(Message(f"a{i}", "a", "b", "answer", "x", payload=others) for i in range(2000)))
+    record.post(mailbox._put(ASKED))
+    read = []
+    monkeypatch.setattr(mailbox, "posted", lambda row: read.append(row["key"]) or posted(row))
+    assert [o.message.key for o in mailbox._offers(record, ASKED.key)] == read == ["answer/old"]
+    assert [r.state for r in mailbox.receipts(record, ASKED.key)] == ["waiting"]
+    plan = "EXPLAIN QUERY PLAN SELECT * FROM messages WHERE run_id = '' AND kind = 'answer' AND number > 7"
+    with sqlite3.connect(record.directory / "ludus.db") as database:
+        assert "messages_kind" in database.execute(plan).fetchone()[-1]
+    database.close()
 
 
 def test_a_question_that_is_asked_in_other_words_is_another_one(record):

@@ -27,6 +27,7 @@ from ludus.views import charts, queries
 from ludus.views.page import content, film, runs
 from ludus.views.page.guard import COOKIE, OPERATOR, READER, ROLE, Guard
 from ludus.views.page.place import Place
+from ludus.views.page.rendering import mark
 from ludus.views.schematic import schematic
 
 
@@ -85,7 +86,7 @@ def test_the_index_lists_the_newest_first_and_the_unreadable_last(place):
 
 
 def test_a_line_is_read_again_once_its_run_has_changed(place, folder, monkeypatch):
-    monkeypatch.setattr("ludus.views.page.place.FRESH_S", 0.0)
+    monkeypatch.setattr("ludus.views.page.lines.FRESH_S", 0.0)
 
     def rounds():
         return {line.name: line.rounds for line in place.lines()}["first"]
@@ -367,7 +368,10 @@ def test_pictures_come_from_the_run_only(folder, tmp_path):
     app = FastAPI()
     add_pictures(app, Place(folder))
     (picture,) = (r.endpoint for r in app.routes if getattr(r, "path", "") == "/run/{name}/picture")
-    assert picture("first", "images/a.png").status_code == 200
+    with Record.open(folder / "first", write=False) as record:
+        of = mark(record)
+    assert picture("first", "images/a.png", of).status_code == 200
+    assert picture("first", "images/a.png", "another").status_code == 404
     outside = (
         "ludus.db",
         "images/b.txt",
@@ -378,8 +382,8 @@ def test_pictures_come_from_the_run_only(folder, tmp_path):
         "images",
         "images/" + "x" * 5000 + ".png",
     )
-    assert {picture("first", path).status_code for path in outside} == {404}
-    assert picture("..", "images/a.png").status_code == picture("broken", "images/a.png").status_code == 404
+    assert {picture("first", path, of).status_code for path in outside} == {404}
+    assert picture("..", "images/a.png", of).status_code == picture("broken", "images/a.png", of).status_code == 404
 
 
 def test_only_serve_needs_nicegui(folder, monkeypatch):

@@ -145,7 +145,7 @@ def test_a_curve_that_a_run_lacks_is_left_out(place):
 def test_buttons_stand_beside_what_is_still_open_for_operators_only(place):
     with place.open("going") as record:
         postings = queries.postings(record)
-        shown = {role: content.messages(record, "going", postings, role) for role in (True, False)}
+        shown = {role: content.messages(place, record, "going", postings, role) for role in (True, False)}
     assert 'data-say="/veto r2-s0-a0"' in shown[True] and "<button" not in shown[False]
     assert "<script" not in shown[True]
     assert 'data-say="/stop"' in content.orders(place, "going")

@@ -462,7 +462,12 @@ def status_of(directory):
 def test_status_says_how_to_go_on(tmp_path):
     make(tmp_path / "done", words=HOSTILE)
     said = status_of(tmp_path / "done")
-    assert said.endswith("done experiment.rounds=2\n") and "\ndone; more rounds: ludus resume" in said and "\x1b" not in said and "[red]" in said
+    assert (
+        said.endswith("done experiment.rounds=2\n")
+        and "\ndone; more rounds: ludus resume" in said
+        and "\x1b" not in said
+        and "[red]" in said
+    )
     make(tmp_path / "half", finished=False)
     assert f"continue with: ludus resume {tmp_path / 'half'}" in status_of(tmp_path / "half").replace("\n", "")
     with Record.open(tmp_path / "half") as record:

@@ -191,8 +191,8 @@ def receipt(record: Reader, offer: Message) -> Receipt:
     closed = _find(record, _closed(question))
     if closed is None:
         return Receipt("waiting")
-    offers = [o.message.key for o in _offers(record, question)]
-    first = next((key for key in offers if _find(record, f"{key}/{REFUSED}") is None), None)
+    keys = (offered.message.key for offered in _offers(record, question))
+    first = next((key for key in keys if _find(record, f"{key}/{REFUSED}") is None), None)
     return Receipt("accepted" if closed.message.kind == ACCEPTED and first == offer.key else "late")
 
 
@@ -223,11 +223,12 @@ def _closed(question_key: str) -> str:
 
 
 def _offers(record: Reader, question_key: str, after: int = 0) -> list[Posted]:
-    """Answers to a question, in the order they came."""
+    """Answers to a question, in the order they came. They may be older than the question, which a run that goes on asks again
+    under a new number; so the database looks for the key, and answers to other questions are not read."""
     m = tables.messages.c
     query = sa.select(tables.messages).where(m.run_id == record.run_id, m.kind == ANSWER, m.number > after)
-    rows = record.query(query.order_by(m.number))
-    return [posted(row) for row in rows if row["payload"].get("key") == question_key]
+    query = query.where(m.payload["key"].as_string() == question_key)
+    return [posted(row) for row in record.query(query.order_by(m.number))]
 
 
 def _find(record: Reader, key: str) -> Posted | None:

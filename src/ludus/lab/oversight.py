@@ -258,13 +258,19 @@ def waiting_skills(record: Reader) -> list[str]:
     return [s["caption"] for s in record.skills() if s["round"] > 0 and s["status"] == "candidate"]
 
 
-def waiting_plans(record: Reader) -> dict[str, Plan]:
-    """The plans of the latest round that wait for approval, by id."""
-    planned = [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/plan")]
-    held = record.result(planned[-1]).get("held", {}) if planned else {}
+def waiting_plans(record: Reader, stand: Standing | None = None) -> dict[str, Plan]:
+    """The plans of the latest round that wait for approval, by id.
+
+    Args:
+        stand: how the commands so far leave the run, where that is known already.
+    """
+    s = tables.steps.c
+    query = sa.select(s.name, s.result).where(s.run_id == record.run_id, s.name.like("round/%/plan"))
+    planned = record.query(query.order_by(s.number.desc()).limit(1))
+    held = planned[0]["result"].get("held", {}) if planned else {}
     if not held:
         return {}
-    now, plans = standing(interventions(record)), record.plans(int(planned[-1].split("/")[1]))
+    now, plans = stand or standing(interventions(record)), record.plans(int(planned[0]["name"].split("/")[1]))
     open_ = (p for _, p in plans if p.id in held and p.id not in now.approved and not is_vetoed(p, now.vetoed))
     return {plan.id: plan for plan in open_}
 

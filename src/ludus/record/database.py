@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,10 @@ DATABASE = "ludus.db"
 SQLITE = "sqlite+pysqlite"
 FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
+CONNECT_S = 10
+"""How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
+VISIT_S = 0.5
+"""How long a `Visitor` waits for a file that somebody else has locked."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
 
 
@@ -66,11 +71,19 @@ def connect(url: sa.URL) -> sa.Engine:
         LudusError: no such driver, or an option that it does not take.
     """
     try:
-        return _sqlite(url) if url.get_backend_name() == "sqlite" else sa.create_engine(url, json_serializer=_json)
+        return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
     except ModuleNotFoundError as error:
         raise LudusError(f"{error}; `pip install 'psycopg[binary]'` brings PostgreSQL's driver") from error
     except (ArgumentError, ValueError, TypeError) as error:  # of a driver that there is not, or of its options
         raise LudusError(f"database {url!s} cannot be used: {error}; give 'postgresql+psycopg://…'") from error
+
+
+def _postgresql(url: sa.URL) -> sa.Engine:
+    # A server that was started anew is noticed before the next query, one that does not answer in the end.
+    patient = {"connect_timeout": str(CONNECT_S)} if "connect_timeout" not in url.query else {}
+    return sa.create_engine(
+        url, json_serializer=_json, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=patient
+    )
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
@@ -127,6 +140,34 @@ class OtherVersion(LudusError):
     def __init__(self, message: str, version: int):
         super().__init__(message)
         self.version = version
+
+
+class Visitor:
+    """Reads one SQLite file after another by one engine, so that what is asked of hundreds of files is compiled once. For one
+    thread at a time."""
+
+    def __init__(self) -> None:
+        self._path = Path()
+        self._engine = sa.create_engine(
+            f"{SQLITE}://", creator=self._opened, poolclass=sa.StaticPool, json_serializer=_json
+        )
+
+    @contextmanager
+    def at(self, path: Path) -> Iterator[sa.Engine]:
+        """The engine, which reads this file inside the context.
+
+        Raises:
+            DatabaseError: inside, where that cannot be read, or stays locked for `VISIT_S`. No error says which file.
+        """
+        self._path = path
+        try:
+            yield self._engine
+        finally:
+            self._engine.dispose()
+
+    def _opened(self) -> sqlite3.Connection:
+        where = f"{FROZEN}{quote(str(self._path))}?mode=rw"  # makes none that is not there
+        return sqlite3.connect(where, timeout=VISIT_S, check_same_thread=False, uri=True)
 
 
 @contextmanager

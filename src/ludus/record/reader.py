@@ -56,6 +56,11 @@ class Reader:
         return {name: section for name, section in self._run["config"].items() if name != BESIDE}
 
     @property
+    def schema(self) -> int:
+        """Version of its rows, see `tables.SCHEMA`."""
+        return self._run["schema"]
+
+    @property
     def seed(self) -> int:
         return self._run["seed"]
 

@@ -138,6 +138,15 @@ class Record(Writer):
                 lock.release()
             raise
 
+    @classmethod
+    def shared(cls, directory: Path, engine: sa.Engine, run_id: str | None) -> Record:
+        """The run of `directory` to look at, by an engine that others use as well.
+
+        Raises:
+            LudusError: no such run, or one of another version.
+        """
+        return cls(directory, engine, database.find_run(engine, directory, run_id), None)
+
     def discard(self) -> None:
         """Delete the run, in which nothing was made, and close the record: its rows in every table, and the directory with
         everything in it. For a command that begins a run and is then refused.

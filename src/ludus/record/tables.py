@@ -233,6 +233,7 @@ heartbeats = Table(
 
 for _large in (messages, episodes):  # the latest of hundreds of thousands are found without sorting all
     Index(f"{_large.name}_number", _large.c.run_id, _large.c.number)
+Index("messages_kind", messages.c.run_id, messages.c.kind, messages.c.number)  # questions, answers, commands among them
 
 MADE = (shards, outcomes, metrics, evaluations, plans, verdicts, calls)
 """Tables of results. A run without a row in any of them may be replaced."""

@@ -9,13 +9,14 @@ from markupsafe import Markup
 
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
+from ludus.lab.oversight import standing
 from ludus.record import Record
 from ludus.types import LudusError
 from ludus.views import charts, passports, queries, report, rerun, text
 from ludus.views.page.film import COLUMNS, Reel
 from ludus.views.page.place import Place
 from ludus.views.page.present import now
-from ludus.views.page.rendering import PER_PAGE, Params, link, number, pages, render
+from ludus.views.page.rendering import PER_PAGE, Params, link, mark, number, pages, render
 
 MESSAGES = 80
 """Of the room, at a time."""
@@ -28,10 +29,10 @@ def head(place: Place, name: str, tab: str) -> str:
 
     def made() -> str:
         with place.open(name) as record:
-            found = queries.conclusion(record)
+            found = queries.conclusion(record, place.interventions(name))
             return render("head.html", name=name, tab=tab, tabs=tuple(TABS), alone=place.is_run, found=found)
 
-    return place.kept((name, tab, "head"), place.pulse(name), made)
+    return place.kept(name, (tab, "head"), place.pulse(name), made)
 
 
 def body(place: Place, name: str, tab: str, params: Params) -> str:
@@ -48,8 +49,9 @@ def body(place: Place, name: str, tab: str, params: Params) -> str:
             except LudusError as error:  # of a world or a shard that is not here; the other tabs do without
                 return render("refusal.html", why=str(error))
 
-    whole = tab != "room" and not params
-    return place.kept((name, tab), place.pulse(name).step, made) if whole else made()
+    if tab == "room":  # has what was said since the last step
+        return made()
+    return place.kept(name, (tab, *sorted(params.items())), place.pulse(name).step, made)
 
 
 # --- the room ------------------------------------------------------------------------------------------------------
@@ -65,15 +67,15 @@ def talk(place: Place, name: str, params: Params, operator: bool) -> tuple[int, 
         LudusError: no such run, or one that cannot be read.
     """
     with place.open(name) as record:
-        return _talk(record, name, params, operator)
+        return _talk(place, record, name, params, operator)
 
 
 def room(place: Place, record: Record, name: str, params: Params) -> str:
     """The conversation, the newest at the end."""
-    return _talk(record, name, params, operator=False)[1]
+    return _talk(place, record, name, params, operator=False)[1]
 
 
-def _talk(record: Record, name: str, params: Params, operator: bool) -> tuple[int, str]:
+def _talk(place: Place, record: Record, name: str, params: Params, operator: bool) -> tuple[int, str]:
     before = number(params.get("before")) or None
     postings = queries.postings(record, wanted(params), before, limit=MESSAGES)
     senders, kinds = queries.speakers(record)
@@ -84,7 +86,7 @@ def _talk(record: Record, name: str, params: Params, operator: bool) -> tuple[in
     shown = render(
         "room.html",
         name=name,
-        messages=messages(record, name, postings, operator),
+        messages=messages(place, record, name, postings, operator),
         earlier=earlier,
         newest=link(name, "room", **{k: v for k, v in params.items() if k != "before"}) if before else None,
         choices={"round": range(1, line.rounds + 1), "sender": senders, "kind": kinds},
@@ -98,15 +100,15 @@ def wanted(params: Params) -> queries.Wanted:
     return queries.Wanted(*(params.get(k, "") for k in ("round", "sender", "kind", "words")))
 
 
-def messages(record: Record, name: str, postings: tuple[queries.Posting, ...], operator: bool) -> Markup:
+def messages(place: Place, record: Record, name: str, postings: tuple[queries.Posting, ...], operator: bool) -> Markup:
     """Messages one below the other, with a heading where another step begins.
 
     Args:
         operator: with buttons beside what can still be decided.
     """
-    still = queries.still_open(record) if operator else None
+    still = _still_open(place, record, name) if operator else None
     calls = queries.call_costs(record, [f"{p.plan}/{q}" for p in postings if p.plan for q in ("propose", "decompose")])
-    pictures = {path: link(name, "picture", path=path) for p in postings for path in p.images}
+    pictures = {path: link(name, "picture", path=path, of=mark(record)) for p in postings for path in p.images}
     return Markup(render("messages.html", postings=postings, pictures=pictures, calls=calls, still=still))
 
 
@@ -116,10 +118,15 @@ def news(postings: Sequence[queries.Posting]) -> str:
     return f"{text.count(len(postings), 'new message')}; the last by {last.sender}: {text.clean(last.text)[:SPOKEN]}"
 
 
+def _still_open(place: Place, record: Record, name: str) -> queries.StillOpen:
+    now, stand = place.pulse(name), standing(place.interventions(name))
+    return place.kept(name, "still open", (now.step, now.message), lambda: queries.still_open(record, stand))
+
+
 def orders(place: Place, name: str) -> str:
     """Buttons for what is said often: they follow how the run stands."""
     with place.open(name) as record:
-        still = queries.still_open(record)
+        still = _still_open(place, record, name)
         waiting = still.waiting
         with suppress(LudusError):  # without the run's world: one by one
             template = place.library(record).template if waiting else str
@@ -177,6 +184,7 @@ def skills(place: Place, record: Record, name: str, params: Params) -> str:
         found=found,
         clips=[(clip, Reel.of(clip.last - clip.first, hz)) for clip in clips],
         columns=COLUMNS,
+        of=mark(record),
         paragraphs=tuple(passports.paragraphs(found, failed)),
         asked=bool(params.get("failures")),
         curve=charts.learning_curve(curve, curves.round_starts, curves.last) if curve else None,
@@ -219,8 +227,8 @@ def _episode(place: Place, record: Record, name: str, id: str) -> str:
         reel=reel,
         rows=-(-reel.n // COLUMNS),
         columns=COLUMNS,
-        sheet=link(name, "film", id=id),
-        recording=link(name, "recording", id=id) if rerun.is_installed() else None,
+        sheet=link(name, "film", id=id, of=mark(record)),
+        recording=link(name, "recording", id=id, of=mark(record)) if rerun.is_installed() else None,
         hz=hz,
     )
 

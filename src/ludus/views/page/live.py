@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 
 from ludus.views.page.place import UNREADABLE
 from ludus.views.page.rendering import render
@@ -37,14 +37,14 @@ def made(make: Callable[[], str]) -> str:
 async def filled(make: Callable[[], str]) -> ui.html:
     """An element with what `make` makes: in the page as it is sent or, where that takes longer, a moment later."""
     element = html(WAITING)
-    task = asyncio.create_task(run.io_bound(made, make))
+    task = asyncio.create_task(asyncio.to_thread(made, make))
     await asyncio.wait({task}, timeout=PATIENCE_S)
     if task.done():
-        element.set_content(task.result() or "")
+        element.set_content(task.result())
         return element
 
     async def fill() -> None:
-        element.set_content(await task or "")
+        element.set_content(await task)
 
     ui.timer(0.1, fill, once=True)
     return element
@@ -66,10 +66,10 @@ async def live(*parts: Part) -> list[ui.html]:
         return {i: made(parts[i][0]) for i in look()}
 
     async def renew() -> None:
-        for i, text in (await run.io_bound(news) or {}).items():
+        for i, text in (await asyncio.to_thread(news)).items():
             elements[i].set_content(text)
 
-    await run.io_bound(look)
+    await asyncio.to_thread(look)
     elements = [await filled(make) for make, _ in parts]
     ui.timer(POLL_S, renew, immediate=False)
     return elements

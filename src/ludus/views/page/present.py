@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from ludus.lab.oversight import standing
 from ludus.record import Record
 from ludus.views import queries
 from ludus.views.page.film import MOSAIC, MOSAIC_COLUMNS
 from ludus.views.page.place import Place
-from ludus.views.page.rendering import Params, link, render
+from ludus.views.page.rendering import Params, link, mark, render
 
 
 def gauges(place: Place, name: str) -> str:
     """How fast the run goes and what is left, which changes every second."""
 
-    def made() -> str:
-        with place.open(name) as record:
-            return render("gauges.html", now=queries.now(record))
+    return place.kept(name, "gauges", place.pulse(name), lambda: render("gauges.html", now=_now(place, name)))
 
-    return place.kept((name, "gauges"), place.pulse(name), made)
+
+def _now(place: Place, name: str) -> queries.Now:
+    """Both parts of the tab show it."""
+
+    def asked() -> queries.Now:
+        with place.open(name) as record:
+            return queries.now(record, standing(place.interventions(name)))
+
+    return place.kept(name, "now asked", place.pulse(name), asked)
 
 
 def now(place: Place, record: Record, name: str, params: Params) -> str:
@@ -25,9 +32,9 @@ def now(place: Place, record: Record, name: str, params: Params) -> str:
     return render(
         "now.html",
         name=name,
-        now=queries.now(record),
+        now=_now(place, name),
         latest=latest,
-        mosaic=link(name, "mosaic", id=[e.id for e in latest]),
+        mosaic=link(name, "mosaic", id=[e.id for e in latest], of=mark(record)),
         columns=MOSAIC_COLUMNS,
         rows=-(-len(latest) // MOSAIC_COLUMNS),
     )

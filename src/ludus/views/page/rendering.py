@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from ludus.record.reader import Reader
 from ludus.views.report import environment
 
 Params = Mapping[str, str]
@@ -26,6 +27,11 @@ def link(name: str, tab: str, /, **params: Any) -> str:
     """The address of a tab of a run, without parameters that are empty. A list is a parameter that is repeated."""
     kept = {k: v for k, v in params.items() if v not in ("", None)}
     return f"/run/{quote(name, safe='')}/{tab}" + (f"?{urlencode(kept, doseq=True)}" if kept else "")
+
+
+def mark(record: Reader) -> str:
+    """Of a run, in addresses that a browser may keep: another run that is begun under the same name has another one."""
+    return f"{record.run_id}.{record.created:.3f}"
 
 
 def number(text: str | None) -> int:

@@ -38,7 +38,7 @@ def index(place: Place, params: Params) -> str:
         "index.html",
         place=place.where.name,
         lines=shown,
-        found={line.name: place.conclusion(line) for line in shown if line.error is None},
+        found=place.conclusions(shown),
         total=len(wanted),
         settings=[setting for setting in queries.differing(shown) if setting != "seed"],
         few=FEW,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import socket
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from threading import Thread
@@ -21,7 +23,7 @@ from ludus.views.page import content, guard, present, runs
 from ludus.views.page.live import Part, filled, live
 from ludus.views.page.pictures import MISSING, add_pictures
 from ludus.views.page.place import Place
-from ludus.views.page.rendering import link
+from ludus.views.page.rendering import PER_PAGE, link
 from ludus.views.page.speech import room
 from ludus.views.report import style
 from ludus.views.text import clean
@@ -30,6 +32,8 @@ RESPONSE_S = 60.0
 """How long NiceGUI waits for a page."""
 RECONNECT_S = 30.0
 """How long a browser may be away before its page is made anew."""
+THREADS = 32
+"""In which parts of pages are made: more than visitors of a run whose database does not answer keep waiting."""
 LONGEST_LOG = 2000
 """Characters of what is logged at once."""
 
@@ -44,6 +48,7 @@ def application(place: Place, tokens: Mapping[str, str], ready: Callable[[], Non
 
     @asynccontextmanager
     async def begun(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "page"))
         ready()
         yield
 
@@ -91,7 +96,7 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
             say(f"To let others look only: {address}?token={tokens[guard.READER]}")
 
     if not place.is_run:
-        Thread(target=place.lines, daemon=True).start()  # of hundreds of runs that takes seconds, once
+        Thread(target=lambda: place.conclusions(place.lines()[:PER_PAGE]), daemon=True).start()  # takes a moment, once
     app = application(place, tokens, ready)
     server = uvicorn.Server(uvicorn.Config(app, host, port, log_level="warning", timeout_graceful_shutdown=2))
     try:

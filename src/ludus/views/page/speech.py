@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 from nicegui.events import GenericEventArguments
 
 from ludus.lab import oversight
@@ -31,7 +31,7 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
     """
     last, seen = None, None  # the last message that is shown, and the last that there was
     turn = asyncio.Lock()
-    state = await run.io_bound(quiet(lambda: place.pulse(name).state))
+    state = await asyncio.to_thread(quiet(lambda: place.pulse(name).state))
     operator = operator and state in ("running", "stopped")  # else nobody would hear it
 
     def first() -> str:
@@ -53,11 +53,11 @@ async def room(place: Place, name: str, params: Params, operator: bool) -> None:
         with place.open(name) as record:
             found = queries.postings(record, content.wanted(params), after=last, limit=sys.maxsize)
             last, seen = found[-1].number if found else last, newest
-            return (content.messages(record, name, found, operator), content.news(found)) if found else ("", "")
+            return (content.messages(place, record, name, found, operator), content.news(found)) if found else ("", "")
 
     async def look() -> None:
         async with turn:
-            more, sentence = await run.io_bound(quiet(said)) or ("", "")
+            more, sentence = await asyncio.to_thread(quiet(said)) or ("", "")
         if more:
             with added:
                 html(more)
@@ -84,7 +84,7 @@ def _heard(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> Call
         return {"help": shown} if shown else {}
 
     async def receive(event: GenericEventArguments) -> None:
-        answer = await run.io_bound(say, *spoken(event.args))
+        answer = await asyncio.to_thread(say, *spoken(event.args))
         ui.run_javascript(f"ludusAnswered({json.dumps(answer)})")
         await look()
 

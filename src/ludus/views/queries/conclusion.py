@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -23,6 +23,7 @@ Problem = Literal[
     "nothing learned",
     "not evaluated",
 ]
+Interventions = Sequence[Mapping[str, Any]]
 GRAVE: tuple[Problem, ...] = (
     "the model never answered",
     "no task proposed",
@@ -88,8 +89,12 @@ class Conclusion:
         return "good" if self.status.state == "done" and not self.problems else "warn"
 
 
-def conclusion(record: Reader) -> Conclusion:
-    """How a run stands, from its rows alone: no world is made."""
+def conclusion(record: Reader, done: Interventions | None = None) -> Conclusion:
+    """How a run stands, from its rows alone: no world is made.
+
+    Args:
+        done: `ludus.lab.oversight.interventions`, where they are known already.
+    """
     p = tables.plans.c
     rows = record.query(sa.select(p.round, p.id, p.why, p.retrievals).where(p.run_id == record.run_id))
     proposed = {row["id"]: row["retrievals"] for row in rows if row["why"] != PRACTISE}
@@ -100,12 +105,11 @@ def conclusion(record: Reader) -> Conclusion:
         _asked(record),
         Proposed(len(proposed), executable, *_tries(record, proposed)),
         growth(record, object_names(record)),
-        _stopped_by(record),
+        _stopped_by(interventions(record) if done is None else done),
     )
 
 
-def _stopped_by(record: Reader) -> str | None:
-    done = interventions(record)
+def _stopped_by(done: Interventions) -> str | None:
     if not standing(done).stopping:
         return None
     return next(d["author"] for d in reversed(done) if d["command"] == "stop" and d["outcome"] == "done")

@@ -89,14 +89,27 @@ class Pulse:
 def pulse(record: Reader) -> Pulse:
     """The run as it is now; 0 where there is nothing yet."""
 
-    def last(table: sa.Table, column: str) -> sa.Label:
-        query = sa.select(table.c[column]).where(table.c.run_id == record.run_id)
-        # not max(...), for which SQLite reads every row of the run
-        return query.order_by(table.c[column].desc()).limit(1).scalar_subquery().label(table.name)
-
-    tables_ = ((tables.steps, "number"), (tables.messages, "number"), (tables.stages, "updated"))
-    row = record.query(sa.select(*(last(table, column) for table, column in tables_)))[0]
+    row = record.query(sa.select(*(_last(table, column, sa.literal(record.run_id)) for table, column in MARKS)))[0]
     return Pulse(record.state(), *(value or 0 for value in row.values()))
+
+
+MARKS = ((tables.steps, "number"), (tables.messages, "number"), (tables.stages, "updated"))
+"""Columns whose last value changes with whatever a run commits, posts or reports."""
+
+
+def marks(engine: sa.Engine, run_ids: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Of runs of one database that are in it: what changes with whatever they commit, post or report, and when they began."""
+    r = tables.runs.c
+    query = sa.select(r.run_id, r.created, *(_last(table, column, r.run_id) for table, column in MARKS))
+    with engine.connect() as connection:
+        rows = connection.execute(query.where(r.run_id.in_(run_ids), r.schema == tables.SCHEMA)).all()
+    return {row[0]: tuple(row[1:]) for row in rows}
+
+
+def _last(table: sa.Table, column: str, run_id: sa.ColumnElement[str]) -> sa.Label:
+    query = sa.select(table.c[column]).where(table.c.run_id == run_id)
+    # not max(...), for which SQLite reads every row of the run
+    return query.order_by(table.c[column].desc()).limit(1).scalar_subquery().label(table.name)
 
 
 # --- which runs there are ----------------------------------------------------------------------------------------

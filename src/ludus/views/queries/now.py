@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ludus.lab import oversight
+from ludus.lab.oversight import Standing, interventions, is_vetoed, standing, waiting_plans
 from ludus.lab.rounds import planned_rounds
 from ludus.record import StageState, tables
 from ludus.record.mapping import StepTime
@@ -100,15 +100,19 @@ class Now:
         return None if self.round_s is None else self.rounds_left * self.round_s
 
 
-def now(record: Reader) -> Now:
-    """The run as it is now."""
+def now(record: Reader, stand: Standing | None = None) -> Now:
+    """The run as it is now.
+
+    Args:
+        stand: how the commands so far leave it, where that is known already.
+    """
     status, steps, config = run_status(record), record.steps(), record.config
     rounds = _rounds(steps)
     finished = [n for n, of in rounds.items() if any(s.name.endswith("/settle") for s in of)]
     recent = [sum(s.seconds for s in rounds[n]) for n in finished[-RECENT_ROUNDS:]]
     done = {s.name for s in steps}
     ahead = (n for name in done if (n := _round_of(name, "ahead")) and f"round/{n}/plan" not in done)
-    round_, plans = _plans(record, done)
+    round_, plans = _plans(record, done, stand or standing(interventions(record)))
     calls, last_call, unpriced, budget = _budget(record)
     return Now(
         status,
@@ -192,7 +196,7 @@ def _utilisation(record: Reader, round_: int, steps: Sequence[StepTime]) -> Util
     )
 
 
-def _plans(record: Reader, done: set[str]) -> tuple[int, tuple[QueuedPlan, ...]]:
+def _plans(record: Reader, done: set[str], stand: Standing) -> tuple[int, tuple[QueuedPlan, ...]]:
     p, m = tables.plans.c, tables.messages.c
     query = sa.select(sa.func.max(p.round).label("n")).where(p.run_id == record.run_id)
     round_ = record.query(query)[0]["n"] or 0
@@ -200,13 +204,12 @@ def _plans(record: Reader, done: set[str]) -> tuple[int, tuple[QueuedPlan, ...]]
         m.run_id == record.run_id, m.step == f"round/{round_}/outcomes", m.kind == "outcome"
     )
     outcomes = {row["payload"].get("plan"): row["text"] for row in record.query(said)}
-    collected, held = f"round/{round_}/outcomes" in done, oversight.waiting_plans(record)
-    vetoed = oversight.standing(oversight.interventions(record)).vetoed
+    collected, held = f"round/{round_}/outcomes" in done, waiting_plans(record, stand)
 
     def state(plan: Plan) -> str:
         if plan.gaps or plan.id in held:
             return "gap" if plan.gaps else "held"
-        if plan.id not in outcomes and oversight.is_vetoed(plan, vetoed):
+        if plan.id not in outcomes and is_vetoed(plan, stand.vetoed):
             return "vetoed"
         return "executed" if plan.id in outcomes or collected else "waiting"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from ludus.experimenter.outside import Question
-from ludus.lab import oversight
 from ludus.lab.mailbox import open_question
+from ludus.lab.oversight import Standing, interventions, is_vetoed, standing, waiting_plans, waiting_skills
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.views.queries.dialogue import Posting
@@ -46,10 +46,14 @@ class StillOpen:
         return tuple((name, about) for name in names)
 
 
-def still_open(record: Reader) -> StillOpen:
-    """What people can still decide on."""
+def still_open(record: Reader, stand: Standing | None = None) -> StillOpen:
+    """What people can still decide on.
+
+    Args:
+        stand: how the commands so far leave the run, where that is known already.
+    """
     p, v = tables.plans.c, tables.verdicts.c
-    stand = oversight.standing(oversight.interventions(record))
+    stand = stand or standing(interventions(record))
     newest = record.query(sa.select(sa.func.max(p.round).label("round")).where(p.run_id == record.run_id))[0]["round"]
     plans = [] if newest is None or record.done(f"round/{newest}/collect/000") else record.plans(newest)
     step = sa.select(v.step).where(v.run_id == record.run_id).order_by(v.number.desc()).limit(1).scalar_subquery()
@@ -57,9 +61,9 @@ def still_open(record: Reader) -> StillOpen:
     return StillOpen(
         stand.paused,
         stand.stopping,
-        tuple(plan.id for _, plan in plans if not oversight.is_vetoed(plan, stand.vetoed)),
-        {id: plan.proposal.task for id, plan in oversight.waiting_plans(record).items()},
-        tuple(oversight.waiting_skills(record)),
+        tuple(plan.id for _, plan in plans if not is_vetoed(plan, stand.vetoed)),
+        {id: plan.proposal.task for id, plan in waiting_plans(record, stand).items()},
+        tuple(waiting_skills(record)),
         tuple(s["caption"] for s in record.skills() if s["status"] == "practising"),
         tuple((row["caption"], row["step"]) for row in verdicts),
         open_question(record),
