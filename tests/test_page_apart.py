@@ -1,5 +1,6 @@
 """One run keeps nobody from another: databases that are damaged, locked or silent, runs made anew, what is asked once."""
 
+import os
 import shutil
 import socket
 import sqlite3
@@ -7,12 +8,15 @@ import time
 
 import pytest
 import sqlalchemy as sa
+from record_parts import use_all
 from sqlalchemy import event
 from test_page import place_of
 from test_views import make
 
 from ludus.config import override, preset
+from ludus.lab.oversight import say
 from ludus.record import Record
+from ludus.record.database import connect
 from ludus.record.location import Location
 from ludus.types import LudusError, Message
 from ludus.views import queries
@@ -118,6 +122,62 @@ def test_who_waits_for_the_same_answer_asks_once():
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             failing.get(9)
+
+
+def test_runs_of_one_database_are_shown_and_spoken_to(database, tmp_path, monkeypatch):
+    """Also after its server was started anew, which ends every connection."""
+    if database.startswith("postgresql"):
+        database += f"&application_name={tmp_path.name}"  # by which the server knows its connections
+    for name in ("one", "two"):
+        with Record.create(
+            tmp_path / "runs" / name, preset("tiny"), url=database, run_id=name, command="ludus run"
+        ) as record:
+            use_all(record)
+    place = place_of(tmp_path / "runs", monkeypatch)
+    monkeypatch.setattr("ludus.views.page.lines.FRESH_S", -1.0)
+    monkeypatch.setattr("ludus.views.page.place.FRESH_S", -1.0)
+    for _ in range(2):
+        assert {(line.name, line.state, line.error) for line in place.lines()} == {
+            (n, "stopped", None) for n in ("one", "two")
+        }
+        page = runs.index(place, {})
+        assert page.count(">stopped<") == 3 and page.count('class="first"') == 2 and "cannot be read" not in page
+        for tab in content.TABS:
+            shown = content.head(place, "one", tab) + content.body(place, "one", tab, {})
+            assert 'class="state stopped' in shown and "cannot be shown" not in shown, tab
+        with place.open("one") as record:
+            say(record, "/pause", "Ada")
+        place.renew("one")
+        assert "/pause" in content.body(place, "one", "room", {}) and "/pause" not in content.body(
+            place, "two", "room", {}
+        )
+        if database.startswith("postgresql"):
+            server = sa.create_engine(sa.make_url(database).difference_update_query(["application_name"]))
+            with server.connect() as connection:
+                ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name"
+                assert connection.execute(sa.text(ended), {"name": tmp_path.name}).all()
+            server.dispose()
+    place.close()
+
+
+def test_a_server_that_ends_under_a_run_is_said_in_a_sentence(tmp_path):
+    if "LUDUS_POSTGRESQL" not in os.environ:
+        pytest.skip("LUDUS_POSTGRESQL is not the URL of a PostgreSQL database to test on (.ci/run makes one)")
+    engine = connect(sa.make_url(os.environ["LUDUS_POSTGRESQL"]))
+    for _ in range(2):  # the next query finds a new connection
+        with pytest.raises(LudusError, match=r"has gone .*then `ludus resume`"), engine.connect() as connection:
+            connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    engine.dispose()
+
+
+def test_a_server_that_is_not_there_is_said_in_a_sentence():
+    pytest.importorskip("psycopg")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    engine = connect(sa.make_url(f"postgresql+psycopg://me:secret@127.0.0.1:{port}/runs"))
+    with pytest.raises(LudusError, match=r"cannot use the database .*refused") as error, engine.connect():
+        pass
+    assert "secret" not in str(error.value)
 
 
 # --- runs that were made anew ------------------------------------------------------------------------------------

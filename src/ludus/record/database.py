@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,8 +26,6 @@ FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
 CONNECT_S = 10
 """How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
-VISIT_S = 0.5
-"""How long a `Visitor` waits for a file that somebody else has locked."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
 
 
@@ -80,10 +77,19 @@ def connect(url: sa.URL) -> sa.Engine:
 
 def _postgresql(url: sa.URL) -> sa.Engine:
     # A server that was started anew is noticed before the next query, one that does not answer in the end.
-    patient = {"connect_timeout": str(CONNECT_S)} if "connect_timeout" not in url.query else {}
-    return sa.create_engine(
-        url, json_serializer=_json, pool_pre_ping=True, pool_timeout=CONNECT_S, connect_args=patient
-    )
+    patient = {} if "connect_timeout" in url.query else {"connect_timeout": str(CONNECT_S)}
+    engine = sa.create_engine(url, json_serializer=_json, pool_pre_ping=True, connect_args=patient)
+
+    @event.listens_for(engine, "handle_error")
+    def explain(context: sa.ExceptionContext) -> None:
+        why = (str(context.original_exception).splitlines() or ["unknown"])[0]
+        if context.is_disconnect and not context.is_pre_ping:
+            kept = "what was committed is kept: start the server, then `ludus resume`"
+            raise LudusError(f"the database {url!s} has gone ({why}); {kept}") from context.original_exception
+        if context.connection is None:  # it was not reached
+            raise LudusError(f"cannot use the database {url!s}: {why}") from context.original_exception
+
+    return engine
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
@@ -140,34 +146,6 @@ class OtherVersion(LudusError):
     def __init__(self, message: str, version: int):
         super().__init__(message)
         self.version = version
-
-
-class Visitor:
-    """Reads one SQLite file after another by one engine, so that what is asked of hundreds of files is compiled once. For one
-    thread at a time."""
-
-    def __init__(self) -> None:
-        self._path = Path()
-        self._engine = sa.create_engine(
-            f"{SQLITE}://", creator=self._opened, poolclass=sa.StaticPool, json_serializer=_json
-        )
-
-    @contextmanager
-    def at(self, path: Path) -> Iterator[sa.Engine]:
-        """The engine, which reads this file inside the context.
-
-        Raises:
-            DatabaseError: inside, where that cannot be read, or stays locked for `VISIT_S`. No error says which file.
-        """
-        self._path = path
-        try:
-            yield self._engine
-        finally:
-            self._engine.dispose()
-
-    def _opened(self) -> sqlite3.Connection:
-        where = f"{FROZEN}{quote(str(self._path))}?mode=rw"  # makes none that is not there
-        return sqlite3.connect(where, timeout=VISIT_S, check_same_thread=False, uri=True)
 
 
 @contextmanager

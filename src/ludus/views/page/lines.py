@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from ludus.record import Record, tables
-from ludus.record.database import Visitor
 from ludus.record.location import Location
 from ludus.record.reader import Reader
+from ludus.record.visitor import Visitor
 from ludus.types import LudusError
 from ludus.views.page.folder import Folder, on_server
 from ludus.views.page.patience import Asked, Silent

@@ -77,21 +77,19 @@ def add_pictures(app: FastAPI, place: Place) -> None:
         return jpeg(name, of, tuple(id), film.mosaic)
 
     @app.get("/run/{name}/recording")
-    def recording(name: str, id: str) -> Response:
+    def recording(name: str, id: str, of: str = "") -> Response:
         """An episode as a file that Rerun shows, see `rerun.recording`."""
         try:
+            run(name, of)
             with place.open(name) as record:
-                entry, episode, library = (
-                    queries.episode_entry(record, id),
-                    EpisodeStore(record).load(id),
-                    place.library(record),
-                )
+                entry, episode = queries.episode_entry(record, id), EpisodeStore(record).load(id)
                 assert entry is not None  # it has been loaded
+                library = place.library(record)
                 data = place.with_world(record, lambda world: rerun.recording(record, entry, episode, world, library))
         except UNREADABLE as error:
             return Response(str(error), MISSING, media_type="text/plain")
         named = {"content-disposition": f'attachment; filename="{rerun.file_name(id)}"'}
-        return Response(data, media_type="application/octet-stream", headers={**KEPT, **named})
+        return Response(data, media_type="application/octet-stream", headers={**(KEPT if of else {}), **named})
 
 
 def _sheet(episodes: list[Episode], world: World, first: int, last: int | None) -> bytes:
