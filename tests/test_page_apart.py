@@ -134,8 +134,8 @@ def test_runs_of_one_database_are_shown_and_spoken_to(database, tmp_path, monkey
         ) as record:
             use_all(record)
     place = place_of(tmp_path / "runs", monkeypatch)
-    monkeypatch.setattr("ludus.views.page.lines.FRESH_S", -1.0)
-    monkeypatch.setattr("ludus.views.page.place.FRESH_S", -1.0)
+    for name, value in (("lines.FRESH_S", -1.0), ("place.FRESH_S", -1.0), ("patience.PATIENCE_S", 60.0)):
+        monkeypatch.setattr(f"ludus.views.page.{name}", value)
     for _ in range(2):
         assert {(line.name, line.state, line.error) for line in place.lines()} == {
             (n, "stopped", None) for n in ("one", "two")

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from ludus.types import LudusError
 
-PATIENCE_S = 2.0
+PATIENCE_S = 5.0
 """How long an answer is waited for, from when it was asked for."""
 RETRY_S = 0.2
 """The same, where the last attempt has failed."""
