@@ -83,7 +83,9 @@ def _postgresql(url: sa.URL) -> sa.Engine:
     @event.listens_for(engine, "handle_error")
     def explain(context: sa.ExceptionContext) -> None:
         why = (str(context.original_exception).splitlines() or ["unknown"])[0]
-        if context.is_disconnect and not context.is_pre_ping:
+        if context.is_pre_ping:
+            return  # a new connection is made in place of this one
+        if context.is_disconnect:
             kept = "what was committed is kept: start the server, then `ludus resume`"
             raise LudusError(f"the database {url!s} has gone ({why}); {kept}") from context.original_exception
         if context.connection is None:  # it was not reached
