@@ -17,14 +17,13 @@ from ludus.lab import interventions, mailbox, oversight
 from ludus.lab.actors import ActorSpec
 from ludus.lab.collector import CollectTask
 from ludus.lab.curriculum import Curriculum
-from ludus.lab.interventions import Overseer
+from ludus.lab.interventions import Overseer, unread
 from ludus.lab.oversight import (
     APPROVAL,
     COMMANDS,
     EFFECT,
     HELP,
     say,
-    unread,
     waiting_plans,
     wrong_verdicts,
 )

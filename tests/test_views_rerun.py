@@ -255,7 +255,7 @@ def test_a_reader_downloads_an_episode_from_the_page(tmp_path, monkeypatch):
     address = "/run/run/recording?id=e8"
     assert address in content.body(place, "run", "episodes", {"id": "e8"})
     monkeypatch.setattr(rerun, "is_installed", lambda: False)
-    assert address not in content.body(place, "run", "episodes", {"id": "e8"})
+    assert address not in content.body(Place(tmp_path), "run", "episodes", {"id": "e8"})
     monkeypatch.setitem(sys.modules, "rerun", None)
     refused = client.get(address)
     assert refused.status_code == 404 and "ludus[rerun]" in refused.text

@@ -21,9 +21,9 @@ from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
 from ludus.lab.collector import Collector, LocalCollector
 from ludus.lab.curriculum import Curriculum
-from ludus.lab.interventions import Overseer, Recorded, recorded
+from ludus.lab.interventions import Overseer, Recorded, recorded, unread
 from ludus.lab.mailbox import RoomMailbox
-from ludus.lab.oversight import LAST_STEP, REPLAY_STEP, unread
+from ludus.lab.oversight import LAST_STEP, REPLAY_STEP
 from ludus.lab.pictures import Pictures
 from ludus.lab.room import Room, shown_remarks
 from ludus.lab.rules import Rules

@@ -183,13 +183,13 @@ class Overseer:
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def _reopen(self, step: str) -> None:
-        for command in oversight.unread(self._record):
+        for command in unread(self._record):
             if command.name == "rounds":
                 self._carry_out(command, step)
 
     def close(self) -> None:
         """Answer what was said while the end was measured."""
-        for command in oversight.unread(self._record):
+        for command in unread(self._record):
             oversight.answer_late(self._record, command)
 
     def let_lapse(self, step: str) -> None:
@@ -280,6 +280,14 @@ class NullOverseer:
 
 
 UNWATCHED = NullOverseer()
+
+
+def unread(record: Reader) -> list[Command]:
+    """The commands that were neither carried out nor refused, in order."""
+    if not (said := oversight.commands(record)):
+        return []
+    answered = {one["key"] for one in oversight.interventions(record)}
+    return [c for c in said if c.key not in answered and not oversight.was_said(record, f"{c.key}{LAPSED}")]
 
 
 def approval(what: str, name: str, limits: OversightConfig) -> str:

@@ -159,14 +159,6 @@ def interventions(record: Reader) -> list[dict[str, Any]]:
     return [dict(row["result"]) for row in record.query(query.order_by(s.number))]
 
 
-def unread(record: Reader) -> list[Command]:
-    """The commands that were neither carried out nor refused, in order."""
-    if not (said := commands(record)):
-        return []
-    answered = {one["key"] for one in interventions(record)}
-    return [c for c in said if c.key not in answered and not was_said(record, f"{c.key}{LAPSED}")]
-
-
 def answer_late(record: Record, said: Command | Message) -> None:
     """Answer a command that no round can read any more. Whoever notices it first does."""
     author = said.author if isinstance(said, Command) else said.sender

@@ -81,15 +81,19 @@ def add_pictures(app: FastAPI, place: Place) -> None:
         """An episode as a file that Rerun shows, see `rerun.recording`."""
         try:
             run(name, of)
-            with place.open(name) as record:
-                entry, episode = queries.episode_entry(record, id), EpisodeStore(record).load(id)
-                assert entry is not None  # it has been loaded
-                library = place.library(record)
-                data = place.with_world(record, lambda world: rerun.recording(record, entry, episode, world, library))
+            data = _recording(place, name, id)
         except UNREADABLE as error:
             return Response(str(error), MISSING, media_type="text/plain")
         named = {"content-disposition": f'attachment; filename="{rerun.file_name(id)}"'}
         return Response(data, media_type="application/octet-stream", headers={**(KEPT if of else {}), **named})
+
+
+def _recording(place: Place, name: str, id: str) -> bytes:
+    with place.open(name) as record:
+        entry, episode = queries.episode_entry(record, id), EpisodeStore(record).load(id)
+        assert entry is not None  # it has been loaded
+        library = place.library(record)
+        return place.with_world(record, lambda world: rerun.recording(record, entry, episode, world, library))
 
 
 def _sheet(episodes: list[Episode], world: World, first: int, last: int | None) -> bytes:
