@@ -65,7 +65,7 @@ def stopped(directory, whole, said, settings):
     first, *_ = carry_out(directory, said, settings=(*settings, *MEASURED))
     with Record.open(directory, write=False) as record:
         assert record.state() == "done" and begun_rounds(record) == 1
-        with pytest.raises(LudusError, match=r"1 rounds of .* were begun; for another one say experiment.rounds=2"):
+        with pytest.raises(LudusError, match=r"round 1 of .* has begun; for another one say experiment.rounds=2"):
             ask_for_rounds(record, 1)
     return first
 
@@ -75,10 +75,10 @@ def test_a_run_that_is_over_goes_on_as_if_it_had_been_begun_with_more_rounds(tmp
     content, weights, _ = carry_out(tmp_path / "run", more=2)
     assert all(content[table] == whole[0][table] for table in SAME) and weights == whole[1]
     assert points(content) == points(whole[0])
-    earlier = points(content, ("after-round-1",))  # is kept
+    earlier = points(content, ("end-of-round-1",))  # is kept
     assert [e | {"stage": "after", "step": "measure/after"} for e in earlier] == points(first, ("after",)) != []
     names = [s["name"] for s in content["steps"]]
-    assert names[-1] == "measure/after" and names.index("measure/after-round-1") < names.index("round/2/plan")
+    assert names[-1] == "measure/after" and names.index("measure/end-of-round-1") < names.index("round/2/plan")
 
 
 def test_a_run_that_was_stopped_goes_on_is_killed_and_replayed(tmp_path, whole):
@@ -103,6 +103,6 @@ def test_resume_says_who_stopped_a_run_and_how_it_goes_on(tmp_path, one_thread):
     assert "would make another run" in ludus("resume", directory, "experiment.stop_after=3", code=2)
     shown = ludus("resume", directory, "experiment.rounds=1")
     assert "/stop" not in shown and f"ludus resume {directory} experiment.rounds=2" in shown
-    assert "1 rounds of" in ludus("resume", directory, "experiment.rounds=1", code=2)
+    assert "round 1 of" in ludus("resume", directory, "experiment.rounds=1", code=2)
     with Record.open(directory, write=False) as record:
         assert begun_rounds(record) == 1 and record.done("round/1/settle")

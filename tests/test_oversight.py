@@ -30,7 +30,7 @@ from ludus.lab.oversight import (
 from ludus.lab.planning import Planning
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import LONGEST_REMARK, Room, remarks
-from ludus.lab.rounds import planned_rounds
+from ludus.lab.rounds import ask_for_rounds, planned_rounds
 from ludus.lab.rules import Rules, allowed
 from ludus.record import Progress, Record
 from ludus.skills.library import Skill
@@ -513,7 +513,7 @@ def test_what_is_said_while_the_end_is_measured_is_answered(room):
         for line in ("/pause", "/rounds 2"):
             say(record, line, "Anna")
     watched.before("measure/after")
-    assert not record.done("measure/after") and record.done("measure/after-round-1") and not watched.ends_before(2)
+    assert not record.done("measure/after") and record.done("measure/end-of-round-1") and not watched.ends_before(2)
     with record.commit("round/2/plan"), Record.open(record.directory, write=False) as reader:
         say(reader, "/continue", "Anna")
     watched.before("measure/after")
@@ -530,6 +530,51 @@ def test_what_is_said_while_the_end_is_measured_is_answered(room):
     again = overseer(record)  # what came too late stays so
     again.before("measure/after")
     assert record.done("measure/after") and again.ends_before(3)
+    ask_for_rounds(record, 3)
+    again.before("measure/after")
+    again.before("round/3/plan")
+    assert not again.ends_before(3) and len(effects(record)) == 6  # also when the run goes on
+
+
+def test_more_rounds_overrule_a_stop_that_was_said_before(room):
+    record, watched = room()
+    with record.commit("measure/after"):
+        for line in ("/stop", "/rounds 2"):
+            say(record, line, "Anna")
+    watched.before("measure/after")
+    watched.before("round/2/plan")
+    assert [o for o, _ in effects(record)] == ["late", "done"] and not watched.ends_before(2)
+
+
+def test_a_task_that_came_too_late_is_not_planned_when_the_run_goes_on(room):
+    record, watched = room()
+    say(record, "/propose mark shop")
+    watched.before("round/2/plan")
+    assert len(watched.asked(2)) == 1
+    watched.let_lapse("measure/after")
+    with record.commit("measure/after"):
+        pass
+    ask_for_rounds(record, 2)
+    watched.before("measure/after")
+    assert watched.asked(2) == () and not watched.ends_before(2)
+
+
+def test_each_time_that_a_run_went_on_is_replayed_in_its_place(room):
+    record, watched = room()
+    for n in (2, 3):
+        with record.commit("measure/after"):
+            pass
+        ask_for_rounds(record, n)
+        watched.before("measure/after")
+        with record.commit(f"round/{n}/plan"):
+            pass
+    other, again = room(recorded=interventions.recorded(record))
+    again.before("measure/after")
+    assert [o for o, _ in effects(other)] == ["done"] and not again.ends_before(2) and again.ends_before(3)
+    with other.commit("round/2/plan"):
+        pass
+    again.before("measure/after")
+    assert not again.ends_before(3)
 
 
 def test_what_is_said_as_the_run_ends_is_answered_by_whoever_says_it(room, monkeypatch):

@@ -47,16 +47,11 @@ class Resume:
                 raise LudusError(f"{record.directory} holds {what} only; give the same `ludus {repeated}` again")
             alone = offline.is_training(record)
             config = configs.override(record.config, self.overrides)
-            rounds = (
-                None if alone or not any(o.startswith(ROUNDS) for o in self.overrides) else config.experiment.rounds
-            )
-            config = configs.override(
-                config, [f"{ROUNDS}{record.config.experiment.rounds}"]
-            )  # what is said changes that
+            asked = not alone and any(o.startswith(ROUNDS) for o in self.overrides)
+            rounds = config.experiment.rounds if asked else None  # a command, not another setting
+            config = configs.override(config, [f"{ROUNDS}{record.config.experiment.rounds}"])
             for changed in self.overrides:
-                if rounds is not None and changed.startswith(ROUNDS):
-                    continue
-                if not changed.startswith(FREE_TO_CHANGE):
+                if not changed.startswith((*FREE_TO_CHANGE, ROUNDS) if asked else FREE_TO_CHANGE):
                     more = f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`"
                     raise LudusError(
                         f"{changed} would make another run of it; only budget.*, experimenter.*, experiment.rounds, "

@@ -16,7 +16,7 @@ from ludus.config import Config
 from ludus.experimenter.goals import Form, Goal
 from ludus.lab import oversight
 from ludus.lab.context import Wish
-from ludus.lab.oversight import LAST_STEP, NOBODY, PLAN_ID, Command, CommandOutcome, Standing, plain
+from ludus.lab.oversight import LAPSED, LAST_STEP, NOBODY, PLAN_ID, Command, CommandOutcome, Standing, plain
 from ludus.lab.rounds import begun_rounds
 from ludus.record import Record, tables
 from ludus.skills.expression import Expression, parse
@@ -61,7 +61,9 @@ class Situation:
     def asked(self, n: int) -> tuple[Wish, ...]:
         """The tasks that people want round n to plan."""
         wanted = [d for d in self.done if d["command"] == "propose" and d["outcome"] == "done" and d["round"] == n]
-        return tuple(Wish(d["key"], d["task"], d["goal"], d["author"]) for d in wanted)
+        lapsed = {d["key"] for d in self.done if d["outcome"] == "late"}
+        wishes = (Wish(d["key"], d["task"], d["goal"], d["author"]) for d in wanted)
+        return tuple(w for w in wishes if f"{w.key}{LAPSED}" not in lapsed)
 
     def unplanned(self) -> list[Wish]:
         """The tasks that people want and no round has planned."""
@@ -135,7 +137,7 @@ def _rounds(command: Command, step: str, now: Situation) -> Effect:
         if n == begun:
             return "late", f"That comes too late: {begun} rounds are over. Say more for another one.", {}
         if now.record.done(step):  # what was measured then is kept
-            earlier = (f"{step}-round-{begun}{'' if k == 1 else f'-{k}'}" for k in count(1))
+            earlier = (f"measure/end-of-round-{begun}{'' if k == 1 else f'-{k}'}" for k in count(1))
             now.record.set_aside(step, next(name for name in earlier if not now.record.done(name)))
         return "done", f"Goes on with round {begun + 1}, up to round {n}.", {"rounds": n, "reopened": begun}
     if n == now.rounds and not now.standing.stopping:

@@ -23,6 +23,7 @@ from ludus.lab.mailbox import SIGN_OF_LIFE_S
 from ludus.lab.oversight import COMMAND, EFFECT, LAPSED, LAST_STEP, NOBODY, PLAN_ID, STEPS, Command, plain
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
+from ludus.lab.rounds import begun_rounds
 from ludus.lab.rules import Rules
 from ludus.record import Record
 from ludus.record.progress import Progress
@@ -103,7 +104,9 @@ class Overseer:
             NoAnswer: it is to stop after the round that has begun, in which nobody is waited for any more.
         """
         planning = PLANNING.fullmatch(self._record.open_step.name) if self._record.open_step else None
-        said = [{"command": c.name, "outcome": "done", "rounds": 0} for c in self._read() if c.name in SWITCHES]
+        begun, switches = begun_rounds(self._record), (c for c in self._read() if c.name in SWITCHES)
+        switches = (c for c in switches if c.name != "rounds" or int(c.argument) >= begun)  # fewer are refused
+        said = [{"command": c.name, "outcome": "done", "rounds": 0} for c in switches]
         ahead = oversight.standing([*self._now.done, *said])
         for command in (c for c in self._unread if c.key not in self._heard):
             self._heard.add(command.key)
@@ -152,6 +155,8 @@ class Overseer:
             if command.key not in known:
                 known.add(command.key)
                 self._carry_out(command, step)
+                if step == LAST_STEP and self._now.done[-1].get("reopened") is not None:
+                    return  # what was said after that is carried out in the round that follows
         self._unread.clear()
 
     def _read(self) -> list[Command]:
@@ -160,7 +165,8 @@ class Overseer:
         if newest > self._read_up_to:
             known = {done["key"] for done in self._now.done} | {c.key for c in self._unread}
             said = oversight.commands(self._record, after=self._read_up_to)
-            self._unread += [c for c in said if c.key not in known]
+            new = (c for c in said if c.key not in known)
+            self._unread += [c for c in new if not oversight.was_said(self._record, f"{c.key}{LAPSED}")]
             self._read_up_to = newest
         return self._unread
 
@@ -183,9 +189,13 @@ class Overseer:
     # --- the end ---------------------------------------------------------------------------------------------------
 
     def _reopen(self, step: str) -> None:
-        for command in unread(self._record):
+        said = unread(self._record)
+        last = max((i for i, command in enumerate(said) if command.name == "rounds"), default=-1)
+        for command in said[: last + 1]:
             if command.name == "rounds":
                 self._carry_out(command, step)
+            elif command.name == "stop":  # more rounds were wanted after that; all else is for them
+                oversight.answer_late(self._record, command)
 
     def close(self) -> None:
         """Answer what was said while the end was measured."""

@@ -52,7 +52,7 @@ PERSON, NOBODY = "person", "oversight"
 """Who speaks where no name is given, and who decides where nobody speaks in time."""
 LAST_STEP = "measure/after"
 """Step of a run before which its rounds are over."""
-MOST_ROUNDS = 1_000_000
+MOST_ROUNDS = 9_999_999
 LAPSED = "/late"
 """Ends the key of a message that nobody said: that a command comes too late."""
 STEPS = "oversight/"
@@ -311,7 +311,7 @@ def _check_argument(name: str, argument: str) -> None:
     usage = f"/{name} {ARGUMENTS.get(name, '')}".rstrip()
     if bool(argument) != (name in ARGUMENTS) and name != "answer":  # nothing: can't tell
         raise LudusError(f"/{name} needs to say what: {usage}" if name in ARGUMENTS else f"{usage} takes nothing more")
-    if name == "rounds" and not (argument.isascii() and argument.isdecimal() and 1 <= int(argument[:9]) <= MOST_ROUNDS):
+    if name == "rounds" and not re.fullmatch(r"0*[1-9]\d{0,6}", argument, re.ASCII):
         raise LudusError(f"{usage} with {argument[:40]!r}; give a number from 1 to {MOST_ROUNDS:,}")
     if name != "answer" and len(argument) > LONGEST_TEXT:
         raise LudusError(f"{usage} with {len(argument):,} characters; say it in at most {LONGEST_TEXT:,}")

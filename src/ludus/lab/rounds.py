@@ -7,7 +7,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from ludus.lab.oversight import COMMAND, LAST_STEP, PERSON, interventions, standing
+from ludus.lab.oversight import COMMAND, LAST_STEP, MOST_ROUNDS, PERSON, interventions, standing
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -33,10 +33,11 @@ def ask_for_rounds(record: Record, n: int) -> None:
     Raises:
         LudusError: fewer than it has behind it; of a run that is over, no more than these.
     """
+    if n > MOST_ROUNDS:
+        raise LudusError(f"experiment.rounds={n}: give at most {MOST_ROUNDS:,}")
     begun, is_over = begun_rounds(record), record.done(LAST_STEP)
     if n < max(1, begun + is_over):
         more = f"; for another one say experiment.rounds={begun + 1}" if is_over else ""
-        raise LudusError(f"experiment.rounds={n}, but {begun} rounds of {record.directory} were begun{more}")
-    if is_over or n != planned_rounds(record) or standing(interventions(record)).stopping:
-        about = {"command": "rounds", "argument": str(n)}
-        record.post(Message(f"said/{uuid.uuid4().hex}", PERSON, "loop", COMMAND, f"/rounds {n}", payload=about))
+        raise LudusError(f"experiment.rounds={n}, but round {begun} of {record.directory} has begun{more}")
+    about = {"command": "rounds", "argument": str(n)}
+    record.post(Message(f"said/{uuid.uuid4().hex}", PERSON, "loop", COMMAND, f"/rounds {n}", payload=about))

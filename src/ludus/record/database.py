@@ -26,6 +26,9 @@ FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
 CONNECT_S = 10
 """How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
+SILENT_S = 60
+"""How long a connection may be silent before it is looked whether its other end is still there, and how long what was sent may
+stay without a sign of it; unless its URL says `keepalives_idle` and `tcp_user_timeout`."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
 
 
@@ -77,7 +80,8 @@ def connect(url: sa.URL) -> sa.Engine:
 
 def _postgresql(url: sa.URL) -> sa.Engine:
     # A server that was started anew is noticed before the next query, one that does not answer in the end.
-    patient = {} if "connect_timeout" in url.query else {"connect_timeout": str(CONNECT_S)}
+    limits = {"connect_timeout": CONNECT_S, "keepalives_idle": SILENT_S, "tcp_user_timeout": 1000 * SILENT_S}
+    patient = {name: str(limit) for name, limit in limits.items() if name not in url.query}
     engine = sa.create_engine(url, json_serializer=_json, pool_pre_ping=True, connect_args=patient)
 
     @event.listens_for(engine, "handle_error")

@@ -185,6 +185,7 @@ def when(seconds: float) -> str:
 
 def step(name: str) -> str:
     """A step of the record, or a part of its name, in words: 'round/1/collect/000' is 'Round 1: collect'."""
+    name = re.sub("^measure/", "measuring ", name)
     said = re.sub(r"(?<=\D)/\d+$", "", re.sub(r"^round/(\d+)/", r"round \1: ", name))
     said = said.replace("/", ": ").replace("-", " ")
     return said[:1].upper() + said[1:]

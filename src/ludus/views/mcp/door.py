@@ -30,7 +30,7 @@ EPISODES = 50
 """The latest ones, of a list."""
 QUESTION = "question"
 """What is looked at: the pictures of the open question."""
-PATH = re.compile(r"(?<![\w.-])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"(),;:]+){2,}[/\\]?")
+PATH = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"()]+|(?<![\w.-])(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"(),;:]+){2,}[/\\]?")
 HIDDEN = "(a path)"
 SEEN = "curve"
 """Stage of the evaluations that the analysis is asked about."""

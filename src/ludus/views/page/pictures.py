@@ -93,7 +93,9 @@ def _recording(place: Place, name: str, id: str) -> bytes:
         entry, episode = queries.episode_entry(record, id), EpisodeStore(record).load(id)
         assert entry is not None  # it has been loaded
         library = place.library(record)
-        return place.with_world(record, lambda world: rerun.recording(record, entry, episode, world, library))
+        return place.with_world(
+            record, lambda world: rerun.recording(record, entry, episode, world, library, layout=False)
+        )
 
 
 def _sheet(episodes: list[Episode], world: World, first: int, last: int | None) -> bytes:
