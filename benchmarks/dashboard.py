@@ -2,12 +2,14 @@
 
     taskset -c 1 python benchmarks/dashboard.py --runs 300 --messages 100000 --episodes 10000 --viewers 5
 
-Opening: seconds from a request to the last byte of its answer, of the real server over HTTP, and CPU seconds of the server, when
-the page is opened for the first time and again; *runs* right after the start, while all of them are read once. Throughput: a
+Opening: seconds in Chromium from the address to the first content of the page, and CPU seconds of the server, when the page is
+opened for the first time and again; *runs* right after the start, while all of them are read once. Scrolling: frames per second
+and the longest frame, ms, while a page moves 30 px per frame. Throughput: a
 process works and writes like a run does (progress each second, a message and a committed step now and then) in a run of the
 folder while the server runs as it does beside a run, in windows with and without viewers in turn, all on the same cores; the
 ratio is the median over pairs of windows. Viewers are connections that hold the tab *Now* open and get what is new, at the
-lowest priority, since browsers work elsewhere. Rows are made up, in a temporary folder, without arrays.
+lowest priority, since browsers work elsewhere. The interval is of the mean of the pairs' ratios (Student's t, 95 %). Rows are
+made up, in a temporary folder, without arrays. `load` is the machine's, of the last minute, at the beginning and at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ from ludus.worlds.registry import make_world
 ROUNDS = 20
 CHUNK = 20_000
 """Messages per transaction."""
-WINDOW_S, PAIRS = 6.0, 6
+WINDOW_S, PAIRS, T_95 = 6.0, 6, 2.571
+"""Seconds, pairs of windows, and the quantile of Student's t for so many."""
+PATIENCE_MS, SCROLL_S = 300_000, 4
 SKILL = "stack red on green"
 PAGES = {
     "runs": "/",
@@ -75,10 +79,10 @@ def main() -> None:
         make_runs(folder, asked.runs, asked.messages, asked.episodes)
         server, address = serve(folder)
         try:
-            opened = {
-                page: [opening(address + path, server.pid) for _ in ("first", "again")] for page, path in PAGES.items()
-            }
-            found = {"opening": opened, "throughput": throughput(folder / "small", server, address, asked.viewers)}
+            load = [round(os.getloadavg()[0], 2)]
+            found: dict[str, Any] = in_browser(address, server.pid)
+            found["throughput"] = throughput(folder / "small", server, address, asked.viewers)
+            found["load"] = [*load, round(os.getloadavg()[0], 2)]
         finally:
             server.terminate()
             server.wait(30)
@@ -89,13 +93,12 @@ def main() -> None:
 
 
 def make_runs(folder: Path, n_runs: int, n_messages: int, n_episodes: int) -> None:
-    """A run with all the messages and episodes, one with few of them, and copies of an empty one."""
+    """A run with all the messages and episodes, and copies of one with few of them."""
     make(folder / "large", n_messages, n_episodes)
     make(folder / "small", 200, 200)
-    Record.create(folder / "run-000", Config()).close()
-    for i in range(1, n_runs - 2):
+    for i in range(1, n_runs - 1):
         copy = folder / f"run-{i:03d}"
-        shutil.copytree(folder / "run-000", copy)
+        shutil.copytree(folder / "small", copy)
         with sqlite3.connect(copy / "ludus.db") as database:
             database.execute("UPDATE runs SET seed = ?, created = created + ?", (i, i))
         database.close()
@@ -172,16 +175,45 @@ def serve(folder: Path) -> tuple[subprocess.Popen[str], str]:
     return server, server.stdout.readline().removeprefix("Open ").strip().rstrip("/")
 
 
-def opening(address: str, pid: int) -> dict[str, float]:
+def in_browser(address: str, pid: int) -> dict[str, Any]:
+    """Opening and scrolling, see above."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(PATIENCE_MS)
+        opened = {
+            name: [opening(page, address + path, pid) for _ in ("first", "again")] for name, path in PAGES.items()
+        }
+        scrolled = {}
+        for name in ("room", "episodes"):
+            opening(page, address + PAGES[name], pid)
+            scrolled[name] = page.evaluate(SCROLL, SCROLL_S)
+        browser.close()
+    return {"opening": opened, "scrolling": scrolled}
+
+
+SCROLL = """seconds => new Promise(done => {
+    const began = performance.now(), frames = []; let last = began, step = 30;
+    requestAnimationFrame(function frame(now) {
+        frames.push(now - last); last = now;
+        const at = scrollY; scrollBy(0, step); if (scrollY === at) step = -step;
+        if (now - began < 1000 * seconds) requestAnimationFrame(frame);
+        else done({frames_per_s: Math.round(frames.length / (now - began) * 1e4) / 10,
+                   longest_ms: Math.round(Math.max(...frames.slice(1)))});
+    });
+})"""
+
+
+def opening(page: Any, address: str, pid: int) -> dict[str, float]:
     """Seconds until a page shows what it is about, and CPU seconds of the server."""
     started, used = time.perf_counter(), cpu_s(pid)
-    while True:
-        with urllib.request.urlopen(address, timeout=120) as answer:
-            page = answer.read().decode()
-        if "cannot be shown" in page:
-            raise SystemExit(f"{address} shows nothing")
-        if "Reading …" not in page:
-            return {"s": round(time.perf_counter() - started, 3), "cpu_s": round(cpu_s(pid) - used, 3)}
+    page.goto(address, wait_until="commit")
+    page.wait_for_function("document.querySelector('.view') && !document.querySelector('.waiting')")
+    if "cannot be shown" in page.content():
+        raise SystemExit(f"{address} shows nothing")
+    return {"s": round(time.perf_counter() - started, 3), "cpu_s": round(cpu_s(pid) - used, 3)}
 
 
 def cpu_s(pid: int) -> float:
@@ -268,8 +300,10 @@ def throughput(directory: Path, server: subprocess.Popen[str], address: str, n: 
     finally:
         for process in processes:
             process.kill()
+    mean, half = statistics.mean(ratios), T_95 * statistics.stdev(ratios) / PAIRS**0.5
     return {
         "ratio": round(statistics.median(ratios), 4),
+        "interval": [round(mean - half, 4), round(mean + half, 4)],
         "ratios": [round(r, 4) for r in ratios],
         "cpu_of_the_server_with_viewers": round(statistics.median(shares), 4),
     }

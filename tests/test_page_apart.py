@@ -63,6 +63,14 @@ def waits_for(work):
 # --- databases that cannot be read -------------------------------------------------------------------------------
 
 
+def test_a_link_to_a_run_is_a_run_of_that_name(folder, tmp_path):
+    (folder / "other").symlink_to(shutil.copytree(folder / "first", tmp_path / "elsewhere"))
+    place = Place(folder)
+    shown = runs.index(place, {})
+    assert "/run/other" in shown and "/run/elsewhere" not in shown
+    assert "unknown run" not in runs.compare(place, ["first", "other"])
+
+
 def test_a_damaged_file_is_a_row_of_the_list_and_nothing_to_the_others(folder, monkeypatch):
     shutil.copytree(folder / "first", folder / "torn")
     whole = (folder / "torn" / "ludus.db").read_bytes()

@@ -50,7 +50,7 @@ def run_line(record: Reader) -> RunLine:
     episodes = record.query(sa.select(sa.func.sum(e.episodes).label("n")).where(e.run_id == record.run_id))
     changes = record.query(sa.select(c.caption, c.status).where(c.run_id == record.run_id).order_by(c.number))
     return RunLine(
-        record.directory.resolve().name,
+        record.directory.name or record.directory.resolve().name,  # a link lends its name
         record.state(),
         config.world.name,
         tuple(dict.fromkeys(getattr(config.experimenter, role) for role in ROLES)),

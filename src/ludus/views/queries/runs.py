@@ -55,7 +55,7 @@ def run_header(record: Reader) -> RunHeader:
     names = [s.name for s in steps]
     return RunHeader(
         run_id=record.run_id,
-        name=record.directory.resolve().name,
+        name=record.directory.name or record.directory.resolve().name,  # a link lends its name
         directory=str(record.directory),
         kind=_kind(record, names),
         world=config.world.name,
