@@ -11,7 +11,7 @@ run: install
 	$(BIN)/ludus run $(ARGS)
 
 test: install-dev
-	$(BIN)/pytest -n auto --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n logical --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff format --check src tests benchmarks examples
