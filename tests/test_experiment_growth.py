@@ -124,21 +124,18 @@ def test_an_unclear_round_does_not_end_the_practice_of_a_skill_that_was_learning
     assert {v.judgement for _, _, v in record.verdicts(2) if v.caption == "put X beside Y"} == {"unclear"}
 
 
-def test_the_gate_looks_less_often_while_a_skill_is_not_good_enough_yet(run, monkeypatch):
+def test_the_gate_may_look_four_times_while_skills_are_practised(run, monkeypatch):
     from ludus.experiment import settling
 
-    looks, decide = [], settling.decide
+    looks = []
 
-    def seen(*args):
-        looks.append(args[3].max_looks)
-        return decide(*args)
+    def undecided(counts, accepted, look, **_):
+        looks.append(look)
+        return GateDecision(False if look == 4 else None, "scripted", 0.0, (), ("put X beside Y",))
 
-    monkeypatch.setattr(settling, "decide", seen)
+    monkeypatch.setattr(settling, "decide", undecided)
     run()
-    assert set(looks) == {2}
-    looks.clear()
-    run("experiment.max_practising=0")
-    assert set(looks) == {4}
+    assert looks == [1, 2, 3, 4]
 
 
 def test_the_rounds_end_when_enough_was_accepted(run, monkeypatch):
