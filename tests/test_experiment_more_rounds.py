@@ -1,18 +1,13 @@
 """A run that is over goes on for more rounds, as if it had been begun with them."""
 
-import dataclasses
-
 import pytest
 import torch
 from command import ludus
-from test_experiment_oversight import SMALL, Scripted
+from test_experiment_oversight import SMALL, go_on
 
 from ludus.config import override, preset
-from ludus.experiment import checkpoints, loop
-from ludus.experiment.compose import compose
-from ludus.lab.interventions import recorded
+from ludus.experiment import checkpoints
 from ludus.lab.rounds import ask_for_rounds, begun_rounds, planned_rounds
-from ludus.lab.rules import Rules
 from ludus.record import Record
 from ludus.types import LudusError
 from ludus.views import queries, text
@@ -23,24 +18,15 @@ SAME = ("episodes", "outcomes", "shards", "plans", "metrics", "verdicts", "skill
 
 def carry_out(directory, said=None, kills=(), more=None, replayed=None, settings=()):
     """A run in which this is said, or how it goes on up to `more` rounds; killed before some steps and resumed."""
-    Scripted.said, Scripted.kills = dict(said or {}), set(kills)
     if more is None:
         Record.create(directory, override(preset("tiny"), (*SMALL, *settings)), command="ludus run").close()
-    for k in range(len(kills) + 1):
+    else:
         with Record.open(directory) as record:
-            if more is not None and k == 0:
-                ask_for_rounds(record, more)
-            with compose(record) as experiment:
-                words, config = experiment.world.vocabulary, experiment.config
-                overseer = Scripted(record, config, words, Rules("", words), experiment.progress, replayed)
-                try:
-                    loop.run(dataclasses.replace(experiment, overseer=overseer))
-                    break
-                except KeyboardInterrupt:
-                    continue
+            ask_for_rounds(record, more)
+    content, commands = go_on(directory, said or {}, kills, replayed)
     with Record.open(directory, write=False) as record:
         weights = [flat(torch.load(c(record), weights_only=True)) for c in (checkpoints.latest, checkpoints.best)]
-        return record.content(), weights, recorded(record)
+    return content, weights, commands
 
 
 def flat(state, name=""):

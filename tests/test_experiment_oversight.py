@@ -47,12 +47,17 @@ class Scripted(Overseer):
 
 def carry_out(directory, said, kills=(), replayed=None):
     """The content of a run in which this is said; after each kill it is resumed."""
-    Scripted.said, Scripted.kills = dict(said), set(kills)
     config = override(preset("tiny"), SMALL)
     Record.create(directory, config, command="ludus run").close()
+    return go_on(directory, said, kills, replayed)
+
+
+def go_on(directory, said, kills=(), replayed=None):
+    """The content of a run that is begun, and its commands, after this was said; after each kill it is resumed."""
+    Scripted.said, Scripted.kills = dict(said), set(kills)
     for _ in range(len(kills) + 1):
         with Record.open(directory) as record, compose(record) as experiment:
-            about = (record, config, experiment.world.vocabulary, Rules("", experiment.world.vocabulary))
+            about = (record, experiment.config, experiment.world.vocabulary, Rules("", experiment.world.vocabulary))
             overseer = Scripted(*about, experiment.progress, replayed)
             try:
                 loop.run(dataclasses.replace(experiment, overseer=overseer))
@@ -69,7 +74,7 @@ def keys(monkeypatch):
 
     def begin():
         numbers = iter(range(100))
-        monkeypatch.setattr(oversight, "_key", lambda: f"said/{next(numbers)}")
+        monkeypatch.setattr(oversight, "new_key", lambda: f"said/{next(numbers)}")
 
     monkeypatch.setattr(interventions, "POLL_S", 0.01)
     begin()

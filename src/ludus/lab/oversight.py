@@ -98,7 +98,7 @@ def say(record: Record, line: str, author: str = PERSON) -> Message:
         return _answer(record, argument, author)
     _check_listens(record)
     _check_target(record, name, argument)
-    message = Message(_key(), author, "loop", COMMAND, text, payload={"command": name, "argument": argument})
+    message = Message(new_key(), author, "loop", COMMAND, text, payload={"command": name, "argument": argument})
     record.post(message)
     if record.done(LAST_STEP):  # meanwhile, and so perhaps after the run looked for the last time
         answer_late(record, message)
@@ -282,7 +282,8 @@ def _is_of(caption: str, template: str) -> bool:
     return len(parts) > 1 and re.fullmatch("(.+)".join(map(re.escape, parts)), caption, re.IGNORECASE) is not None
 
 
-def _key() -> str:
+def new_key() -> str:
+    """Of a message in which somebody says something."""
     return f"said/{uuid.uuid4().hex}"
 
 
@@ -292,7 +293,7 @@ def _remark(record: Record, text: str, author: str) -> Message:
     _check_listens(record)
     if record.done(REPLAY_STEP):
         raise LudusError("the run replays another one, in whose questions its own remarks stand; commands are heard")
-    message = Message(_key(), author, "experimenter", REMARK, text)
+    message = Message(new_key(), author, "experimenter", REMARK, text)
     record.post(message)
     return message
 

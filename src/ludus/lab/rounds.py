@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import uuid
 
 import sqlalchemy as sa
 
-from ludus.lab.oversight import COMMAND, LAST_STEP, MOST_ROUNDS, PERSON, interventions, standing
+from ludus.lab.oversight import COMMAND, LAST_STEP, MOST_ROUNDS, PERSON, interventions, new_key, standing
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -40,4 +39,4 @@ def ask_for_rounds(record: Record, n: int) -> None:
         more = f"; for another one say experiment.rounds={begun + 1}" if is_over else ""
         raise LudusError(f"experiment.rounds={n}, but round {begun} of {record.directory} has begun{more}")
     about = {"command": "rounds", "argument": str(n)}
-    record.post(Message(f"said/{uuid.uuid4().hex}", PERSON, "loop", COMMAND, f"/rounds {n}", payload=about))
+    record.post(Message(new_key(), PERSON, "loop", COMMAND, f"/rounds {n}", payload=about))

@@ -37,7 +37,7 @@ SEEN = "curve"
 
 
 class Door:
-    """One run. Thread-safe; the record is opened for each question and closed again.
+    """One run. Thread-safe.
 
     Raises:
         LudusError: no run there.

@@ -1,5 +1,6 @@
-"""The runs that a page shows, and what it needs of them again and again: short lines, libraries, worlds. No lock is held while a
-database is asked, but those of one run; so a database that does not answer keeps nobody from another run's pages."""
+"""The runs that a page shows, and what it needs of them again and again: short lines, libraries, worlds. While a
+database is asked only locks of its run are held, and those of the list of all runs for as long as `patience` waits; so one that
+does not answer keeps nobody from another run's pages."""
 
 from __future__ import annotations
 

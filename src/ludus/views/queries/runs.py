@@ -10,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from ludus.config import ROLES
+from ludus.lab.oversight import LAST_STEP
 from ludus.lab.rounds import planned_rounds
 from ludus.record import StageState, tables
 from ludus.record.reader import Reader, RunState
@@ -89,7 +90,7 @@ def _kind(record: Reader, steps: list[str]) -> Kind:
 def _finished_rounds(steps: list[str]) -> int:
     """Rounds that were followed by something else: a later round, or the evaluation after all of them."""
     last = _begun_rounds(steps)
-    return last if "measure/after" in steps else max(0, last - 1)
+    return last if LAST_STEP in steps else max(0, last - 1)
 
 
 def _begun_rounds(steps: list[str]) -> int:
