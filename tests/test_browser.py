@@ -131,8 +131,14 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
 
 @pytest.fixture
 def questions(tmp_path):
-    """A run whose tasks a person names, with its page beside it: its process, and the address of the page."""
-    settings = ("experimenter.propose=human", "experiment.plans_per_round=2", "experiment.rounds=1")
+    """A run whose tasks a person names, with its page beside it: its process, and the address of the page. It trains for so long
+    that the page is there before the first question."""
+    settings = (
+        "experimenter.propose=human",
+        "experiment.plans_per_round=2",
+        "experiment.rounds=1",
+        "training.updates=100",
+    )
     command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(tmp_path / "asks")]
     process = subprocess.Popen([*command, *settings], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
