@@ -22,7 +22,7 @@ from ludus.types import Proposal, Retrieval, Verdict
 from ludus.worlds.blocks.world import BlocksWorld
 
 SMALL = (
-    *("world.n_envs=4", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=8"),
+    *("world.n_envs=16", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=8"),
     *("training.evaluation_episodes=1", "training.round_updates=4", "experiment.rounds=1"),
     *("experiment.episodes_per_round=8", "experiment.final_episodes=1"),
 )
@@ -72,11 +72,13 @@ def run(tmp_path, one_thread):
 
 
 def test_a_gap_becomes_a_skill_that_is_checked_practised_trained_on_and_settled(run, monkeypatch):
-    labels, draw = Counter(), Sampler.next
+    labels, draw, pretrained = Counter(), Sampler.next, set()
 
     def counted(sampler):
         batch = draw(sampler)
         labels.update(sampler.captions[i] for i in batch.skills)
+        if sum(labels.values()) <= 8 * len(batch.skills):  # the updates before the first round
+            pretrained.update(labels)
         return batch
 
     monkeypatch.setattr(Sampler, "next", counted)
@@ -86,6 +88,8 @@ def test_a_gap_becomes_a_skill_that_is_checked_practised_trained_on_and_settled(
     assert {s["author"] for s in joined} == {"planner"} and all("lift" in " ".join(s["parents"]) for s in joined)
     assert {s["status"] for s in joined} == {"practising"}
     assert all(labels[s["caption"]] > 0 for s in joined)
+    assert GAP in pretrained  # by accident it is in the seed data, too
+    assert GAP in {e.count.caption for e in record.evaluations("before")}
     world = BlocksWorld(2, 1, 1)
     assert {s["caption"] for s in joined} <= set(recorded_library(record, world).captions)
     (gap,) = record.result("round/1/grow")["gaps"]
@@ -95,6 +99,15 @@ def test_a_gap_becomes_a_skill_that_is_checked_practised_trained_on_and_settled(
         assert {GAP, "put green beside red"} & set(told)
         settled = record.result(f"round/{n}/settle")
         assert [s["status"] for s in settled["skills"]] == ["practising"] and settled["skills"][0]["rounds"] == n
+
+
+@pytest.mark.parametrize(
+    ("settings", "first"), [((), "round/1/plan"), (("experiment.max_practising=0",), "pretrain/train/000")]
+)
+def test_the_first_tasks_come_before_the_training_where_the_library_can_grow(run, settings, first):
+    steps = [s.name for s in run(*settings).steps()]
+    assert min(("round/1/plan", "pretrain/train/000"), key=steps.index) == first
+    assert steps.count("round/1/plan") == 1 and "measure/after" in steps
 
 
 def test_a_skill_that_is_not_learned_in_time_is_dropped_and_proposed_no_more(run):
@@ -114,7 +127,7 @@ def test_a_skill_whose_curve_is_stuck_is_dropped_sooner(run):
 
 def test_an_unclear_round_does_not_end_the_practice_of_a_skill_that_was_learning(run):
     def judgement(question):
-        return "learning" if len(question.curve.n) == 1 else "unclear"
+        return "learning" if len(question.curve.n) <= 2 else "unclear"  # before the first round, and in it
 
     record = run(
         "experiment.practice_rounds=2", "experiment.rounds=2", "training.early_stop=false", judgement=judgement

@@ -9,6 +9,9 @@ Where each part of a round happens:
 * learn: `learning.train` trains in chunks, measures every skill after each and asks the analysis whether to go on.
 * judge: `settling.settle` decides whether the new policy replaces the one that acts, and which practised skills are accepted.
 
+The first round's tasks are proposed, and the library grows by what they lack, before the training on the seed data: a skill that
+stored episodes achieve by accident is learned from the first update on.
+
 Every stage is a sequence of named steps of the record. A step that was committed is skipped, so resuming a run is the
 same as running it.
 """
@@ -17,59 +20,36 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 
-from ludus.data.store import EpisodeStore
+from ludus.data.labels import Focus
 from ludus.experiment import checkpoints
-from ludus.experiment.collection import Driver, check_actor, collect_seed_data, seed_actor
+from ludus.experiment.collection import check_actor, collect_seed_data, seed_actor
 from ludus.experiment.compose import Experiment
 from ludus.experiment.given import Given
-from ludus.experiment.learning import Learning, TrainingData
 from ludus.experiment.library import begin, recorded_library
-from ludus.experiment.settling import Settling
+from ludus.experiment.stages import Stages
 from ludus.experimenter.ledger import Withdrawn
 from ludus.lab.actors import ActorSpec
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import fits
 from ludus.lab.evidence import stored_evidence
-from ludus.lab.growth import Growth
-from ludus.lab.interventions import Overseer
 from ludus.lab.oversight import LAST_STEP
-from ludus.lab.planning import Planning, start_seeds
+from ludus.lab.planning import start_seeds
 from ludus.lab.rollout import rollouts_of, switching_of
-from ludus.lab.room import Room
 from ludus.skills.library import SkillLibrary
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What carries out the parts of a round."""
-
-    planning: Planning
-    growth: Growth
-    driver: Driver
-    learning: Learning
-    settling: Settling
-    overseer: Overseer
+from ludus.types import Plan
 
 
 def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
-    """Carry out or continue what comes before the rounds: seed data, training, measuring. Returns what carries out the rounds,
-    and the library that they begin with.
+    """Carry out or continue what comes before the robots of the first round move: seed data, the first tasks and what is
+    written for them, training, measuring. Returns what carries out the rounds, and the library that they begin with.
 
     Raises:
         LudusError: what worlds and trainers refuse; finished steps are kept.
     """
-    record, world, config, progress = experiment.record, experiment.world, experiment.config, experiment.progress
-    store = EpisodeStore(record)
-    overseer, replayed = experiment.overseer, experiment.replayed_remarks
-    driver = Driver(record, store, config.world, world, experiment.collector, progress, overseer)
-    learning = Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)), overseer)
-    planning = Planning(experiment.curriculum, record, world, config, progress, replayed, overseer)
-    growth = Growth(experiment.curriculum.experimenter, Room(record), record, world, config, progress, overseer)
-    settling = Settling(record, config, world, growth, progress, overseer)
-
+    record, world, config = experiment.record, experiment.world, experiment.config
+    stages = Stages.of(experiment)
     library, actor, given = recorded_library(record, world), seed_actor(experiment.kind, config), Given.of(record)
     if given is None:
         check_actor(experiment.kind, world.spec, actor)
@@ -77,12 +57,21 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
         library = given.library(library)
     begin(record, world, library, f"at most {config.experiment.rounds} rounds")
     if given is None:
-        collect_seed_data(driver, experiment.kind, actor, config, library)
+        collect_seed_data(stages.driver, experiment.kind, actor, config, library)
     else:
-        given.copy(driver, library)
-    learning.train("pretrain", 0, config.training.updates, library)
-    learning.measure("before", library)
-    return Stages(planning, growth, driver, learning, settling, overseer), library
+        given.copy(stages.driver, library)
+
+    focus: list[Focus] = []
+    grows = (
+        config.experiment.max_practising > 0 and not config.experimenter.affordance
+    )  # which asks the critic, once trained
+    with suppress(Withdrawn):
+        if grows and not stages.overseer.ends_before(1) and stages.settling.goes_on(1):
+            _, library = propose_and_grow(1, experiment, stages, library)
+            focus = stages.growth.focus(1)
+    stages.learning.train("pretrain", 0, config.training.updates, library, focus)
+    stages.learning.measure("before", library)
+    return stages, library
 
 
 def run(experiment: Experiment) -> SkillLibrary:
@@ -105,21 +94,33 @@ def run(experiment: Experiment) -> SkillLibrary:
         stages.learning.measure("after", library)
 
 
-def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
-    """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
-    record, config, spec = experiment.record, experiment.config, experiment.world.spec
-    planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
-    evidence = partial(stored_evidence, driver.store, experiment.world, config.seed)
+def propose_and_grow(
+    n: int, experiment: Experiment, stages: Stages, library: SkillLibrary
+) -> tuple[list[Plan], SkillLibrary]:
+    """The plans of round n, those with a gap included, and the library with the skills that join for their gaps."""
+    record, evidence = (
+        experiment.record,
+        partial(stored_evidence, stages.driver.store, experiment.world, experiment.config.seed),
+    )
     if not record.done(f"round/{n}/settle"):
         stages.overseer.look_at(evidence)
 
     # propose, decompose, retrieve; the critic's values of skills are asked for with experimenter.affordance only
-    plans = planning.plans(n, library, learning.values if config.experimenter.affordance else None)
+    weighs = experiment.config.experimenter.affordance
+    plans = stages.planning.plans(n, library, stages.learning.values if weighs else None)
 
     # grow: a skill is written for a capability gap, checked, and joins the skills that are practised
-    library = growth.grow(n, library, evidence)
+    library = stages.growth.grow(n, library, evidence)
     stages.overseer.decide(n)  # waits for people, where they are to approve something
-    growth.admit(n, library)
+    stages.growth.admit(n, library)
+    return plans, library
+
+
+def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
+    """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
+    config, spec = experiment.config, experiment.world.spec
+    planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
+    plans, library = propose_and_grow(n, experiment, stages, library)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
@@ -130,9 +131,9 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     filled = partial(fits, library=library, spec=spec) if acting.fill and switching is None else None
     more = {"info": {"round": n}, "switching": switching, "fits": filled}
     rollouts = rollouts_of(runnable, seeds, spec.starts[0], **more) if runnable else []
-    actor = ActorSpec("policy", str(checkpoints.best(record)), acting.temperature, acting.exploration)
+    actor = ActorSpec("policy", str(checkpoints.best(experiment.record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
-    actor = ActorSpec("policy", str(checkpoints.latest(record)), acting.practice_temperature, exploration)
+    actor = ActorSpec("policy", str(checkpoints.latest(experiment.record)), acting.practice_temperature, exploration)
     driver.collect(f"round/{n}/practice", practice, actor, library)
     planning.tell(n, plans, library, driver.store.load)
 

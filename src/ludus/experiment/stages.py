@@ -1,0 +1,42 @@
+"""What carries out the parts of a round, put together over one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ludus.data.store import EpisodeStore
+from ludus.experiment.collection import Driver
+from ludus.experiment.compose import Experiment
+from ludus.experiment.learning import Learning, TrainingData
+from ludus.experiment.settling import Settling
+from ludus.lab.growth import Growth
+from ludus.lab.interventions import Overseer
+from ludus.lab.planning import Planning
+from ludus.lab.room import Room
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What carries out the parts of a round."""
+
+    planning: Planning
+    growth: Growth
+    driver: Driver
+    learning: Learning
+    settling: Settling
+    overseer: Overseer
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Stages:
+        """Those of an experiment; nothing is carried out yet."""
+        record, world, config, progress = experiment.record, experiment.world, experiment.config, experiment.progress
+        overseer, store, curriculum = experiment.overseer, EpisodeStore(record), experiment.curriculum
+        growth = Growth(curriculum.experimenter, Room(record), record, world, config, progress, overseer)
+        return cls(
+            planning=Planning(curriculum, record, world, config, progress, experiment.replayed_remarks, overseer),
+            growth=growth,
+            driver=Driver(record, store, config.world, world, experiment.collector, progress, overseer),
+            learning=Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)), overseer),
+            settling=Settling(record, config, world, growth, progress, overseer),
+            overseer=overseer,
+        )
