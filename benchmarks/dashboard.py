@@ -3,13 +3,15 @@
     taskset -c 1 python benchmarks/dashboard.py --runs 300 --messages 100000 --episodes 10000 --viewers 5
 
 Opening: seconds in Chromium from the address to the first content of the page, and CPU seconds of the server, when the page is
-opened for the first time and again; *runs* right after the start, while all of them are read once. Scrolling: frames per second
-and the longest frame, ms, while a page moves 30 px per frame. Throughput: a
-process works and writes like a run does (progress each second, a message and a committed step now and then) in a run of the
-folder while the server runs as it does beside a run, in windows with and without viewers in turn, all on the same cores; the
-ratio is the median over pairs of windows. Viewers are connections that hold the tab *Now* open and get what is new, at the
-lowest priority, since browsers work elsewhere. The interval is of the mean of the pairs' ratios (Student's t, 95 %). Rows are
-made up, in a temporary folder, without arrays. `load` is the machine's, of the last minute, at the beginning and at the end.
+opened for the first time and again, each time once the server has done what the page before asked for; *runs* right after the
+start, while all of them are read once, and `all_runs_s` until all stand there. Scrolling: frames per second and the longest
+frame, ms, while a page moves 30 px per frame. Throughput: a process works and writes like a run does (progress each second, a
+message and a committed step now and then) in a run of the folder while the server runs as it does beside a run, in windows with
+and without viewers in turn, all on the same cores; `ratio` is the median over pairs of windows, that of units of work per
+second, and `cpu_ratio` that of the run's share of a core, which is more exact where other machines share the processor. Viewers
+are connections that hold the tab *Now* open and get what is new, at the lowest priority, since browsers work elsewhere. The
+intervals are of the mean of the pairs' ratios (Student's t, 95 %). Rows are made up, in a temporary folder, without arrays.
+`load` is the machine's, of the last minute, at the beginning and at the end.
 """
 
 from __future__ import annotations
@@ -183,15 +185,20 @@ def in_browser(address: str, pid: int) -> dict[str, Any]:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(PATIENCE_MS)
-        opened = {
-            name: [opening(page, address + path, pid) for _ in ("first", "again")] for name, path in PAGES.items()
-        }
-        scrolled = {}
+        opened, scrolled, all_runs_s, started = {}, {}, 0.0, time.perf_counter()
+        for name, path in PAGES.items():
+            opened[name] = [opening(page, address + path, pid)]
+            if name == "runs":
+                page.wait_for_function("!document.body.innerText.includes('being read')")
+                all_runs_s = round(time.perf_counter() - started, 3)
+            settled(pid)
+            opened[name].append(opening(page, address + path, pid))
+            settled(pid)
         for name in ("room", "episodes"):
             opening(page, address + PAGES[name], pid)
             scrolled[name] = page.evaluate(SCROLL, SCROLL_S)
         browser.close()
-    return {"opening": opened, "scrolling": scrolled}
+    return {"opening": opened, "all_runs_s": all_runs_s, "scrolling": scrolled}
 
 
 SCROLL = """seconds => new Promise(done => {
@@ -214,6 +221,14 @@ def opening(page: Any, address: str, pid: int) -> dict[str, float]:
     if "cannot be shown" in page.content():
         raise SystemExit(f"{address} shows nothing")
     return {"s": round(time.perf_counter() - started, 3), "cpu_s": round(cpu_s(pid) - used, 3)}
+
+
+def settled(pid: int) -> None:
+    """Wait until the server does next to nothing: what one page has set going is no time of the next one."""
+    used, deadline = -1.0, time.perf_counter() + 30
+    while cpu_s(pid) - used > 0.05 and time.perf_counter() < deadline:
+        used = cpu_s(pid)
+        time.sleep(0.5)
 
 
 def cpu_s(pid: int) -> float:
@@ -281,42 +296,51 @@ def throughput(directory: Path, server: subprocess.Popen[str], address: str, n: 
     ]
     for process in processes:
         process.start()
-    ratios, shares = [], []
+    run_pid = processes[0].pid or 0
+    ratios, cpu_ratios, shares = [], [], []
     try:
         while done.value < 100:
             time.sleep(0.2)
         for _ in range(PAIRS):
-            without, _ = measured(done, server.pid)
+            without, own, _ = measured(done, run_pid, server.pid)
             leave.clear()
             come_in.set()
             if not there.wait(120):
                 raise SystemExit("the viewers did not come")
-            watched, share = measured(done, server.pid)
+            watched, own_watched, share = measured(done, run_pid, server.pid)
             there.clear()
             leave.set()
             time.sleep(2)
             ratios.append(watched / without)
+            cpu_ratios.append(own_watched / own)
             shares.append(share)
     finally:
         for process in processes:
             process.kill()
-    mean, half = statistics.mean(ratios), T_95 * statistics.stdev(ratios) / PAIRS**0.5
     return {
         "ratio": round(statistics.median(ratios), 4),
-        "interval": [round(mean - half, 4), round(mean + half, 4)],
+        "interval": interval(ratios),
         "ratios": [round(r, 4) for r in ratios],
+        "cpu_ratio": round(statistics.median(cpu_ratios), 4),
+        "cpu_interval": interval(cpu_ratios),
         "cpu_of_the_server_with_viewers": round(statistics.median(shares), 4),
     }
 
 
-def measured(done: Any, pid: int) -> tuple[float, float]:
-    """Units of work per second within a window, and the share of a core that the server took."""
+def interval(ratios: list[float]) -> list[float]:
+    mean, half = statistics.mean(ratios), T_95 * statistics.stdev(ratios) / len(ratios) ** 0.5
+    return [round(mean - half, 4), round(mean + half, 4)]
 
-    def at() -> tuple[float, int, float]:
-        return time.perf_counter(), done.value, cpu_s(pid)
 
-    (t0, n0, c0), _, (t1, n1, c1) = at(), time.sleep(WINDOW_S), at()
-    return (n1 - n0) / (t1 - t0), (c1 - c0) / (t1 - t0)
+def measured(done: Any, run: int, server: int) -> tuple[float, float, float]:
+    """Units of work per second within a window, and the shares of a core that the run and the server took."""
+
+    def at() -> tuple[float, int, float, float]:
+        return time.perf_counter(), done.value, cpu_s(run), cpu_s(server)
+
+    (t0, n0, r0, s0), _, (t1, n1, r1, s1) = at(), time.sleep(WINDOW_S), at()
+    window = t1 - t0
+    return (n1 - n0) / window, (r1 - r0) / window, (s1 - s0) / window
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 import asyncio
 import dataclasses
 import json
+import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -22,9 +25,10 @@ from ludus.lab.oversight import say
 from ludus.lab.planning import Planning
 from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, remarks, shown_remarks
 from ludus.record import Record
+from ludus.record.location import LOCATION
 from ludus.types import Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment
 from ludus.views import charts, queries
-from ludus.views.page import content, film, runs
+from ludus.views.page import content, film, lines, runs
 from ludus.views.page.guard import COOKIE, OPERATOR, READER, ROLE, Guard
 from ludus.views.page.place import Place
 from ludus.views.page.rendering import mark
@@ -75,10 +79,10 @@ def place(folder, monkeypatch):
 
 
 def test_the_index_lists_the_newest_first_and_the_unreadable_last(place):
-    lines = place.lines()
-    assert [line.name for line in lines] == ["third", "second", "first", "broken"]
-    assert [line.state for line in lines] == ["failed", "stopped", "done", None]
-    assert lines[3].error and lines[2].rounds == 1
+    listed = place.lines()
+    assert [line.name for line in listed] == ["third", "second", "first", "broken"]
+    assert [line.state for line in listed] == ["failed", "stopped", "done", None]
+    assert listed[3].error and listed[2].rounds == 1
     page = runs.index(place, {})
     assert "cannot be read" in page and "experiment.rounds=7" in page and "1 to 4 of 4" in page
     only = runs.index(place, {"state": "failed"})
@@ -95,6 +99,38 @@ def test_a_line_is_read_again_once_its_run_has_changed(place, folder, monkeypatc
     with Record.open(folder / "first") as record, record.commit("round/2/plan"):
         pass
     assert (before, rounds()) == (1, 2)
+
+
+def until(look):
+    """What `look` returns once it is true."""
+    deadline = time.monotonic() + 60
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def test_of_runs_that_nobody_looked_at_before_the_newest_are_there_first(place, folder, monkeypatch):
+    """A folder of hundreds is not waited for: what is read by then is shown, with how many more there are."""
+    monkeypatch.setattr("ludus.views.page.lines.SOON_S", 0.05)
+    for age, name in enumerate(("third", "second", "first", "broken")):
+        if (file := folder / name / LOCATION).exists():
+            os.utime(file, (2e9 - age, 2e9 - age))
+    enough, read = threading.Event(), lines.Lines._of_file
+
+    def slow(self, name, *about):
+        if name == "first":
+            assert enough.wait(30)
+        return read(self, name, *about)
+
+    monkeypatch.setattr(lines.Lines, "_of_file", slow)
+    found, _ = until(lambda: (listing := place.lines_soon())[1] == 2 and listing)
+    assert [line.name for line in found] == ["third", "second"]
+    page = runs.index(place, {})
+    assert "2 more runs are being read" in page and ">third<" in page and ">first<" not in page
+    enough.set()
+    found, _ = until(lambda: (listing := place.lines_soon())[1] == 0 and listing)
+    assert len(found) == 4 and "being read" not in runs.index(place, {})
 
 
 def test_a_place_is_a_run_or_a_folder_of_runs(folder, tmp_path):

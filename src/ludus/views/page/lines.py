@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -23,6 +24,8 @@ from ludus.views.queries import Conclusion, RunLine, broken_line, conclusion, ma
 
 FRESH_S = 1.0
 """How long the list is good for."""
+SOON_S = 0.3
+"""How long the whole list is waited for before a part of it is shown."""
 UNREADABLE = (LudusError, DatabaseError)
 """What a run that is moved, damaged or of another version ends in."""
 
@@ -38,15 +41,23 @@ class Lines:
         self._listed: tuple[float, tuple[RunLine, ...]] | None = None
         self._servers: dict[sa.URL, Asked[dict[str, RunLine]]] = {}
         self._visitor, self._visit, self._lock = Visitor(), Lock(), Lock()
+        self._whole = Asked("the folder of runs", self.all)
 
     def all(self) -> tuple[RunLine, ...]:
         """A line per run, the newest first, those that cannot be read last, as they were at most `FRESH_S` ago."""
         with self._lock:
             if self._listed is None or time.monotonic() - self._listed[0] > FRESH_S:
-                found = self._all()
-                found.sort(key=lambda line: (line.error is not None, -line.created))
-                self._listed = time.monotonic(), tuple(found)
+                self._listed = time.monotonic(), _in_order(self._all())
             return self._listed[1]
+
+    def soon(self) -> tuple[tuple[RunLine, ...], int]:
+        """The list, after `SOON_S` that part of it which was read by then, and how many runs are still to be read: of hundreds
+        that nobody looked at before, the newest are there first."""
+        with suppress(TimeoutError):
+            return self._whole.start(FRESH_S).result(SOON_S), 0
+        names, known = self._folder.names(), dict(self._kept)
+        read = [known[name, run_line.__name__][1] for name in names if (name, run_line.__name__) in known]
+        return _in_order(read), len(names) - len(read)
 
     def conclusions(self, lines: Sequence[RunLine]) -> dict[str, Conclusion | None]:
         """Name -> how the run stands and what came of it; None where it cannot be read now."""
@@ -70,7 +81,7 @@ class Lines:
 
     def _all(self) -> list[RunLine]:
         found, waited = list[RunLine](), dict[str, sa.URL]()
-        for name in self._folder.names():
+        for name in self._folder.newest_first():
             try:
                 place = self._folder.location(name)
                 if on_server(place):
@@ -106,7 +117,7 @@ class Lines:
                 if run.schema == tables.SCHEMA:
                     return make(run)
         except (LudusError, SQLAlchemyError, ValueError) as error:
-            if "locked" in str(error):
+            if "is locked" in str(getattr(error, "orig", error.__cause__ or error)):
                 raise LudusError(f"the database of {directory} is locked by somebody; it is tried again") from error
         with Record.open(directory, write=False) as record:  # reads what is harder to read, or says why it cannot
             return make(record)
@@ -146,6 +157,10 @@ class Lines:
             made = Asked(f"database {place.url!s}", lambda: conclusion(self._folder.open(name))).get(0.0)
             self._kept[name, "conclusion"] = known = version, made
         return known[1]
+
+
+def _in_order(lines: Iterable[RunLine]) -> tuple[RunLine, ...]:
+    return tuple(sorted(lines, key=lambda line: (line.error is not None, -line.created)))
 
 
 def _stamp(place: Location) -> tuple[tuple[int, int], ...]:

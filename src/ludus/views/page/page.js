@@ -132,7 +132,8 @@
   let focused = null;
 
   const keep = (set, name, yes) => (yes ? set.add(name) : set.delete(name));
-  const summaryOf = (details) => nameOf(details.querySelector("summary"));
+  const summaryOf = (details) => // rows of a list may say the same
+    [nameOf(details.querySelector("summary")), details.closest("tr, article, figure")?.querySelector("a")?.href].join(" ");
 
   document.addEventListener("toggle", ({ target }) => target.matches?.("details") && target.isConnected &&
     keep(state.opened, summaryOf(target), target.open), true);

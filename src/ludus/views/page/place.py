@@ -134,6 +134,10 @@ class Place:
         """See `Lines.all`."""
         return self._lines.all()
 
+    def lines_soon(self) -> tuple[tuple[RunLine, ...], int]:
+        """See `Lines.soon`."""
+        return self._lines.soon()
+
     def conclusions(self, lines: Sequence[RunLine]) -> Mapping[str, Conclusion | None]:
         """See `Lines.conclusions`."""
         return self._lines.conclusions(lines)

@@ -18,7 +18,7 @@ MOST_COMPARED = 6
 
 def index(place: Place, params: Params) -> str:
     """The runs, the newest first, with the settings in which they differ."""
-    lines = place.lines()
+    lines, unread = place.lines_soon()
     readable = [line for line in lines if line.error is None]
     choices = {
         "world": sorted({line.world for line in readable}),
@@ -38,8 +38,9 @@ def index(place: Place, params: Params) -> str:
         "index.html",
         place=place.where.name,
         lines=shown,
-        found=place.conclusions(shown),
+        found={} if unread else place.conclusions(shown),
         total=len(wanted),
+        unread=unread,
         settings=[setting for setting in queries.differing(shown) if setting != "seed"],
         few=FEW,
         most=MOST_COMPARED,

@@ -134,7 +134,7 @@ def _pages(place: Place) -> None:
         if place.is_run:
             return Response(status_code=303, headers={"location": link(place.where.name, "now")})
         ui.page_title(f"Runs in {place.where.name} – ludus")
-        await live((lambda: runs.index(place, params), place.lines))
+        await live((lambda: runs.index(place, params), place.lines_soon))
         return None
 
     @ui.page("/compare", response_timeout=RESPONSE_S)
