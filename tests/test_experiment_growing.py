@@ -17,7 +17,13 @@ from ludus.record import Record
 from ludus.worlds.registry import make_world
 
 SMALL = [
-    *("world.n_blocks=2", "world.n_envs=8", "seed_data.episodes=16", "training.updates=8", "training.evaluate_every=8"),
+    *(
+        "world.n_blocks=2",
+        "world.n_envs=16",
+        "seed_data.episodes=16",
+        "training.updates=8",
+        "training.evaluate_every=8",
+    ),
     *("training.evaluation_episodes=1", "training.round_updates=4", "training.processes=1", "experiment.rounds=2"),
     *("experiment.episodes_per_round=8", "experiment.plans_per_round=2", "experiment.final_episodes=1"),
     *("experimenter.retries=2", "experimenter.timeout_s=60"),

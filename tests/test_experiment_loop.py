@@ -16,7 +16,7 @@ from ludus.record import Record
 from ludus.worlds.registry import make_world
 
 SMALL = [
-    *("run", "--preset", "tiny", "--seed", "7", "world.n_envs=4", "seed_data.episodes=8", "training.updates=8"),
+    *("run", "--preset", "tiny", "--seed", "7", "world.n_envs=16", "seed_data.episodes=8", "training.updates=8"),
     *("training.evaluate_every=4", "training.evaluation_episodes=1", "training.round_updates=4"),
     *("experiment.rounds=1", "experiment.episodes_per_round=4", "experiment.final_episodes=1"),
 ]

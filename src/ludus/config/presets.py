@@ -11,7 +11,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "cpu": (),
     "tiny": (  # a whole run in well under a minute: for tests and a first look, too small to learn much
         "world.n_blocks=2",
-        "world.n_envs=8",
+        "world.n_envs=16",
         "seed_data.episodes=16",
         "agent.width=16",
         "agent.batch_size=32",

@@ -53,8 +53,8 @@ def draw_curve(curve: Curve, smooth: bool = False, zoom: bool = False) -> bytes:
     rates = np.array(curve.successes) / np.maximum(curve.n, 1)
     bounds = np.array([wilson(s, n) for s, n in zip(curve.successes, curve.n, strict=True)]).reshape(-1, 2)
     line = np.array([rates[max(0, i - 1) : i + 2].mean() for i in range(len(rates))]) if smooth else rates
-    figure = Figure(figsize=(4.2, 2.6), dpi=110, layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(4.2, 2.6), dpi=110)
+    axes = figure.add_axes((0.15, 0.19, 0.81, 0.7))  # one found for each curve takes a quarter of its time
     axes.fill_between(curve.updates, bounds[:, 0], bounds[:, 1], alpha=0.2, linewidth=0)
     axes.plot(curve.updates, line, color="C0")
     axes.plot(curve.updates, rates, "o", color="C0", markersize=4)
