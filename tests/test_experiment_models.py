@@ -411,7 +411,7 @@ def test_asked_two_rounds_ahead_killed_and_replayed(tmp_path):
 
 def test_a_person_at_the_terminal(tmp_path, monkeypatch):
     arguments = ("run", *SMALL, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "run")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("converged\n" * 4 + "touch red\n0.7\nreach it\nreach red\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("touch red\n0.7\nreach it\nreach red\n"))
     assert "nobody answers at the terminal" in ludus(*arguments, code=2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n" * 1000))  # can't tell, can't tell, ...
     ludus("resume", tmp_path / "run")
