@@ -113,9 +113,7 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page.get_by_label("A remark to the experimenter").fill("/help")
     page.get_by_role("button", name="Say it").press("Enter")
     page.locator("#answer", has_text="Ends a pause").wait_for()
-    page.reload()  # verdicts that came meanwhile are listed anew, the name is remembered
-    page.get_by_role("button", name="Wrong").first.click()
-    page.locator("article.effect", has_text="wrong").first.wait_for()
+    page.reload()  # the name is remembered
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Approve").first.click()  # once a skill is written
     page.locator("article.effect", has_text="is practised").first.wait_for()
@@ -123,6 +121,10 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page.reload()
     page.get_by_role("button", name="Reject").first.click()
     page.locator("article.effect", has_text="is dropped").first.wait_for()
+    page.locator("article.verdict").first.wait_for()
+    page.reload()  # verdicts that came meanwhile are listed anew
+    page.get_by_role("button", name="Wrong").first.click()
+    page.locator("article.effect", has_text="wrong").first.wait_for()
     page.get_by_role("button", name="Stop after this round").click()
     page.locator("article.effect", has_text="after round 1").wait_for()
     assert page.locator("article.command", has_text="/stop").locator("b", has_text="Ada").count() == 1
@@ -131,9 +133,10 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
 
 @pytest.fixture
 def questions(tmp_path):
-    """A run whose tasks a person names, with its page beside it: its process, and the address of the page. It trains for so long
-    that the page is there before the first question."""
+    """A run whose tasks a person names, with its page beside it: its process, and the address of the page. It asks for the first
+    task after the training, so long that the page is there."""
     settings = (
+        "experiment.max_practising=0",
         "experimenter.propose=human",
         "experiment.plans_per_round=2",
         "experiment.rounds=1",
