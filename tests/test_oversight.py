@@ -536,6 +536,27 @@ def test_what_is_said_while_the_end_is_measured_is_answered(room):
     assert not again.ends_before(3) and len(effects(record)) == 6  # also when the run goes on
 
 
+def test_the_training_on_the_seed_data_is_a_part_of_a_first_round_that_is_planned(room):
+    record, overseer = room()
+    for line in ("/veto r1-s1-a0", "/propose mark shop", "/reject circle X", "/stop"):
+        say(record, line, "Anna")
+    overseer.before("pretrain/train/000")
+    said = [text for outcome, text in effects(record) if outcome == "done"]
+    assert len(said) == 4 and said[0].startswith("r1-s1-a0 ('mark shop') is not executed")
+    assert (
+        said[1] == "Round 2 plans 'mark shop'."
+        and "is dropped" in said[2]
+        and said[3].startswith("Stops after round 1")
+    )
+    assert not overseer.ends_before(1) and overseer.ends_before(2)
+    assert {s["changed"] for s in record.skills() if s["status"] == "dropped"} == {1}
+
+    record, overseer = room(planned=False)
+    say(record, "/stop", "Anna")
+    overseer.before("pretrain/train/000")
+    assert "Stops before the first round" in effects(record)[0][1] and overseer.ends_before(1)
+
+
 def test_more_rounds_overrule_a_stop_that_was_said_before(room):
     record, watched = room()
     with record.commit("measure/after"):
