@@ -62,9 +62,8 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
         given.copy(stages.driver, library)
 
     focus: list[Focus] = []
-    grows = (
-        config.experiment.max_practising > 0 and not config.experimenter.affordance
-    )  # which asks the critic, once trained
+    # affordance asks the critic, which is to be trained first
+    grows = config.experiment.max_practising > 0 and not config.experimenter.affordance
     with suppress(Withdrawn):
         if grows and not stages.overseer.ends_before(1) and stages.settling.goes_on(1):
             _, library = propose_and_grow(1, experiment, stages, library)
@@ -98,11 +97,8 @@ def propose_and_grow(
     n: int, experiment: Experiment, stages: Stages, library: SkillLibrary
 ) -> tuple[list[Plan], SkillLibrary]:
     """The plans of round n, those with a gap included, and the library with the skills that join for their gaps."""
-    record, evidence = (
-        experiment.record,
-        partial(stored_evidence, stages.driver.store, experiment.world, experiment.config.seed),
-    )
-    if not record.done(f"round/{n}/settle"):
+    evidence = partial(stored_evidence, stages.driver.store, experiment.world, experiment.config.seed)
+    if not experiment.record.done(f"round/{n}/settle"):
         stages.overseer.look_at(evidence)
 
     # propose, decompose, retrieve; the critic's values of skills are asked for with experimenter.affordance only

@@ -51,10 +51,12 @@ class Lines:
             return self._listed[1]
 
     def soon(self) -> tuple[tuple[RunLine, ...], int]:
-        """The list, after `SOON_S` that part of it which was read by then, and how many runs are still to be read: of hundreds
-        that nobody looked at before, the newest are there first."""
+        """The list and, at first, how many runs are still to be read: after `SOON_S` it is the list as it was, or that part of it
+        which is read by then, the newest first."""
         with suppress(TimeoutError):
             return self._whole.start(FRESH_S).result(SOON_S), 0
+        if self._listed is not None:
+            return self._listed[1], 0
         names, known = self._folder.names(), dict(self._kept)
         read = [known[name, run_line.__name__][1] for name in names if (name, run_line.__name__) in known]
         return _in_order(read), len(names) - len(read)
