@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ludus import machine
 from ludus.agents.backends import MAX_WORKER_PARAMETERS
+from ludus.agents.backends.captured import CapturedBackend
 from ludus.agents.batches import BatchReader
 from ludus.agents.trainer import Trainer
 from ludus.config import AgentConfig, Config, TrainingConfig, override, preset
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="rows per update, instead of what suits each size")
     parser.add_argument("--processes", type=int, help="instead of one per core for small networks and 1 for large")
     parser.add_argument("--threads", type=int, help="of each process, per operation; instead of all cores' share")
+    parser.add_argument("--plain", action="store_true", help="on a GPU: without CUDA graphs")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of bfloat16 on GPUs only")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,6 +109,7 @@ def _measure(data: Data, config: AgentConfig, device: str, cores: int, options: 
         precision=precision,
     )
     torch.set_num_threads(threads)
+    CapturedBackend._recordable = not options.plain
     sampler = Sampler(data.stores, data.library, config.per_step(data.world.spec.control_hz), data.config.sampling, 0)
     flops = _flops(config, data, sampler)
     learner = Trainer(config, data.world.spec, 10**6, 0, training)
@@ -121,7 +124,7 @@ def _measure(data: Data, config: AgentConfig, device: str, cores: int, options: 
         "network": config.network,
         "params": learner.n_parameters,
         "batch": config.batch_size,
-        "device": device,
+        "device": device if device == "cpu" else f"{device}, {'one kernel at a time' if options.plain else 'graphs'}",
         "precision": training.precision,
         "processes": processes,
         "threads": threads,

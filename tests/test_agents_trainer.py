@@ -115,6 +115,8 @@ def test_workers_get_huge_pages_unless_the_user_tunes_glibc(monkeypatch, tuned, 
 
 def _rank(rank, folder, work, world):
     torch.set_num_threads(1)
+    import ludus.agents.backends.distributed  # noqa: F401  # as `process_group.init` does, before there is a group
+
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     work(folder)
     process_group.shutdown()

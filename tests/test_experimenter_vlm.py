@@ -466,6 +466,15 @@ def test_a_person_is_asked_one_question_at_a_time(server, words):
     assert not assemble(RoleContext(words, 0, ExperimenterConfig(**names), Ledger(Calls()), person=str)).is_remote
 
 
+@pytest.mark.parametrize(
+    ("analyse", "images", "sees"),
+    [("human", True, True), ("planner", True, False), ("human", False, False), ("http://localhost:1/v1#m", True, True)],
+)
+def test_curves_are_drawn_for_who_looks_at_them(words, analyse, images, sees):
+    config = ExperimenterConfig(*["planner"] * 3, analyse=analyse, images=images)
+    assert assemble(RoleContext(words, 0, config, Ledger(Calls()), person=str)).analyst_sees is sees
+
+
 def test_so_many_calls_at_once_and_no_more(words):
     ledger, under_way, most = Ledger(Calls(), max_concurrency=3), [], []
     full = threading.Barrier(3)

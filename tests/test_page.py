@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from ludus.lab.planning import Planning
 from ludus.lab.room import LONGEST_REMARK, MOST_REMARKS, Room, remarks, shown_remarks
 from ludus.record import Record
 from ludus.record.location import LOCATION
-from ludus.types import Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment
+from ludus.types import Curve, Episode, Field, Group, LudusError, Message, ObservationSpec, Outcome, Segment
 from ludus.views import charts, queries
 from ludus.views.page import content, film, lines, runs
 from ludus.views.page.guard import COOKIE, OPERATOR, READER, ROLE, Guard
@@ -169,6 +170,18 @@ def test_the_room_comes_a_page_at_a_time(place):
         last = queries.pulse(record).message
         assert queries.postings(record, after=last) == ()
         assert [p.text for p in queries.postings(record, after=last - 1)] == ["note number 199"]
+
+
+@pytest.mark.parametrize(("images", "svg", "png"), [((), 1, 0), (("images/a.png",), 0, 1)])
+def test_a_curve_that_nobody_had_drawn_is_drawn_in_the_room(tmp_path, place, images, svg, png):
+    curve = Curve(HOSTILE, (5, 10), (1, 3), (4, 4))
+    make(tmp_path / "run", finished=False)
+    with Record.open(tmp_path / "run") as record, record.commit("round/2/train/000"):
+        record.post(Message("c", "analysis", "experimenter", "curve", "Converged?", images, asdict(curve)))
+        (posting,) = queries.postings(record, queries.Wanted(kind="curve"))
+        shown = content.messages(place, record, "run", (posting,), False)
+    assert shown.count("<svg") == svg and shown.count("<img") == png and "<script" not in shown
+    assert not svg or "0.75 of 4 at update 10" in shown
 
 
 def test_what_a_question_cost_stands_with_its_answer(place, folder):

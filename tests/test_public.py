@@ -31,6 +31,10 @@ def test_importing_loads_nothing_heavy():
     assert loaded(every).isdisjoint(("matplotlib", "mujoco", "rich", "tyro"))
 
 
+def test_a_run_on_one_machine_loads_nothing_for_pictures_or_several_machines():
+    assert loaded("import ludus.experiment.loop, ludus.experiment.compose").isdisjoint(("matplotlib", "sympy"))
+
+
 def test_every_name_is_there():
     assert set(ludus.__all__) == set(ludus._WHERE) <= set(dir(ludus))
     for name in ludus.__all__:

@@ -42,10 +42,18 @@ class TensorBatch:
         """A copy in memory that other processes can map."""
         return TensorBatch(*[getattr(self, f.name).clone().share_memory_() for f in fields(self)])
 
-    def copy_(self, other: TensorBatch) -> None:
+    def pinned(self) -> TensorBatch:
+        """A copy in memory from which a GPU copies while the CPU goes on."""
+        return TensorBatch(*[getattr(self, f.name).pin_memory() for f in fields(self)])
+
+    def copy_(self, other: TensorBatch, non_blocking: bool = False) -> None:
         """Take over the numbers of a batch of the same shapes."""
         for f in fields(self):
-            getattr(self, f.name).copy_(getattr(other, f.name))
+            getattr(self, f.name).copy_(getattr(other, f.name), non_blocking=non_blocking)
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        return tuple(getattr(self, f.name).shape for f in fields(self))
 
 
 class BatchReader:

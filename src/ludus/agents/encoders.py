@@ -51,6 +51,21 @@ def make_encoder(spec: WorldSpec) -> ObservationEncoder:
         return GroupEncoder(spec) if spec.encoder is None else spec.encoder(spec)
 
 
+class Constant:
+    """A tensor that is brought to each device once, where it is needed: a copy from the CPU with every batch would make a GPU
+    wait, and could not be recorded (`ludus.agents.backends.captured`)."""
+
+    def __init__(self, value: Tensor):
+        self._on = {value.device: value}
+        self._first = value
+
+    def on(self, device: torch.device) -> Tensor:
+        if device not in self._on:
+            with torch.inference_mode(False):  # it is kept, and may be needed for a gradient
+                self._on[device] = self._first.to(device)
+        return self._on[device]
+
+
 class GroupEncoder:
     """One row per observation group that is not hidden, from whatever fields it has, and the images.
 
@@ -82,19 +97,24 @@ class GroupEncoder:
                 "your own in WorldSpec.encoder"
             )
         # a world without objects names none: its slots are all empty
-        self._object_rows = torch.tensor([names.index(o) for o in spec.objects] or [0])
+        self._object_rows = Constant(torch.tensor([names.index(o) for o in spec.objects] or [0]))
         self._numbers = [g for g in self._groups if not _is_image(g.fields[0])]
         self._images = [g for g in self._groups if _is_image(g.fields[0])]
         fields = [f for g in self._numbers for f in g.fields]
-        self._centre, self._scale = _normalisers(fields)
-        self._of_images = [tuple(x.unflatten(0, _hwc(g)) for x in _normalisers(g.fields)) for g in self._images]
+        self._centre, self._scale = map(Constant, _normalisers(fields))
+        self._of_images = [
+            tuple(Constant(x.unflatten(0, _hwc(g))) for x in _normalisers(g.fields)) for g in self._images
+        ]
         self.image_shapes = tuple(map(_hwc, self._images))
-        self._columns, self._facts = _layout(self._groups)
-        robot = [g.kind != "object" for g in self._numbers for _ in range(g.size)]
-        self._robot = torch.from_numpy(np.flatnonzero(robot))
-        row = self._columns.shape[1] + self._facts.shape[1]
+        columns, facts = _layout(self._groups)
+        self._columns, self._facts = Constant(columns), Constant(facts)
+        robot = np.flatnonzero([g.kind != "object" for g in self._numbers for _ in range(g.size)])
+        self._robot = Constant(torch.from_numpy(robot))
+        row = columns.shape[1] + facts.shape[1]
         self.object_size = row + MAX_OBJECTS
-        self.task_size = len(self._robot) + MAX_OBJECTS * (1 + row)
+        self.task_size = len(robot) + MAX_OBJECTS * (1 + row)
+        self._split = [4 * sum(f.size for f in fields)]  # bytes of the numbers, then of each image
+        self._split += [4 * g.size if _kept_as(g) == "float32" else g.size for g in self._images]
 
     def pack(self, observations: Observations) -> Tensor:
         """`[B, *shape]` per group -> `[B, sum of sizes]` float32; with images the bytes of all that, uint8."""
@@ -111,27 +131,26 @@ class GroupEncoder:
         """See `ObservationEncoder`; N is the number of groups."""
         device, batch = packed.device, len(packed)
         numbers, images = self._unpack(packed) if self._images else (packed, [])
-        values = (numbers - self._centre.to(device)) / self._scale.to(device)
-        fields = torch.cat([values, values.new_zeros(batch, 1)], dim=-1)[:, self._columns.to(device)]
-        rows = torch.cat([fields, self._facts.to(device).expand(batch, -1, -1)], dim=-1)  # [B, N, row]
+        values = (numbers - self._centre.on(device)) / self._scale.on(device)
+        fields = torch.cat([values, values.new_zeros(batch, 1)], dim=-1)[:, self._columns.on(device)]
+        rows = torch.cat([fields, self._facts.on(device).expand(batch, -1, -1)], dim=-1)  # [B, N, row]
 
         present = (object_slots >= 0).unsqueeze(-1).float()  # [B, K, 1]
-        at = self._object_rows.to(device)[object_slots.clamp(min=0)]  # [B, K]
+        at = self._object_rows.on(device)[object_slots.clamp(min=0)]  # [B, K]
         roles = (one_hot(at, len(self._groups)) * present).transpose(1, 2)  # [B, N, K]
         named = torch.gather(rows, 1, at.unsqueeze(-1).expand(-1, -1, rows.shape[-1])) * present
-        task = torch.cat([values[:, self._robot.to(device)], torch.cat([present, named], dim=-1).flatten(1)], dim=-1)
+        task = torch.cat([values[:, self._robot.on(device)], torch.cat([present, named], dim=-1).flatten(1)], dim=-1)
         return task, torch.cat([rows, roles], dim=-1), *images
 
     def _unpack(self, packed: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The numbers `[B, sum of sizes]` and the images, normalised."""
-        widths = [4 * g.size if _kept_as(g) == "float32" else g.size for g in self._images]
-        first, *parts = packed.split([4 * len(self._centre), *widths], dim=1)
+        first, *parts = packed.split(self._split, dim=1)
         images = []
         for group, part, shape, (centre, scale) in zip(
             self._images, parts, self.image_shapes, self._of_images, strict=True
         ):
             pixels = _alone(part).view(getattr(torch, _kept_as(group))).unflatten(1, shape)
-            images.append((pixels - centre.to(packed.device)) / scale.to(packed.device))
+            images.append((pixels - centre.on(packed.device)) / scale.on(packed.device))
         return _alone(first).view(torch.float32), images
 
 

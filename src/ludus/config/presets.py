@@ -20,11 +20,11 @@ PRESETS: dict[str, tuple[str, ...]] = {
         "training.processes=1",
         "training.round_updates=20",
         "training.evaluate_every=10",
-        "training.evaluation_episodes=2",
+        "training.evaluation_episodes=1",
         "experiment.rounds=2",
         "experiment.episodes_per_round=8",
         "experiment.plans_per_round=2",
-        "experiment.final_episodes=4",
+        "experiment.final_episodes=2",
     ),
     # Baselines: what they change of the method, to be put behind another preset. None undoes what another one changed.
     "bc": ("agent.alpha=1", "agent.beta=0", "sampling.commanded_ratio=1", "sampling.hindsight_ratio=0"),

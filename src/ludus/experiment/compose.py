@@ -110,7 +110,7 @@ def compose(
         curriculum=Curriculum(
             experimenter, room, world.spec, config.seed, pictures.scene, affordance=config.experimenter.affordance
         ),
-        analysis=Analysis(experimenter, room, pictures.curve),
+        analysis=Analysis(experimenter, room, pictures.curve if experimenter.analyst_sees else None),
         ledger=ledger,
         progress=progress,
         overseer=overseer,

@@ -123,4 +123,5 @@ def assemble(context: RoleContext) -> Experimenter:
         more=answers,
         is_remote=any(MODEL.match(player) for player in planners) and not planners & OUTSIDE,
         analyst_is_remote=bool(MODEL.match(players["analyse"])),
+        analyst_sees=context.config.images and players["analyse"] not in VARIANTS.keys() - OUTSIDE,
     )

@@ -175,6 +175,8 @@ class Experimenter:
     """Whether plans come over a wire: then questions are better asked at the same time, and ahead."""
     analyst_is_remote: bool = False
     """Whether verdicts do."""
+    analyst_sees: bool = True
+    """Whether the analyst looks at pictures of the curves; who does not needs none drawn."""
 
     def write_skill(self, question: WriteQuestion) -> Candidate:
         """The skill that a gap asks for. Raises: NoAnswer: nobody plays the role, or whoever does cannot tell."""

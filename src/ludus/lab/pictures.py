@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from ludus.lab.analysis import wilson
 from ludus.record import Record
 from ludus.types import Curve, LudusError, Observations
 from ludus.worlds.base import World
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Pictures:
@@ -50,6 +53,8 @@ def draw_curve(curve: Curve, smooth: bool = False, zoom: bool = False) -> bytes:
         smooth: the line is a running mean of three points (two at the ends); the points stay as they are.
         zoom: the y axis ends at the data instead of at 0 and 1.
     """
+    from matplotlib.figure import Figure  # most runs draw no curve, see `Experimenter.analyst_sees`
+
     rates = np.array(curve.successes) / np.maximum(curve.n, 1)
     bounds = np.array([wilson(s, n) for s, n in zip(curve.successes, curve.n, strict=True)]).reshape(-1, 2)
     line = np.array([rates[max(0, i - 1) : i + 2].mean() for i in range(len(rates))]) if smooth else rates

@@ -49,14 +49,17 @@ class _Axes:
         return [*parts, _text("axis", LEFT, HEIGHT - 8, "0"), end]
 
 
-def learning_curve(curve: TemplateCurve, round_starts: Sequence[int], last: int, best: Sequence[int] = ()) -> Markup:
+def learning_curve(
+    curve: TemplateCurve, round_starts: Sequence[int] = (), last: int | None = None, best: Sequence[int] = ()
+) -> Markup:
     """Success rate over updates with its 95 % interval, the analyst's verdicts, and dotted lines where rounds began.
 
     Args:
-        last: update at which the axis ends, the same for all curves of a page.
+        last: update at which the axis ends, where several curves are compared; None: where this curve ends.
         best: updates from which on a new policy acts.
     """
-    axes, points = _Axes(last), _points(curve)
+    points = _points(curve)
+    axes = _Axes(max((u for u, _ in points), default=1) if last is None else last)
     parts = axes.drawn()
     parts += [_line("round", axes.x(u), TOP, axes.x(u), HEIGHT - BOTTOM) for u in round_starts]
     parts += [_line("best", axes.x(u), HEIGHT - BOTTOM - 7, axes.x(u), HEIGHT - BOTTOM) for u in best]

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from ludus import machine
-from ludus.agents.backends import distributed, process_group
+from ludus.agents.backends import process_group
 from ludus.agents.backends.base import Backend
+from ludus.agents.backends.captured import CapturedBackend
 from ludus.agents.backends.local import LocalBackend
 from ludus.agents.backends.workers import NoSharedMemory, WorkersBackend
 from ludus.agents.base import AgentSpec
@@ -33,6 +34,8 @@ def make_backend(
     """
     n = min(training.microbatches, spec.config.batch_size)
     if process_group.is_member():
+        from ludus.agents.backends import distributed  # with torch's checkpoints of sharded weights, over a second
+
         if training.sharded:
             return distributed.ShardedBackend(spec, seed, network, device, n)
         return distributed.DataParallelBackend(spec, seed, network, device, n, distributed.share(n))
@@ -44,7 +47,7 @@ def make_backend(
             if training.processes:
                 raise
             logger.warning("learning in one process: %s", error)
-    return LocalBackend(spec, seed, network, device, n)
+    return (CapturedBackend if device.type == "cuda" else LocalBackend)(spec, seed, network, device, n)
 
 
 def _cores(network: nn.Module, device: torch.device) -> int:

@@ -98,17 +98,26 @@ class Microbatches:
     def __init__(self, agent: Agent, seed: int, indices: Sequence[int], of: int):
         self.agent, self.indices = agent, list(indices)
         self._seed, self._of = seed, of
-        self._generator = torch.Generator(agent.device)
+        self.generators = [torch.Generator(agent.device) for _ in self.indices]
         self._prepared: dict[int, Any] = {}
 
-    @torch.no_grad()
     def prepare(self, batch: TensorBatch, update: int) -> None:
         """`Agent.prepare` of each."""
+        self.seed(update)
+        self.compute(batch)
+
+    def seed(self, update: int) -> None:
+        """Set each one's random numbers to those of the update."""
+        for i, generator in zip(self.indices, self.generators, strict=True):
+            generator.manual_seed(child(self._seed, self.agent.config.name, "samples", update, i))
+
+    @torch.no_grad()
+    def compute(self, batch: TensorBatch) -> None:
+        """`Agent.prepare` of each, with the random numbers that come next."""
         n = len(batch.actions)
-        for i in self.indices:
+        for i, generator in zip(self.indices, self.generators, strict=True):
             rows = batch.rows(slice(i * n // self._of, (i + 1) * n // self._of), self.agent.device)
-            self._generator.manual_seed(child(self._seed, self.agent.config.name, "samples", update, i))
-            self._prepared[i] = self.agent.prepare(rows, self._generator)
+            self._prepared[i] = self.agent.prepare(rows, generator)
 
     def losses(self) -> Iterator[tuple[int, Tensor, dict[str, Tensor]]]:
         """`(microbatch, loss, info)` by `Agent.loss`."""

@@ -43,7 +43,7 @@ class LocalBackend(Backend):
         flatten(self.acting, self.acting_weights[0]).requires_grad_(False)
         self._gradients: Tensor | None = None  # [microbatches, n_parameters]
         self._microbatches: Microbatches | None = None
-        self._infos: list[Info] = []
+        self._infos: list[dict[str, Tensor]] = []
 
     def _row(self, row: Tensor) -> Tensor:
         """Where a row of weights or gradients is to lie."""
@@ -57,10 +57,13 @@ class LocalBackend(Backend):
         return self._gradients
 
     def start_prepare(self, batch: TensorBatch, update: int) -> None:
+        self._made_microbatches().prepare(batch, update)
+
+    def _made_microbatches(self) -> Microbatches:
         if self._microbatches is None:
             agent = self._spec.agent(self.online, self.target)
             self._microbatches = Microbatches(agent, self._seed, self._indices, self._n)
-        self._microbatches.prepare(batch, update)
+        return self._microbatches
 
     def finish_prepare(self) -> None: ...
 
@@ -70,7 +73,7 @@ class LocalBackend(Backend):
 
     def finish_gradient(self) -> tuple[list[Info], float]:
         self._average()
-        return self._infos, 0.0
+        return list(map(numbers, self._infos)), 0.0
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -112,12 +115,12 @@ def flatten(network: nn.Module, row: Tensor) -> nn.Module:
     return network
 
 
-def write_gradients(microbatches: Microbatches, rows: Tensor) -> list[Info]:
-    """Each microbatch's gradient into its row of `[microbatches, n_parameters]`, and its info."""
+def write_gradients(microbatches: Microbatches, rows: Tensor) -> list[dict[str, Tensor]]:
+    """Each microbatch's gradient into its row of `[microbatches, n_parameters]`, and its info, scalars on the device."""
     infos, parameters = [], list(microbatches.agent.online.parameters())
     for i, loss, info in microbatches.losses():
         # parameters without a part in the loss (the critic's under plain cloning) get zeros
         gradient = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
         torch.cat([g.flatten() for g in gradient], out=rows[i])
-        infos.append(numbers(info))
+        infos.append(info)
     return infos

@@ -56,6 +56,9 @@ def init(device: str) -> int:
     if device == "cuda" and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # NCCL sends objects by way of the current one
     if not dist.is_initialized():
+        # Imported while there is a group, it would keep the group and its threads (see `shutdown`).
+        import ludus.agents.backends.distributed  # noqa: F401
+
         # The others wait for as long as rank 0 evaluates; where one dies, torchrun ends them all.
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=1))
     return dist.get_rank()

@@ -22,7 +22,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from ludus import machine
-from ludus.agents.backends.base import Info, Microbatches
+from ludus.agents.backends.base import Info, Microbatches, numbers
 from ludus.agents.backends.local import LocalBackend, flatten, write_gradients
 from ludus.agents.base import AgentSpec
 from ludus.agents.batches import TensorBatch
@@ -235,7 +235,7 @@ class _Worker:
         self._microbatches.prepare(self._task.batches[slot], update)
 
     def gradient(self) -> list[Info]:
-        return write_gradients(self._microbatches, self._task.gradients)
+        return list(map(numbers, write_gradients(self._microbatches, self._task.gradients)))
 
 
 def _serve(link: Connection, task: WorkerTask, indices: Sequence[int]) -> None:

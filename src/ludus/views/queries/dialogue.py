@@ -13,7 +13,8 @@ from ludus.config import ROLES
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.names import ObjectNames
-from ludus.views.queries.learning import object_names
+from ludus.types import SuccessCount
+from ludus.views.queries.learning import CurvePoint, TemplateCurve, object_names, rate_of
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Posting:
     images: tuple[str, ...]  # paths relative to the run directory
     plan: str | None = None  # id of the plan that a proposal or its steps belong to, or of this one
     subject: str = ""  # what it is about: the task of a plan, the caption of a candidate or a verdict
+    curve: TemplateCurve | None = None  # that a verdict is asked for
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,10 @@ def postings(
 def _about(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "plan":
         return {"plan": payload.get("id"), "subject": payload.get("proposal", {}).get("task", "")}
+    if kind == "curve" and payload:
+        counts = zip(payload["updates"], payload["successes"], payload["n"], strict=True)
+        points = tuple(CurvePoint(u, rate_of(SuccessCount("", "", n, s, s))) for u, s, n in counts)
+        return {"subject": payload["caption"], "curve": TemplateCurve(payload["caption"], points, ())}
     return {"plan": payload.get("plan"), "subject": payload.get("caption", "")}
 
 

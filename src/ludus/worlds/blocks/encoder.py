@@ -8,6 +8,7 @@ number is free.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -180,11 +181,17 @@ def _relations(view: _View, named: _Named) -> Tensor:
     return torch.cat([_scales(relation), _scales(_norm(relation[..., :2]))], dim=-1).flatten(2)
 
 
+@cache
+def _tcp_centre(device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it is kept, and may be needed for a gradient
+        return torch.tensor(TCP_CENTRE_M, device=device)
+
+
 def _robot(view: _View, named: _Named) -> Tensor:
     """`[B, 8]`: the gripper, and which slots the caption uses."""
     return torch.cat(
         [
-            (view.tcp - view.tcp.new_tensor(TCP_CENTRE_M)) * PER_M,
+            (view.tcp - _tcp_centre(view.tcp.device)) * PER_M,
             view.yaw / YAW_RANGE_RAD,
             (view.width - MID_WIDTH_M) * WIDTH_PER_M,
             named.present.flatten(1),
