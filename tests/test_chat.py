@@ -44,7 +44,7 @@ class Silence(io.StringIO):
 def test_lines_of_a_pipe_are_said_and_refusals_printed(tmp_path, talk):
     make(tmp_path / "run", HOSTILE, finished=False)
     out = talk(tmp_path / "run", f"hello {HOSTILE}\n\n/help\n/fly\n/stop\nlast words", name="Anna")
-    assert "\x1b" not in out and "\u202e" not in out and "the run is stopped" in out
+    assert "\x1b" not in out and "\u202e" not in out and "The run is stopped" in out
     assert "(not said: unknown command '/fly'" in out and "/propose TASK" in out
     assert "Anna → loop: /stop" in out and "Anna → experimenter: last words" in out and f"hello {HOSTILE[:8]}" in out
     with Record.open(tmp_path / "run", write=False) as record:
@@ -56,7 +56,7 @@ def test_the_last_messages_of_a_run_that_is_over_are_printed(tmp_path, talk):
     stdin = Silence()  # is not waited for
     out = talk(tmp_path / "run", stdin, last=2)
     stdin.left.set()
-    assert out.count(" → ") == 2 and "the run is over" in out
+    assert out.count(" → ") == 2 and "The run has ended" in out
 
 
 def test_what_is_new_is_printed_until_the_run_ends(tmp_path, talk):
@@ -75,4 +75,4 @@ def test_what_is_new_is_printed_until_the_run_ends(tmp_path, talk):
     later.join()
     stdin.left.set()
     assert out.index("first\n       second line") < out.index("Ctrl-D leaves") < out.index("something new")
-    assert "[images/a.png]" in out and out.rstrip().endswith("(the run is over: nobody hears you)")
+    assert "[images/a.png]" in out and out.rstrip().endswith("(The run has ended: nobody reads this.)")

@@ -1,7 +1,9 @@
 """What models answer, and what becomes of it: over a real socket, role by role."""
 
 import json
+import signal
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -10,9 +12,9 @@ from asking import CARDS, CURVE, PICTURE, PROPOSE, RETRIEVE, SCENE, Calls, asked
 from model_server import Fault, ModelServer, Reply, sensible_answers
 
 from ludus.config import BudgetConfig, ExperimenterConfig
-from ludus.experimenter import assemble, prompts
+from ludus.experimenter import assemble, human, prompts
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk, Ledger, Request
+from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk, Ledger, Request, Withdrawn
 from ludus.experimenter.ledger import Reply as LedgerReply
 from ludus.experimenter.roles import (
     AnalyseQuestion,
@@ -458,6 +460,40 @@ def test_a_person_who_has_gone_ends_it(words):
     ask = assemble(RoleContext(words, 0, ExperimenterConfig(*["human"] * 4), Ledger(Calls()), person=person))
     with pytest.raises(CannotAsk, match="nobody answers"):
         ask.propose(PROPOSE)
+
+
+def typing(words, listen, monkeypatch):
+    """A person who types until something has been heard twice."""
+    heard, calls = [], Calls()
+
+    def person(text):
+        while len(heard) < 2:
+            time.sleep(0.01)
+        return "reach red"
+
+    def listening():
+        heard.append(True)
+        listen(len(heard))
+
+    monkeypatch.setattr(human, "LISTEN_S", 0.01)
+    config = ExperimenterConfig(*["human"] * 4)
+    return assemble(RoleContext(words, 0, config, Ledger(calls), person=person, listen=listening)), calls
+
+
+def test_the_room_is_heard_while_a_person_types(words, monkeypatch):
+    ask, calls = typing(words, lambda n: None, monkeypatch)
+    assert ask.retrieve(RETRIEVE).caption == "reach red" and len(calls.rows) == 1
+
+
+@pytest.mark.parametrize(("error", "kept"), [(Withdrawn("it was told to stop"), 0), (NoAnswer("told to stop"), 1)])
+def test_what_is_said_in_the_room_can_end_the_waiting_for_a_person(words, monkeypatch, error, kept):
+    def stopped(n):
+        raise error
+
+    ask, calls = typing(words, stopped, monkeypatch)
+    with pytest.raises(type(error), match="told to stop"):
+        ask.retrieve(RETRIEVE)
+    assert len(calls.rows) == kept and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_person_is_asked_one_question_at_a_time(server, words):

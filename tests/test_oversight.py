@@ -18,15 +18,7 @@ from ludus.lab.actors import ActorSpec
 from ludus.lab.collector import CollectTask
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.interventions import Overseer, unread
-from ludus.lab.oversight import (
-    APPROVAL,
-    COMMANDS,
-    EFFECT,
-    HELP,
-    say,
-    waiting_plans,
-    wrong_verdicts,
-)
+from ludus.lab.oversight import APPROVAL, COMMANDS, EFFECT, HELP, say, waiting_plans, wrong_verdicts
 from ludus.lab.planning import Planning
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import LONGEST_REMARK, Room, remarks
@@ -36,6 +28,7 @@ from ludus.record import Progress, Record
 from ludus.skills.library import Skill
 from ludus.skills.verify import Evidence
 from ludus.types import LudusError, Plan, Proposal, Retrieval, Verdict
+from ludus.views import text
 from ludus.views.queries.grown import decisions
 from ludus.views.queries.learning import curve_verdicts
 
@@ -631,3 +624,5 @@ def test_the_question_of_an_exam_is_answered_and_nothing_else_is_heard(tmp_path)
         for line in ("lift red", "/stop", "/rounds 2"):
             with pytest.raises(LudusError, match="this is a run of `ludus exam`"):
                 say(record, line)
+    with Record.open(tmp_path / "exam", write=False) as record:
+        assert text.heard(record) == "The run is stopped: it reads this when it goes on, with the same `ludus exam`."

@@ -19,9 +19,11 @@ from ludus.experimenter.ledger import MAX_FAILURES, WITHDRAWN, Ledger, Request, 
 from ludus.experimenter.roles import NoAnswer
 from ludus.lab import mailbox
 from ludus.lab.mailbox import RoomMailbox, answer, answer_text, open_question
-from ludus.lab.oversight import EFFECT, say
-from ludus.lab.rounds import begun_rounds
+from ludus.lab.oversight import EFFECT, interventions, say
+from ludus.lab.rounds import begun_rounds, last_round
+from ludus.lab.standing import standing
 from ludus.record import Progress, Record
+from ludus.views.queries import still_open
 
 REQUEST = Request("r1/propose", 0, "propose", "agent 1", "asked", (), "agent")
 
@@ -66,7 +68,10 @@ def test_a_pause_is_acknowledged_at_once_and_carried_out_after_the_step(waiting,
     assert effects(record) == [
         ("heard", "Heard: /pause is carried out before the next step, when the open question is answered.")
     ]
+    still = still_open(record)
+    assert still.paused and not still.in_force and not standing(interventions(record)).paused
     say(record, "/continue")
+    assert not still_open(record).paused
     watched.before("round/1/train/000")
     assert [o for o, _ in effects(record)] == ["heard", "done", "done"]
     assert record.messages(EFFECT)[1].payload["command"] == record.messages(EFFECT)[0].payload["command"]
@@ -147,6 +152,27 @@ def test_a_stop_ends_the_waiting_for_approval_by_the_default(room, monkeypatch):
     assert [t for _, t in effects(record)][-1] == "'pass X' is dropped: the run is to stop, and nobody had decided."
     assert [record.result(f"oversight/00{k}")["before"] for k in range(2)] == ["round/2/approve"] * 2
     assert watched.ends_before(3) and not watched.ends_before(2)
+
+
+def test_a_run_that_is_paused_waits_for_approval_also_if_it_is_to_stop(room, monkeypatch):  # noqa: F811
+    from ludus.lab import interventions
+    from ludus.skills.library import Skill
+
+    record, watched = room("oversight.timeout_s=1e9", "oversight.default=reject")
+    with record.commit("round/2/plan"):
+        record.add_skills([Skill("pass home", "0", "at(home)", base=False)], 2, "planner", (), "candidate")
+    lines = iter(["nothing yet", "still nothing", "/approve pass home"])
+    say(record, "/stop", "Anna")
+    say(record, "/pause", "Anna")
+    monkeypatch.setattr(interventions.time, "sleep", lambda _: say(record, next(lines), "Anna"))
+    watched.decide(2)
+    assert [t for _, t in effects(record)][-1] == "'pass X' is practised: Anna says so."
+    assert still_open(record).paused and still_open(record).stopping and still_open(record).in_force
+
+
+def test_a_round_that_was_only_asked_for_ahead_has_not_begun():
+    names = ("pretrain/train/000", "round/1/plan", "round/1/collect/000", "round/2/ahead")
+    assert [last_round(names[:n]) for n in range(5)] == [0, 0, 1, 1, 1] and last_round(("round/12/plan",)) == 12
 
 
 # --- real processes ----------------------------------------------------------------------------------------------

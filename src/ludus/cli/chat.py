@@ -26,13 +26,7 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 """How often it looks for what is new."""
-STANDS = {
-    "running": "(a line that you type is said; /help lists the commands; Ctrl-D leaves)",
-    "stopped": "(the run is stopped: what you say is read when it goes on, with `ludus resume`)",
-    "failed": "(the run has failed: nobody hears you)",
-    "done": "(the run is over: nobody hears you)",
-}
-"""State of a run -> what is said of it."""
+WELCOME = "A line that you type is said; /help lists the commands; Ctrl-D leaves."
 
 
 @dataclass(frozen=True)
@@ -61,11 +55,12 @@ class Chat:
     def _follow(self, record: Record, console: Console) -> None:
         from ludus.lab.oversight import newest_message
         from ludus.views import queries
+        from ludus.views.text import heard
 
         shown = newest_message(record)
         _print(console, queries.postings(record, before=shown + 1, limit=max(0, self.last)))
         state, lines = record.state(), _lines()
-        console.print(STANDS[state])
+        console.print(_plain(f"({heard(record) or WELCOME})"))
         while state in ("running", "stopped") and not getattr(sys.stdout, "lost", False):
             line, was = _next(lines), state
             if line and line.strip():
@@ -76,7 +71,7 @@ class Chat:
             if line is None:
                 return
             if state != was:
-                console.print(STANDS[state])
+                console.print(_plain(f"({heard(record) or WELCOME})"))
             if was == "running" != state:
                 return
 

@@ -99,6 +99,7 @@ def compose(
             person,
             _post_answers(room),
             mailbox=RoomMailbox(record, progress, config.experimenter.answer_s, overseer.while_waiting),
+            listen=overseer.while_waiting,
         )
     )
     return Experiment(

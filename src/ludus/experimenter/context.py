@@ -41,6 +41,8 @@ class RoleContext:
     """Key of a question -> the right caption (None: no skill fits) or judgement, where the caller knows it."""
     mailbox: Mailbox | None = None
     """Where an agent is asked, and a person who is at no terminal."""
+    listen: Callable[[], object] = lambda: None
+    """Hears what is said in the room while a person types at the terminal; may raise what `Mailbox.ask` does."""
 
     def need_ledger(self) -> Ledger:
         """Raises: LudusError: there is none."""

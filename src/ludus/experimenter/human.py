@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from ludus.experimenter import outside
 from ludus.experimenter.answers import clean
 from ludus.experimenter.context import RoleContext
-from ludus.experimenter.ledger import CannotAsk, Reply, Request
+from ludus.experimenter.ledger import CannotAsk, Reply, Request, Withdrawn
 from ludus.experimenter.outside import Answer, Question
 from ludus.experimenter.roles import NoAnswer, ProposeQuestion
 from ludus.experimenter.table import ROLES, Role
 from ludus.types import LudusError, Proposal
 
 HELP = "An empty line means: can't tell."
+LISTEN_S = 0.5
+"""From one look at what was said in the room to the next, while a person types."""
 LINE = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}
 """JSON schema of an answer: a line of text."""
 
@@ -32,7 +37,7 @@ class Human:
         if context.person is None and context.mailbox is None:
             raise LudusError("experimenter 'human' needs a person at a terminal; run it in one, or name another")
         self._person, self._mailbox = context.person, context.mailbox
-        self._on_answer, self._ledger = context.on_answer, context.need_ledger()
+        self._listen, self._on_answer, self._ledger = context.listen, context.on_answer, context.need_ledger()
 
     def answer(self, role: Role, question: Any) -> Any:
         """The answer to a question of any role.
@@ -67,12 +72,38 @@ class Human:
     def _at_terminal(self, text: str, complaint: Callable[[str], str | None]) -> Reply:
         assert self._person is not None
         try:
-            said = clean(self._person(f"{text}\n{HELP}"))
-            while (wrong := complaint(said)) is not None:
-                said = clean(self._person(wrong))
+            with _listening(self._listen):
+                said = clean(self._person(f"{text}\n{HELP}"))
+                while (wrong := complaint(said)) is not None:
+                    said = clean(self._person(wrong))
+        except NoAnswer as error:
+            return Reply(None, str(error), usd=0.0)
+        except Withdrawn:
+            raise
         except LudusError as error:  # no person answers, so the next question would fail too
             raise CannotAsk(str(error)) from None
         return Reply({"text": said}, usd=0.0)
+
+
+@contextmanager
+def _listening(listen: Callable[[], object]) -> Iterator[None]:
+    """Listens again and again while this thread waits for a line, by a signal: what it raises then ends the waiting. Nothing is
+    heard where there are no such signals, or in another thread than the main one, which gets them."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def heard(*_: object) -> None:
+        listen()
+        signal.setitimer(signal.ITIMER_REAL, LISTEN_S)  # only now: listening may take a while
+
+    before = signal.signal(signal.SIGALRM, heard)
+    signal.setitimer(signal.ITIMER_REAL, LISTEN_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _reading(complaint: Callable[[str], str | None]) -> outside.Read:

@@ -16,8 +16,9 @@ from ludus.config import Config
 from ludus.experimenter.goals import Form, Goal
 from ludus.lab import oversight
 from ludus.lab.context import Wish
-from ludus.lab.oversight import LAPSED, LAST_STEP, NOBODY, PLAN_ID, Command, CommandOutcome, Standing, plain
+from ludus.lab.oversight import LAPSED, LAST_STEP, NOBODY, PLAN_ID, Command, CommandOutcome
 from ludus.lab.rounds import begun_rounds
+from ludus.lab.standing import Standing, is_vetoed, plain, standing
 from ludus.record import Record, tables
 from ludus.skills.expression import Expression, parse
 from ludus.skills.names import ObjectNames
@@ -50,7 +51,7 @@ class Situation:
     @property
     def standing(self) -> Standing:
         """How the commands so far leave the run."""
-        return oversight.standing(self.done)
+        return standing(self.done)
 
     @property
     def rounds(self) -> int:
@@ -73,7 +74,7 @@ class Situation:
     def forbidden_plans(self, n: int, vetoed: Mapping[str, str]) -> list[Plan]:
         """The plans of round n that are vetoed, those that cannot be executed left out."""
         plans = self.record.plans(n) if vetoed and n else []
-        return [p for _, p in plans if not p.gaps and oversight.is_vetoed(p, vetoed)]
+        return [p for _, p in plans if not p.gaps and is_vetoed(p, vetoed)]
 
 
 def carry_out(command: Command, step: str, now: Situation) -> Effect:

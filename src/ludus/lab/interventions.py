@@ -20,11 +20,12 @@ from ludus.lab.collector import CollectTask
 from ludus.lab.commands import Situation, carry_out, round_of, where
 from ludus.lab.context import Refusal, Wish, nothing_refused
 from ludus.lab.mailbox import SIGN_OF_LIFE_S
-from ludus.lab.oversight import COMMAND, EFFECT, LAPSED, LAST_STEP, NOBODY, PLAN_ID, STEPS, Command, plain
+from ludus.lab.oversight import COMMAND, EFFECT, LAPSED, LAST_STEP, NOBODY, PLAN_ID, STEPS, Command
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
 from ludus.lab.rounds import begun_rounds
 from ludus.lab.rules import Rules
+from ludus.lab.standing import ahead, plain
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.record.reader import Reader
@@ -36,8 +37,6 @@ POLL_S = 0.5
 """How often a run that waits looks for what was said, s."""
 HEARD = "heard"
 """Outcome of a command that is read while the run waits for an answer, and carried out once it does not."""
-SWITCHES = ("pause", "continue", "stop", "rounds")
-"""Commands on whether and how long the run goes on."""
 PLANNING = re.compile(r"round/\d+/plan")
 
 Recorded = Mapping[str, Sequence[Command]]
@@ -104,21 +103,22 @@ class Overseer:
             NoAnswer: it is to stop after the round that has begun, in which nobody is waited for any more.
         """
         planning = PLANNING.fullmatch(self._record.open_step.name) if self._record.open_step else None
-        begun, switches = begun_rounds(self._record), (c for c in self._read() if c.name in SWITCHES)
-        switches = (c for c in switches if c.name != "rounds" or int(c.argument) >= begun)  # fewer are refused
-        said = [{"command": c.name, "outcome": "done", "rounds": 0} for c in switches]
-        ahead = oversight.standing([*self._now.done, *said])
+        begun, said = begun_rounds(self._record), self._read()
+        told = [c for c in said if c.name != "rounds" or int(c.argument) >= begun]  # fewer are refused
+        expected = ahead(self._now.done, [c.name for c in told])
         for command in (c for c in self._unread if c.key not in self._heard):
             self._heard.add(command.key)
-            when = "when the open question is answered" if not ahead.stopping else "and nobody is waited for any more"
+            when = (
+                "when the open question is answered" if not expected.stopping else "and nobody is waited for any more"
+            )
             text = f"Heard: /{command.name} is carried out before the next step, {when}."
             about = {"command": command.key, "outcome": HEARD}
             self._record.post(
                 Message(f"{command.key}/{HEARD}", "oversight", command.author, EFFECT, text, payload=about)
             )
-        if ahead.stopping:
+        if expected.stopping:
             raise Withdrawn(WITHDRAWN) if planning else NoAnswer(WITHDRAWN)
-        return ahead.paused
+        return expected.paused
 
     def decide(self, n: int) -> None:
         """Wait until somebody has approved or rejected each skill and plan of round n that waits for it; after
@@ -132,7 +132,7 @@ class Overseer:
             while waiting := self._undecided():
                 if self._now.standing.paused:
                     ends = time.monotonic() + limits.timeout_s
-                if time.monotonic() < ends and not self._now.standing.stopping:
+                if self._now.standing.paused or (time.monotonic() < ends and not self._now.standing.stopping):
                     self._wait(step, advance)
                 else:
                     self._carry_out(Command(f"{self._next_step}/default", limits.default, waiting[0], NOBODY), step)
@@ -163,10 +163,9 @@ class Overseer:
         """What was said and not carried out."""
         newest = oversight.newest_message(self._record)
         if newest > self._read_up_to:
-            known = {done["key"] for done in self._now.done} | {c.key for c in self._unread}
-            said = oversight.commands(self._record, after=self._read_up_to)
-            new = (c for c in said if c.key not in known)
-            self._unread += [c for c in new if not oversight.was_said(self._record, f"{c.key}{LAPSED}")]
+            known = {c.key for c in self._unread}
+            new = oversight.unread(self._record, self._now.done, after=self._read_up_to)
+            self._unread += [c for c in new if c.key not in known]
             self._read_up_to = newest
         return self._unread
 
@@ -227,7 +226,7 @@ class Overseer:
 
     @property
     def vetoed(self) -> tuple[str, ...]:
-        """Tasks, see `oversight.plain`."""
+        """Tasks, see `ludus.lab.standing.plain`."""
         return tuple(name for name in self._now.standing.vetoed if not PLAN_ID.fullmatch(name))
 
     def refusal(self) -> Refusal:

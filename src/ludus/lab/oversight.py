@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from ludus.experimenter.answers import LONGEST_TEXT, clean
 from ludus.lab.room import LONGEST_REMARK, REMARK, speaker
+from ludus.lab.standing import Standing, is_vetoed, plain, standing
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -159,73 +160,19 @@ def interventions(record: Reader) -> list[dict[str, Any]]:
     return [dict(row["result"]) for row in record.query(query.order_by(s.number))]
 
 
+def unread(record: Reader, done: Iterable[Mapping[str, Any]], after: int = 0) -> list[Command]:
+    """Commands that were neither carried out nor answered as too late, in order; of messages with a number above `after`."""
+    known = {one["key"] for one in done}
+    said = (c for c in commands(record, after) if c.key not in known)
+    return [c for c in said if not was_said(record, f"{c.key}{LAPSED}")]
+
+
 def answer_late(record: Record, said: Command | Message) -> None:
     """Answer a command that no round can read any more. Whoever notices it first does."""
     author = said.author if isinstance(said, Command) else said.sender
     text = f"That comes too late: the run is over. {MORE_ROUNDS}"
     payload = {"command": said.key, "outcome": "late"}
     record.post(Message(f"{said.key}{LAPSED}", "oversight", author, EFFECT, text, payload=payload))
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How the commands so far leave the run."""
-
-    paused: bool
-    stopping: bool
-    rounds: int | None
-    """How many the run has, where somebody said so."""
-    reopened: int
-    """Rounds that were over when somebody wanted more of them; the skills that were accepted in them end no run."""
-    vetoed: Mapping[str, str]
-    """What is not executed, tasks and ids of plans, as `plain` writes them -> who said so."""
-    approved: frozenset[str]
-    """Ids of the plans that had to wait."""
-    rejected: frozenset[str]
-    """Captions."""
-
-
-def standing(done: Iterable[Mapping[str, Any]]) -> Standing:
-    """
-    Args:
-        done: see `interventions`.
-    """
-    paused = stopping = False
-    rounds, reopened = None, 0
-    vetoed, approved, rejected = dict[str, str](), set[str](), set[str]()
-    for one in done:
-        if one["outcome"] != "done":
-            continue
-        match one["command"]:
-            case "pause":
-                paused = True
-            case "stop":
-                paused, stopping = False, True
-            case "continue":
-                paused, stopping = False, stopping and paused
-            case "rounds":
-                rounds, stopping, reopened = one["rounds"], False, one.get("reopened", reopened)
-            case "propose":
-                for said in (one["task"], one["goal"] or ""):
-                    vetoed.pop(plain(said), None)
-            case "veto":
-                vetoed[plain(one.get("goal", one["argument"]))] = one["author"]
-            case "approve":
-                approved.update(one.get("plans", ()))
-            case "reject":
-                rejected.update(one.get("captions", ()))
-                vetoed |= dict.fromkeys(one.get("plans", ()), one["author"])
-    return Standing(paused, stopping, rounds, reopened, vetoed, frozenset(approved), frozenset(rejected))
-
-
-def plain(text: str) -> str:
-    """A task for comparing: two that differ in capitals and blanks only are one."""
-    return " ".join(text.casefold().split())
-
-
-def is_vetoed(plan: Plan, vetoed: Container[str]) -> bool:
-    """Whether a plan is vetoed by its id, task or goal."""
-    return any(plain(text) in vetoed for text in (plan.id, plan.proposal.task, plan.proposal.goal or ""))
 
 
 def wrong_verdicts(record: Reader) -> dict[tuple[int, int, str], str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from ludus.lab.oversight import COMMAND, LAST_STEP, MOST_ROUNDS, PERSON, interventions, new_key, standing
+from ludus.lab.oversight import COMMAND, LAST_STEP, MOST_ROUNDS, PERSON, interventions, new_key
+from ludus.lab.standing import standing
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.record.record import Record
@@ -20,10 +22,15 @@ def planned_rounds(record: Reader) -> int:
 
 
 def begun_rounds(record: Reader) -> int:
-    """How many rounds were planned."""
+    """How many rounds have begun."""
     s = tables.steps.c
     rows = record.query(sa.select(s.name).where(s.run_id == record.run_id, s.name.startswith("round/")))
-    return max((int(m[1]) for row in rows if (m := re.fullmatch(r"round/(\d+)/plan", row["name"]))), default=0)
+    return last_round(row["name"] for row in rows)
+
+
+def last_round(steps: Iterable[str]) -> int:
+    """The last round that has begun by the names of a run's steps; 0 for none. One that was only asked for ahead has not."""
+    return max((int(m[1]) for step in steps if (m := re.match(r"round/(\d+)/(?!ahead$)", step))), default=0)
 
 
 def ask_for_rounds(record: Record, n: int) -> None:

@@ -24,6 +24,7 @@ DATABASE = "ludus.db"
 SQLITE = "sqlite+pysqlite"
 FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
+AGAIN = "what was committed is kept: mend that, then give the command again, or `ludus resume` to a run"
 CONNECT_S = 10
 """How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
 SILENT_S = 60
@@ -93,7 +94,7 @@ def _postgresql(url: sa.URL) -> sa.Engine:
             kept = "what was committed is kept: start the server, then `ludus resume`"
             raise LudusError(f"the database {url!s} has gone ({why}); {kept}") from context.original_exception
         if context.connection is None:  # it was not reached
-            raise LudusError(f"cannot use the database {url!s}: {why}") from context.original_exception
+            raise LudusError(f"cannot use the database {url!s}: {why}; {AGAIN}") from context.original_exception
 
     return engine
 
@@ -168,7 +169,7 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             raise LudusError(f"the disk of {directory} is full; free some space and try again") from error
         if engine.dialect.name != "sqlite":
             why = (str(error.orig).splitlines() or ["unknown"])[0]  # hints of the server follow
-            raise LudusError(f"cannot use the database {engine.url!s}: {why}") from error
+            raise LudusError(f"cannot use the database {engine.url!s}: {why}; {AGAIN}") from error
         if "locked" in str(error):
             check_locks(engine.url)
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error

@@ -76,6 +76,11 @@ class Reader:
         return found[1] if found else None
 
     @property
+    def going_on(self) -> str:
+        """How it is gone on with, as a part of a sentence."""
+        return f"the same `ludus {self.repeated}`" if self.repeated else "`ludus resume`"
+
+    @property
     def versions(self) -> dict[str, str]:
         """Package -> version when the run began."""
         return self._run["versions"]

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from ludus.data.store import EpisodeStore
 from ludus.experiment import checkpoints
-from ludus.lab.oversight import standing
 from ludus.record import Record
 from ludus.types import LudusError
 from ludus.views import charts, passports, queries, report, rerun, text
@@ -119,8 +118,8 @@ def news(postings: Sequence[queries.Posting]) -> str:
 
 
 def _still_open(place: Place, record: Record, name: str) -> queries.StillOpen:
-    now, stand = place.pulse(name), standing(place.interventions(name))
-    return place.kept(name, "still open", (now.step, now.message), lambda: queries.still_open(record, stand))
+    now, done = place.pulse(name), place.interventions(name)
+    return place.kept(name, "still open", (now.step, now.message), lambda: queries.still_open(record, done))
 
 
 def orders(place: Place, name: str) -> str:

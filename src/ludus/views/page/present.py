@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ludus.lab.oversight import standing
+from ludus.lab.standing import standing
 from ludus.record import Record
 from ludus.views import queries
 from ludus.views.page.film import MOSAIC, MOSAIC_COLUMNS

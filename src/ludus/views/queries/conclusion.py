@@ -9,7 +9,8 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from ludus.lab.curriculum import PRACTISE
-from ludus.lab.oversight import interventions, standing
+from ludus.lab.oversight import interventions
+from ludus.lab.standing import standing
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.views.queries.learning import Growth, growth, object_names

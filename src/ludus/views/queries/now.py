@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from ludus.lab.oversight import Standing, interventions, is_vetoed, standing, waiting_plans
+from ludus.lab.oversight import interventions, waiting_plans
 from ludus.lab.rounds import planned_rounds
+from ludus.lab.standing import Standing, is_vetoed, standing
 from ludus.record import StageState, tables
 from ludus.record.mapping import StepTime
 from ludus.record.reader import Reader

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ludus.config import ROLES
 from ludus.lab.oversight import LAST_STEP
-from ludus.lab.rounds import planned_rounds
+from ludus.lab.rounds import last_round, planned_rounds
 from ludus.record import StageState, tables
 from ludus.record.reader import Reader, RunState
 from ludus.types import Outcome
@@ -68,7 +68,7 @@ def run_header(record: Reader) -> RunHeader:
         created=record.created,
         seconds=sum(s.seconds for s in steps),
         rounds=_finished_rounds(names),
-        rounds_begun=_begun_rounds(names),
+        rounds_begun=last_round(names),
         rounds_planned=planned_rounds(record),
         episodes=_episodes(record),
         updates=max((e.update for e in record.evaluations()), default=0),
@@ -89,12 +89,8 @@ def _kind(record: Reader, steps: list[str]) -> Kind:
 
 def _finished_rounds(steps: list[str]) -> int:
     """Rounds that were followed by something else: a later round, or the evaluation after all of them."""
-    last = _begun_rounds(steps)
+    last = last_round(steps)
     return last if LAST_STEP in steps else max(0, last - 1)
-
-
-def _begun_rounds(steps: list[str]) -> int:
-    return max((int(m[1]) for step in steps if (m := re.match(r"round/(\d+)/", step))), default=0)
 
 
 def _episodes(record: Reader) -> int:
