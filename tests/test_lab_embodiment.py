@@ -301,6 +301,30 @@ def test_an_episode_stops_where_its_world_ended_and_its_neighbours_go_on(library
         assert scored == list(range(len(episode.segments)))
 
 
+class Tired(Cliff):
+    """Notes who rests from which step on."""
+
+    def __init__(self, n_envs):
+        super().__init__(n_envs)
+        self.rested, self.steps = [], 0
+
+    def step(self, actions):
+        self.steps += 1
+        return super().step(actions)
+
+    def rest(self, resting):
+        self.rested.append((self.steps, resting.tolist()))
+
+
+def test_simulations_rest_that_have_no_rollout_or_whose_episode_is_over(library):
+    world = Tired(len(ROLLOUTS) + 2)
+    ids = [f"e{i}" for i in range(len(ROLLOUTS))]
+    episodes, _ = embodiment.run_batch(world, library, ROLLOUTS, ids, Walker(world, 0.3))
+    assert world.rested[0] == (0, [False] * len(ROLLOUTS) + [True] * 2)
+    for step, resting in world.rested:
+        assert resting == [e.n_steps <= step for e in episodes] + [True] * 2
+
+
 def test_a_plan_cut_short_by_the_end_did_not_succeed(library):
     plan = Plan("p", Proposal("go", "", 1), ("a", "b"), (Retrieval("a", "go to home"), Retrieval("b", "go to shop")))
     for world, success in ((CountingWorld(1), True), (Cliff(1), False)):

@@ -34,6 +34,12 @@ def test_same_seeds_same_bits_at_any_number_of_threads(world):
     # and an episode does not depend on its neighbours
     moved = rollout(world, seeds=(8, 6, 9))
     assert np.array_equal(moved[0]["red"][1], first[0]["red"][1])
+    world.reset([5, 6, 7])
+    world.rest(np.array([True, False, True]))
+    draw = np.random.default_rng(0)
+    rested = [world.step(draw.uniform(-1, 1, (3, 5))) for _ in range(12)]
+    assert all(np.array_equal(a["arm"][1], b["arm"][1]) for a, b in zip(rested, first[1:], strict=True))
+    assert np.array_equal(rested[-1]["arm"][0], rested[0]["arm"][0])
 
 
 def test_a_snapshot_is_all_there_is(world):

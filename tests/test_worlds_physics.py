@@ -187,6 +187,23 @@ def test_same_bits_at_any_thread_count_and_next_to_anyone(domain: scene.Domain |
     assert np.array_equal(run(1, [5]), alone[:, [5]])
 
 
+def test_who_rests_changes_nothing_for_the_others() -> None:
+    actions = np.random.default_rng(7).uniform(-1, 1, (20, 4, 5))
+
+    def run(world: BlocksWorld, rests: list[bool]) -> tuple[np.ndarray, np.ndarray]:
+        first = flat(world.reset([1, 2, 3, 4]))
+        world.rest(np.array(rests))
+        return first, np.stack([flat(world.step(a)) for a in actions])
+
+    world = BlocksWorld(2, 4, 1)
+    _, whole = run(world, [False] * 4)
+    first, some = run(world, [False, True, False, True])
+    assert np.array_equal(some[:, [0, 2]], whole[:, [0, 2]])
+    where = world.spec.observation.by_name["arm"].size  # what the controller wants of who rests is of no account
+    assert np.array_equal(some[-1, [1, 3], :where], first[[1, 3], :where])
+    assert np.array_equal(run(world, [False] * 4)[1], whole)  # a reset wakes all
+
+
 @pytest.mark.parametrize("domain", [None, scene.Domain((0.03, 0.15), (0.6, 1.2), (0.035, 0.05))])
 def test_snapshot_in_mid_episode_continues_with_the_same_bits(domain: scene.Domain | None) -> None:
     rng = np.random.default_rng(8)

@@ -271,8 +271,7 @@ def _schedule(commands: Commands, robot: int) -> Schedule:
 def _log(
     world: World, rollouts: Sequence[RolloutSpec], commands: Commands, actor: Actor, advance: Advance | None
 ) -> _Log:
-    """Step the world until the last episode is over. Unused simulations run the last rollout again;
-    their results are discarded."""
+    """Step the world until the last episode is over. Unused simulations begin as the last rollout does, and rest."""
     n, n_steps = len(rollouts), commands.most_steps
     padded = _pad(rollouts, world.n_envs)
     unused = [rollout.captions[0] for rollout in padded[n:]]
@@ -286,10 +285,14 @@ def _log(
         log.observations[group][:, 0] = array[:n]
     actor.begin(padded)
     commands.begin(observations)
+    awake = None
     for t in range(n_steps):
-        running = commands.n_running
+        running = int(commands.running.sum())
         if not running:
             break
+        if running != awake:
+            awake = running
+            world.rest(np.append(~commands.running, np.ones(world.n_envs - n, bool)))
         actions = np.clip(actor.act(observations, [*commands.now, *unused]), -1, 1).astype(np.float32, copy=False)
         observations = world.step(actions)
         log.actions[:, t] = actions[:n]

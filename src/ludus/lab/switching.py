@@ -137,8 +137,9 @@ class Commands:
         return max(self._limits)
 
     @property
-    def n_running(self) -> int:
-        return int((self.lengths == 0).sum())
+    def running(self) -> np.ndarray:
+        """`[n]` bool: robots whose episode is not over."""
+        return self.lengths == 0
 
     def begin(self, observations: Observations) -> None:
         """The first commands, as these first observations `[E, size]` (E >= n) demand."""

@@ -16,7 +16,7 @@ from ludus.types import LudusError, Observations, WorldSpec, unknown
 class World(Protocol):
     """A batch of E simulations of one scene. Given the same seeds and actions it returns the same bits, at any number
     of threads. It never resets by itself and knows no rewards. A world that inherits from this class need not write `ended`,
-    `start_of`, `restore`, `frames` and `close`."""
+    `rest`, `start_of`, `restore`, `frames` and `close`."""
 
     spec: WorldSpec
     n_envs: int
@@ -43,6 +43,10 @@ class World(Protocol):
         """`[E]` bool: simulations in which nothing more can be done or earned, such as after a fall. Their episodes stop, and the
         learner takes what follows to be worth nothing; they are stepped on, as the others need it. Default: none."""
         return np.zeros(self.n_envs, bool)
+
+    def rest(self, resting: np.ndarray) -> None:
+        """`[E]` bool: simulations whose observations nobody reads until they are reset. A world may leave them as they are when
+        it is stepped. Default: all are stepped."""
 
     def start_of(self, caption: str) -> str:
         """Where an episode begins that is told this first and names no start: one of `spec.starts`, by default the first. A

@@ -81,6 +81,7 @@ class BlocksWorld(World):
         self._parameters[:] = np.mean([self.domain.mass_kg, self.domain.friction, self.domain.size_m], axis=1)
         self._jacobian = np.empty((n_envs, 7, 6))
         self._started = False
+        self._awake: np.ndarray | None = None  # simulations that are stepped; None: all
 
     def reset(
         self, seeds: Sequence[int], start: str | Sequence[str] = "scattered", ids: Sequence[int] | None = None
@@ -126,8 +127,12 @@ class BlocksWorld(World):
         self.batch.bind("time")[rows] = 0
         if ids is not None:
             self.batch.forward(stage=mj.mjtStage.mjSTAGE_POS.value)
-        self._started = True
+        self._started, self._awake = True, None
         return self.observe()
+
+    def rest(self, resting: np.ndarray) -> None:
+        """See `World.rest`. Their physics is not computed; the rest of a step costs little."""
+        self._awake = np.flatnonzero(~resting) if resting.any() else None
 
     def step(self, actions: np.ndarray) -> Observations:
         """One control step of 0.05 s. See `World.step`.
@@ -147,7 +152,7 @@ class BlocksWorld(World):
         arm = control.ArmState(self._tcp, self._tcp_mat, self._jac(), q, self._qvel[:, :7], self._act, width)
         self._ctrl[:] = control.follow(self._control, actions, arm)
         slides = self._slide()
-        self.batch.step(None, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
+        self.batch.step(self._awake, self.substeps, mj.mjtStage.mjSTAGE_POS.value)
         if slides is not None:
             self._qvel[:, 9:].reshape(self.n_envs, self.n_blocks, 6)[..., 1][slides] = self._drift[slides]
         # MuJoCo puts a simulation that blew up back to its defaults and counts a warning: such data must not go on.
@@ -228,7 +233,7 @@ class BlocksWorld(World):
         if not self.domain.fixed:
             self._apply_parameters(np.arange(E))
         self.batch.forward(stage=mj.mjtStage.mjSTAGE_POS.value)
-        self._started = True
+        self._started, self._awake = True, None
         return self.observe()
 
     def _apply_parameters(self, rows: np.ndarray) -> None:

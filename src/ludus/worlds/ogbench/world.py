@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
@@ -102,6 +102,7 @@ class CubesWorld(World):
         self._n_state = mj.mj_stateSize(model, STATE)
         self._seen = np.zeros((n_envs, sum(g.size for g in self.spec.observation.groups)), np.float32)
         self._started = False
+        self._awake: Iterable[int] = range(n_envs)  # simulations that are stepped
 
     def _spec(self, episode_steps: int) -> WorldSpec:
         objects = tuple(name for cube in self.cubes for name in (cube, goal_of(cube)))
@@ -133,8 +134,12 @@ class CubesWorld(World):
             self._record(i, 0.0)
 
         list(self._pool.map(begin, range(self.n_envs)))
-        self._started = True
+        self._started, self._awake = True, range(self.n_envs)
         return self.observe()
+
+    def rest(self, resting: np.ndarray) -> None:
+        """See `World.rest`."""
+        self._awake = np.flatnonzero(~resting)
 
     def step(self, actions: np.ndarray) -> Observations:
         """See `World.step`."""
@@ -150,7 +155,7 @@ class CubesWorld(World):
             move(self.simulations[i], actions[i])
             self._record(i, float(actions[i, 4]))
 
-        list(self._pool.map(advance, range(self.n_envs)))
+        list(self._pool.map(advance, self._awake))
         return self.observe()
 
     def observe(self) -> Observations:
@@ -186,7 +191,7 @@ class CubesWorld(World):
             data.qacc_warmstart[:] = warm
             data.site_xpos[site], data.site_xmat[site] = row[n : n + 3], row[n + 3 : n + 12]
             self._seen[i] = row[n + 12 :]
-        self._started = True
+        self._started, self._awake = True, range(self.n_envs)
         return self.observe()
 
     def library(self) -> SkillLibrary:
