@@ -165,7 +165,7 @@ def test_the_rounds_end_when_enough_was_accepted(run, monkeypatch):
         return [s.name for s in record.steps() if s.name.endswith("/settle")]
 
     assert rounds(run("experiment.rounds=3")) == ["round/1/settle"]
-    assert len(rounds(run("experiment.rounds=3", "experiment.stop_after=2"))) == 3
+    assert len(rounds(run("experiment.rounds=2", "experiment.stop_after=2"))) == 2
     assert len(rounds(run("experiment.rounds=2", "experiment.stop_after=0"))) == 2
 
 

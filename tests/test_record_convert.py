@@ -46,8 +46,9 @@ def test_a_converted_run_holds_everything_under_the_new_names(old):
     assert convert.convert(old) and not convert.convert(old)
     assert dump(old / "ludus.db.v1") == before and not list(old.glob("*-wal")) + list(old.glob("*.tmp"))
     with Record.open(old) as record:
-        # what it did before these settings existed it goes on doing; the preset had eight simulations then
+        # what it did before these settings existed it goes on doing; the preset was another one then
         former = "experiment.fill=false", "experiment.rehearsal=0", "world.n_envs=8"
+        former += "training.evaluation_episodes=2", "experiment.final_episodes=4"
         assert (
             record.config == override(preset("tiny"), (*SETTINGS, *former))
             and record.command == "ludus run --preset tiny"
