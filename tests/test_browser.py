@@ -24,7 +24,8 @@ def started(tmp_path_factory):
     """A run with its page beside it: its directory, its process, and the address of the page."""
     directory = tmp_path_factory.mktemp("runs") / "done"
     command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(directory)]
-    process = subprocess.Popen([*command, "oversight.approve_skills=true"], stdout=subprocess.PIPE, text=True)
+    settings = ("oversight.approve_skills=true", "experiment.rounds=9", "experiment.stop_after=0")  # until somebody stops it
+    process = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True)
     try:
         opened = next(line for line in process.stdout if line.startswith("Open "))
         yield directory, process, opened.removeprefix("Open ").strip()
@@ -88,7 +89,7 @@ def tab_to(page, name, most=80):
 
 
 def test_people_step_in_while_a_run_goes_on(started, browser):
-    """Every command has an effect that is told in the room; the run ends after its first round because of the last one."""
+    """Every command has an effect that is told in the room; the run ends because of the last one."""
     pytest.importorskip("nicegui")
     _, process, address = started
     page, complaints, requests = watched(browser, (address, address.replace("http", "ws")))
@@ -126,7 +127,7 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
     page.get_by_role("button", name="Wrong").first.click()
     page.locator("article.effect", has_text="wrong").first.wait_for()
     page.get_by_role("button", name="Stop after this round").click()
-    page.locator("article.effect", has_text="after round 1").wait_for()
+    page.locator("article.effect", has_text="Stops after round").wait_for()
     assert page.locator("article.command", has_text="/stop").locator("b", has_text="Ada").count() == 1
     assert process.poll() is None and complaints == requests == []
 
@@ -251,7 +252,10 @@ def test_the_page_shows_runs_and_takes_a_remark(served, browser):
             assert violations(page) == [], tab
             assert page.title() == f"done: {tab.lower()} – ludus" and page.locator("h1").all_inner_texts() == ["done"]
         assert page.locator(".status").inner_text().startswith("Finished")
-        assert page.locator(".message img").count() and page.get_by_label("A remark to the experimenter").count() == 0
+        assert (
+            page.locator(".message.curve .chart").count()
+            and page.get_by_label("A remark to the experimenter").count() == 0
+        )
         assert complaints == requests == []
     compare(page, address)
     look_at_an_episode(page, address)

@@ -133,11 +133,18 @@ def test_killed_training_goes_on_to_the_same_weights(data, trained, tmp_path):
     assert weights(directory) == weights(trained)
 
 
+@pytest.fixture(scope="module")
+def trained_on(data, trained):
+    """What `trained` learned, trained on by one process."""
+    directory = trained.with_name("trained on")
+    ludus("train", directory, *TRAIN, "--data", data, "--init", trained)
+    return directory
+
+
 @pytest.mark.parametrize(("init", "sharded"), [(False, False), (True, False), (True, True)])
-def test_torchrun_shares_the_work(data, trained, tmp_path, init, sharded):
+def test_torchrun_shares_the_work(data, trained, trained_on, tmp_path, init, sharded):
     train = ["--data", data, *(("--init", trained) if init else ())]
-    alone, together = tmp_path / "alone", tmp_path / "ranks"
-    ludus("train", alone, *TRAIN, *train)
+    alone, together = trained_on if init else trained, tmp_path / "ranks"
     torchrun = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone")
     how = ("training.sharded=true",) if sharded else ()
     command = [sys.executable, *torchrun, "-m", "ludus.cli", "train", together, *TRAIN, *how, *train]
