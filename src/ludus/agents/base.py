@@ -64,7 +64,8 @@ class Agent(ABC):
     def prepare(self, batch: TensorBatch, generator: torch.Generator) -> Any:
         """The work of an update that needs no gradient; what it returns is handed to `loss`. Default: the batch itself.
 
-        Called without gradient tracking. All random draws come from `generator`, on the network's device.
+        Called without gradient tracking. All random draws come from `generator`, on the network's device. On a GPU this and
+        `loss` are recorded once and replayed with other numbers, unless they read some of them (`.item()`, a Python `if`).
         """
         return batch
 

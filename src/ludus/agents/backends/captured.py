@@ -1,7 +1,7 @@
 """Gradients on one GPU, whose kernels are recorded once and then replayed (CUDA graphs).
 
 Small networks leave a GPU idle while the CPU starts one kernel after the other: at 0.2 M parameters for nine tenths of the time
-(docs/results.md, "Learner"). Source: Nguyen et al. 2021, "Accelerating PyTorch with CUDA Graphs" (PyTorch's blog).
+(docs/results.md, "Speed of the learner"). Source: Nguyen et al. 2021, "Accelerating PyTorch with CUDA Graphs" (PyTorch's blog).
 """
 
 from __future__ import annotations
@@ -77,11 +77,10 @@ class _Recording:
     """
 
     def __init__(self, microbatches: Microbatches, batch: TensorBatch, rows: torch.Tensor):
-        device = rows.device
-        self._microbatches = microbatches
-        self._given, self._batch = batch.pinned(), batch.rows(slice(None), device)
+        self._device, self._microbatches = rows.device, microbatches
+        self._given, self._batch = batch.pinned(), batch.rows(slice(None), self._device)
         self._copied, self._computed = torch.cuda.Event(), torch.cuda.Event()
-        with torch.cuda.device(device):
+        with torch.cuda.device(self._device):  # streams and events are of the current one
             aside = torch.cuda.Stream()
             aside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(aside):
@@ -107,15 +106,17 @@ class _Recording:
     def prepare(self, batch: TensorBatch, update: int) -> None:
         self._copied.synchronize()  # until the batch before has left the pinned memory
         self._given.copy_(batch)
-        self._batch.copy_(self._given, non_blocking=True)
-        self._copied.record()
         self._microbatches.seed(update)
-        self._preparation.replay()
+        with torch.cuda.device(self._device):
+            self._batch.copy_(self._given, non_blocking=True)
+            self._copied.record()
+            self._preparation.replay()
 
     def start_gradient(self) -> None:
-        self._gradient.replay()
-        self._read.copy_(self._numbers, non_blocking=True)
-        self._computed.record()
+        with torch.cuda.device(self._device):
+            self._gradient.replay()
+            self._read.copy_(self._numbers, non_blocking=True)
+            self._computed.record()
 
     def infos(self) -> list[Info]:
         """Of the last gradient, once it is computed."""
