@@ -24,11 +24,8 @@ def started(tmp_path_factory):
     """A run with its page beside it: its directory, its process, and the address of the page."""
     directory = tmp_path_factory.mktemp("runs") / "done"
     command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(directory)]
-    settings = (
-        "oversight.approve_skills=true",
-        "experiment.rounds=9",
-        "experiment.stop_after=0",
-    )  # until somebody stops it
+    until_stopped = "experiment.rounds=9", "experiment.stop_after=0"
+    settings = "oversight.approve_skills=true", *until_stopped
     process = subprocess.Popen([*command, *settings], stdout=subprocess.PIPE, text=True)
     try:
         opened = next(line for line in process.stdout if line.startswith("Open "))

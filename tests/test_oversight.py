@@ -625,4 +625,7 @@ def test_the_question_of_an_exam_is_answered_and_nothing_else_is_heard(tmp_path)
             with pytest.raises(LudusError, match="this is a run of `ludus exam`"):
                 say(record, line)
     with Record.open(tmp_path / "exam", write=False) as record:
-        assert text.heard(record) == "The run is stopped: it reads this when it goes on, with the same `ludus exam`."
+        assert (
+            text.heard(record.state(), record.going_on)
+            == "The run is stopped: it reads this when it goes on, with the same `ludus exam`."
+        )

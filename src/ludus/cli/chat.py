@@ -60,7 +60,7 @@ class Chat:
         shown = newest_message(record)
         _print(console, queries.postings(record, before=shown + 1, limit=max(0, self.last)))
         state, lines = record.state(), _lines()
-        console.print(_plain(f"({heard(record) or WELCOME})"))
+        console.print(_plain(f"({heard(state, record.going_on) or WELCOME})"))
         while state in ("running", "stopped") and not getattr(sys.stdout, "lost", False):
             line, was = _next(lines), state
             if line and line.strip():
@@ -71,7 +71,7 @@ class Chat:
             if line is None:
                 return
             if state != was:
-                console.print(_plain(f"({heard(record) or WELCOME})"))
+                console.print(_plain(f"({heard(state, record.going_on) or WELCOME})"))
             if was == "running" != state:
                 return
 

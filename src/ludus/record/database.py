@@ -25,6 +25,7 @@ SQLITE = "sqlite+pysqlite"
 FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
 AGAIN = "what was committed is kept: mend that, then give the command again, or `ludus resume` to a run"
+"""What to do where a server cannot be used."""
 CONNECT_S = 10
 """How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
 SILENT_S = 60

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ludus.experimenter.chaining import GAP
 from ludus.record.files import typed
-from ludus.record.reader import Reader
+from ludus.record.reader import RunState
 from ludus.views.queries import (
     Conclusion,
     Family,
@@ -163,14 +163,18 @@ def rounds(header: RunHeader) -> str:
     )
 
 
-def heard(record: Reader) -> str:
-    """Who reads what is said to a run now, where that is not the run at once."""
+def heard(state: RunState, going_on: str) -> str:
+    """Who reads what is said to a run, where that is not the run at once.
+
+    Args:
+        going_on: see `Reader.going_on`.
+    """
     return {
         "running": "",
-        "stopped": f"The run is stopped: it reads this when it goes on, with {record.going_on}.",
+        "stopped": f"The run is stopped: it reads this when it goes on, with {going_on}.",
         "failed": "The run has failed: nobody reads this.",
         "done": "The run has ended: nobody reads this.",
-    }[record.state()]
+    }[state]
 
 
 def more_rounds(header: RunHeader) -> str:

@@ -1,7 +1,8 @@
 """Gradients on one GPU, whose kernels are recorded once and then replayed (CUDA graphs).
 
-Small networks leave a GPU idle while the CPU starts one kernel after the other: at 0.2 M parameters for nine tenths of the time
-(docs/results.md, "Speed of the learner"). Source: Nguyen et al. 2021, "Accelerating PyTorch with CUDA Graphs" (PyTorch's blog).
+Small networks leave a GPU idle while the CPU starts one kernel after the other: at 0.2 M parameters for more than eight tenths
+of the time (docs/results.md, "Speed of the learner"). Source: Nguyen et al. 2021, "Accelerating PyTorch with CUDA Graphs"
+(PyTorch's blog).
 """
 
 from __future__ import annotations

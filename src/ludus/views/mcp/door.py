@@ -113,7 +113,7 @@ class Door:
             raise LudusError("commands are for people; say in words what you would have them do")
         with self._open() as record:
             oversight.say(record, remark, AGENT)
-            return text.heard(record)
+            return text.heard(record.state(), record.going_on)
 
     def is_running(self) -> bool:
         """Whether a process works at the run, and so reads answers."""

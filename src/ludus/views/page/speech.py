@@ -77,7 +77,7 @@ def _heard(place: Place, name: str, look: Callable[[], Awaitable[None]]) -> Call
         try:
             with place.open(name) as record:
                 message = oversight.say(record, line, author)
-                shown = message.text if message.kind == oversight.HELP else heard(record)
+                shown = message.text if message.kind == oversight.HELP else heard(record.state(), record.going_on)
         except UNREADABLE as error:
             return {"refused": clean(str(error))}
         place.renew(name)

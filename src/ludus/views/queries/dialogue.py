@@ -13,8 +13,8 @@ from ludus.config import ROLES
 from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.names import ObjectNames
-from ludus.types import SuccessCount
-from ludus.views.queries.learning import CurvePoint, TemplateCurve, object_names, rate_of
+from ludus.types import Curve
+from ludus.views.queries.learning import TemplateCurve, object_names, template_curve
 
 
 @dataclass(frozen=True)
@@ -150,9 +150,7 @@ def _about(kind: str, payload: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "plan":
         return {"plan": payload.get("id"), "subject": payload.get("proposal", {}).get("task", "")}
     if kind == "curve" and payload:
-        counts = zip(payload["updates"], payload["successes"], payload["n"], strict=True)
-        points = tuple(CurvePoint(u, rate_of(SuccessCount("", "", n, s, s))) for u, s, n in counts)
-        return {"subject": payload["caption"], "curve": TemplateCurve(payload["caption"], points, ())}
+        return {"subject": payload["caption"], "curve": template_curve(Curve(**payload))}
     return {"plan": payload.get("plan"), "subject": payload.get("caption", "")}
 
 

@@ -16,7 +16,7 @@ from ludus.record import tables
 from ludus.record.reader import Reader
 from ludus.skills.library import SkillLibrary
 from ludus.skills.names import ObjectNames
-from ludus.types import SuccessCount, Verdict
+from ludus.types import Curve, SuccessCount, Verdict
 
 STAGES = {
     "seed-data": "seed data",
@@ -226,6 +226,13 @@ class TemplateCurve:
     verdicts: tuple[CurveVerdict, ...]
 
 
+def template_curve(curve: Curve, verdicts: Iterable[CurveVerdict] = ()) -> TemplateCurve:
+    """The curve with its intervals."""
+    counts = zip(curve.updates, curve.successes, curve.n, strict=True)
+    points = tuple(CurvePoint(u, rate_of(SuccessCount(curve.caption, "", n, k, k))) for u, k, n in counts)
+    return TemplateCurve(curve.caption, points, tuple(verdicts))
+
+
 @dataclass(frozen=True)
 class LearningCurves:
     curves: tuple[TemplateCurve, ...]
@@ -246,17 +253,7 @@ def learning_curves(record: Reader, library: SkillLibrary) -> LearningCurves:
     for round_, update, _ in record.verdicts():
         first[round_] = min(update, first.get(round_, update))
     starts = (max((u for u in updates if u < at), default=at) for round_, at in first.items() if round_ > 0)
-    found = (
-        TemplateCurve(
-            c.caption,
-            tuple(
-                CurvePoint(u, rate_of(SuccessCount(c.caption, "", n, k, k)))
-                for u, k, n in zip(c.updates, c.successes, c.n, strict=True)
-            ),
-            tuple(verdicts.get(c.caption, ())),
-        )
-        for c in curves
-    )
+    found = (template_curve(c, verdicts.get(c.caption, ())) for c in curves)
     return LearningCurves(tuple(found), tuple(starts), tuple(m.text for m in record.messages("decision")))
 
 
