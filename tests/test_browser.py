@@ -142,7 +142,8 @@ def questions(tmp_path):
         "experimenter.propose=human",
         "experiment.plans_per_round=2",
         "experiment.rounds=1",
-        "training.updates=100",
+        "training.updates=300",
+        "training.early_stop=false",
     )
     command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(tmp_path / "asks")]
     process = subprocess.Popen([*command, *settings], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
