@@ -10,6 +10,7 @@ import sys
 import pytest
 from command import ludus
 
+from ludus.lab.oversight import say
 from ludus.record import Record
 from ludus.types import Message
 
@@ -136,7 +137,7 @@ def test_people_step_in_while_a_run_goes_on(started, browser):
 @pytest.fixture
 def questions(tmp_path):
     """A run whose tasks a person names, with its page beside it: its process, and the address of the page. It asks for the first
-    task after the training, so long that the page is there."""
+    task after the training, and was told to pause when it had hardly begun."""
     settings = (
         "experiment.max_practising=0",
         "experimenter.propose=human",
@@ -145,10 +146,13 @@ def questions(tmp_path):
         "training.updates=300",
         "training.early_stop=false",
     )
-    command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(tmp_path / "asks")]
+    directory = tmp_path / "asks"
+    command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--serve", "--dir", str(directory)]
     process = subprocess.Popen([*command, *settings], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     try:
         opened = next(line for line in process.stdout if line.startswith("Open "))
+        with Record.open(directory, write=False) as record:
+            say(record, "/pause")
         yield process, opened.removeprefix("Open ").strip()
     finally:
         process.kill()
@@ -165,7 +169,7 @@ def test_the_keyboard_alone_drives_a_run(questions, browser):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
     tab_to(page, "Room")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Pause").wait_for()
+    page.get_by_role("button", name="Continue").wait_for()
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the message box"
@@ -177,19 +181,18 @@ def test_the_keyboard_alone_drives_a_run(questions, browser):
     page.locator("article.command", has_text="/propose lift red").wait_for()
     page.get_by_role("status").filter(has_text="new message").first.wait_for(state="attached")
     page.keyboard.press("Shift+Tab")
-    assert page.evaluate("document.activeElement.textContent") in ("Stop after this round", "Answer")
-    while page.evaluate("document.activeElement.textContent") != "Pause":
-        page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Continue").wait_for()
-    page.wait_for_function(
-        "document.activeElement.closest('.orders') !== null"
-    )  # not lost with the button that is gone
-    page.locator("article.effect", has_text="Paused before").wait_for()
-    while page.evaluate("document.activeElement.textContent") != "Continue":
-        page.keyboard.press("Shift+Tab")
-    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Stop after this round"
     page.locator("article.effect", has_text="plans 'lift red'").first.wait_for()
+    for now, then in (("Continue", "Pause"), ("Pause", "Continue"), ("Continue", "Pause")):
+        while page.evaluate("document.activeElement.textContent") != now:
+            page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name=then).wait_for()
+        page.wait_for_function(
+            "document.activeElement.closest('.orders') !== null"
+        )  # not lost with the button that is gone
+        if then == "Continue":
+            page.locator("article.effect", has_text="Paused before").nth(1).wait_for()
     answer = page.get_by_role("button", name="Answer", exact=True)
     answer.wait_for()  # for the other plan of the round
     tab_to(page, "Answer")
