@@ -221,6 +221,7 @@ class Libero(World):
         self.at = [self._scene(name, seed) for name, seed in zip(starts, seeds, strict=True)]
         self.data = [MjData(self.scenes[k].load().model) for k in self.at]
         self.fingers = np.zeros((self.n_envs, 2))  # what they are told, in [-1, 1]
+        self.awake = np.arange(self.n_envs)
         for name, seed, k, data in zip(starts, seeds, self.at, self.data, strict=True):
             self.scenes[k].begin(data, seed, name.startswith("official"))
         for _ in range(SETTLING):
@@ -239,9 +240,13 @@ class Libero(World):
     def step(self, actions: np.ndarray) -> dict[str, np.ndarray]:
         if not np.isfinite(actions).all():
             raise LudusError("an action is NaN or infinite; the policy that gave it broke")
-        for i, action in enumerate(np.clip(np.asarray(actions, np.float64), -1, 1)):
-            move(self.scenes[self.at[i]], self.data[i], action, self.fingers[i])
+        actions = np.clip(np.asarray(actions, np.float64), -1, 1)
+        for i in self.awake:
+            move(self.scenes[self.at[i]], self.data[i], actions[i], self.fingers[i])
         return self.observe()
+
+    def rest(self, resting: np.ndarray) -> None:
+        self.awake = np.flatnonzero(~resting)
 
     def observe(self) -> dict[str, np.ndarray]:
         seen = {g.name: np.zeros((self.n_envs, g.size), np.float32) for g in SEEN.groups}

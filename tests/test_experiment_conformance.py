@@ -12,10 +12,16 @@ from ludus.experiment.conformance import check_world
 DRAWN = "np.random.default_rng(seed).uniform(-1, 1, (3, 2))"
 MOVED = "        self.places[:, 0] += self.speed * np.clip(actions, -1, 1)\n"
 SEEN = "self.places[:, i].astype(np.float32)"
+RESTS = """
+    def rest(self, resting):
+        self.awake = (~resting)[:, None].astype(np.float32)
+
+"""
 FAULTS = {
     "shapes": (SEEN, "self.places[:, i].copy()", "float64 of shape"),
     "determinism": (DRAWN, "np.random.uniform(-1, 1, (3, 2))", "the second time"),
     "neighbours": (MOVED, MOVED.replace("(actions", "(actions + 0.1 * actions[:1]"), "neighbours"),
+    "resting": (MOVED, MOVED.replace("self.speed", "self.awake * self.speed"), "let it wake all"),
     "fresh arrays": (SEEN, "self.shared[i]", "return a copy"),
     "actions": (MOVED, "", "are they applied"),
     "scales": (
@@ -52,6 +58,8 @@ def test_a_fault_is_found_and_named(check):
         write = "        self.shared = getattr(self, 'shared', np.zeros((3, self.n_envs, 2), np.float32))\n"
         write += "        self.shared[...] = self.places.astype(np.float32).swapaxes(0, 1)\n"
         text = text.replace("    def observe(self):\n", "    def observe(self):\n" + write)
+    if check == "resting":  # never told that they are awake again
+        text = text.replace("class Plane(World):\n", f"class Plane(World):\n    awake = 1\n{RESTS}")
     assert text != EXAMPLE
     mine = [f for f in findings(text) if f.check == check]
     assert any(said in f.sentence and f.state != "holds" for f in mine), mine

@@ -157,6 +157,21 @@ def test_processes_neighbours_and_threads_change_nothing():
             world.close()
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_rests_stays_as_it_was_until_it_is_reset(threads):
+    world, rests = make(threads=threads), np.array([False, True, False])
+    try:
+        whole, first = drive(world, 5), world.reset((1, 2, 3))
+        world.rest(rests)
+        some = [world.step(np.full((3, 1), np.sin(t))) for t in range(5)]
+        for seen, alike in zip(some, whole[1:], strict=True):
+            assert all(np.array_equal(seen[g][~rests], alike[g][~rests]) for g in seen)
+            assert all(np.array_equal(seen[g][rests], first[g][rests]) for g in seen)
+        assert all(np.array_equal(a[g], b[g]) for a, b in zip(drive(world, 5), whole, strict=True) for g in a)
+    finally:
+        world.close()
+
+
 def test_the_end_of_an_environment_stays():
     world = make(options={"limit": 4})
     seen = drive(world, 8)

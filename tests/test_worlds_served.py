@@ -24,6 +24,7 @@ ELSEWHERE = "Teacher, options=Options, python=sys.executable, timeout_s=5)"
 STEP = "        self.places[:, 0] += self"
 RESET = '    def reset(self, seeds, start="anywhere"):\n'
 BEGINS = f"{RESET}        assert set(start) == {{'anywhere'}}\n"
+RESTS = "    awake = 1\n\n    def rest(self, resting):\n        self.awake = ~resting[:, None]\n\n"
 HAPPENS = """        if os.path.exists("ends"): print("a last word"); os._exit(3)
         if os.path.exists("hangs"): time.sleep(60)
         if os.path.exists("raises"): raise ValueError("no such joint")
@@ -70,6 +71,18 @@ def test_it_is_the_world_that_it_would_be_here(world):
         teacher.begin(range(5), np.zeros(5, np.float32), np.zeros(5, bool))
     acted = [teacher.act(its, ["go to home"] * 5) for teacher in teachers]
     assert np.array_equal(*acted)
+
+
+def test_who_rests_is_told_to_the_process_that_has_it():
+    text = EXAMPLE.replace(RESET, RESTS + RESET).replace("self.speed * np.clip", "self.awake * self.speed * np.clip")
+    for file, where in (("my_world.py", ELSEWHERE), ("here.py", "Teacher, options=Options)")):
+        Path(file).write_text("import sys\n" + text.replace("Teacher, options=Options)", where))
+        world = make_world(settings(file))
+        before, rests = world.reset(range(5))["point"], np.array([True, False, False, True, False])
+        world.rest(rests)
+        moved = (world.step(np.ones((5, 2), np.float32))["point"] != before).any(1)
+        assert np.array_equal(moved, ~rests)
+        world.close()
 
 
 def test_it_says_what_has_ended_and_what_its_teacher_obeys():

@@ -88,6 +88,7 @@ class _Checks:
             ("shapes", self.shapes),
             ("determinism", self.determinism),
             ("neighbours", self.neighbours),
+            ("resting", self.rests),
             ("fresh arrays", self.fresh),
             ("actions", self.acts),
             ("starts", self.starts),
@@ -133,6 +134,21 @@ class _Checks:
             )
         else:
             yield "holds", "a simulation does not depend on its neighbours"
+
+    def rests(self) -> Found:
+        before, resting = self._played(self.world), np.arange(self.world.n_envs) % 2 == 1
+        self.world.reset(self.seeds)
+        self.world.rest(resting)
+        some = [{g: a[~resting] for g, a in self.world.step(actions).items()} for actions in self.actions]
+        if (group := _differs([{g: a[~resting] for g, a in seen.items()} for seen in before[1:]], some)) is not None:
+            yield (
+                "fails",
+                f"while others rest a simulation gives other bits of {group!r}; leave those alone that do not rest",
+            )
+        elif (group := _differs(before, self._played(self.world))) is not None:
+            yield "fails", f"after a rest a reset gives other bits of {group!r}; let it wake all"
+        else:
+            yield "holds", "who rests changes nothing for the others, and wakes by a reset"
 
     def fresh(self) -> Found:
         seen = self.world.reset(self.seeds)

@@ -90,6 +90,9 @@ class GuardedWorld(World):
         found = self._boundary.call("ended", self._world.ended)
         return _checked_array(f"world {self.spec.name!r}: what `ended` returns", found, (self.n_envs,), "bool")
 
+    def rest(self, resting: np.ndarray) -> None:
+        self._boundary.call("rest", self._world.rest, resting)
+
     def start_of(self, caption: str) -> str:
         found = self._boundary.call("start_of", self._world.start_of, caption)
         if found not in self.spec.starts:

@@ -88,6 +88,9 @@ class ServedWorld(World):
     def ended(self) -> np.ndarray:
         return np.concatenate([p.shared["ended"] for p in self._processes])
 
+    def rest(self, resting: np.ndarray) -> None:
+        self._all("call", *[("rest", resting[part]) for part in self._parts()])
+
     def start_of(self, caption: str) -> str:
         return self._processes[0].call("call", "start_of", caption)
 

@@ -115,6 +115,8 @@ class _Several(gymnasium.Env):
 
     def _step_all(self, actions: np.ndarray) -> None:
         for i, env in enumerate(self.envs):
+            if np.isnan(actions[i, 0]):
+                continue  # it rests
             if not self.ended[i]:
                 with one_sentence(self.tasks[self.at[i]][0].name, "step"):
                     self._step(i, env, actions[i])
@@ -184,15 +186,15 @@ class Batch:
                 return self._rows(*envs.reset_wait(TIMEOUT_S))
             return self._rows(*envs.reset(seed=groups))
 
-    def step(self, actions: np.ndarray) -> np.ndarray:
-        """`[E, A]` actions in [-1, 1] -> `[E, D]` rows.
+    def step(self, actions: np.ndarray, resting: np.ndarray) -> np.ndarray:
+        """`[E, A]` actions in [-1, 1] -> `[E, D]` rows; where `[E]` it rests, as they were.
 
         Raises:
             LudusError: as `reset`.
         """
         envs = self._envs
         padded = np.zeros((envs.num_envs * self._each, actions.shape[1]), np.float32)
-        padded[: self._n_envs] = actions
+        padded[: self._n_envs] = np.where(resting[:, None], np.nan, actions)
         padded = padded.reshape(envs.num_envs, self._each, -1)
         with self._saying("step"):
             if isinstance(envs, AsyncVectorEnv):

@@ -149,7 +149,7 @@ class GymWorld(World):
         starts = starts_of(self.spec, self.n_envs, seeds, self.spec.starts[0] if start is None else start)
         self._at = [self._task(name, int(seed)) for name, seed in zip(starts, seeds, strict=True)]
         self._seeds, self._n_steps = [int(seed) % MAX_SEED for seed in seeds], 0
-        self._rows = self._read(self._batch.reset(self._seeds, self._at))
+        self._rows, self._resting = self._read(self._batch.reset(self._seeds, self._at)), np.zeros(self.n_envs, bool)
         return self.observe()
 
     def _task(self, start: str, seed: int) -> int:
@@ -158,6 +158,10 @@ class GymWorld(World):
             return int(rng(seed, "task").integers(len(self.tasks)))
         return self.spec.starts.index(start) - (len(self.tasks) > 1)
 
+    def rest(self, resting: np.ndarray) -> None:
+        """See `World.rest`."""
+        self._resting = np.array(resting, bool)
+
     def step(self, actions: np.ndarray) -> Observations:
         """See `World.step`."""
         if self._rows is None:
@@ -165,7 +169,7 @@ class GymWorld(World):
         shape = self.n_envs, len(self.spec.actions)
         if np.shape(actions) != shape or not np.isfinite(actions).all():
             raise LudusError(f"actions must be finite numbers of shape {shape}, these are {np.shape(actions)}")
-        self._rows = self._read(self._batch.step(np.clip(actions, -1, 1)))
+        self._rows = self._read(self._batch.step(np.clip(actions, -1, 1), self._resting))
         self._n_steps += 1
         return self.observe()
 
