@@ -180,7 +180,7 @@ def test_failures_are_blamed_on_the_parts_of_the_success(run):
     record, _, library = run
     found = queries.failures(EpisodeStore(record), library, FAMILY[:1])
     assert found
-    assert (found.phase, found.commands, found.failed, found.read) == ("round/2/practice", 3, 2, 2)
+    assert (found.phase, found.attempts, found.failed, found.read) == ("round/2/practice", 3, 2, 2)
     by = {m.condition: m for m in found.missed}
     assert list(by) == ["marked(home)", "distance(home) <= 0.2", "at(home)"]
     assert (by["marked(home)"].at_end, by["marked(home)"].never, by["marked(home)"].median) == (1, 1, None)
@@ -227,7 +227,7 @@ def test_a_terminal_shows_it(run):
         "visit X then mark: accepted, by model, since round 1; success 0.90 [0.70, 0.97] of 20",
         "FAILED rises: mark it",
         "round 2: accepted after 2 rounds of practice: 36 of 40",
-        "Round 2: practice, 3 episodes, 3 commands, 1 succeeded, 90 control steps",
+        "Round 2: practice, 3 episodes, 3 attempts, 1 succeeded, 90 control steps",
         "1 call to models, 110 tokens; USD: 0.2500",
         "distance(X) <= 0.2: does not hold at the end in 100%, held at no time in 50%; margin -0.2 (median)",
     ):

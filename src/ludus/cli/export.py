@@ -37,7 +37,7 @@ class Export:
     phase: str = ""
     """For Rerun: only those that were collected for this, such as seed-data or round/1/collect."""
     result: Literal["", "success", "failure"] = ""
-    """For Rerun: only those in which the skill (without --skill: any command) ended so."""
+    """For Rerun: only those in which the skill (without --skill: any attempt) ended so."""
     episodes: Annotated[int | None, tyro.conf.arg(aliases=["-n"])] = None
     """For Rerun: at most so many, the latest."""
     pictures: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from ludus.views.queries import CommandTrace, ComparedCurves, CurvePoint, CurveVerdict, Rate, TemplateCurve
+from ludus.views.queries import AttemptTrace, ComparedCurves, CurvePoint, CurveVerdict, Rate, TemplateCurve
 from ludus.views.text import clean
 from ludus.views.text import rate as in_words
 
@@ -179,8 +179,8 @@ def mark(judgement: str) -> Markup:
     )
 
 
-def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
-    """Reward and conditions over the time of an episode: a row per condition and command, filled where it holds; a mark at the
+def episode_traces(attempts: Sequence[AttemptTrace], n_steps: int) -> Markup:
+    """Reward and conditions over the time of an episode: a row per condition and attempt, filled where it holds; a mark at the
     moment of success. The element `#cursor` is where a player is."""
     across = (TRACE_WIDTH - TRACE_LEFT - 10) / max(1, n_steps)
 
@@ -188,14 +188,14 @@ def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
         return TRACE_LEFT + across * step
 
     parts, y = [], 18
-    for c in commands:
+    for c in attempts:
         parts.append(
             _text("told", x(c.first) + 4, 13, _short(c.caption, int((c.last - c.first) * across / LETTER_WIDTH)))
         )
         parts.append(_line("round", x(c.first), 0, x(c.first), "100%"))
     parts.append(_text("axis end", TRACE_LEFT - 8, y + REWARD_HEIGHT / 2 + 4, "reward"))
     parts += [_line("grid", TRACE_LEFT, h, x(n_steps), h) for h in (y, y + REWARD_HEIGHT)]
-    for c in commands:
+    for c in attempts:
         rewards = enumerate(c.reward, c.first)
         line = " ".join(f"{x(t):.1f},{y + REWARD_HEIGHT * (1 - r):.1f}" for t, r in rewards)
         parts.append(f'<polyline class="curve" points="{line}"/>')
@@ -203,9 +203,9 @@ def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
             parts.append(_line("success", x(c.succeeded), y, x(c.succeeded), y + REWARD_HEIGHT))
             parts.append(_text("success", x(c.succeeded) + 3, y + 11, "✓"))
     y += REWARD_HEIGHT + 8
-    for text in dict.fromkeys(t.condition for c in commands for t in c.conditions):
+    for text in dict.fromkeys(t.condition for c in attempts for t in c.conditions):
         parts.append(_text("axis end", TRACE_LEFT - 8, y + 12, _short(text, int(TRACE_LEFT / LETTER_WIDTH))))
-        for c in commands:
+        for c in attempts:
             for t in (t for t in c.conditions if t.condition == text):
                 width = max(1.0, x(c.last) - x(c.first))
                 parts.append(_box("strip", x(c.first), y, width, text))
@@ -214,13 +214,13 @@ def episode_traces(commands: Sequence[CommandTrace], n_steps: int) -> Markup:
     parts.append(f'<line id="cursor" x1="{TRACE_LEFT}" x2="{TRACE_LEFT}" y1="0" y2="{y}"/>')
     size = f'viewBox="0 0 {TRACE_WIDTH} {y + 2}" class="chart traces" role="img"'
     data = f'data-left="{TRACE_LEFT}" data-across="{across:.4f}"'
-    return Markup(f'<svg {size} {data} aria-label="{escape(clean(_said(commands)))}">{"".join(parts)}</svg>')
+    return Markup(f'<svg {size} {data} aria-label="{escape(clean(_said(attempts)))}">{"".join(parts)}</svg>')
 
 
-def _said(commands: Sequence[CommandTrace]) -> str:
+def _said(attempts: Sequence[AttemptTrace]) -> str:
     """What the traces show, for who does not see them."""
-    said = [f"Reward and conditions over time, {len(commands)} in order."]
-    for c in commands:
+    said = [f"Reward and conditions over time, {len(attempts)} in order."]
+    for c in attempts:
         last = f"reward {c.reward[-1]:.2f} at its end, {max(c.reward):.2f} at most" if len(c.reward) else "no reward"
         held = [f"{t.condition} holds {sum(t.holds) / max(1, len(t.holds)):.0%} of the time" for t in c.conditions]
         said.append(f"{c.caption}: {'; '.join([last, *held])}.")

@@ -98,14 +98,14 @@ def paragraphs(p: Passport, failed: Failures | None) -> Iterator[tuple[str, list
         yield (
             "Episodes that commanded it",
             [
-                f"{text.step(x.phase)}, {text.count(x.episodes, 'episode')}, {text.count(x.commands, 'command')}, "
+                f"{text.step(x.phase)}, {text.count(x.episodes, 'episode')}, {text.count(x.attempts, 'attempt')}, "
                 f"{x.successes:,} succeeded, {x.steps:,} control steps"
                 for x in p.lineage
             ],
         )
     yield "Cost", [*_cost(p.cost)]
     if failed is not None:
-        title = f"Why it fails: {failed.failed:,} of {failed.commands:,} commands in {text.step(failed.phase).lower()}"
+        title = f"Why it fails: {failed.failed:,} of {failed.attempts:,} attempts in {text.step(failed.phase).lower()}"
         yield (
             title + (f", {failed.read:,} of them read" if failed.read < failed.failed else ""),
             [text.missed(m) for m in failed.missed if failed.read],

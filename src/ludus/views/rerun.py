@@ -35,6 +35,9 @@ AT_ONCE = 50
 """Frames that are rendered together."""
 MARKER_PIXELS = 7.0
 """Of a thing whose size the world does not declare."""
+EYE, EYE_DISTANCE = (0.8, -0.25, 0.55), 1.3
+"""From where the scene is looked at, of unit length: from ahead of a robot that looks along x, from its right and above; and how
+far away, in diagonals of the box around what is in it."""
 ALL = queries.EpisodesWanted()
 SCENE, CAMERA, REWARD, CONDITIONS, TOLD, EVENTS = "scene", "camera", "reward", "conditions", "told", "events"
 
@@ -96,13 +99,14 @@ def recording(
     Raises:
         LudusError: no pictures here, or rerun-sdk is not installed or switched off.
     """
-    spec, commands = world.spec, queries.traces(episode, library)
+    spec, attempts = world.spec, queries.traces(episode, library)
     shown = things(episode.observations, spec.observation)
     images = [g for g in spec.observation.groups if _is_image(g)]
     cameras = [g.name for g in images] + ([spec.cameras[0] if spec.cameras else "pictures"] if pictures else [])
     file = _File(f"ludus {spec.name}", f"{record.run_id}/{episode.id}", spec.control_hz)
     if layout:
-        file.blueprint(bool(shown), cameras, bool(commands))
+        first = [thing.position[thing.present][:1] for thing in shown]
+        file.blueprint(np.concatenate(first or [np.zeros((0, 3))]), cameras, bool(attempts))
     file.describe(" → ".join(s.caption for s in episode.segments) + f" ({episode.id})", _about(entry, episode))
     for thing in shown:
         _thing(file, thing)
@@ -115,7 +119,7 @@ def recording(
     file.scalars(("actions",), 0, episode.actions, spec.actions)
     if pictures:
         _rendered(file, cameras[-1], episode, world)
-    _commands(file, entry, episode, commands)
+    _attempts(file, entry, episode, attempts)
     return file.close()
 
 
@@ -137,18 +141,26 @@ class _File:
             raise LudusError("the environment variable RERUN switches rerun-sdk off; unset it")
         self._stream = self._to.binary_stream()
 
-    def blueprint(self, has_places: bool, cameras: Sequence[str], has_rewards: bool) -> None:
-        """What the viewer opens with: where things are, pictures, what was told, reward and conditions over time."""
+    def blueprint(self, places: np.ndarray, cameras: Sequence[str], has_rewards: bool) -> None:
+        """What the viewer opens with: where things are, pictures, what was told, reward and conditions over time.
+
+        Args:
+            places: `[n, 3]` m, where things are at first; the scene is looked at from where all of them are in sight.
+        """
         import rerun.blueprint as b
 
-        seen: list[Any] = [b.Spatial3DView(origin=SCENE, name="scene")] if has_places else []
+        seen: list[Any] = []
+        if len(places):
+            low, high = places.min(0), places.max(0)
+            middle, far = (low + high) / 2, EYE_DISTANCE * float(np.linalg.norm(high - low) or 1.0)
+            eye = b.EyeControls3D(position=middle + far * np.array(EYE), look_target=middle, eye_up=(0, 0, 1))
+            seen += [b.Spatial3DView(origin=SCENE, name="scene", eye_controls=eye)]
         seen += [b.Spatial2DView(origin=_path((CAMERA, name)), name=name) for name in cameras]
         told: list[Any] = [b.TextDocumentView(origin=TOLD, name="told")]
         if has_rewards:
-            told += [
-                b.TimeSeriesView(origin=REWARD, name="reward of the skill that acts", axis_y=b.ScalarAxis(range=(0, 1)))
-            ]
-            told += [b.TimeSeriesView(origin=CONDITIONS, name="conditions of its success")]
+            axis = b.ScalarAxis(range=(-0.05, 1.05))
+            told += [b.TimeSeriesView(origin=REWARD, name="reward of the skill that acts", axis_y=axis)]
+            told += [b.TimeSeriesView(origin=CONDITIONS, name="conditions of its success", axis_y=axis)]
         told += [b.TextLogView(origin=EVENTS, name="events")]
         shares = [1.0, *[2.0] * (2 if has_rewards else 0), 1.0]
         right = b.Vertical(*told, row_shares=shares)
@@ -269,16 +281,16 @@ def _rendered(file: _File, camera: str, episode: Episode, world: World) -> None:
         file.pictures((CAMERA, camera), some, map(_jpeg, frames))
 
 
-def _commands(
-    file: _File, entry: queries.EpisodeEntry, episode: Episode, commands: Sequence[queries.CommandTrace]
+def _attempts(
+    file: _File, entry: queries.EpisodeEntry, episode: Episode, attempts: Sequence[queries.AttemptTrace]
 ) -> None:
     rr, n = file.rr, len(episode.segments)
     starts = [s.start for s in episode.segments]
     task = f"\nTask: {entry.task}" if entry.task else ""
-    told = [f"{s.caption}\n\nCommand {i} of {n}.{task}" for i, s in enumerate(episode.segments, 1)]
+    told = [f"{s.caption}\n\nAttempt {i} of {n}.{task}" for i, s in enumerate(episode.segments, 1)]
     file.over_time((TOLD,), starts, rr.TextDocument.columns(text=told))
     events = [(s.start, f"told: {s.caption}") for s in episode.segments]
-    for i, c in enumerate(commands, 1):
+    for i, c in enumerate(attempts, 1):
         path = f"{i} {c.caption}"
         file.scalars((REWARD, path), c.first, np.array(c.reward), [c.caption])
         for condition in c.conditions:

@@ -215,14 +215,14 @@ def _episode(place: Place, record: Record, name: str, id: str) -> str:
         raise LudusError(f"no episode {id!r} in this run; the list of episodes has all of them")
     library = place.library(record)
     hz = place.with_world(record, lambda world: world.spec.control_hz)
-    commands = queries.traces(EpisodeStore(record).load(id), library)
+    attempts = queries.traces(EpisodeStore(record).load(id), library)
     reel = Reel.of(entry.steps, hz)
     return render(
         "episode.html",
         name=name,
         entry=entry,
-        commands=commands,
-        traces=charts.episode_traces(commands, entry.steps),
+        attempts=attempts,
+        traces=charts.episode_traces(attempts, entry.steps),
         reel=reel,
         rows=-(-reel.n // COLUMNS),
         columns=COLUMNS,

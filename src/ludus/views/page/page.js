@@ -49,10 +49,10 @@
     const traces = document.querySelector(".traces"), x = +traces.dataset.left + step * traces.dataset.across;
     at("cursor").setAttribute("x1", x);
     at("cursor").setAttribute("x2", x);
-    for (const command of document.querySelectorAll(".command")) {
-      const acts = +command.dataset.first <= step && step < +command.dataset.last;
-      command.classList.toggle("acts", acts);
-      if (acts) at("told").textContent = command.firstElementChild.textContent;
+    for (const attempt of document.querySelectorAll(".attempt")) {
+      const acts = +attempt.dataset.first <= step && step < +attempt.dataset.last;
+      attempt.classList.toggle("acts", acts);
+      if (acts) at("told").textContent = attempt.firstElementChild.textContent;
     }
   };
 

@@ -23,7 +23,7 @@ from ludus.views.page import content, guard, present, runs
 from ludus.views.page.live import Part, filled, live
 from ludus.views.page.pictures import MISSING, add_pictures
 from ludus.views.page.place import Place
-from ludus.views.page.rendering import PER_PAGE, link
+from ludus.views.page.rendering import link
 from ludus.views.page.speech import room
 from ludus.views.report import style
 from ludus.views.text import clean
@@ -34,6 +34,8 @@ RECONNECT_S = 30.0
 """How long a browser may be away before its page is made anew."""
 THREADS = 32
 """In which parts of pages are made: more than visitors of a run whose database does not answer keep waiting."""
+LISTING_S = 5.0
+"""For which a server that begins waits until the runs of its folder have been read once."""
 LONGEST_LOG = 2000
 """Characters of what is logged at once."""
 
@@ -88,7 +90,11 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
     roles = () if host in guard.LOOPBACK else (guard.OPERATOR, guard.READER)
     tokens = {role: secrets.token_urlsafe(24) for role in roles}
 
+    listing = Thread(target=lambda: place.lines() and runs.index(place, {}), daemon=True)
+
     def ready() -> None:
+        if not place.is_run:
+            listing.join(LISTING_S)  # whoever opens the list now need not wait for it
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{sock.getsockname()[1]}/"
         say(f"Open {address}{f'?token={tokens[guard.OPERATOR]}' if tokens else ''}")
@@ -96,7 +102,7 @@ def serve(place: Place, host: str, port: int, say: Callable[[str], None]) -> Non
             say(f"To let others look only: {address}?token={tokens[guard.READER]}")
 
     if not place.is_run:
-        Thread(target=lambda: place.conclusions(place.lines()[:PER_PAGE]), daemon=True).start()  # takes a moment, once
+        listing.start()
     app = application(place, tokens, ready)
     server = uvicorn.Server(uvicorn.Config(app, host, port, log_level="warning", timeout_graceful_shutdown=2))
     try:

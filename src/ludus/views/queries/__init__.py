@@ -26,8 +26,8 @@ from ludus.views.queries.dialogue import (
 )
 from ludus.views.queries.diversity import Coverage, Diversity, Graphs, Grid, diversity
 from ludus.views.queries.episodes import (
+    AttemptTrace,
     Clip,
-    CommandTrace,
     ConditionTrace,
     EpisodeEntry,
     EpisodePage,
@@ -117,12 +117,12 @@ from ludus.views.queries.runs import (
 __all__ = [
     "Added",
     "Attempt",
+    "AttemptTrace",
     "Change",
     "Chat",
     "Check",
     "Clip",
     "Collection",
-    "CommandTrace",
     "ComparedCurves",
     "Conclusion",
     "ConditionTrace",

@@ -24,14 +24,14 @@ class EpisodeEntry:
     start: str
     steps: int  # control steps
     captions: tuple[str, ...]  # what the robot was told, in order
-    successes: tuple[bool, ...]  # of each command, at its end; empty where the episode was not scored
-    reward: float | None  # mean over its commands
+    successes: tuple[bool, ...]  # of each attempt, at its end; empty where the episode was not scored
+    reward: float | None  # mean over its attempts
     task: str | None = None  # of the plan that it carried out
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A command in an episode."""
+    """An attempt in an episode."""
 
     episode: str
     caption: str
@@ -47,7 +47,7 @@ class EpisodesWanted:
 
     skill: str = ""  # a caption that was commanded
     phase: str = ""
-    result: str = ""  # 'success' or 'failure' of the skill at its end, or of any command where no skill is given
+    result: str = ""  # 'success' or 'failure' of the skill at its end, or of any attempt where no skill is given
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _entry(row: Mapping, scores: Sequence[tuple[bool, float]], task: str | None)
 
 
 def best_and_worst(record: Reader, captions: Sequence[str]) -> tuple[Clip, ...]:
-    """Of the commands of these skills: the success with the highest reward and the failure with the lowest, as far as there are
+    """Of the attempts of these skills: the success with the highest reward and the failure with the lowest, as far as there are
     such; the latest of equals."""
     o = tables.outcomes.c
     query = sa.select(o.episode, o.segment, o.caption, o.success_at_end, o.reward)
@@ -147,8 +147,8 @@ class ConditionTrace:
 
 
 @dataclass(frozen=True)
-class CommandTrace:
-    """One command of an episode, and what its skill says from its first observation to its last."""
+class AttemptTrace:
+    """One attempt of an episode, and what its skill says from its first observation to its last."""
 
     caption: str
     first: int  # observation at which it was given
@@ -159,8 +159,8 @@ class CommandTrace:
     success: bool  # at the end
 
 
-def traces(episode: Episode, library: SkillLibrary) -> tuple[CommandTrace, ...]:
-    """Reward and conditions over time, per command. Commands of skills that the library lacks are left out."""
+def traces(episode: Episode, library: SkillLibrary) -> tuple[AttemptTrace, ...]:
+    """Reward and conditions over time, per attempt. Attempts of skills that the library lacks are left out."""
     found = []
     for segment, first, last in episode.segment_bounds():
         if segment.caption not in library:
@@ -171,6 +171,6 @@ def traces(episode: Episode, library: SkillLibrary) -> tuple[CommandTrace, ...]:
         conditions = (ConditionTrace(str(p), tuple(p.evaluate(seen).tolist())) for p in parts)
         held = np.flatnonzero(success[1:])
         at = first + 1 + int(held[0]) if len(held) else None
-        command = (tuple(reward.tolist()), tuple(conditions), at, bool(success[-1]))
-        found.append(CommandTrace(segment.caption, first, last, *command))
+        attempt = (tuple(reward.tolist()), tuple(conditions), at, bool(success[-1]))
+        found.append(AttemptTrace(segment.caption, first, last, *attempt))
     return tuple(found)

@@ -18,16 +18,16 @@ from ludus.skills.vocabulary import Atom, Vocabulary
 from ludus.types import LudusError, Observations
 
 MOST_SEGMENTS = 512
-"""Failed commands that are read, spread evenly over all: shares are then known to about two points."""
+"""Failed attempts that are read, spread evenly over all: shares are then known to about two points."""
 
 
 @dataclass(frozen=True)
 class Missed:
-    """A condition, over the failed commands of a family."""
+    """A condition, over the failed attempts of a family."""
 
     condition: str  # with X, Y, Z for the objects of a family of several skills
     part: bool  # of the success itself; otherwise something that is needed on the way
-    never: float  # share of the failures in which it held at no time of the command
+    never: float  # share of the failures in which it held at no time of the attempt
     at_end: float  # share of the failures in which it does not hold at the end
     measure: str | None
     """How far it is from holding: the margin of a comparison, or the progress towards a predicate, 0 to 1."""
@@ -36,12 +36,12 @@ class Missed:
 
 @dataclass(frozen=True)
 class Failures:
-    """How the commands of one phase of the run failed."""
+    """How the attempts of one phase of the run failed."""
 
     phase: str  # 'round/2/practice'
-    commands: int
+    attempts: int
     failed: int
-    read: int  # failed commands that the shares are over
+    read: int  # failed attempts that the shares are over
     missed: tuple[Missed, ...]  # the parts of the success first, in their order; then what is needed on the way
 
 
@@ -57,7 +57,7 @@ class _Tally:
 
 
 def failures(record_store: EpisodeStore, library: SkillLibrary, captions: Sequence[str]) -> Failures | None:
-    """Failed commands of these skills, which are one family or one skill, in the last practice that had some, or else in the last
+    """Failed attempts of these skills, which are one family or one skill, in the last practice that had some, or else in the last
     phase that commanded them. None where no episode did.
 
     Raises:
@@ -125,7 +125,7 @@ def _progress(expression: Expression) -> Expression | None:
 
 
 def _count(conditions: Iterable[_Condition], seen: Observations, tallies: dict[str, _Tally]) -> None:
-    """Add one failed command, with the observations `[T + 1, size]` from its first to its last."""
+    """Add one failed attempt, with the observations `[T + 1, size]` from its first to its last."""
     last = {g: v[-1:] for g, v in seen.items()}
     for c in conditions:
         holds = c.expression.evaluate(seen)

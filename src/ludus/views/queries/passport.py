@@ -124,9 +124,9 @@ class Lineage:
 
     phase: str  # 'seed-data', 'round/1/practice'
     episodes: int
-    commands: int
-    successes: int  # at the end of the command
-    steps: int  # control steps under the command
+    attempts: int
+    successes: int  # at the end of the attempt
+    steps: int  # control steps under the attempt
 
 
 @dataclass(frozen=True)
