@@ -52,7 +52,7 @@ from ludus.worlds.registry import make_world
 ROUNDS = 20
 CHUNK = 20_000
 """Messages per transaction."""
-WINDOW_S, PAIRS, T_95 = 6.0, 6, 2.571
+WINDOW_S, PAIRS, T_95 = 6.0, 16, 2.131
 """Seconds, pairs of windows, and the quantile of Student's t for so many."""
 PATIENCE_MS, SCROLL_S = 300_000, 4
 SKILL = "stack red on green"
