@@ -35,7 +35,7 @@ AT_ONCE = 50
 """Frames that are rendered together."""
 MARKER_PIXELS = 7.0
 """Of a thing whose size the world does not declare."""
-EYE, EYE_DISTANCE = (0.8, -0.25, 0.55), 1.3
+EYE, EYE_DISTANCE = (0.8, -0.25, 0.55), 1.0
 """From where the scene is looked at, of unit length: from ahead of a robot that looks along x, from its right and above; and how
 far away, in diagonals of the box around what is in it."""
 ALL = queries.EpisodesWanted()
