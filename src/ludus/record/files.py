@@ -10,9 +10,11 @@ import errno
 import os
 import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ludus.types import LudusError
 
@@ -20,6 +22,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers of a full disk and of a user's exhausted quota."""
 UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOTTY)
 """Error numbers by which a file system says that it has no such operation."""
+MAX_TOML_BYTES = 16 << 20
+"""Of a file that somebody wrote; a library of a thousand skills takes some 0.3 MB."""
 FULL_WORDS = ("disk is full", "no space left on device", "disk quota exceeded")
 
 
@@ -75,6 +79,39 @@ def write(path: Path, data: bytes) -> None:
     """Put `data` at `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tree of a TOML file that somebody wrote.
+
+    Args:
+        what: the file is, for a sentence: 'library file'.
+
+    Raises:
+        LudusError: no such file, one that is too large, or no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_TOML_BYTES + 1)
+        text = data.decode()
+    except OSError as error:
+        raise LudusError(f"cannot read the {what} {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise LudusError(f"the {what} {path} is not UTF-8 text") from None
+    if len(data) > MAX_TOML_BYTES:  # /dev/zero never ends
+        raise LudusError(f"the {what} {path} is larger than {MAX_TOML_BYTES >> 20} MB; give a {what}")
+    try:
+        return parse_toml(text)
+    except LudusError as error:
+        raise LudusError(f"{what} {path}: {error}") from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """As `read_toml`, of a text."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LudusError(f"not TOML: {error}") from None
 
 
 def remove(path: Path) -> None:

@@ -14,20 +14,17 @@ status = "base"
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ludus.record import files
 from ludus.record.tables import SKILL_STATUSES
 from ludus.skills.expression import condition, parse
 from ludus.skills.library import Skill, SkillLibrary
 from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError, unknown
-
-MAX_BYTES = 16 << 20
-"""Of a library file; one of a thousand skills takes some 0.3 MB."""
 
 HEADER = "# Skills for `ludus run --library FILE`; the format: docs/add-a-skill.md\n"
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
@@ -106,28 +103,19 @@ def read_skills(path: Path) -> tuple[FiledSkill, ...]:
     Raises:
         LudusError: no such file, not TOML, a key that is unknown or missing, a value of another type, a caption twice.
     """
+    found = files.read_toml(path, "library file")
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        text = data.decode()
-    except OSError as error:
-        raise LudusError(f"cannot read the library file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise LudusError(f"the library file {path} is not UTF-8 text") from None
-    if len(data) > MAX_BYTES:  # /dev/zero never ends
-        raise LudusError(f"the library file {path} is larger than {MAX_BYTES >> 20} MB; give a library file")
-    try:
-        return from_toml(text)
+        return _skills(found)
     except LudusError as error:
         raise LudusError(f"library file {path}: {error}") from None
 
 
 def from_toml(text: str) -> tuple[FiledSkill, ...]:
     """As `read_skills`, of a text."""
-    try:
-        found = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LudusError(f"not TOML: {error}") from None
+    return _skills(files.parse_toml(text))
+
+
+def _skills(found: Mapping[str, Any]) -> tuple[FiledSkill, ...]:
     for key in found:
         if key != "skill":
             raise unknown("key", key, ("skill",))
