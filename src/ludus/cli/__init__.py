@@ -30,6 +30,7 @@ from ludus.cli.run import Run
 from ludus.cli.serve import Serve
 from ludus.cli.skills import Skills
 from ludus.cli.status import Status
+from ludus.cli.study import Study
 from ludus.cli.train import Train
 from ludus.cli.worlds import Worlds
 from ludus.types import LudusError
@@ -39,6 +40,7 @@ COMMANDS = {
     "do": Do,
     "run": Run,
     "resume": Resume,
+    "study": Study,
     "status": Status,
     "serve": Serve,
     "chat": Chat,

@@ -68,8 +68,8 @@ def bootstrap(scores: np.ndarray, statistic: Statistic = mean) -> tuple[float, f
     else:
         drawn = rng(0, "bootstrap", n).integers(n, size=(SAMPLES, n))
     found = statistic(rows[drawn].reshape(len(drawn), -1))
-    low, high = np.quantile(found, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
-    return float(low), float(high)
+    tail = (1 - COVERAGE) / 2  # of few samples the next value outwards
+    return float(np.quantile(found, tail, method="lower")), float(np.quantile(found, 1 - tail, method="higher"))
 
 
 # --- tests of paired differences -----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from ludus.lab.resampling import Estimate
 from ludus.views.queries import AttemptTrace, ComparedCurves, CurvePoint, CurveVerdict, Rate, TemplateCurve
 from ludus.views.text import clean
 from ludus.views.text import rate as in_words
@@ -28,13 +29,13 @@ LETTER_WIDTH = 7.0
 
 
 class _Axes:
-    """From updates and rates to places in the drawing."""
+    """From updates, or numbers of episodes, and rates to places in the drawing."""
 
-    def __init__(self, last: int) -> None:
-        self.last = max(1, last)
+    def __init__(self, last: int, first: int = 0, unit: str = "updates") -> None:
+        self.first, self.last, self.unit = first, max(first + 1, last), unit
 
     def x(self, update: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * update / self.last
+        return LEFT + (WIDTH - LEFT - RIGHT) * (update - self.first) / (self.last - self.first)
 
     def y(self, rate: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - rate)
@@ -43,10 +44,10 @@ class _Axes:
         return " ".join(f"{self.x(u):.1f},{self.y(r):.1f}" for u, r in points)
 
     def drawn(self) -> list[str]:
-        parts = [_line("grid", self.x(0), self.y(r), self.x(self.last), self.y(r)) for r in (0, 0.5, 1)]
+        parts = [_line("grid", self.x(self.first), self.y(r), self.x(self.last), self.y(r)) for r in (0, 0.5, 1)]
         parts += [_text("axis end", LEFT - 6, self.y(r) + 4, f"{r:g}") for r in (0, 0.5, 1)]
-        end = _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{self.last:,} updates")
-        return [*parts, _text("axis", LEFT, HEIGHT - 8, "0"), end]
+        end = _text("axis end", WIDTH - RIGHT, HEIGHT - 8, f"{self.last:,} {self.unit}")
+        return [*parts, _text("axis", LEFT, HEIGHT - 8, f"{self.first:,}"), end]
 
 
 def learning_curve(
@@ -154,6 +155,41 @@ def track(stages: Sequence[str], rates: Sequence[Rate | None]) -> Markup:
     dots = [f'<i class="dot {k}" style="left:{100 * r.rate:.1f}%"></i>' for _, k, r in known]
     said = escape("; ".join(f"{stage}: {in_words(r)}" for stage, _, r in known) or "not tried")
     return Markup(f'<span class="track" role="img" aria-label="{said}" title="{said}">{"".join(spans + dots)}</span>')
+
+
+def spread(values: Sequence[float | None], of: Estimate | None, ends: tuple[float, float]) -> Markup:
+    """Runs of an arm, or differences of pairs, on a line between `ends`, below them their mean with its interval."""
+    low, high = ends
+
+    def at(value: float) -> float:
+        return 100 * min(max((value - low) / (high - low), 0), 1)
+
+    known = [value for value in values if value is not None]
+    parts = [f'<i class="dot run" style="left:{at(value):.1f}%"></i>' for value in known]
+    said = f"runs: {', '.join(f'{value:.3g}' for value in known) or 'none'}"
+    if of is not None:
+        said += f"; mean {of.value:.3g}"
+        if of.interval is not None:
+            left, right = of.interval
+            said += f" [{left:.3g}, {right:.3g}]"
+            where = f"left:{at(left):.1f}%;right:{100 - at(right):.1f}%"
+            parts.append(f'<i class="interval now" style="{where}"></i>')
+        parts.append(f'<i class="dot now" style="left:{at(of.value):.1f}%"></i>')
+    return Markup(f'<span class="track" role="img" aria-label="{said}" title="{said}">{"".join(parts)}</span>')
+
+
+def run_curves(name: str, curves: Sequence[Sequence[tuple[int, float]]], ends: tuple[int, int]) -> Markup:
+    """Success over episodes, a line per run.
+
+    Args:
+        ends: numbers of episodes between which the axis reaches.
+    """
+    axes, parts, last = _Axes(ends[1], ends[0], "episodes"), list[str](), list[str]()
+    for points in curves:
+        parts.append(f'<polyline class="curve" points="{axes.path(points)}"/>')
+        parts += [f'<circle class="only" cx="{axes.x(x):.1f}" cy="{axes.y(y):.1f}" r="2.5"/>' for x, y in points]
+        last.append(f"{points[-1][1]:.2f} after {points[-1][0]:,}")
+    return _chart([*axes.drawn(), *parts], f"{name}: {'; '.join(last)} episodes")
 
 
 def _verdict(axes: _Axes, v: CurveVerdict, rate: float) -> str:
