@@ -166,6 +166,16 @@ def test_metrics_and_tests_that_a_card_may_name_are_those_that_there_are():
     assert set(TESTS) == {"permutation", "sign"}
 
 
+def test_the_example_of_the_page_is_a_study(tmp_path):
+    (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.DOTALL)
+    (tmp_path / "study.toml").write_text(example)
+    engine.check_trials(engine.trials(read_study(tmp_path / "study.toml"), tmp_path / "out"))
+    described = re.findall(
+        r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/studies.md").read_text(), re.M))
+    )
+    assert set(described) == set(METRICS)
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks" / "results").glob("*.toml")), ids=lambda p: p.stem)
 def test_studies_that_come_with_ludus_can_be_begun(path, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
@@ -298,6 +308,19 @@ def test_a_run_that_fails_stops_no_other_and_is_tried_again(tmp_path):
     again = Stub()
     assert carried_out(study, out, again)[1] == [] and again.ran == ["long-0"]
     assert carried_out(study, out, Stub(fails=["short-0"]))[1] == []  # nothing is left
+
+
+def test_a_run_that_is_refused_before_it_begins_has_failed(tmp_path):
+    study, out = read_study(written(tmp_path)), tmp_path / "out"
+
+    class Refusing(Stub):
+        def __call__(self, trial):
+            trial.log.write_text("ludus: no such thing\n")
+
+    found, told = carried_out(study, out, Refusing())
+    assert told[0] == "short-0: failed; ludus: no such thing" and len(told) == 4
+    assert {engine.state(t) for t in found} == {"not begun"} and {engine.stands(t) for t in found} == {"failed"}
+    assert len(carried_out(study, out, again := Stub())[0]) == len(again.ran)
 
 
 def test_runs_stand_side_by_side(tmp_path):

@@ -185,6 +185,12 @@ def state(trial: Trial) -> State:
         return "not begun"
 
 
+def stands(trial: Trial) -> State:
+    """As `state`, but what was tried and refused before it began has failed."""
+    found = state(trial)
+    return "failed" if found == "not begun" and why(trial) else found
+
+
 def why(trial: Trial) -> str:
     """The last line that its processes printed, for one that has not come to its end; empty where there is none."""
     with suppress(OSError):
@@ -220,12 +226,12 @@ def carry_out(
         with suppress(_Unfinished), progress.stage(trial.name, (trial.rounds or 0) + 1) as advance:
             under_way[trial.name] = _Watched(trial, advance)
             try:
-                stands = _attempt(trial, run, ends)
+                came_to = _attempt(trial, run, ends)
             finally:
                 del under_way[trial.name]
-            if stands != "done":
+            if came_to != "done":
                 if not ends.is_set():
-                    tell(f"{trial.name}: {stands}; {why(trial)}")
+                    tell(f"{trial.name}: {came_to}; {why(trial)}")
                 raise _Unfinished
 
     pool = ThreadPoolExecutor(parallel)
@@ -259,7 +265,7 @@ def _attempt(trial: Trial, run: Runner, ends: threading.Event) -> State:
         if not ends.is_set() and state(trial) != "done":
             _copy(trial)
             run(trial)
-        return state(trial)
+        return stands(trial)
     except (LudusError, OSError) as error:
         with suppress(OSError), trial.log.open("a") as log:
             log.write(f"{error}\n")

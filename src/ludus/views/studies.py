@@ -28,6 +28,9 @@ WHOLE = ("accepted", "graphs", "episodes", "tokens")
 FEW = 5
 """Fewer runs than this have an interval that is too narrow."""
 
+MOST_ANSWERS = 4
+"""Comparisons that the page begins with."""
+
 
 def write_study(result: StudyResult, directory: Path) -> Path:
     """Write `study.json` and `study.html` into the study's directory and return the path of the page.
@@ -98,8 +101,17 @@ class StudyProse:
         return f"{text.count(done, 'run')} done." if done == n else f"{done} of {text.count(n, 'run')} done."
 
     def answers(self) -> Iterator[str]:
-        """The comparisons that the card asks for."""
-        return (difference(c, self._result.card.test) for c in self._result.comparisons)
+        """The comparisons that the card asks for; of many, how they came out."""
+        asked = self._result.comparisons
+        if len(asked) <= MOST_ANSWERS:
+            yield from (difference(c, self._result.card.test) for c in asked)
+            return
+        known = [c.mean.interval for c in asked if c.mean is not None and c.mean.interval is not None]
+        above, below = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
+        yield (
+            f"Of {len(asked)} differences between arms {above} have an interval above 0, {below} one below, and "
+            f"{len(known) - above - below} one that holds 0."
+        )
 
     def caveats(self) -> Iterator[str]:
         """What a reader must know of the numbers."""

@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 
 from ludus.config import WorldConfig
-from ludus.experiment.study import Trial, state, why
+from ludus.experiment.study import Trial, stands, why
 from ludus.experiment.study_file import METRICS, Card, Study
 from ludus.lab.analysis import latest_counts
 from ludus.lab.resampling import TESTS, Estimate, estimate, iqm, least_p, mean
@@ -167,10 +167,9 @@ MEASURES: Mapping[str, Callable[[Record], Scores]] = {
 def _result(trial: Trial, metric: str) -> TrialResult:
     name = trial.name
     try:
-        how = state(trial)
+        how = stands(trial)
         if how != "done":
-            heard = why(trial) if how != "not begun" or trial.log.exists() else ""
-            return TrialResult(name, trial.arm.name, trial.seed, how, heard, None, {}, {}, {}, ())
+            return TrialResult(name, trial.arm.name, trial.seed, how, why(trial), None, {}, {}, {}, ())
         with Record.open(trial.directory, write=False) as record:
             scores = {metric: measure(record) for metric, measure in MEASURES.items()}
             points = curves(record)
