@@ -26,6 +26,21 @@ TINY = [
     *("training.updates=2", "training.evaluate_every=2", "training.evaluation_episodes=0", "training.round_updates=0"),
     *("experiment.rounds=0", "experiment.final_episodes=0", "seed_data.episodes=2", "world.n_envs=2"),
 ]
+STUDY = """
+name = "new"
+seeds = [0]
+[card]
+hypothesis = "h"
+metric = "minutes"
+n = 1
+test = "sign"
+answer = "a"
+[base]
+preset = "tiny"
+settings = {settings}
+[[arm]]
+name = "one"
+"""
 TIME_S = 2.0
 """A command that still works then has read its arguments; it is interrupted as by Ctrl-C."""
 MEMORY_BYTES = 4 << 30
@@ -209,6 +224,7 @@ USUAL = {
     "sources": ["new.npz", "library.toml", "RUN"],
     "caption": ["reach red"],
     "where": ["new.out", "lerobot", "minari"],
+    "file": ["study.toml"],
 }
 """What an option usually gets; others a small number, or a new file."""
 RARE = 7
@@ -265,6 +281,7 @@ def there(tmp_path_factory):
     ludus("export", folder / "tensorboard", "--run", folder / "RUN")
     for module in pkgutil.walk_packages(package.__path__, "ludus."):  # an import that is interrupted stays half done
         importlib.import_module(module.name)
+    (folder / "study.toml").write_text(STUDY.format(settings=TINY))
     (folder / "text").write_text("neither a run nor a library\n")
     (folder / "binary").write_bytes(bytes(range(256)))
     (folder / "empty").mkdir()

@@ -19,6 +19,7 @@ import ludus as ludus_package
 from ludus import machine
 from ludus.experiment import study as engine
 from ludus.experiment.study_file import METRICS, digest, read_study
+from ludus.experiment.trials import check_trials, stands, state, trials
 from ludus.lab.resampling import TESTS
 from ludus.record import Progress, Record, files
 from ludus.record.lock import DirectoryLock
@@ -68,7 +69,7 @@ def test_an_arm_has_what_the_base_says_and_what_it_says_itself(tmp_path):
     assert study.seeds == (0, 1) and study.fork is None and study.card.compare == (("long", "short"),)
     assert short.preset == long.preset == "tiny"
     assert short.settings == ("experiment.rounds=3", "experiment.rounds=1")
-    found = engine.trials(study, tmp_path / "out")
+    found = trials(study, tmp_path / "out")
     assert [t.name for t in found] == ["short-0", "long-0", "short-1", "long-1"]  # pairs are complete early
     assert [t.rounds for t in found] == [1, 3, 1, 3]
 
@@ -77,7 +78,7 @@ def test_one_experimenter_plays_all_roles_but_those_that_settings_name(tmp_path)
     path = changed(
         tmp_path, 'name = "long"', 'name = "long"\nexperimenter = "random"\nsettings = ["experimenter.analyse=planner"]'
     )
-    engine.check_trials(engine.trials(read_study(path), tmp_path / "out"))
+    check_trials(trials(read_study(path), tmp_path / "out"))
     assert read_study(path).arms[1].settings[0] == "experimenter.propose=random"
     assert read_study(path).arms[1].settings[-1] == "experimenter.analyse=planner"
 
@@ -169,7 +170,7 @@ def test_metrics_and_tests_that_a_card_may_name_are_those_that_there_are():
 def test_the_example_of_the_page_is_a_study(tmp_path):
     (example,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/studies.md").read_text(), re.DOTALL)
     (tmp_path / "study.toml").write_text(example)
-    engine.check_trials(engine.trials(read_study(tmp_path / "study.toml"), tmp_path / "out"))
+    check_trials(trials(read_study(tmp_path / "study.toml"), tmp_path / "out"))
     described = re.findall(
         r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/studies.md").read_text(), re.M))
     )
@@ -182,7 +183,7 @@ def test_studies_that_come_with_ludus_can_be_begun(path, tmp_path, monkeypatch):
     if "[[skill]]" in path.read_text():
         return  # a library
     study = read_study(path)
-    engine.check_trials(engine.trials(study, tmp_path))
+    check_trials(trials(study, tmp_path))
     assert study.name == path.stem
 
 
@@ -291,9 +292,9 @@ class Stub:
 
 
 def carried_out(study, out, runner, parallel=1):
-    found, told = engine.trials(study, out), []
+    found, told = trials(study, out), []
     engine.keep_card(study, out)
-    left = [trial for trial in found if engine.state(trial) != "done"]
+    left = [trial for trial in found if state(trial) != "done"]
     engine.carry_out(out, left, runner, parallel, Progress(), told.append)
     return found, told
 
@@ -304,7 +305,7 @@ def test_a_run_that_fails_stops_no_other_and_is_tried_again(tmp_path):
     found, told = carried_out(study, out, first)
     assert first.ran == ["short-0", "long-0", "short-1", "long-1"] and first.most == 1
     assert told == ["long-0: stopped; out of memory"]
-    assert [engine.state(t) for t in found] == ["done", "stopped", "done", "done"]
+    assert [state(t) for t in found] == ["done", "stopped", "done", "done"]
     again = Stub()
     assert carried_out(study, out, again)[1] == [] and again.ran == ["long-0"]
     assert carried_out(study, out, Stub(fails=["short-0"]))[1] == []  # nothing is left
@@ -319,7 +320,7 @@ def test_a_run_that_is_refused_before_it_begins_has_failed(tmp_path):
 
     found, told = carried_out(study, out, Refusing())
     assert told[0] == "short-0: failed; ludus: no such thing" and len(told) == 4
-    assert {engine.state(t) for t in found} == {"not begun"} and {engine.stands(t) for t in found} == {"failed"}
+    assert {state(t) for t in found} == {"not begun"} and {stands(t) for t in found} == {"failed"}
     assert len(carried_out(study, out, again := Stub())[0]) == len(again.ran)
 
 
@@ -352,7 +353,7 @@ def test_an_interruption_ends_what_is_under_way_and_begins_nothing_more(tmp_path
 def test_a_run_that_another_process_works_on_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "LOOK_S", 0.05)
     study, out = read_study(written(tmp_path)), tmp_path / "out"
-    first = engine.trials(study, out)[0]
+    first = trials(study, out)[0]
     make(first.directory, finished=False)
     left_over = Record.open(first.directory)
 
@@ -365,7 +366,7 @@ def test_a_run_that_another_process_works_on_is_waited_for(tmp_path, monkeypatch
     threading.Thread(target=end).start()
     runner = Stub()
     engine.carry_out(out, [first], runner, 1, Progress(), print)
-    assert runner.ran == [] and engine.state(first) == "done"
+    assert runner.ran == [] and state(first) == "done"
 
 
 def test_a_study_is_carried_out_by_one_process_at_a_time(tmp_path):
@@ -434,7 +435,7 @@ def test_page_file_and_table_say_the_same(tmp_path):
     found = results(tmp_path, fails=["short-1"])
     (tmp_path / "out/long-0/report.html").write_text("a report")
     found = study_result(
-        read_study(written(tmp_path)), found.sha256, engine.trials(read_study(written(tmp_path)), tmp_path / "out")
+        read_study(written(tmp_path)), found.sha256, trials(read_study(written(tmp_path)), tmp_path / "out")
     )
     path = write_study(found, tmp_path / "out")
     page, numbers = path.read_text(), json.loads(path.with_suffix(".json").read_text())
@@ -456,7 +457,7 @@ def test_page_file_and_table_say_the_same(tmp_path):
 def test_what_a_card_says_is_text_on_the_page(tmp_path):
     hostile = "<script>alert(1)</script>{{ 7*7 }}[red]"
     study = read_study(changed(tmp_path, "More rounds, more success.", hostile))
-    path = write_study(study_result(study, "0" * 64, engine.trials(study, tmp_path)), tmp_path)
+    path = write_study(study_result(study, "0" * 64, trials(study, tmp_path)), tmp_path)
     assert "<script" not in path.read_text() and "{{ 7*7 }}" in path.read_text()
 
 
@@ -570,9 +571,9 @@ def test_a_fork_goes_on_from_a_run_of_its_seed_that_is_over(tmp_path, finished, 
     text = FORKED.replace("{start}", str(tmp_path / "start")).replace("{{", "{").replace("}}", "}")
     path = written(tmp_path)
     path.write_text(text.replace(old, new))
-    found = engine.trials(read_study(path), tmp_path / "out")
+    found = trials(read_study(path), tmp_path / "out")
     with nullcontext() if said is None else pytest.raises(LudusError, match=said):
-        engine.check_trials(found)
+        check_trials(found)
 
 
 def test_a_fork_changes_what_a_run_may_change_on_resuming(tmp_path):
@@ -589,4 +590,4 @@ def test_a_fork_changes_what_a_run_may_change_on_resuming(tmp_path):
     ):
         path.write_text(text.replace("round = 0", "round = 1").replace(old, new))
         with pytest.raises(LudusError, match=said):
-            engine.check_trials(engine.trials(read_study(path), tmp_path / "out"))
+            check_trials(trials(read_study(path), tmp_path / "out"))

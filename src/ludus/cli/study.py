@@ -17,7 +17,7 @@ from ludus.types import LudusError
 from ludus.views import display
 
 if TYPE_CHECKING:
-    from ludus.experiment.study import Trial
+    from ludus.experiment.trials import Trial
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Study:
     def __call__(self) -> None:
         from ludus.config.limits import MAX_THREADS
         from ludus.experiment import study as engine
+        from ludus.experiment import trials as runs
         from ludus.experiment.study_file import read_study
         from ludus.record import Progress
         from ludus.views.queries.study import study_result
@@ -45,13 +46,13 @@ class Study:
             raise LudusError(f"--parallel {self.parallel}: give 1 to {MAX_THREADS} runs")
         study, console = read_study(self.file), display.console()
         directory = self.dir or RUNS / study.name
-        trials = engine.trials(study, directory)
+        trials = runs.trials(study, directory)
         if self.report:
             sha256 = engine.check_card(study, directory)
         else:
-            engine.check_trials(trials)
+            runs.check_trials(trials)
             sha256 = engine.keep_card(study, directory)
-            left = [trial for trial in trials if engine.state(trial) != "done"]
+            left = [trial for trial in trials if runs.state(trial) != "done"]
             console.print(f"{len(trials)} runs in {directory}, {len(trials) - len(left)} of them done; card {sha256}")
             with terminal(console, "the same command") as shown:
                 progress, runner = Progress(None, shown.show), Processes(self.parallel)
@@ -96,7 +97,7 @@ class Processes:
                 process.terminate()
 
     def _words(self, trial: Trial) -> list[str]:
-        from ludus.experiment.study import state
+        from ludus.experiment.trials import state
 
         arm, shared = trial.arm, self._shared(trial.arm.settings)
         if trial.fork is not None:

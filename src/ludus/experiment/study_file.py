@@ -131,7 +131,7 @@ def digest(content: Any) -> str:
 
 
 def read_study(path: Path) -> Study:
-    """The study of a file. Settings, libraries and forks are not looked at, see `ludus.experiment.study.check_trials`.
+    """The study of a file. Settings, libraries and forks are not looked at, see `ludus.experiment.trials.check_trials`.
 
     Raises:
         LudusError: no such file, not TOML, a key that is unknown or missing, a value that makes no sense.

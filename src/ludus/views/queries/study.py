@@ -11,8 +11,8 @@ from statistics import fmean
 import numpy as np
 
 from ludus.config import WorldConfig
-from ludus.experiment.study import Trial, stands, why
 from ludus.experiment.study_file import METRICS, Card, Study
+from ludus.experiment.trials import Trial, stands, why
 from ludus.lab.analysis import latest_counts
 from ludus.lab.resampling import TESTS, Estimate, estimate, iqm, least_p, mean
 from ludus.record import Record, tables
@@ -36,7 +36,7 @@ class TrialResult:
     name: str  # of its directory
     arm: str
     seed: int
-    state: str  # see `ludus.experiment.study.State`; 'unreadable'
+    state: str  # see `ludus.experiment.trials.State`; 'unreadable'
     why: str  # the last that was heard of one that has not come to its end
     report: str | None  # its path in the study's directory
     metrics: Mapping[str, float | None]  # of a run that is done: every metric, None where it says nothing
