@@ -13,10 +13,12 @@ from command import ludus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from test_docs import parse
 from test_views import make
 
 import ludus as ludus_package
 from ludus import machine
+from ludus.cli.study import Processes
 from ludus.experiment import study as engine
 from ludus.experiment.study_file import METRICS, digest, read_study
 from ludus.experiment.trials import check_trials, stands, state, trials
@@ -378,6 +380,57 @@ def test_a_study_is_carried_out_by_one_process_at_a_time(tmp_path):
             carried_out(study, out, Stub())
     finally:
         lock.release()
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+ECHO = """#!/bin/sh
+printf '%s|' "$@"; echo
+exec sleep {seconds}
+"""
+
+
+def processes(tmp_path, monkeypatch, seconds, parallel=1):
+    stub = tmp_path / "python"
+    stub.write_text(ECHO.format(seconds=seconds))
+    stub.chmod(0o755)
+    monkeypatch.setattr("ludus.cli.study.sys.executable", str(stub))
+    (tmp_path / "out/logs").mkdir(parents=True)
+    return Processes(parallel)
+
+
+def test_a_run_is_begun_by_ludus_run_and_gone_on_with_by_ludus_resume(tmp_path, monkeypatch):
+    library = '[[skill]]\ncaption = "lift red"\nreward = "lift(red)"\nsuccess = "lifted(red)"\n'
+    (tmp_path / "skills.toml").write_text(library)
+    more = f'name = "long"\nlibrary = "{tmp_path / "skills.toml"}"\ndata = ["a-{{seed}}", "b"]\nsettings = ["world.threads=3"]'
+    study = read_study(changed(tmp_path, 'name = "long"', more))
+    run = processes(tmp_path, monkeypatch, 0, parallel=2)
+    _, first, _, _ = found = trials(study, tmp_path / "out")
+    run(first)
+    make(first.directory, finished=False)
+    run(first)
+    begun, resumed = (line.split("|")[2:-1] for line in first.log.read_text().splitlines())
+    for words in (begun, resumed):
+        parse(words)
+    assert begun[:3] == ["run", "--dir", str(first.directory)] and "--seed=0" in begun
+    assert begun[begun.index("--data") : begun.index("--data") + 4] == ["--data", "a-0", "--data", "b"]
+    assert begun[-3:-1] == ["experiment.rounds=3", "world.threads=3"] and begun[-1].startswith("training.processes=")
+    assert resumed[:2] == ["resume", str(first.directory)] and "experiment.rounds=3" not in resumed
+    assert len(found) == 4
+
+
+def test_processes_are_ended_with_the_study(tmp_path, monkeypatch):
+    run, (trial, *_) = processes(tmp_path, monkeypatch, 60), trials(read_study(written(tmp_path)), tmp_path / "out")
+    thread = threading.Thread(target=run, args=(trial,))
+    thread.start()
+    while not trial.log.exists() or not trial.log.read_text():
+        time.sleep(0.05)
+    run.stop()
+    thread.join(30)
+    assert not thread.is_alive()
+    before = trial.log.read_text()
+    run(trial)  # begins nothing more
+    assert trial.log.read_text() == before
 
 
 # --- what came of it -----------------------------------------------------------------------------------------------

@@ -132,13 +132,15 @@ def carry_out(
 
     pool = ThreadPoolExecutor(parallel)
     try:
-        pending: set[Future[None]] = {pool.submit(one, trial) for trial in left}
-        while pending:
-            done, pending = wait(pending, LOOK_S, FIRST_COMPLETED)
-            for watched in list(under_way.values()):
-                watched.look()
-            for future in done:
-                future.result()
+        with progress.stage(f"{directory.name}: runs", len(left)) as ended:
+            pending: set[Future[None]] = {pool.submit(one, trial) for trial in left}
+            while pending:
+                done, pending = wait(pending, LOOK_S, FIRST_COMPLETED)
+                for watched in list(under_way.values()):
+                    watched.look()
+                for future in done:
+                    future.result()
+                ended(len(done))
     finally:
         ends.set()
         run.stop()
