@@ -13,6 +13,7 @@ from command import ludus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from test_browser import browser, overhang, violations, watched  # noqa: F401  a fixture
 from test_docs import parse
 from test_views import make
 
@@ -505,6 +506,20 @@ def test_page_file_and_table_say_the_same(tmp_path):
     table = shown(found)
     assert "0.45 [0.40, 0.50]" in table and "long - short: +0.15, p = 1 (permutation test, 1 pair)" in table
     assert "short-1: stopped: out of memory" in table
+
+
+@pytest.mark.browser
+def test_the_page_stands_on_its_own(tmp_path, browser):  # noqa: F811
+    found = results(tmp_path, fails=["short-1"])
+    page, complaints, requests = watched(browser, ("file:",))
+    page.goto(write_study(found, tmp_path / "out").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page.set_viewport_size({"width": 390, "height": 800})
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert violations(page) == []
+    assert overhang(page) == 0  # a phone scrolls tables, not the page
+    assert complaints == requests == []
 
 
 def test_what_a_card_says_is_text_on_the_page(tmp_path):
