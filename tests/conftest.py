@@ -1,7 +1,6 @@
 """What several test files ask pytest for."""
 
 import os
-import uuid
 
 import pytest
 
@@ -25,25 +24,52 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def postgresql():
+    """The URL of a PostgreSQL database: the one that LUDUS_POSTGRESQL names, or that of a server that is started here."""
+    pytest.importorskip("psycopg")
+    if "LUDUS_POSTGRESQL" in os.environ:
+        yield os.environ["LUDUS_POSTGRESQL"]
+        return
+    server = _server()
+    server.start()
+    yield server.url
+    server.remove()
+
+
+@pytest.fixture
+def server():
+    """A PostgreSQL server that only this test uses, and may kill. It is not started yet."""
+    pytest.importorskip("psycopg")
+    server = _server()
+    yield server
+    server.remove()
+
+
+def _server():
+    from postgresql import Server, programs
+
+    if programs() is None:
+        pytest.skip("no initdb here: `apt-get install postgresql` brings the server that this test starts")
+    return Server()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request, tmp_path):
-    """The URL of an empty database, which may hold many runs: an SQLite file, or a schema of its own on the server that
-    LUDUS_POSTGRESQL names."""
+    """The URL of an empty database, which may hold many runs: an SQLite file, or a schema of its own on a server."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'shared.db'}"
         return
-    if "LUDUS_POSTGRESQL" not in os.environ:
-        pytest.skip("LUDUS_POSTGRESQL is not the URL of a PostgreSQL database to test on (.ci/run makes one)")
-    import sqlalchemy as sa
+    from postgresql import schema
 
-    engine, schema = sa.create_engine(os.environ["LUDUS_POSTGRESQL"]), f"test_{uuid.uuid4().hex}"
-    with engine.begin() as connection:
-        connection.execute(sa.schema.CreateSchema(schema))
-    url = engine.url.update_query_dict({"options": f"-csearch_path={schema}"})
-    yield url.render_as_string(hide_password=False)
-    with engine.begin() as connection:
-        connection.execute(sa.schema.DropSchema(schema, cascade=True))
-    engine.dispose()
+    with schema(request.getfixturevalue("postgresql")) as url:
+        yield url
+
+
+@pytest.fixture
+def place(database):
+    """Where a test's only run keeps its rows: its own directory (None), or a schema of a server (a URL)."""
+    return None if database.startswith("sqlite") else database
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """One run keeps nobody from another: databases that are damaged, locked or silent, runs made anew, what is asked once."""
 
-import os
 import shutil
 import socket
 import sqlite3
@@ -168,10 +167,8 @@ def test_runs_of_one_database_are_shown_and_spoken_to(database, tmp_path, monkey
     place.close()
 
 
-def test_a_server_that_ends_under_a_run_is_said_in_a_sentence(tmp_path):
-    if "LUDUS_POSTGRESQL" not in os.environ:
-        pytest.skip("LUDUS_POSTGRESQL is not the URL of a PostgreSQL database to test on (.ci/run makes one)")
-    engine = connect(sa.make_url(os.environ["LUDUS_POSTGRESQL"]))
+def test_a_server_that_ends_under_a_run_is_said_in_a_sentence(postgresql):
+    engine = connect(sa.make_url(postgresql))
     for _ in range(2):  # the next query finds a new connection
         with pytest.raises(LudusError, match=r"has gone .*then `ludus resume`"), engine.connect() as connection:
             connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))

@@ -18,8 +18,8 @@ from ludus.types import LudusError, Message, Outcome
 
 
 @pytest.fixture
-def record(tmp_path):
-    with Record.create(tmp_path / "run", preset("tiny")) as record:
+def record(tmp_path, place):
+    with Record.create(tmp_path / "run", preset("tiny"), url=place) as record:
         yield record
 
 
@@ -47,10 +47,10 @@ def test_a_directory_is_replaced_whole(record):
 # --- crash and full disk ----------------------------------------------------------------------------------------------
 
 
-def carry_out(directory, tell=lambda: None):
+def carry_out(directory, url=None, tell=lambda: None):
     """A run of 80 steps, from wherever it stands."""
     begun = directory.with_suffix(".begun")
-    record = Record.open(directory) if begun.exists() else Record.create(directory, preset("tiny"))
+    record = Record.open(directory) if begun.exists() else Record.create(directory, preset("tiny"), url=url)
     begun.touch()
     for i in range(80):
         step = f"step/{i}"
@@ -68,7 +68,7 @@ def carry_out(directory, tell=lambda: None):
     record.close()
 
 
-def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path):
+def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path, place):
     draw = np.random.default_rng(0)
     carry_out(tmp_path / "whole")
     hear, say = os.pipe()
@@ -76,7 +76,7 @@ def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path):
         child = os.fork()
         if child == 0:
             with suppress(BaseException):
-                carry_out(tmp_path / "killed", lambda: os.write(say, b"."))
+                carry_out(tmp_path / "killed", place, lambda: os.write(say, b"."))
             os._exit(0)
         for _ in range(draw.integers(1, 6)):  # some whole steps, and then anywhere in the next ones
             os.read(hear, 1)
@@ -93,10 +93,10 @@ def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path):
         assert whole.path("images", name).read_bytes() == killed.path("images", name).read_bytes()
 
 
-def test_content_does_not_see_the_clock(tmp_path):
+def test_content_does_not_see_the_clock(tmp_path, database):
     contents = []
     for name in ("a", "b"):
-        with Record.create(tmp_path / name, preset("tiny"), command=name) as record, record.commit("a"):
+        with Record.create(tmp_path / name, preset("tiny"), url=database, command=name) as record, record.commit("a"):
             record.add_metrics([("time/fit", 1, time.time()), ("loss", 1, 0.5), ("loss", 2, math.nan)])
             record.post(message("m"))
         with Record.open(tmp_path / name, write=False) as record:

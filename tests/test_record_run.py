@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from record_parts import message, outcome
 
 from ludus.config import preset
@@ -17,7 +18,22 @@ from ludus.types import LudusError
 
 
 @pytest.fixture
-def record(tmp_path):
+def record(tmp_path, place):
+    with Record.create(tmp_path / "run", preset("tiny"), url=place) as record:
+        yield record
+
+
+def change(record, statement):
+    """Close it, and let somebody else write into its database."""
+    record.close()
+    engine = sa.create_engine(record._engine.url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+    engine.dispose()
+
+
+@pytest.fixture
+def in_a_file(tmp_path):
     with Record.create(tmp_path / "run", preset("tiny")) as record:
         yield record
 
@@ -61,9 +77,9 @@ def test_a_database_that_cannot_be_used_is_refused_in_one_sentence(tmp_path, mon
 # --- one run per directory, one writer per run -------------------------------------------------------------------
 
 
-def test_a_run_remembers_what_it_is(tmp_path):
+def test_a_run_remembers_what_it_is(tmp_path, place):
     config = preset("tiny")
-    with Record.create(tmp_path / "run", config, command="ludus run --preset tiny"):
+    with Record.create(tmp_path / "run", config, url=place, command="ludus run --preset tiny"):
         pass
     with Record.open(tmp_path / "run") as record:
         assert record.config == config and record.seed == config.seed
@@ -97,16 +113,16 @@ def test_a_second_writer_is_turned_away_with_the_owners_pid(record):
     Record.open(record.directory).close()
 
 
-def test_the_lock_dies_with_its_process(tmp_path):
+def test_the_lock_dies_with_its_process(tmp_path, place):
     program = """
 import sys, time
 from ludus.config import preset
 from ludus.record import Record
-record = Record.create(sys.argv[1], preset("tiny"))
+record = Record.create(sys.argv[1], preset("tiny"), url=sys.argv[2] or None)
 print("ready", flush=True)
 time.sleep(60)
 """
-    owner = subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True)
+    owner = subprocess.Popen([sys.executable, "-c", program, tmp_path, place or ""], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None and owner.stdout.readline() == "ready\n"
     with pytest.raises(LudusError, match=rf"pid {owner.pid}\)"):
         Record.open(tmp_path)
@@ -130,16 +146,15 @@ def test_what_is_no_run_is_refused(tmp_path, write):
 
 
 def test_a_run_of_another_version_is_refused(record):
-    record.close()
-    with sqlite3.connect(record.directory / "ludus.db") as database:
-        database.execute("UPDATE runs SET schema = 99")
+    change(record, "UPDATE runs SET schema = 99")
     for write in (True, False):
         with pytest.raises(LudusError, match="record version 99, this ludus reads version 2; open it with"):
             Record.open(record.directory, write=write)
 
 
 @pytest.mark.parametrize("damage", ["pages", "config"])
-def test_a_damaged_database_is_named(record, damage):
+def test_a_damaged_database_is_named(in_a_file, damage):
+    record = in_a_file
     for i in range(50):
         record.post(message(f"m{i}", "x" * 200))
     record.close()
@@ -156,9 +171,7 @@ def test_a_damaged_database_is_named(record, damage):
 
 
 def test_creation_that_was_cut_short_can_be_repeated(record):
-    record.close()
-    with sqlite3.connect(record.directory / "ludus.db") as database:
-        database.execute("DELETE FROM runs")
+    change(record, "DELETE FROM runs")
     with pytest.raises(LudusError, match="stopped before it began; start it again"):
         Record.open(record.directory)
     Record.create(record.directory, preset("tiny")).close()

@@ -1,4 +1,4 @@
-"""The database of one run or of many: SQLite or PostgreSQL. All that differs between the two is here."""
+"""The database of one run or of many: SQLite or PostgreSQL (`server.py`). All else that differs between the two is here."""
 
 from __future__ import annotations
 
@@ -17,20 +17,13 @@ from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
-from ludus.record import files, filesystem, tables
+from ludus.record import files, filesystem, server, tables
 from ludus.types import LudusError
 
 DATABASE = "ludus.db"
 SQLITE = "sqlite+pysqlite"
 FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
-AGAIN = "what was committed is kept: mend that, then give the command again, or `ludus resume` to a run"
-"""What to do where a server cannot be used."""
-CONNECT_S = 10
-"""How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
-SILENT_S = 60
-"""How long a connection may be silent before it is looked whether its other end is still there, and how long what was sent may
-stay without a sign of it; unless its URL says `keepalives_idle` and `tcp_user_timeout`."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
 
 
@@ -66,38 +59,26 @@ def address(where: str | Path | sa.URL) -> sa.URL:
     return sa.URL.create(SQLITE, database=str(files.named(url.database).resolve()))
 
 
-def connect(url: sa.URL) -> sa.Engine:
+def connect(url: sa.URL, alone: bool = False) -> sa.Engine:
     """An engine for the database at `url`, see `address`. Connects on first use.
+
+    Args:
+        alone: to a server by one connection at most, for a `server.Session`.
 
     Raises:
         LudusError: no such driver, or an option that it does not take.
     """
     try:
-        return _sqlite(url) if url.get_backend_name() == "sqlite" else _postgresql(url)
+        return server.connect(url, _json, alone) if on_server(url) else _sqlite(url)
     except ModuleNotFoundError as error:
-        raise LudusError(f"{error}; `pip install 'psycopg[binary]'` brings PostgreSQL's driver") from error
+        raise LudusError(f"{error}; `pip install 'ludus[postgresql]'` brings PostgreSQL's driver") from error
     except (ArgumentError, ValueError, TypeError) as error:  # of a driver that there is not, or of its options
         raise LudusError(f"database {url!s} cannot be used: {error}; give 'postgresql+psycopg://…'") from error
 
 
-def _postgresql(url: sa.URL) -> sa.Engine:
-    # A server that was started anew is noticed before the next query, one that does not answer in the end.
-    limits = {"connect_timeout": CONNECT_S, "keepalives_idle": SILENT_S, "tcp_user_timeout": 1000 * SILENT_S}
-    patient = {name: str(limit) for name, limit in limits.items() if name not in url.query}
-    engine = sa.create_engine(url, json_serializer=_json, pool_pre_ping=True, connect_args=patient)
-
-    @event.listens_for(engine, "handle_error")
-    def explain(context: sa.ExceptionContext) -> None:
-        why = (str(context.original_exception).splitlines() or ["unknown"])[0]
-        if context.is_pre_ping:
-            return  # a new connection is made in place of this one
-        if context.is_disconnect:
-            kept = "what was committed is kept: start the server, then `ludus resume`"
-            raise LudusError(f"the database {url!s} has gone ({why}); {kept}") from context.original_exception
-        if context.connection is None:  # it was not reached
-            raise LudusError(f"cannot use the database {url!s}: {why}; {AGAIN}") from context.original_exception
-
-    return engine
+def on_server(url: sa.URL) -> bool:
+    """Whether the rows are in PostgreSQL, and not in an SQLite file."""
+    return url.get_backend_name() != "sqlite"
 
 
 def _sqlite(url: sa.URL) -> sa.Engine:
@@ -170,7 +151,7 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             raise LudusError(f"the disk of {directory} is full; free some space and try again") from error
         if engine.dialect.name != "sqlite":
             why = (str(error.orig).splitlines() or ["unknown"])[0]  # hints of the server follow
-            raise LudusError(f"cannot use the database {engine.url!s}: {why}; {AGAIN}") from error
+            raise LudusError(f"cannot use the database {engine.url!s}: {why}; {server.AGAIN}") from error
         if "locked" in str(error):
             check_locks(engine.url)
             raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error

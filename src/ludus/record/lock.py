@@ -1,12 +1,16 @@
-"""One writer per run directory: an advisory lock of the kernel, which ends with its process, `kill -9` included."""
+"""One writer per run: a lock of its directory by the kernel, which ends with its process, `kill -9` included, and where the rows
+are on a server, one of the run there, see `server.py`."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ludus.record import filesystem
+from ludus.record.server import Session
 from ludus.types import LudusError
 
 LOCK = "lock"
@@ -51,6 +55,33 @@ class DirectoryLock:
     def release(self) -> None:
         """Release the directory; calling it twice is harmless."""
         self._lock.release()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a process holds of the run that it writes."""
+
+    directory: DirectoryLock | None
+    session: Session | None
+    """Where the rows are on a server."""
+
+    def release(self) -> None:
+        """Give the run to whoever wants it."""
+        if self.session:
+            self.session.release()
+        if self.directory:
+            self.directory.release()
+
+
+def lock_directory(directory: Path, needed: bool) -> DirectoryLock | None:
+    """The lock of a directory that exists; None where the file system has none and it is not `needed`, for the rows are on a
+    server.
+
+    Raises:
+        LudusError: somebody else holds it.
+        OSError: nothing can be written there, or it is needed and there is none.
+    """
+    return DirectoryLock(directory) if needed or not filesystem.missing(directory, [filesystem.FLOCK]) else None
 
 
 def owner(directory: Path) -> str:

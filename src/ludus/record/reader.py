@@ -5,21 +5,22 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict, from_dict
 from ludus.config.overrides import former
-from ludus.record import database, lock, mapping, tables
+from ludus.record import database, files, lock, mapping, server, tables
 from ludus.record.location import BESIDE, Location, world_at
 from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
 from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict
 
+T = TypeVar("T")
 RunState = Literal["running", "stopped", "failed", "done"]
 LAST_STEPS = ("measure/after", "end")  # of `ludus run` and of `ludus train`
 FAILED = ("diverged", "failed")
@@ -34,8 +35,7 @@ class Reader:
     def __init__(self, directory: Path, engine: sa.Engine, run_id: str):
         self.directory, self.run_id = directory, run_id
         self._engine = engine
-        with engine.connect() as connection:
-            self._run = connection.execute(self._select(tables.runs)).mappings().one()
+        self._run = self._ask(lambda connection: connection.execute(self._select(tables.runs)).mappings().one())
 
     # --- what the run is -------------------------------------------------------------------------------------
 
@@ -81,6 +81,11 @@ class Reader:
         return f"the same `ludus {self.repeated}`" if self.repeated else "`ludus resume`"
 
     @property
+    def command_again(self) -> str:
+        """The same, with its directory."""
+        return self.going_on if self.repeated else f"`ludus resume {files.typed(self.directory)}`"
+
+    @property
     def versions(self) -> dict[str, str]:
         """Package -> version when the run began."""
         return self._run["versions"]
@@ -93,8 +98,7 @@ class Reader:
     @property
     def empty(self) -> bool:
         """Whether nothing was made yet: no episode, no training, no call. Another run may then replace it."""
-        with self._engine.connect() as connection:
-            return database.is_empty(connection, self.run_id)
+        return self._ask(lambda connection: database.is_empty(connection, self.run_id))
 
     def heartbeat(self) -> Heartbeat | None:
         """The last sign of life of the process that writes the run: refreshed with everything that it writes."""
@@ -109,8 +113,9 @@ class Reader:
         """How the run stands; the first of these that holds:
 
         - 'done': its last step, 'measure/after' or 'end', was committed. A directory of `ludus collect` has no last step.
-        - 'running': a process holds the directory's lock. Where the lock says nothing, because the directory is out of
-          reach or its process on another machine: the heartbeat is younger than `FRESH_S`.
+        - 'running': a process holds the run's lock on the server of its rows, or the directory's where they are in a file. Where
+          that says nothing, because the directory is out of reach or its process on another machine: the heartbeat is younger
+          than `FRESH_S`.
         - 'failed': the last message says that the run diverged or failed.
         - 'stopped': else.
         """
@@ -124,6 +129,8 @@ class Reader:
         return "failed" if last and last[0]["kind"] in FAILED else "stopped"
 
     def _is_running(self) -> bool:
+        if database.on_server(self._engine.url):
+            return self._ask(lambda connection: server.holder(connection, self.run_id)) is not None
         beat = self.heartbeat()
         try:
             place = Location.of(self.directory)
@@ -140,8 +147,7 @@ class Reader:
 
     def done(self, step: str) -> bool:
         """Whether `step` was committed."""
-        with self._engine.connect() as connection:
-            return connection.execute(self._select(tables.steps).filter_by(name=step)).first() is not None
+        return bool(self.query(self._select(tables.steps).filter_by(name=step)))
 
     def result(self, step: str) -> dict[str, Any]:
         """The JSON left by a committed step.
@@ -149,21 +155,18 @@ class Reader:
         Raises:
             LudusError: not committed.
         """
-        with self._engine.connect() as connection:
-            row = connection.execute(self._select(tables.steps).filter_by(name=step)).mappings().first()
-        if row is None:
+        found = self.query(self._select(tables.steps).filter_by(name=step))
+        if not found:
             raise LudusError(f"step {step!r} of {self.directory} is not done; last done: {self.last_step()!r}")
-        return row["result"]
+        return found[0]["result"]
 
     def steps(self) -> list[StepTime]:
         """The committed steps, in order."""
         return [mapping.step_time(r) for r in self._rows(tables.steps)]
 
     def last_step(self) -> str | None:
-        with self._engine.connect() as connection:
-            query = self._select(tables.steps).order_by(tables.steps.c.number.desc()).limit(1)
-            last = connection.execute(query).mappings().first()
-        return None if last is None else last["name"]
+        last = self.query(self._select(tables.steps).order_by(tables.steps.c.number.desc()).limit(1))
+        return last[0]["name"] if last else None
 
     # --- what they left ----------------------------------------------------------------------------------------
 
@@ -204,8 +207,7 @@ class Reader:
             same = sa.and_(e.run_id == o.run_id, e.id == o.episode)
             query = query.join(tables.episodes, same).where(e.actor == actor)
         query = query.group_by(o.caption, o.skill).order_by(sa.func.min(o.number))
-        with self._engine.connect() as connection:
-            return [SuccessCount(**r) for r in connection.execute(query).mappings()]
+        return [SuccessCount(**row) for row in self.query(query)]
 
     def metrics(self, name: str = "") -> list[tuple[str, int, float]]:
         """`(name, update, value)` of metrics whose name starts with `name`."""
@@ -233,8 +235,7 @@ class Reader:
 
     def query(self, statement: sa.Select) -> Sequence[sa.RowMapping]:
         """The rows of a statement that has no function of its own here. Whoever writes it also asks for this `run_id`."""
-        with self._engine.connect() as connection:
-            return connection.execute(statement).mappings().all()
+        return self._ask(lambda connection: connection.execute(statement).mappings().all())
 
     def content(self) -> dict[str, Any]:
         """Table -> rows without wall-clock columns: equal for two runs with the same seed and configuration, however
@@ -259,8 +260,12 @@ class Reader:
             query = query.where(where)
         if "number" in table.c:
             query = query.order_by(table.c.number)
+        return self.query(query)
+
+    def _ask(self, work: Callable[[sa.Connection], T]) -> T:
+        """What `work` reads by a connection: every query of a run goes through here."""
         with self._engine.connect() as connection:
-            return connection.execute(query).mappings().all()
+            return work(connection)
 
     def _select(self, table: sa.Table) -> sa.Select:
         """All of this run's rows of a table: every query starts from here."""

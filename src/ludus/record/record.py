@@ -27,7 +27,8 @@ import sqlalchemy as sa
 from ludus.config import Config, as_dict
 from ludus.record import database, files, filesystem, tables
 from ludus.record.location import LOCATION, Location, way_to_world
-from ludus.record.lock import DirectoryLock
+from ludus.record.lock import Claim, lock_directory
+from ludus.record.server import Session
 from ludus.record.writer import Step, Writer
 from ludus.types import LudusError
 
@@ -70,23 +71,26 @@ class Record(Writer):
         new = not directory.exists()
         _check_name(directory)
         place = Location.new(directory, url, run_id)
-        engine = database.connect(place.url)
+        engine, far = database.connect(place.url, alone=True), database.on_server(place.url)
         try:
-            filesystem.check(directory, filesystem.FLOCK)
-            database.check_locks(place.url)
+            if not far:
+                filesystem.check(directory, filesystem.FLOCK)
+                database.check_locks(place.url)
             for part in ("", "shards", "checkpoints", "images"):
                 (directory / part).mkdir(parents=True, exist_ok=True)
-            lock = DirectoryLock(directory)
+            lock = lock_directory(directory, needed=not far)
         except OSError as error:
             raise LudusError(f"cannot make the run directory {directory}: {error.strerror}; choose another") from error
         try:
             _make_room(directory)
-            _begin(directory, engine, place, config, command, steps or {})
             assert place.run_id is not None
-            return cls(directory, engine, place.run_id, lock)
+            session = _session(directory, engine, place.run_id)
+            _begin(directory, engine, place, config, command, steps or {})
+            return cls(directory, engine, place.run_id, Claim(lock, session))
         except BaseException as error:
             engine.dispose()
-            lock.release()
+            if lock:
+                lock.release()
             full = files.is_full(error, directory)
             if new:
                 files.remove(directory)
@@ -121,17 +125,19 @@ class Record(Writer):
                 f"database {place.url.database} of the run in {directory} is missing; restore it from a copy"
             )
         try:
-            lock = DirectoryLock(directory) if write else None
+            lock = lock_directory(directory, needed=not database.on_server(place.url)) if write else None
         except OSError as error:
             raise LudusError(
                 f"cannot write in {directory}: {error.strerror}; mend that, or open it to look at"
             ) from error
-        engine = database.connect(place.url)
+        engine = database.connect(place.url, alone=write)
         try:
             found = database.find_run(engine, directory, place.run_id)
-            if write:
-                _claim(directory, engine, found)
-            return cls(directory, engine, found, lock)
+            if not write:
+                return cls(directory, engine, found, None)
+            session = _session(directory, engine, found)
+            _claim(directory, engine, found)
+            return cls(directory, engine, found, Claim(lock, session))
         except BaseException:
             engine.dispose()
             if lock:
@@ -174,16 +180,27 @@ class Record(Writer):
         self.close()
 
     def close(self) -> None:
-        """Release the directory. What was committed is on the disk already."""
+        """Release the run. What was committed is on the disk already."""
+        if self._claim:
+            self._claim.release()
         self._engine.dispose()
-        if self._lock:
-            self._lock.release()
 
     def __enter__(self) -> Record:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _session(directory: Path, engine: sa.Engine, run_id: str) -> Session | None:
+    """
+    Raises:
+        LudusError: the rows are on a server, and another process has the run.
+    """
+    if not database.on_server(engine.url):
+        return None
+    with database.explained(engine, directory):
+        return Session(engine, run_id)
 
 
 def _make_room(directory: Path) -> None:
@@ -195,11 +212,15 @@ def _make_room(directory: Path) -> None:
     old = Location.of(directory)
     if old is None or old.missing:
         return
-    engine = database.connect(old.url)
+    engine, session = database.connect(old.url, alone=True), None
     try:
+        if old.run_id is not None:
+            session = _session(directory, engine, old.run_id)
         database.make_room(engine, directory, old.run_id)
         (directory / LOCATION).unlink(missing_ok=True)
     finally:
+        if session:
+            session.release()
         engine.dispose()
 
 

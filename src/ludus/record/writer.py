@@ -7,20 +7,22 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from ludus.record import database, files, mapping, tables
-from ludus.record.lock import DirectoryLock
+from ludus.record.lock import Claim
 from ludus.record.mapping import SkillLike, StageState
 from ludus.record.reader import Reader
+from ludus.record.server import Session
 from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict, unknown
 
+T = TypeVar("T")
 STEP_NAME = re.compile(r"[a-z0-9_-]+(/[a-z0-9_-]+)*")
 
 
@@ -43,16 +45,18 @@ class Step:
 class Writer(Reader):
     """What a `Record`, which is what to open, can add."""
 
-    def __init__(self, directory: Path, engine: sa.Engine, run_id: str, lock: DirectoryLock | None):
+    def __init__(self, directory: Path, engine: sa.Engine, run_id: str, claim: Claim | None):
+        self._claim, self._local = claim, threading.local()
         super().__init__(directory, engine, run_id)
-        self._lock = lock
-        self._local = threading.local()
+        if self._session is not None:
+            self._session.go_on = self.command_again
+            self._ask(self._session.begin)
 
     # --- the directory ---------------------------------------------------------------------------------------
 
     @property
     def writable(self) -> bool:
-        return self._lock is not None
+        return self._claim is not None
 
     def path(self, *parts: str) -> Path:
         """A path inside the run directory: `record.path("images", "scene-1.png")`."""
@@ -98,22 +102,22 @@ class Writer(Reader):
         self._local.step = opened = Step(step)
         try:
             with self._full_disk_explained():
-                posted = tables.messages.c
-                with self._writing() as connection:
-                    connection.execute(
-                        sa.delete(tables.messages).where(posted.run_id == self.run_id, posted.step == step)
-                    )
+                m = tables.messages.c
+                cut_short = sa.delete(tables.messages).where(m.run_id == self.run_id, m.step == step)
+                self._write(lambda connection: connection.execute(cut_short))
                 yield opened
                 seconds = time.perf_counter() - clock
                 row = {"name": step, "result": dict(opened.result), "started": started, "seconds": seconds}
-                with self._writing() as connection:
-                    for table, rows in opened.rows:
-                        database.insert(connection, table, self.run_id, rows)
-                    for old, new in opened.renamed.items():
-                        self._rename(connection, old, new)
-                    database.insert(connection, tables.steps, self.run_id, [row])
+                self._write(lambda connection: self._save(connection, opened, row), step)
         finally:
             self._local.step = None
+
+    def _save(self, connection: sa.Connection, step: Step, row: dict[str, Any]) -> None:
+        for table, rows in step.rows:
+            database.insert(connection, table, self.run_id, rows)
+        for old, new in step.renamed.items():
+            self._rename(connection, old, new)
+        database.insert(connection, tables.steps, self.run_id, [row])
 
     def set_aside(self, step: str, name: str) -> None:
         """Give a committed step another name, with the open step: it may then be done again, and what it left is kept. Its
@@ -138,20 +142,18 @@ class Writer(Reader):
     def post(self, *messages: Message) -> None:
         """Add messages to the run's chat at once, also inside a step. A key that is there already adds nothing."""
         step = self.open_step
-        with self._writing() as connection:
-            rows = [mapping.of_message(m, step.name if step else None) for m in messages]
-            database.insert(connection, tables.messages, self.run_id, rows)
+        self._insert(tables.messages, [mapping.of_message(m, step.name if step else None) for m in messages])
 
     def add_call(self, row: Mapping[str, Any]) -> None:
         """Add a call to a model, see `tables.calls`, at once: it is paid for, whatever becomes of the step."""
-        with self._writing() as connection:
-            database.insert(connection, tables.calls, self.run_id, [row])
+        self._insert(tables.calls, [row])
 
     def write_stage(self, state: StageState) -> None:
-        """Write how far a stage has come, at once, over what was written of it before. See `ludus.record.progress`."""
+        """Write how far a stage has come, at once, over what was written of it before. See `ludus.record.progress`. A server that
+        has gone is not waited for."""
         self._must_write()
-        with self._writing() as connection:
-            database.put(connection, tables.stages, self.run_id, asdict(state))
+        row = asdict(state)
+        self._write(lambda connection: database.put(connection, tables.stages, self.run_id, row), needed=False)
 
     def add_skills(
         self,
@@ -227,19 +229,54 @@ class Writer(Reader):
         if step:
             step.rows.append((table, rows))
         else:
-            with self._writing() as connection:
-                database.insert(connection, table, self.run_id, rows)
+            self._insert(table, rows)
 
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction; every one of the run's own process is a sign of life."""
-        with self._full_disk_explained(), database.writing(self._engine, self.run_id) as connection:
-            yield connection
-            if self.writable:
-                database.put(connection, tables.heartbeats, self.run_id, _heartbeat())
+    def _insert(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._write(lambda connection: database.insert(connection, table, self.run_id, rows))
+
+    @property
+    def _session(self) -> Session | None:
+        return self._claim.session if self._claim else None
+
+    def _ask(self, work: Callable[[sa.Connection], T]) -> T:
+        if self._session is None:
+            return super()._ask(work)
+        return self._session.patiently(lambda _: super(Writer, self)._ask(work))
+
+    def _write(self, work: Callable[[sa.Connection], object], step: str | None = None, needed: bool = True) -> None:
+        """Do `work` in a transaction. Where the server has gone in the middle, it is done again, and changes nothing that
+        the first attempt has committed.
+
+        Args:
+            step: the one that it commits; if its name is there, an earlier attempt has committed it.
+            needed: a server that has gone is waited for.
+        """
+        with self._full_disk_explained():
+            if self._session is None:
+                self._write_once(work, None)
+            elif needed:
+                self._session.patiently(lambda again: self._write_once(work, step if again else None))
+            else:
+                self._session.once(lambda _: self._write_once(work, None))
+
+    def _write_once(self, work: Callable[[sa.Connection], object], known: str | None) -> None:
+        s = tables.steps.c
+        with database.writing(self._engine, self.run_id) as connection:
+            if (
+                known is None
+                or not connection.execute(sa.select(s.number).where(s.run_id == self.run_id, s.name == known)).all()
+            ):
+                work(connection)
+            if self.writable:  # everything that the run's own process writes is a sign of life
+                beat = {"pid": os.getpid(), "host": socket.gethostname(), "at": time.time()}
+                database.put(connection, tables.heartbeats, self.run_id, beat)
+                if self._session is not None:
+                    self._session.beats(beat)
+        if self._session is not None:
+            self._session.beaten()
 
     def _must_write(self) -> None:
-        if self._lock is None:
+        if self._claim is None:
             raise LudusError(f"{self.directory} was opened to look at; open it with write=True to add to it")
 
     @contextmanager
@@ -251,18 +288,9 @@ class Writer(Reader):
         except Exception as error:
             if not files.is_full(error, self.directory):
                 raise
-            again = (
-                f"the same `ludus {self.repeated}`"
-                if self.repeated
-                else f"`ludus resume {files.typed(self.directory)}`"
-            )
             what_now = (
                 "no step was done yet: free some space and start again"
                 if self.empty
-                else f"everything up to step {self.last_step()!r} is safe: free some space and continue with {again}"
+                else f"everything up to step {self.last_step()!r} is safe: free some space and continue with {self.command_again}"
             )
             raise LudusError(f"the disk of {self.directory} is full; {what_now}") from error
-
-
-def _heartbeat() -> dict[str, Any]:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "at": time.time()}
