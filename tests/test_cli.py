@@ -49,7 +49,7 @@ def test_settings_may_stand_anywhere(read):
     )
     first, *others = [read("train", *words) for words in ways]
     assert first["overrides"] == ("agent.alpha=1", "seed=3") and all(other == first for other in others)
-    assert read("resume", "budget.usd=5") == {"dir": None, "overrides": ("budget.usd=5",)}
+    assert read("resume", "budget.usd=5") == {"record": None, "dir": None, "overrides": ("budget.usd=5",)}
     # 'alpha' is no setting and is then refused
     assert read("train", "a", "alpha", "--data", "x", "agent.alpha=1")["overrides"] == ("alpha", "agent.alpha=1")
 

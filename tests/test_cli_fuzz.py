@@ -217,7 +217,7 @@ USUAL = {
     "plan": ["reach red; reach green", "repeat until on(red, green) at most 3 times { stack red on green }"],
     "parts": ["propose", "analyse"],
     "preset": ["tiny", "tiny,bc"],
-    "database": ["rows.db", "sqlite:///rows.db"],
+    "record": ["rows.db", "sqlite:///rows.db"],
     "switching": ["fixed", "conditional"],
     "noise": ["0.3", "0.1-0.2"],
     "format": ["npz", "lerobot", "minari"],
@@ -246,9 +246,10 @@ def arguments(draw) -> list[str]:
     ending = [(name, command) for name, command in cli.COMMANDS.items() if name not in endless]
     name, command = draw(st.sampled_from(ending))
     words, hints = [], get_type_hints(command)
+    written = {k: v for base in reversed(command.__mro__) for k, v in vars(base).get("__annotations__", {}).items()}
     for field in dataclasses.fields(command):
         option, hint = field.name, hints[field.name]
-        positional = "Positional" in str(command.__annotations__[option])
+        positional = "Positional" in str(written[option])
         needed = (
             field.default is dataclasses.MISSING
             or option == "preset"

@@ -135,7 +135,7 @@ def test_an_ordinary_file_system_lacks_nothing(tmp_path):
             filesystem.FLOCK,
             r"has no flock \(No locks available\), which .*; give a folder of a local disk, or mount it",
         ),
-        (filesystem.POSIX_LOCKS, r"has no POSIX locks .*, which SQLite needs; .* \(--database FILE"),
+        (filesystem.POSIX_LOCKS, r"has no POSIX locks .*, which SQLite needs; .* \(--record FILE"),
     ],
 )
 def test_a_run_is_not_begun_where_there_are_no_locks(tmp_path, lacking, ability, words):

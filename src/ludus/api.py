@@ -69,6 +69,7 @@ def run(
     overrides: Iterable[str] = (),
     seed: int = 0,
     library: str | Path | None = None,
+    record: str | Path | None = None,
 ) -> Path:
     """Carry out an experiment in `directory`, or continue the one that stands there; the same call goes on where it was
     interrupted. Returns the directory, for `evaluate`, `load_policy` and `Record.open`.
@@ -78,6 +79,7 @@ def run(
         overrides: settings to change, e.g. ['experiment.rounds=5', 'world.n_blocks=4'].
         seed: the only source of randomness.
         library: a library file, whose skills the run begins with in place of the world's base skills.
+        record: the database of its rows, see `Record.create`; one of its own in the directory if None.
 
     Raises:
         LudusError: a wrong setting or library file, or a run with other settings or skills in `directory`.
@@ -95,15 +97,15 @@ def run(
     config = override(named(preset), [*overrides, f"seed={seed}"])
     check(config, reach=True)  # an unknown world or model makes no directory
     skills = None if library is None else read_skills(Path(library))
-    with opened(Path(directory), config, command="ludus.run", steps=library_step(skills)) as record:
-        if is_collection(record) or is_training(record):
+    with opened(Path(directory), config, record, command="ludus.run", steps=library_step(skills)) as begun:
+        if is_collection(begun) or is_training(begun):
             raise LudusError(f"{directory} holds a run of another kind; choose another directory")
-        check_library(record, skills)
-        with compose(record, config) as experiment:
+        check_library(begun, skills)
+        with compose(begun, config) as experiment:
             logger.info("run in %s: preset %s, seed %d", directory, preset, seed)
             grown = loop.run(experiment)
-            report = write_report(record, experiment.world, grown)
-            said = text.first_line(queries.conclusion(record))
+            report = write_report(begun, experiment.world, grown)
+            said = text.first_line(queries.conclusion(begun))
             logger.info("run in %s: %s Report: %s", directory, said, report)
     return Path(directory)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import tyro
 
-from ludus.cli.common import interruptible, latest
+from ludus.cli.common import Finds, interruptible, opened_run
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -30,7 +30,7 @@ WELCOME = "A line that you type is said; /help lists the commands; Ctrl-D leaves
 
 
 @dataclass(frozen=True)
-class Chat:
+class Chat(Finds):
     """Follow the conversation of a run and take part in it: a line that you type is said, /help lists the commands. Ends with the
     run, or with Ctrl-D."""
 
@@ -43,12 +43,10 @@ class Chat:
     """So many earlier messages are shown."""
 
     def __call__(self) -> None:
-        from ludus.record import Record
-
         console = display.console()
         with (
             interruptible("You left the room.", console.print),
-            Record.open(self.dir or latest(), write=False) as record,
+            opened_run(self.dir, self.record) as record,
         ):
             self._follow(record, console)
 

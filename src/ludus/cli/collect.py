@@ -9,13 +9,13 @@ from typing import Annotated
 
 import tyro
 
-from ludus.cli.common import Many, Overrides, command_line, listed, terminal
+from ludus.cli.common import Keeps, Many, Overrides, command_line, listed, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
 
 @dataclass(frozen=True)
-class Collect:
+class Collect(Keeps):
     """Collect episodes without training, into a new run directory or one more time into an old one."""
 
     dir: tyro.conf.Positional[Path]
@@ -66,7 +66,7 @@ class Collect:
         spec = CollectSpec(actor, name, listed(self.skills), self.start, self.policy)
         console = display.console()
         free = {"seed_data", "experiment", "seed", "training"}
-        with opened(self.dir, config, free, command_line(), library_step(skills)) as record:
+        with opened(self.dir, config, self.record, free, command_line(), library_step(skills)) as record:
             check_library(record, skills)
             with terminal(console, "the same command") as shown:
                 counts = collect(record, config, spec, shown.show)

@@ -9,14 +9,17 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 from rich.console import Console
 
 from ludus.types import LudusError
+
+if TYPE_CHECKING:
+    from ludus.record import Record
 
 RUNS = Path("runs")
 SHOW_CURSOR = "\x1b[?25h"
@@ -91,6 +94,64 @@ def latest() -> Path:
     if not runs:
         raise LudusError(f"no run under {RUNS}/; start one with `ludus run`, or name its directory")
     return runs[-1]
+
+
+@dataclass(frozen=True)
+class Keeps:
+    """Options of a command that begins a run."""
+
+    record: str | None = field(default=None, kw_only=True)
+    """Database that keeps the run's rows, and may keep those of others: a URL such as postgresql+psycopg://USER@HOST/NAME (its
+    password is taken from PGPASSWORD or ~/.pgpass), or an SQLite file. DIR/ludus.db if not given; the directory remembers it."""
+
+
+@dataclass(frozen=True)
+class Finds:
+    """Options of a command that opens a run."""
+
+    record: str | None = field(default=None, kw_only=True)
+    """Database that the run's rows are in, where its directory does not say, or where they have moved. The run may then be named
+    by its id there; if it is not named, it is the newest one there."""
+
+
+def named(run: Path | None, record: str | None) -> tuple[Path, str | None]:
+    """The directory of a run, and its id where `record` says it. See `Finds`.
+
+    Raises:
+        LudusError: no such run, or a database that cannot be read.
+    """
+    from ludus.record.runs import holds_run, listing
+    from ludus.types import unknown
+
+    if record is None or (run is not None and holds_run(run)):
+        return run or latest(), None
+    with listing(record) as (engine, rows):
+        found = {run_id: directory for directory, run_id in rows}
+        where = str(engine.url)
+    if run is None:
+        if not found:
+            raise LudusError(f"{where} holds no run; begin one there with `ludus run --record URL`")
+        run = Path(list(found)[-1])
+    if str(run) not in found:
+        raise unknown("run", str(run), tuple(found))
+    return found[str(run)], str(run)
+
+
+def run_id_of(run: Path | None, record: str) -> str | None:
+    """The id of a run in a database, see `named`; None: it is the only one there."""
+    from ludus.record.location import Location
+
+    directory, run_id = named(run, record)
+    place = Location.of(directory, record, run_id)
+    return place and place.run_id
+
+
+def opened_run(run: Path | None, record: str | None, write: bool = False) -> Record:
+    """The run that a command names, see `named`: to look at, wherever its directory is, or to continue."""
+    from ludus.record import Record
+
+    directory, run_id = named(run, record)
+    return Record.open(directory, write=write, url=record, run_id=run_id)
 
 
 # --- writing files -----------------------------------------------------------------------------------------------

@@ -11,12 +11,13 @@ import tyro
 from rich.console import Console
 
 from ludus.cli.common import (
+    Finds,
     Many,
     Overrides,
     check_writable,
-    latest,
     listed,
     numbers,
+    opened_run,
     terminal,
     writing,
 )
@@ -28,7 +29,7 @@ MEASURING = ("world.", "training.evaluation_temperature=", "training.threads=")
 
 
 @dataclass(frozen=True)
-class Eval:
+class Eval(Finds):
     """Measure a run's best policy: success per template and per skill with 95 % Wilson intervals."""
 
     dir: tyro.conf.Positional[Path | None] = None
@@ -63,13 +64,12 @@ class Eval:
     def __call__(self) -> None:
         from ludus import config as configs
         from ludus.experiment import evaluation
-        from ludus.record import Record
 
         spec = self._spec()
         if self.json is not None:
             check_writable(self.json)
         console = display.console()
-        with Record.open(self.dir or latest(), write=False) as record:
+        with opened_run(self.dir, self.record) as record:
             config = configs.override(record.config, self.overrides)
             for changed in self.overrides:
                 if not changed.startswith(MEASURING):

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from ludus.cli.common import (
     RUNS,
+    Keeps,
     Many,
     Overrides,
     check_writable,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Exam:
+class Exam(Keeps):
     """Examine an experimenter: does it propose, decompose, retrieve, analyse and write skills well? See docs/exam.md."""
 
     name: tyro.conf.Positional[str]
@@ -103,7 +104,7 @@ class Exam:
         keeps = asks_others(config.experimenter)  # only answers that cost something are kept
         with (
             # an answer is known by all that it depends on: with other settings only what they change is asked again
-            opened(folder, config, {"budget", "experimenter"}, command_line())
+            opened(folder, config, self.record, {"budget", "experimenter"}, command_line())
             if keeps
             else nullcontext(NullCalls()) as calls,
             terminal(console, "the same command" if keeps else None) as shell,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from ludus.cli.common import check_writable, latest, writing
+from ludus.cli.common import Finds, check_writable, opened_run, writing
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -25,7 +25,7 @@ PLACES = "DIRECTORY (for TensorBoard's event files), lerobot DIRECTORY, minari I
 
 
 @dataclass(frozen=True)
-class Export:
+class Export(Finds):
     """Write a run's metrics and learning curves as TensorBoard event files, its episodes as a dataset of LeRobot (v3.0) or
     Minari, or as recordings that Rerun shows, or its policy as one file."""
 
@@ -48,8 +48,6 @@ class Export:
     """The run directory; the latest under runs/ if not given."""
 
     def __call__(self) -> None:
-        from ludus.record import Record
-
         kind, *more = map(str, self.where) if self.where else ("",)
         if not kind and self.policy is None:
             raise LudusError(f"nothing to export; give --policy FILE, or one of {PLACES}")
@@ -63,7 +61,7 @@ class Export:
         if self.episodes is not None and self.episodes < 1:
             raise LudusError(f"--episodes {self.episodes}: give 1 or more")
         console = display.console()
-        with Record.open(self.run or latest(), write=False) as record:
+        with opened_run(self.run, self.record) as record:
             if kind in EPISODES:
                 self._episodes(record, kind, more[0], console)
             elif kind:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import Overrides, command_line, terminal
+from ludus.cli.common import Keeps, Overrides, command_line, terminal
 from ludus.views import display
 
 
 @dataclass(frozen=True)
-class Import:
+class Import(Keeps):
     """Import a dataset of Minari or LeRobot, or NumPy's .npz files, into a run that `ludus train --data` learns from, checked as
     the world's own episodes are (docs/data.md)."""
 
@@ -50,7 +50,7 @@ class Import:
         skills = None if self.library is None else read_skills(self.library)
         spec = ImportSpec(self.format, self.sources, name, self.mapping, self.caption)
         free = {"seed_data", "experiment", "seed", "training"}
-        with opened(self.dir, config, free, command_line(), library_step(skills)) as record:
+        with opened(self.dir, config, self.record, free, command_line(), library_step(skills)) as record:
             check_library(record, skills)
             console = display.console()
             with terminal(console, "the same command") as shown:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import latest
+from ludus.cli.common import Finds, latest, run_id_of
 from ludus.types import LudusError
 
 
 @dataclass(frozen=True)
-class Mcp:
+class Mcp(Finds):
     """Let a coding agent play the experimenter of a run (`ludus run --experimenter agent`) by the Model Context Protocol, over
     standard input and output: a client starts this command. See docs/agents.md."""
 
@@ -21,12 +21,16 @@ class Mcp:
 
     def __call__(self) -> None:
         from ludus.views.mcp.door import Door
+        from ludus.views.page.folder import DatabaseRuns
 
         try:
             from ludus.views.mcp.server import serve
         except ModuleNotFoundError as error:
             raise LudusError(f"{error}; `pip install 'ludus[mcp]'` brings what the door needs") from error
-        door = Door(self.run or latest())
+        if self.record is None:
+            door = Door(self.run or latest())
+        else:
+            door = Door(DatabaseRuns(self.record, run_id_of(self.run, self.record)))
         try:
             serve(door)
         finally:

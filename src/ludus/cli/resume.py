@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import Overrides, latest, say, terminal
+from ludus.cli.common import Finds, Overrides, opened_run, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -17,7 +17,7 @@ NOTHING_TO_ASK = ("replay", "measure/after", "end")
 
 
 @dataclass(frozen=True)
-class Resume:
+class Resume(Finds):
     """Continue an interrupted run where it stopped; the result is the same as without the interruption."""
 
     dir: tyro.conf.Positional[Path | None] = None
@@ -34,11 +34,10 @@ class Resume:
         from ludus.experiment.opening import COMPUTING, FREE_TO_CHANGE, accept_world
         from ludus.lab.oversight import REPLAY_STEP
         from ludus.lab.rounds import ask_for_rounds
-        from ludus.record import Record
         from ludus.record.files import typed
         from ludus.views.terminal import success_table
 
-        with Record.open(self.dir or latest()) as record:
+        with opened_run(self.dir, self.record, write=True) as record:
             repeated = record.repeated or ("collect" if collection.is_collection(record) else None)
             if repeated:
                 what = {"collect": "collected episodes", "import": "imported episodes", "exam": "answers to an exam"}[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from ludus.cli.common import RUNS, Overrides, command_line, play_all, say, terminal
+from ludus.cli.common import RUNS, Keeps, Overrides, command_line, play_all, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Keeps):
     """Start an experiment, from seed data to report."""
 
     overrides: Overrides = ()
@@ -44,8 +44,6 @@ class Run:
     """Run directories with whose episodes it begins, collected or imported, in place of seed data of its own."""
     library: Path | None = None
     """A library file (`ludus skills RUN --export FILE`): start from its skills in place of the world's base skills."""
-    database: str | None = None
-    """SQLAlchemy URL of a database that keeps the rows of many runs; <dir>/ludus.db if not given."""
     serve: bool = False
     """Show the run as a page while it goes on, see `ludus serve`; the address is printed, and the page ends with the run."""
 
@@ -79,7 +77,7 @@ class Run:
         steps = library_step(skills) | given_step(given, directory)
         if self.replay is not None:
             steps |= replay_step(self.replay, self.strict, directory)
-        how = {"database": self.database, "command": command_line(), "steps": steps, "fresh": self.dir is None}
+        how = {"url": self.record, "command": command_line(), "steps": steps, "fresh": self.dir is None}
         with created(directory, config, **how) as record:
             carry_out(record, serve=self.serve)
 

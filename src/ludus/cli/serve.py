@@ -7,17 +7,17 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import RUNS, interruptible
+from ludus.cli.common import RUNS, Finds, interruptible, run_id_of
 from ludus.types import LudusError
 from ludus.views import display
 
 
 @dataclass(frozen=True)
-class Serve:
+class Serve(Finds):
     """Show a run, or a folder of runs, as a page: its room, learning, skills, episodes and cost, also while it is running."""
 
-    runs: tyro.conf.Positional[Path] = RUNS
-    """A run's directory, or a folder of runs."""
+    runs: tyro.conf.Positional[Path | None] = None
+    """A run's directory, or a folder of runs; if not given, those under runs/, or with --record all runs of the database."""
     host: str = "127.0.0.1"
     """Address to listen at. By default nobody but this machine reaches the page; at any other address a token is needed, which
     is part of the address that is printed."""
@@ -25,6 +25,7 @@ class Serve:
     """0 for any that is free."""
 
     def __call__(self) -> None:
+        from ludus.views.page.folder import DatabaseRuns
         from ludus.views.page.place import Place
 
         try:
@@ -32,6 +33,9 @@ class Serve:
         except ModuleNotFoundError as error:
             raise LudusError(f"{error}; `pip install 'ludus[serve]'` brings what the page needs") from error
         console = display.console()
-        place = Place(self.runs)
+        if self.record is None:
+            place = Place(self.runs or RUNS)
+        else:
+            place = Place(DatabaseRuns(self.record, self.runs and run_id_of(self.runs, self.record)))
         with interruptible("The page is closed. No run was touched.", console.print):
             serve(place, self.host, self.port, console.print)

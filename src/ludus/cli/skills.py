@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import tyro
 from rich.console import Console
 
-from ludus.cli.common import check_writable, latest, writing
+from ludus.cli.common import Finds, check_writable, opened_run, writing
 from ludus.types import LudusError
 from ludus.views import display
 
 
 @dataclass(frozen=True)
-class Skills:
+class Skills(Finds):
     """Say how well a run's skills do and where they come from, or all that is known of one of them."""
 
     shows: ClassVar = True
@@ -33,14 +33,13 @@ class Skills:
 
     def __call__(self) -> None:
         from ludus.experiment.library import recorded_library
-        from ludus.record import Record
         from ludus.worlds.registry import make_world
 
         if self.all and self.export is None:
             raise LudusError("--all goes with --export FILE, and says that skills of every status are written")
         if self.export is not None and (self.skill is not None or self.json):
             raise LudusError("--export writes all skills to a file; leave out SKILL and --json")
-        with Record.open(self.dir or latest(), write=False) as record:
+        with opened_run(self.dir, self.record) as record:
             world = make_world(record.config.world, look=True)
             try:
                 self._show(record, recorded_library(record, world))

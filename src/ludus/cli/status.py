@@ -8,35 +8,32 @@ from typing import ClassVar
 
 import tyro
 
-from ludus.cli.common import latest
+from ludus.cli.common import Finds, latest, opened_run
 from ludus.views import display
 
 
 @dataclass(frozen=True)
-class Status:
+class Status(Finds):
     """Say what a run has done so far, also while it is running."""
 
     shows: ClassVar = True
     dir: tyro.conf.Positional[Path | None] = None
-    """The run directory, or a folder of runs; the latest run under runs/ if not given."""
-    database: str | None = None
-    """SQLAlchemy URL of a database of many runs: list them."""
+    """The run directory, or a folder of runs; if not given, the latest run under runs/, or with --record a list of all runs."""
 
     def __call__(self) -> None:
         from ludus.experiment.library import recorded_library
-        from ludus.record import Record
         from ludus.record.runs import holds_run
         from ludus.views import queries, terminal
         from ludus.worlds.registry import make_world
 
         console, folder = display.console(), self.dir
-        if folder is None and self.database is None:
+        if folder is None and self.record is None:
             folder = latest()
-        if folder is None or (folder.is_dir() and not holds_run(folder)):
-            where = folder or self.database or ""
+        if folder is None or (folder.is_dir() and not holds_run(folder) and self.record is None):
+            where = folder or self.record or ""
             terminal.print_runs(queries.runs(where), console, where)
             return
-        with Record.open(folder, write=False) as record:
+        with opened_run(folder, self.record) as record:
             if not queries.gaps(record):
                 terminal.print_status(record, console)
                 return

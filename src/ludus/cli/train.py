@@ -7,13 +7,13 @@ from pathlib import Path
 
 import tyro
 
-from ludus.cli.common import Many, Overrides, command_line, listed, numbers, say, terminal
+from ludus.cli.common import Keeps, Many, Overrides, command_line, listed, numbers, say, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Keeps):
     """Train offline on the episodes of other runs. The same command, or `ludus resume`, goes on where it stopped.
     `torchrun --nproc-per-node 4 -m ludus.cli train ...` shares the work between four processes, on a GPU each or on
     CPUs; with training.sharded=true each of them holds a fourth of the networks and of the optimiser."""
@@ -70,7 +70,7 @@ class Train:
                 offline.run_worker(config, spec, skills)
                 return
             steps = spec.step(self.dir) | library_step(skills)
-            with opened(self.dir, config, command=command_line(), steps=steps) as record:
+            with opened(self.dir, config, self.record, command=command_line(), steps=steps) as record:
                 offline.check_same(record, spec)
                 check_library(record, skills)
                 console = display.console()

@@ -54,7 +54,7 @@ def created(
     directory: Path,
     config: Config,
     *,
-    database: str | None = None,
+    url: str | Path | None = None,
     command: str | None = None,
     steps: Steps | None = None,
     fresh: bool = False,
@@ -62,13 +62,13 @@ def created(
     """A new run in `directory`. What was made for a request that is then refused is removed again.
 
     Args:
-        database, command, steps: see `Record.create`.
+        url: the database of its rows, and command, steps: see `Record.create`.
         fresh: the directory was made for this run, see `fresh_directory`.
     """
     new = fresh or not directory.exists()
     try:
         config = bound(config)
-        begun = Record.create(directory, config, url=database, command=command, steps=steps)
+        begun = Record.create(directory, config, url=url, command=command, steps=steps)
     except BaseException:
         if fresh:
             files.remove(directory)
@@ -86,6 +86,7 @@ def created(
 def opened(
     directory: Path,
     config: Config,
+    url: str | Path | None = None,
     free: Set[str] = frozenset(),
     command: str | None = None,
     steps: Steps | None = None,
@@ -93,6 +94,7 @@ def opened(
     """A context manager: the run in `directory`, made if there is none or nothing was made in it yet.
 
     Args:
+        url: the database of its rows, where that is not the one that the directory remembers.
         free: sections of the configuration that may differ from the run's own.
         command, steps: of a run that is made, see `Record.create`.
 
@@ -100,14 +102,14 @@ def opened(
         LudusError: a run with other settings than those of `free` and `COMPUTING`.
     """
     if not holds_run(directory):
-        return created(directory, config, command=command, steps=steps)
+        return created(directory, config, url=url, command=command, steps=steps)
     try:
-        record = Record.open(directory)
+        record = Record.open(directory, url=url)
     except NotBegun:
-        return created(directory, config, command=command, steps=steps)
+        return created(directory, config, url=url, command=command, steps=steps)
     if record.empty:
         record.close()
-        return created(directory, config, command=command, steps=steps)
+        return created(directory, config, url=url, command=command, steps=steps)
     try:
         world = _same_world(record.config.world, config)
     except BaseException:

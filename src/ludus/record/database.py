@@ -39,12 +39,12 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         url = sa.make_url(where)
         kind = url.get_backend_name()
     except (ArgumentError, ValueError):
-        shown = re.sub("//[^@]*@", "//***@", str(where))
+        shown = re.sub("//[^@]*@|password=.*", "//***@", str(where))
         raise LudusError(f"database {shown!r} is no URL; give 'postgresql+psycopg://…' or a file") from None
     if kind not in INSERT:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
     if kind == "postgresql":
-        return url
+        return _without_secrets(url)
     if url.drivername not in ("sqlite", SQLITE):
         raise LudusError(
             f"database {url!s} cannot be used: ludus opens SQLite with {SQLITE}; give the path of the file"
@@ -57,6 +57,14 @@ def address(where: str | Path | sa.URL) -> sa.URL:
             "path of the file instead"
         )
     return sa.URL.create(SQLITE, database=str(files.named(url.database).resolve()))
+
+
+def _without_secrets(url: sa.URL) -> sa.URL:
+    """The URL with its password where none of its texts shows it."""
+    if "sslpassword" in url.query:
+        raise LudusError("'sslpassword' in a URL would be shown; put it into ~/.pg_service.conf and give ?service=NAME")
+    password = url.query.get("password")
+    return url.difference_update_query(["password"]).set(password=str(password)) if password else url
 
 
 def connect(url: sa.URL, alone: bool = False) -> sa.Engine:

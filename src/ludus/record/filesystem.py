@@ -27,7 +27,7 @@ WHY = {
 }
 INSTEAD = {
     FLOCK: "mount it with that (Lustre: -o flock)",
-    POSIX_LOCKS: "keep the rows elsewhere (--database FILE, or postgresql://...)",
+    POSIX_LOCKS: "keep the rows elsewhere (--record FILE, or postgresql://...)",
     SHARED_MAPS: "sampling.memory=ram",
 }
 

@@ -21,6 +21,11 @@ BESIDE = "from_run"
 """Key, next to a kept absolute path, of the same path relative to the run's directory."""
 
 
+def discreet(text: str) -> str:
+    """The text without the passwords of the addresses in it."""
+    return re.sub(r"(://[^\s/@:]*:)[^\s@]*(?=@)|([?&]password=)[^\s&']*", r"\1\2***", text)
+
+
 def way(path: str | Path, directory: Path) -> str:
     """The path of `path` relative to the run's directory, by which it is found when both were moved together."""
     return os.path.relpath(Path(path).resolve(), directory.resolve())
@@ -54,7 +59,7 @@ class Location:
     run_id: str | None
 
     @classmethod
-    def new(cls, directory: Path, url: str | Path | None, run_id: str | None) -> Location:
+    def new(cls, directory: Path, url: str | Path | sa.URL | None, run_id: str | None) -> Location:
         """For a run that begins; without `run_id` under an id that no other run has.
 
         Raises:
@@ -68,7 +73,7 @@ class Location:
         return cls(database.address(directory / database.DATABASE if url is None else url), run_id)
 
     @classmethod
-    def of(cls, directory: Path, url: str | Path | None = None, run_id: str | None = None) -> Location | None:
+    def of(cls, directory: Path, url: str | Path | sa.URL | None = None, run_id: str | None = None) -> Location | None:
         """That of the run in `directory`, None if there is none; `url` and `run_id` replace what `run.json` says.
 
         Raises:
@@ -101,6 +106,5 @@ class Location:
             if path != str((directory / database.DATABASE).resolve()):
                 kept |= {"database": path, BESIDE: way(path, directory)}
         else:
-            public = self.url.difference_update_query(["password"])._replace(password=None)
-            kept["database"] = public.render_as_string()
+            kept["database"] = self.url._replace(password=None).render_as_string()
         files.write(directory / LOCATION, (json.dumps(kept) + "\n").encode())

@@ -26,7 +26,7 @@ import sqlalchemy as sa
 
 from ludus.config import Config, as_dict
 from ludus.record import database, files, filesystem, tables
-from ludus.record.location import LOCATION, Location, way_to_world
+from ludus.record.location import LOCATION, Location, discreet, way_to_world
 from ludus.record.lock import Claim, lock_directory
 from ludus.record.server import Session
 from ludus.record.writer import Step, Writer
@@ -100,21 +100,27 @@ class Record(Writer):
 
     @classmethod
     def open(
-        cls, directory: str | Path, *, write: bool = True, url: str | Path | None = None, run_id: str | None = None
+        cls,
+        directory: str | Path,
+        *,
+        write: bool = True,
+        url: str | Path | sa.URL | None = None,
+        run_id: str | None = None,
     ) -> Record:
         """Continue the run in `directory`; with `write=False` only read it, which needs no lock, while another process may
         be writing. A read-only Record may still `post` messages.
 
         Args:
-            url: the database, where it is no longer the one that the directory remembers.
-            run_id: the run, likewise.
+            url: the database, where it is not the one that the directory remembers; written to, it remembers this one.
+            run_id: the run, likewise. To look at the rows of a run that both name, no directory is needed.
 
         Raises:
             LudusError: no run there, one of another version, one that is running already, or, to write, the copy of a
                 directory whose rows are in a database elsewhere.
         """
         directory = files.named(directory)
-        place = Location.of(directory, url, run_id) if directory.is_dir() else None
+        named = url is not None and run_id is not None and not write
+        place = Location.of(directory, url, run_id) if named or directory.is_dir() else None
         if place is None:
             why = f"holds no run (no {database.DATABASE} in it)" if directory.exists() else "does not exist"
             raise LudusError(
@@ -137,6 +143,8 @@ class Record(Writer):
                 return cls(directory, engine, found, None)
             session = _session(directory, engine, found)
             _claim(directory, engine, found)
+            if url is not None:
+                Location(place.url, found).write(directory)
             return cls(directory, engine, found, Claim(lock, session))
         except BaseException:
             engine.dispose()
@@ -275,7 +283,7 @@ def _begin(
         "directory": str(directory.resolve()),
         "config": as_dict(config) | way_to_world(config.world, directory),
         "seed": config.seed,
-        "command": command if command is not None else " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": discreet(command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
         "versions": _versions(),
         "created": time.time(),
     }

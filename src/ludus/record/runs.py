@@ -52,20 +52,21 @@ def runs_in(where: str | Path) -> list[RunRow]:
 
 
 @contextmanager
-def listing(where: str | Path) -> Iterator[tuple[sa.Engine, list[tuple[Path, str]]]]:
+def listing(where: str | Path | sa.URL) -> Iterator[tuple[sa.Engine, list[tuple[Path, str]]]]:
     """The database at `where`, see `runs_in`, and the directory and id of each run in it: a `Reader` for each can be made
     inside the context.
 
     Raises:
         LudusError: no database there, or one of another version.
     """
-    path = Path(where)
-    here = Location.of(path) if "://" not in str(where) and path.is_dir() else None
+    path = None if isinstance(where, sa.URL) or "://" in str(where) else Path(where)
+    here = Location.of(path) if path and path.is_dir() else None
     url = database.address(where) if here is None else here.url
     if Location(url, None).missing:
         raise LudusError(f"{where} holds no runs; name a database, or the directory of a run")
     is_file = url.get_backend_name() == "sqlite"
-    home = path if here else Path(url.database or "").parent if is_file else Path(str(url))  # a server has no folder
+    own = Path(url.database or "").parent if is_file else Path(str(url))  # a server has no folder
+    home = path if path and here else own
     engine = database.connect(url)
     try:
         with database.explained(engine, home), engine.connect() as connection:

@@ -24,6 +24,7 @@ from ludus.lab.room import AGENT
 from ludus.record import Record
 from ludus.types import Curve, LudusError, Message, unknown
 from ludus.views import passports, queries, text
+from ludus.views.page.folder import DatabaseRuns
 from ludus.views.page.place import Place
 
 EPISODES = 50
@@ -43,7 +44,7 @@ class Door:
         LudusError: no run there.
     """
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path | DatabaseRuns) -> None:
         self._place = Place(run)
         if not self._place.is_run:
             raise LudusError(

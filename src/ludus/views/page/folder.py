@@ -1,21 +1,29 @@
-"""Which runs there are: their directories, which run lies in each, and where its rows are."""
+"""Which runs there are, of a folder or of a database: their directories, which run lies in each, and where its rows are."""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from threading import Lock
 
 import sqlalchemy as sa
 
 from ludus.record import Record, holds_run
-from ludus.record.database import DATABASE, connect
+from ludus.record.database import DATABASE, address, connect
+from ludus.record.database import on_server as is_server
 from ludus.record.location import LOCATION, Location
+from ludus.record.runs import listing
 from ludus.types import LudusError, unknown
+from ludus.views.page.patience import Asked
 
 Identity = tuple[tuple[int, ...], ...]
 """Another one, once another run lies in the directory: a file that was deleted and made anew may have its old number, so the time
 of `run.json` is part of it, which is written once."""
+
+
+FRESH_S = 1.0
+"""How long a list of a database's runs is good for."""
 
 
 class Folder:
@@ -29,15 +37,15 @@ class Folder:
     """
 
     def __init__(self, where: Path) -> None:
+        self._lock = Lock()
+        self._located: dict[str, tuple[Identity, Location]] = {}
+        self._servers: dict[sa.URL, sa.Engine] = {}
         if not where.is_dir():
             raise LudusError(f"{where} is no folder; name a run's directory, or a folder of runs")
         self.where = where.resolve()
         self.is_run = holds_run(where)
         if not self.is_run and not self.names():
             raise LudusError(f"no run in {where}; start one with `ludus run`, or name another folder")
-        self._lock = Lock()
-        self._located: dict[str, tuple[Identity, Location]] = {}
-        self._servers: dict[sa.URL, sa.Engine] = {}
 
     def names(self) -> tuple[str, ...]:
         """Names of the runs' directories."""
@@ -90,11 +98,18 @@ class Folder:
         """
         seen, known = self.identity(name), self._located.get(name)
         if known is None or known[0] != seen:
-            found = Location.of(self.directory(name))
-            if found is None:
-                raise LudusError(f"{self.directory(name)} holds no run any more")
-            self._located[name] = known = seen, found
+            self._located[name] = known = seen, self._locate(name)
         return known[1]
+
+    def _locate(self, name: str) -> Location:
+        found = Location.of(self.directory(name))
+        if found is None:
+            raise LudusError(f"{self.directory(name)} holds no run any more")
+        return found
+
+    def name_of(self, record: Record) -> str:
+        """The name of a run that was opened here."""
+        return record.directory.name
 
     def engine(self, url: sa.URL) -> sa.Engine:
         """The engine of a server, which all of its runs share."""
@@ -112,7 +127,7 @@ class Folder:
         place = self.location(name)
         if on_server(place):
             return Record.shared(self.directory(name), self.engine(place.url), place.run_id)
-        return Record.open(self.directory(name), write=False)
+        return Record.open(self.directory(name), write=False, url=place.url, run_id=place.run_id)
 
     def close(self) -> None:
         """Close the connections to servers."""
@@ -120,6 +135,61 @@ class Folder:
             engine.dispose()
 
 
+class DatabaseRuns(Folder):
+    """The runs of a database, wherever their directories are: each has the name of its directory, or its id where that of another
+    run is called the same. Thread-safe.
+
+    Args:
+        record: a URL, or an SQLite file.
+        only: the id of the one run to show.
+
+    Raises:
+        LudusError: no such database or run.
+    """
+
+    def __init__(self, record: str, only: str | None = None) -> None:
+        self._url, self._only = address(record), only
+        self._lock, self._located, self._servers = Lock(), {}, {}
+        self._listed = Asked(f"database {self._url!s}", self._list)
+        self.is_run = only is not None
+        if not self.names():
+            raise unknown("run", only, self._ids()) if only else LudusError(f"{self._url!s} holds no run")
+        self.where = self._rows()[self.names()[0]][0] if only else Path(self._url.database or "database")
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._rows()))
+
+    def newest_first(self) -> list[str]:
+        return list(reversed(self._rows()))
+
+    def directory(self, name: str) -> Path:
+        found = self._rows().get(name)
+        if found is None:
+            raise unknown("run", name, self.names())
+        return found[0]
+
+    def name_of(self, record: Record) -> str:
+        return next(name for name, (_, run_id) in self._rows().items() if run_id == record.run_id)
+
+    def _locate(self, name: str) -> Location:
+        self.directory(name)
+        return Location(self._url, self._rows()[name][1])
+
+    def _rows(self) -> dict[str, tuple[Path, str]]:
+        """Name -> directory and id, the newest last."""
+        return self._listed.get(FRESH_S)
+
+    def _list(self) -> dict[str, tuple[Path, str]]:
+        with listing(self._url) as (_, rows):
+            shown = [row for row in rows if self._only in (None, row[1])]
+        times = Counter(directory.name for directory, _ in shown)
+        return {(d.name if times[d.name] == 1 else run_id): (d, run_id) for d, run_id in shown}
+
+    def _ids(self) -> list[str]:
+        with listing(self._url) as (_, rows):
+            return [run_id for _, run_id in rows]
+
+
 def on_server(place: Location) -> bool:
     """Whether the rows are in a database that many runs reach by one connection."""
-    return place.url.get_backend_name() != "sqlite"
+    return is_server(place.url)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -90,13 +91,16 @@ class Lines:
                     waited[name] = place.url
                     self._server(place.url).start(FRESH_S)
                 else:
-                    found.append(self._of_file(name, place, run_line))
+                    found.append(replace(self._of_file(name, place, run_line), name=name))
             except UNREADABLE as error:
                 found.append(broken_line(name, str(error)))
         for name, url in waited.items():
             try:
                 lines = self._server(url).get(FRESH_S)
-                found.append(lines.get(name) or broken_line(name, "it is being read for the first time"))
+                known = lines.get(name)
+                found.append(
+                    replace(known, name=name) if known else broken_line(name, "it is being read for the first time")
+                )
             except UNREADABLE as error:
                 found.append(broken_line(name, str(error)))
         return found
@@ -121,7 +125,9 @@ class Lines:
         except (LudusError, SQLAlchemyError, ValueError) as error:
             if "is locked" in str(getattr(error, "orig", error.__cause__ or error)):
                 raise LudusError(f"the database of {directory} is locked by somebody; it is tried again") from error
-        with Record.open(directory, write=False) as record:  # reads what is harder to read, or says why it cannot
+        with Record.open(
+            directory, write=False, url=place.url, run_id=place.run_id
+        ) as record:  # reads what is harder to read, or says why it cannot
             return make(record)
 
     # --- rows on servers -------------------------------------------------------------------------------------------

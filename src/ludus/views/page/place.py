@@ -17,7 +17,7 @@ from ludus.lab.oversight import interventions
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError
-from ludus.views.page.folder import Folder, Identity
+from ludus.views.page.folder import DatabaseRuns, Folder, Identity
 from ludus.views.page.lines import FRESH_S, UNREADABLE, Lines
 from ludus.views.page.patience import Asked
 from ludus.views.queries import Conclusion, Pulse, RunLine, pulse
@@ -82,17 +82,17 @@ class Shown:
 
 
 class Place:
-    """One run, or all runs of a folder. Thread-safe.
+    """One run, or all runs of a folder or of a database. Thread-safe.
 
     Args:
-        where: a run's directory, or a folder of such.
+        where: a run's directory, a folder of such, or `DatabaseRuns`.
 
     Raises:
         LudusError: neither.
     """
 
-    def __init__(self, where: Path) -> None:
-        self._folder = Folder(where)
+    def __init__(self, where: Path | DatabaseRuns) -> None:
+        self._folder = Folder(where) if isinstance(where, Path) else where
         self.where, self.is_run, self.names = self._folder.where, self._folder.is_run, self._folder.names
         self._lines = Lines(self._folder)
         self._runs: OrderedDict[str, Shown] = OrderedDict()
@@ -173,7 +173,7 @@ class Place:
         Raises:
             LudusError: its world cannot be made here.
         """
-        shown, n = self._shown(record.directory.name), len(record.skills())
+        shown, n = self._shown(self._folder.name_of(record)), len(record.skills())
         if shown.library is None or shown.library[0] != n:
             shown.library = n, self.with_world(record, lambda world: recorded_library(record, world))
         return shown.library[1]
