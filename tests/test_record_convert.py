@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ludus.config import override, preset
-from ludus.record import Record, convert, runs_in, tables
+from ludus.record import Record, convert, moving, runs_in, tables
 from ludus.types import LudusError, Outcome, SuccessCount
 
 SETTINGS = (
@@ -88,10 +88,6 @@ def test_a_converted_database_has_the_tables_of_a_new_one(old, tmp_path):
 @pytest.mark.parametrize("where", ["_copy_run", "_add_statuses", "_rename_settings"])
 def test_a_conversion_that_was_cut_short_can_be_repeated(old, where, monkeypatch):
     before = dump(old / "ludus.db")
-
-    def cut(*_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(convert, where, cut)
         with pytest.raises(KeyboardInterrupt):
@@ -128,3 +124,35 @@ def test_what_cannot_be_converted_is_explained(old, tmp_path):
     (tmp_path / "broken" / "ludus.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
     with pytest.raises(LudusError, match="cannot be converted"):
         convert.convert(tmp_path / "broken")
+
+
+def test_rows_move_to_a_database_of_many_runs(old, tmp_path, database):
+    """From the version before, too; a move that is cut short is repeated, and the run goes on there."""
+    convert.convert(old)
+    with Record.open(old) as record:
+        expected, run_id = record.content(), record.run_id
+        with pytest.raises(LudusError, match="is already running"):
+            moving.move(old, database)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moving.Location, "write", cut)
+        with pytest.raises(KeyboardInterrupt):
+            moving.move(old, database)
+    assert (old / "ludus.db").exists() and [run.run_id for run in runs_in(old)] == [run_id]
+    assert moving.move(old, database) and not moving.move(old, database)
+    assert sorted(path.name for path in old.glob("ludus.db*")) == ["ludus.db.moved", "ludus.db.v1"]
+    with Record.open(old) as record:
+        assert record.content() == expected and record.run_id == run_id
+        with record.commit("round/1/collect/000"):
+            record.add_outcomes([Outcome("e2", 0, "reach red", "h1", True, True, 0.5)])
+    assert [run.last_step for run in runs_in(database)] == ["round/1/collect/000"]
+    with pytest.raises(LudusError, match="not in a file of its own; they stay there"):
+        moving.move(old, tmp_path / "third.db")
+    Record.create(tmp_path / "other", preset("tiny"), run_id=run_id).close()
+    with pytest.raises(LudusError, match="already holds another run"):
+        moving.move(tmp_path / "other", database)
+    with Record.open(tmp_path / "other", write=False) as record:
+        assert record.run_id == run_id
+
+
+def cut(*_):
+    raise KeyboardInterrupt

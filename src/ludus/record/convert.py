@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from ludus.record import database, files, tables
+from ludus.record import database, files, revisions, tables
 from ludus.record.location import Location
 from ludus.record.lock import DirectoryLock
 from ludus.types import LudusError
@@ -69,7 +69,7 @@ def convert(directory: str | Path, upgrade_checkpoint: Callable[[Path], None] | 
         with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
             if _version(connection, directory) != 1:
                 return False
-            _back_up(connection, directory / BACKUP)
+            back_up(connection, directory / BACKUP)
             for checkpoint in sorted((directory / "checkpoints").glob("*.pt")):
                 if upgrade_checkpoint is not None:
                     upgrade_checkpoint(checkpoint)
@@ -114,7 +114,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
     return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
-def _back_up(connection: sqlite3.Connection, path: Path) -> None:
+def back_up(connection: sqlite3.Connection, path: Path) -> None:
     """A copy of the database, whole or not at all. One that is there is from a conversion that was cut short."""
     if path.exists():
         return
@@ -141,6 +141,8 @@ def _convert_rows(connection: sqlite3.Connection, directory: Path, run_id: str) 
             connection.execute(str(CreateTable(table).compile(dialect=sqlite.dialect())))
             for index in table.indexes:
                 connection.execute(str(CreateIndex(index).compile(dialect=sqlite.dialect())))
+        connection.execute(str(CreateTable(revisions.version).compile(dialect=sqlite.dialect())))
+        connection.execute(f"INSERT INTO {revisions.version.name} VALUES (?)", (revisions.HEAD,))
         _copy_run(connection, directory, run_id)
         for name in sorted(old - {"run"}):
             _copy(connection, tables.metadata.tables[name], columns[name], run_id)

@@ -25,7 +25,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict
-from ludus.record import database, files, filesystem, tables
+from ludus.record import database, files, filesystem, revisions, tables
 from ludus.record.location import LOCATION, Location, discreet, way_to_world
 from ludus.record.lock import Claim, lock_directory
 from ludus.record.server import Session
@@ -84,7 +84,7 @@ class Record(Writer):
         try:
             _make_room(directory)
             assert place.run_id is not None
-            session = _session(directory, engine, place.run_id)
+            session = session_of(directory, engine, place.run_id)
             _begin(directory, engine, place, config, command, steps or {})
             return cls(directory, engine, place.run_id, Claim(lock, session))
         except BaseException as error:
@@ -141,7 +141,8 @@ class Record(Writer):
             found = database.find_run(engine, directory, place.run_id)
             if not write:
                 return cls(directory, engine, found, None)
-            session = _session(directory, engine, found)
+            session = session_of(directory, engine, found)
+            _carry_forward(directory, engine)
             _claim(directory, engine, found)
             if url is not None:
                 Location(place.url, found).write(directory)
@@ -200,7 +201,7 @@ class Record(Writer):
         self.close()
 
 
-def _session(directory: Path, engine: sa.Engine, run_id: str) -> Session | None:
+def session_of(directory: Path, engine: sa.Engine, run_id: str) -> Session | None:
     """
     Raises:
         LudusError: the rows are on a server, and another process has the run.
@@ -209,6 +210,15 @@ def _session(directory: Path, engine: sa.Engine, run_id: str) -> Session | None:
         return None
     with database.explained(engine, directory):
         return Session(engine, run_id)
+
+
+def _carry_forward(directory: Path, engine: sa.Engine) -> None:
+    """See `revisions.upgrade`."""
+    with database.explained(engine, directory), engine.connect() as connection:
+        behind = revisions.is_behind(connection)
+    if behind:
+        with database.explained(engine, directory), database.writing(engine, "ludus") as connection:
+            revisions.upgrade(connection)
 
 
 def _make_room(directory: Path) -> None:
@@ -223,7 +233,7 @@ def _make_room(directory: Path) -> None:
     engine, session = database.connect(old.url, alone=True), None
     try:
         if old.run_id is not None:
-            session = _session(directory, engine, old.run_id)
+            session = session_of(directory, engine, old.run_id)
         database.make_room(engine, directory, old.run_id)
         (directory / LOCATION).unlink(missing_ok=True)
     finally:
@@ -289,10 +299,7 @@ def _begin(
     }
     runs = tables.runs.c
     with database.explained(engine, directory), database.writing(engine, "ludus") as connection:
-        there = sa.inspect(connection)
-        if there.has_table("run"):
-            raise LudusError(f"database {engine.url!s} is one of record version 1; give another one")
-        tables.metadata.create_all(connection)
+        revisions.prepare(connection)
         for other in connection.execute(sa.select(runs.run_id, runs.schema)):
             if other.schema != tables.SCHEMA:
                 raise LudusError(f"database {engine.url!s} has record version {other.schema}; give another one")

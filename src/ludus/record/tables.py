@@ -231,7 +231,9 @@ heartbeats = Table(
     info={"key": ("run_id",)},
 )
 
-for _large in (messages, episodes):  # the latest of hundreds of thousands are found without sorting all
+# The latest of hundreds of thousands are found without sorting all, and without reading what other runs have added since. A
+# change here, or of a column, needs a migration: `revisions.py`.
+for _large in (messages, episodes, metrics, steps):
     Index(f"{_large.name}_number", _large.c.run_id, _large.c.number)
 Index("messages_kind", messages.c.run_id, messages.c.kind, messages.c.number)  # questions, answers, commands among them
 
