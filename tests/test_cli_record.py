@@ -136,7 +136,7 @@ def test_a_run_on_a_server_that_is_killed_ends_as_one_in_a_file(server, tmp_path
 
 
 def bits(path):
-    """What a file holds. The same weights may be two files: those of a resumed training name their tensors by other objects."""
+    """What a file holds; of a checkpoint the values, to the bit: a resumed training may pickle the same ones otherwise."""
     if path.suffix != ".pt":
         return path.read_bytes()
     import torch

@@ -7,6 +7,7 @@ import time
 
 import pytest
 import sqlalchemy as sa
+from postgresql import schema
 from record_parts import use_all
 from sqlalchemy import event
 from test_page import place_of
@@ -112,6 +113,28 @@ def test_a_server_that_never_answers_keeps_nobody_waiting(folder, silent, monkey
     error, took = waits_for(lambda: content.head(place, "far", "now"))
     assert isinstance(error, Silent) and took < 1  # whoever comes later waits no longer
     assert "Finished" in content.head(place, "first", "now")
+
+
+def test_many_runs_of_a_server_are_listed_while_they_are_read(postgresql, tmp_path, monkeypatch):
+    with schema(postgresql) as url:
+        for k in range(4):
+            Record.create(tmp_path / f"r{k}", preset("tiny"), url=url, run_id=f"r{k}").close()
+        seconds = [0.4]
+
+        def run_line(run):
+            time.sleep(seconds[0])
+            return queries.run_line(run)
+
+        monkeypatch.setattr("ludus.views.page.lines.FRESH_S", -1.0)
+        monkeypatch.setattr("ludus.views.page.patience.PATIENCE_S", 1.0)
+        monkeypatch.setattr("ludus.views.page.lines.run_line", run_line)
+        place = Place(tmp_path)
+        read = {line.name for line in place.lines() if line.error is None}
+        assert "r3" in read and len(read) < 4  # the newest are read first
+        seconds[0] = 0.0
+        time.sleep(2.0)
+        assert [line.error for line in place.lines()] == [None] * 4
+        place.close()
 
 
 def test_who_waits_for_the_same_answer_asks_once():

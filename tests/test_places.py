@@ -144,7 +144,7 @@ def test_jobs_that_start_at_the_same_time_get_directories_of_their_own(tmp_path)
     assert not made[0].exists()
     with (
         pytest.raises(LudusError, match="neither SQLite"),
-        opening.created(made[1], preset("tiny"), database="mysql://host/runs", fresh=True),
+        opening.created(made[1], preset("tiny"), url="mysql://host/runs", fresh=True),
     ):
         pass
     assert not made[1].exists()

@@ -123,8 +123,9 @@ def test_a_commit_of_which_nobody_knows_whether_it_was_made_is_made_once(tmp_pat
     assert not left
 
 
-def test_a_connection_may_end_at_any_message(tmp_path, proxy):
+def test_a_connection_may_end_at_any_message(tmp_path, proxy, monkeypatch):
     """One after the other: at the first message of a step, at its second, and so on until a step has no more messages."""
+    monkeypatch.setattr("ludus.record.server.FIRST_WAIT_S", 0.01)
     heard, ends = [0], [0]
 
     def cut(said):

@@ -98,7 +98,7 @@ def carry_out(record: Record, config: Config | None = None, serve: bool = False)
     console = display.console()
     with (
         terminal(console, f"ludus resume {typed(record.directory)}") as shown,
-        page_beside(record.directory, console.print) if serve else nullcontext(),
+        page_beside(record.directory, console.print, record.secrets) if serve else nullcontext(),
         compose(record, config, shown.person, shown.show) as experiment,
     ):
         library = loop.run(experiment)

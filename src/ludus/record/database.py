@@ -21,7 +21,7 @@ from ludus.record import files, filesystem, server, tables
 from ludus.types import LudusError
 
 DATABASE = "ludus.db"
-SQLITE = "sqlite+pysqlite"
+SQLITE, POSTGRESQL = "sqlite+pysqlite", "postgresql+psycopg"
 FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
@@ -43,12 +43,11 @@ def address(where: str | Path | sa.URL) -> sa.URL:
         raise LudusError(f"database {shown!r} is no URL; give 'postgresql+psycopg://…' or a file") from None
     if kind not in INSERT:
         raise LudusError(f"database {url!s} is neither SQLite nor PostgreSQL; give 'postgresql+psycopg://…' or a file")
-    if kind == "postgresql":
-        return _without_secrets(url)
+    if kind == "postgresql" and url.drivername in ("postgresql", POSTGRESQL):
+        return _without_secrets(url.set(drivername=POSTGRESQL))
     if url.drivername not in ("sqlite", SQLITE):
-        raise LudusError(
-            f"database {url!s} cannot be used: ludus opens SQLite with {SQLITE}; give the path of the file"
-        )
+        ways = f"SQLite with {SQLITE} and PostgreSQL with {POSTGRESQL}"
+        raise LudusError(f"database {url!s} cannot be used: ludus opens {ways}; give '{POSTGRESQL}://…' or a file")
     if url.database in (None, "", ":memory:") and not url.query:
         raise LudusError(f"database {url!s} is in memory, and a run ends with it; name a file, e.g. sqlite:///runs.db")
     if not url.database or url.query or (isinstance(where, str) and "?" in where):

@@ -56,6 +56,12 @@ class Reader:
         return {name: section for name, section in self._run["config"].items() if name != BESIDE}
 
     @property
+    def secrets(self) -> dict[str, str]:
+        """Environment variables by which another process may read the rows too: the directory does not know the password."""
+        password = self._engine.url.password
+        return {"PGPASSWORD": str(password)} if password else {}
+
+    @property
     def schema(self) -> int:
         """Version of its rows, see `tables.SCHEMA`."""
         return self._run["schema"]

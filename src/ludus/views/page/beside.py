@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,17 +32,24 @@ def check() -> None:
 
 
 @contextmanager
-def page_beside(directory: Path, say: Callable[[str], None]) -> Iterator[None]:
+def page_beside(directory: Path, say: Callable[[str], None], secrets: Mapping[str, str]) -> Iterator[None]:
     """Inside, another process serves the page of the run in `directory`, to this machine only.
 
     Args:
         say: is told the address once the page answers, and at the end how to see it again.
+        secrets: environment variables of that process, see `Reader.secrets`.
     """
     command = [sys.executable, "-m", "ludus.views.page.beside", str(directory)]
     quiet = subprocess.DEVNULL
     # a session of its own: Ctrl-C is meant for the run
     page = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=quiet,
+        text=True,
+        start_new_session=True,
+        env=os.environ | secrets,
     )
     assert page.stdin is not None and page.stdout is not None
     lines, opened = page.stdout, threading.Event()

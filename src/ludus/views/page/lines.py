@@ -102,8 +102,15 @@ class Lines:
                     replace(known, name=name) if known else broken_line(name, "it is being read for the first time")
                 )
             except UNREADABLE as error:
-                found.append(broken_line(name, str(error)))
+                found.append(self._meanwhile(name, self._server(url), error))
         return found
+
+    def _meanwhile(self, name: str, server: Asked[dict[str, RunLine]], error: Exception) -> RunLine:
+        """The line of a run that could not be read: while many are read for the first time, one that was read already."""
+        known = self._kept.get((name, run_line.__name__))
+        if known is not None and isinstance(error, Silent) and not server.answered:
+            return replace(known[1], name=name)
+        return broken_line(name, str(error))
 
     # --- rows in files -----------------------------------------------------------------------------------------------
 
@@ -140,7 +147,7 @@ class Lines:
     def _lines_of(self, url: sa.URL) -> dict[str, RunLine]:
         """The lines of all runs of a database."""
         engine, places = self._folder.engine(url), dict[str, Location]()
-        for name in self._folder.names():
+        for name in self._folder.newest_first():
             try:
                 places[name] = self._folder.location(name)
             except UNREADABLE:  # the list says so

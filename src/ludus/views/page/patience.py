@@ -66,6 +66,11 @@ class Asked(Generic[T]):
             waited = time.monotonic() - self._began
             raise Silent(f"{self._whom} has not answered for {waited:.0f} s; it is asked on") from None
 
+    @property
+    def answered(self) -> bool:
+        """Whether there is an answer, however old."""
+        return self._last is not None
+
     def forget(self) -> None:
         """Whoever asks next gets a new answer."""
         with self._lock:
