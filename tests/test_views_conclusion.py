@@ -122,7 +122,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_place_says_the_same_first(folder, name):
+def test_every_place_says_the_same_first(folder, name, monkeypatch):
     _, said, short, tone = CASES[name]
     with Record.open(folder / name, write=False) as record:
         found = queries.conclusion(record)
@@ -134,6 +134,7 @@ def test_every_place_says_the_same_first(folder, name):
     assert console.file.getvalue().startswith(f"{folder / name}: {said}\n")
     banner = re.search(r'<h1>.*</h1>\n<div class="banner (\w+)"><p class="first">(.*)</p>', page)
     assert (banner[1], unescape(re.sub("</?b>", "", banner[2])).rstrip()) == (tone, said)
+    monkeypatch.setattr("ludus.views.page.lines.SOON_S", 60.0)  # all are listed, however busy the machine is
     place = Place(folder)
     head = content.head(place, name, "room")
     assert said in unescape(head) and f'class="state {found.status.state} {tone}"' in head
