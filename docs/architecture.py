@@ -29,10 +29,11 @@ FLOW = {"decide": "#2f5fb3", "learn": "#22804a", "act": "#c05d12", "record": "#7
 
 # name, (left, bottom, width, height), fill, what stands below the name
 ROOMS = (
-    ("cli", (0.2, 10.35, 12.6, 0.6), "top", "parse, call, print"),
-    ("views", (0.2, 9.4, 12.6, 0.65), "top", "queries that return plain data  →  terminal, report"),
-    ("experiment", (0.2, 8.25, 8.2, 0.8), "top", "compose.py puts the parts together, loop.py is the method"),
-    ("exam", (8.7, 8.25, 4.1, 0.8), "top", "examines an experimenter"),
+    ("cli", (0.2, 11.15, 12.6, 0.6), "top", "parse, call, print"),
+    ("views", (0.2, 10.2, 12.6, 0.65), "top", "queries that return plain data  →  terminal, report"),
+    ("experiment", (0.2, 9.05, 8.2, 0.8), "top", "compose.py puts the parts together, loop.py is the method"),
+    ("exam", (8.7, 9.05, 4.1, 0.8), "top", "examines an experimenter"),
+    ("scale", (0.2, 8.15, 12.6, 0.65), "act", "runs the tasks of a collection on a Ray cluster, if asked to"),
     (
         "experimenter",
         (0.2, 3.95, 4.5, 0.95),
@@ -75,15 +76,15 @@ ARROWS = (
     (((10.9, 2.45), (10.9, 0.85)), "record", "shards", (10.45, 1.3)),
     (((12.8, 4.4), (13.15, 4.4), (13.15, 0.65), (12.8, 0.65)), "record", "checkpoints, metrics", (13.34, 2.6)),
     (((0.2, 6.35), (-0.2, 6.35), (-0.2, 0.52), (0.2, 0.52)), "record", "messages", (-0.42, 3.4)),
-    (((12.8, 0.38), (13.6, 0.38), (13.6, 9.72), (12.8, 9.72)), "record", "rows", (13.78, 6.0)),
+    (((12.8, 0.38), (13.6, 0.38), (13.6, 10.52), (12.8, 10.52)), "record", "rows", (13.78, 6.0)),
 )
 UPRIGHT = ("messages", "rows", "checkpoints, metrics")
 
 
 def main() -> None:
-    figure, axis = plt.subplots(figsize=(13.5, 10.8))
+    figure, axis = plt.subplots(figsize=(13.5, 11.5))
     axis.set_xlim(-1.1, 14.1)
-    axis.set_ylim(-1.1, 11.15)
+    axis.set_ylim(-1.1, 11.95)
     axis.axis("off")
     _box(axis, "lab", (0.2, 5.6, 12.6, 2.3), "lab", "", title_at=(6.5, 7.6))
     axis.text(6.5, 7.3, "the modules of the method; they talk in a room that a person can join", **_style(9.5, GREY))
@@ -93,7 +94,7 @@ def main() -> None:
         _arrow(axis, points, FLOW[colour])
         upright = 90 if text in UPRIGHT else 0
         axis.text(*place, text, rotation=upright, **_style(9.5, FLOW[colour]))
-    axis.annotate("", (-0.85, -0.6), (-0.85, 10.8), arrowprops={"arrowstyle": "-|>", "color": GREY, "lw": 1.2})
+    axis.annotate("", (-0.85, -0.6), (-0.85, 11.6), arrowprops={"arrowstyle": "-|>", "color": GREY, "lw": 1.2})
     axis.text(-1.02, 8.6, "imports point down", rotation=90, **_style(9.5, GREY))
     figure.tight_layout(pad=0.3)
     figure.savefig(OUT, dpi=110, metadata={"Software": None})

@@ -91,7 +91,7 @@ def valid(config: Config) -> bool:
 
 
 def test_every_kind_of_setting_is_walked_over():
-    assert len(NUMBERS) > 50 and len(FLAGS) > 5 and len(CHOICES) == 9
+    assert len(NUMBERS) > 50 and len(FLAGS) > 5 and len(CHOICES) == 10
     assert set(NUMBERS) | set(FLAGS) | set(CHOICES) | {p for p, h in LEAVES.items() if h is str} | {
         "agent.options",
         "world.options",

@@ -12,7 +12,7 @@ import pytest
 import ludus
 
 PAGE = Path(__file__).parents[1] / "docs/library.md"
-HEAVY = ("matplotlib", "mujoco", "numpy", "pydantic", "rich", "sqlalchemy", "torch", "tyro")
+HEAVY = ("matplotlib", "mujoco", "numpy", "pydantic", "ray", "rich", "sqlalchemy", "torch", "tyro")
 
 
 def loaded(code: str) -> set[str]:
@@ -32,7 +32,9 @@ def test_importing_loads_nothing_heavy():
 
 
 def test_a_run_on_one_machine_loads_nothing_for_pictures_or_several_machines():
-    assert loaded("import ludus.experiment.loop, ludus.experiment.compose").isdisjoint(("matplotlib", "sympy"))
+    assert loaded("import ludus.experiment.loop, ludus.experiment.compose").isdisjoint(
+        ("fsspec", "matplotlib", "ray", "sympy")
+    )
 
 
 def test_every_name_is_there():

@@ -53,8 +53,9 @@ class Resume(Finds):
                 if not changed.startswith((*FREE_TO_CHANGE, ROUNDS) if asked else FREE_TO_CHANGE):
                     more = f"; train on with `ludus train NEW --init {record.directory} --data RUN {changed}`"
                     raise LudusError(
-                        f"{changed} would make another run of it; only budget.*, experimenter.*, experiment.rounds, "
-                        f"world.version and {', '.join(COMPUTING)} may change on resuming{more if alone else ''}"
+                        f"{changed} would make another run of it; only budget.*, experimenter.*, collection.*, "
+                        f"experiment.rounds, world.version and {', '.join(COMPUTING)} may change on "
+                        f"resuming{more if alone else ''}"
                     )
             asks = not any(map(record.done, NOTHING_TO_ASK)) or (rounds is not None and not record.done(REPLAY_STEP))
             console = display.console()

@@ -5,6 +5,7 @@ its limits and its reason.
 is refused when the tree is made.
 """
 
+from ludus.config.collection import CollectionConfig
 from ludus.config.experimenter import ROLES, BudgetConfig, ExperimenterConfig, OversightConfig
 from ludus.config.options import NoOptions, read_options
 from ludus.config.overrides import as_dict, from_dict, override
@@ -27,6 +28,7 @@ __all__ = [
     "SIZES",
     "AgentConfig",
     "BudgetConfig",
+    "CollectionConfig",
     "Config",
     "ExperimentConfig",
     "ExperimenterConfig",

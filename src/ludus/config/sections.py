@@ -14,6 +14,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from ludus.config import limits
+from ludus.config.collection import CollectionConfig
 from ludus.config.experimenter import BudgetConfig, ExperimenterConfig, OversightConfig
 from ludus.config.limits import (
     STRICT,
@@ -327,3 +328,4 @@ class Config(Section):
     experimenter: ExperimenterConfig = field(default_factory=ExperimenterConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     oversight: OversightConfig = field(default_factory=OversightConfig)
+    collection: CollectionConfig = field(default_factory=CollectionConfig)

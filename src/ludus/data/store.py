@@ -4,13 +4,8 @@ A shard is written under a temporary name, flushed and renamed *before* the comm
 returned. A writer that is killed in between leaves a file that no row names: it is ignored, and overwritten when the step is
 redone.
 
-Arrays of a shard with n episodes of T_i steps, concatenated over its episodes in order:
-
-    observations/<group>   [sum(T_i + 1), *shape]  of the group's dtype, float32 unless declared otherwise
-    actions                [sum(T_i), A]           float32
-    snapshots              [n, S]                  float64; S is 0 where no simulator is known (imported episodes)
-
-The store knows nothing of a world but its fingerprint, and refuses to mix episodes of different fingerprints.
+What a shard holds: `ludus.data.shards`. The store knows nothing of a world but its fingerprint, and refuses to mix episodes of
+different fingerprints.
 """
 
 from __future__ import annotations
@@ -27,29 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ludus.config import Config
+from ludus.data.shards import FORMAT, PREFIX, EpisodeRow, episode_of, indexed, row_of, tensors
 from ludus.record import Record, files, tables
-from ludus.types import Episode, LudusError, Observations, Segment, unknown
-
-PREFIX = "observations/"
-
-
-@dataclass(frozen=True)
-class EpisodeRow:
-    """An episode without its arrays."""
-
-    id: str
-    step: str  # the step that collected it, e.g. 'seed-data/3'
-    shard: str
-    place: int  # 0, 1, ... within its shard
-    n_steps: int
-    segments: tuple[Segment, ...]
-    actor: str
-    world: str
-    seed: int
-    start: str
-    ended: Any
-    info: dict[str, Any]
-    first_action: int  # row of its first action in the shard's actions; its first observation is this + place
+from ludus.types import Episode, LudusError, Observations, unknown
 
 
 @dataclass(frozen=True)
@@ -113,13 +88,13 @@ class EpisodeStore:
             count = current.count("shard")
             # A step name has no dots, so no two steps share a file name.
             name = current.name.replace("/", ".") + (f".{count}" if count else "") + ".safetensors"
-            data = save(_tensors(episodes), metadata={"format": "ludus-episodes/1"})
+            data = save(tensors(episodes), metadata={"format": FORMAT})
             self.record.write_file(f"shards/{name}", data)
             checksum = hashlib.blake2b(data, digest_size=16).hexdigest()
             n_steps = sum(e.n_steps for e in episodes)
             shard = {"name": name, "episodes": len(episodes), "transitions": n_steps, "checksum": checksum}
             self.record.add_rows(tables.shards, [shard])
-            self.record.add_rows(tables.episodes, [_row(e, name, place) for place, e in enumerate(episodes)])
+            self.record.add_rows(tables.episodes, [row_of(e, name, place) for place, e in enumerate(episodes)])
 
     def _check(self, episodes: Sequence[Episode], pending: list[dict[str, Any]]) -> None:
         first = episodes[0]
@@ -180,7 +155,7 @@ class EpisodeStore:
         row = self._by_id[id]
         with self._opened(row.shard) as shard:
             a, o = row.first_action, row.first_action + row.place
-            return _episode(
+            return episode_of(
                 row,
                 {g: shard.get_slice(PREFIX + g)[o : o + row.n_steps + 1] for g in _groups(shard)},
                 shard.get_slice("actions")[a : a + row.n_steps],
@@ -195,7 +170,7 @@ class EpisodeStore:
             for row in shard.episodes:
                 a, o = row.first_action, row.first_action + row.place
                 parts = {g: v[o : o + row.n_steps + 1] for g, v in observations.items()}
-                yield _episode(row, parts, actions[a : a + row.n_steps], snapshots[row.place])
+                yield episode_of(row, parts, actions[a : a + row.n_steps], snapshots[row.place])
 
     def observations(self, shard: Shard) -> Observations:
         """Group -> `[sum(T_i + 1), *shape]` of all episodes of a shard, one after the other."""
@@ -239,7 +214,7 @@ class EpisodeStore:
         for shard in new:
             episodes, first = [], 0
             for row in sorted(rows[shard["name"]], key=lambda r: r["place"]):
-                episodes.append(_index(row, first))
+                episodes.append(indexed(row, first))
                 first += row["steps"]
             self._shards.append(Shard(shard["name"], shard["checksum"], tuple(episodes)))
             self._by_id.update((e.id, e) for e in episodes)
@@ -261,15 +236,6 @@ class EpisodeStore:
     def _layout(self, shard: Shard) -> dict[str, np.ndarray]:
         with self._opened(shard.name) as opened:
             return {k: opened.get_slice(k)[:0] for k in opened.keys()}  # noqa: SIM118
-
-
-def _tensors(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
-    tensors = {
-        PREFIX + g: np.concatenate([e.observations[g] for e in episodes]) for g in sorted(episodes[0].observations)
-    }
-    tensors["actions"] = np.concatenate([e.actions for e in episodes])
-    tensors["snapshots"] = np.stack([e.snapshot for e in episodes])
-    return {k: np.ascontiguousarray(v) for k, v in tensors.items()}
 
 
 def _arrays(e: Episode) -> dict[str, np.ndarray]:
@@ -297,39 +263,6 @@ def _check_episode(e: Episode, layout: dict[str, np.ndarray]) -> None:
     starts = [s.start for s in e.segments]
     if e.n_steps < 1 or not starts or starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= e.n_steps:
         raise LudusError(f"episode {e.id!r}: segments start at {starts}; they rise from 0 and stay below {e.n_steps}")
-
-
-def _row(e: Episode, shard: str, place: int) -> dict[str, Any]:
-    return {
-        "id": e.id,
-        "shard": shard,
-        "place": place,
-        "steps": e.n_steps,
-        "segments": [[s.start, s.caption, s.skill, *([True] if s.reset else [])] for s in e.segments],
-        "actor": e.actor,
-        "world": e.world,
-        "seed": int(e.seed),
-        "start": e.start,
-        "ended": e.ended,
-        "info": dict(e.info),
-    }
-
-
-def _index(row: dict[str, Any], first_action: int) -> EpisodeRow:
-    same = ("id", "shard", "place", "actor", "world", "seed", "start", "ended", "info")
-    segments = tuple(Segment(*s) for s in row["segments"])
-    return EpisodeRow(
-        **{k: row[k] for k in same},
-        step=row["step"],
-        n_steps=row["steps"],
-        segments=segments,
-        first_action=first_action,
-    )
-
-
-def _episode(row: EpisodeRow, observations: Observations, actions: np.ndarray, snapshot: np.ndarray) -> Episode:
-    same = ("id", "segments", "actor", "world", "seed", "start", "ended", "info")
-    return Episode(observations=observations, actions=actions, snapshot=snapshot, **{k: getattr(row, k) for k in same})
 
 
 def _groups(shard: Any) -> list[str]:

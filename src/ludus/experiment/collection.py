@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,12 @@ from ludus.experiment.library import (
 )
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.analysis import aggregate
-from ludus.lab.collector import Collector, LocalCollector, collect_tasks
+from ludus.lab.collector import Collector, collect_tasks
 from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer
 from ludus.lab.rollout import RolloutSpec
 from ludus.record import Record
 from ludus.record.progress import Progress, Show
+from ludus.scale import make_collector
 from ludus.seeding import child
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError, SuccessCount, WorldSpec, differences, unknown
@@ -69,8 +71,7 @@ class Driver:
         total = sum(t.n_steps(self.world.spec) for t in left)
         title = f"{name.replace('/', ' ')}: {len(rollouts)} episodes"
         with self.progress.stage(title, total) as advance:
-            # asked of each task once its turn has come: the collector takes them one by one
-            results = self.collector.map(map(self.overseer.admitted, left), advance)
+            results = self.collector.map(left, advance, self.overseer.admitted)
             for task in left:
                 self.overseer.before(task.step)
                 with self.record.commit(task.step):  # opened before the robots move: its time is theirs
@@ -191,7 +192,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
     on where it stopped.
 
     Args:
-        config: the record's own but for `seed_data`, `experiment.temperature` and how many threads work.
+        config: the record's own but for `seed_data`, `experiment.temperature`, and where and by how many threads it is done.
 
     Raises:
         LudusError: an actor that the world does not have; a skill that its teacher does not obey; unknown skill or start; a
@@ -201,8 +202,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
     spec.check()
     torch.set_num_threads(config.training.threads)  # a policy's bits depend on it
     kind = world_kind(config.world)
-    world = kind.make(config.world)
-    try:
+    with closing(kind.make(config.world)) as world, closing(make_collector(record, config, world)) as collector:
         check_actor(kind, world.spec, spec.actor)  # before anything is written
         check_starts(world.spec, [] if spec.start is None else [spec.start])
         library, captions = choose(recorded_library(record, world), kind, world, spec.skills)
@@ -225,9 +225,7 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
                 opened.result = request
         begin(record, world, library, "collecting")
         record_skills(record, library, f"collect/{spec.name}/skills")
-        driver = Driver(
-            record, EpisodeStore(record), config.world, world, LocalCollector(world), Progress(record, show)
-        )
+        driver = Driver(record, EpisodeStore(record), config.world, world, collector, Progress(record, show))
         if spec.plays:
             seeds = [child(seed, "play", i) for i in range(config.seed_data.episodes)]
             driver.play(f"collect/{spec.name}", kind, library, seeds, spec.actor == "play-hindsight")
@@ -236,8 +234,6 @@ def collect(record: Record, config: Config, spec: CollectSpec, show: Show | None
                 rollouts = _all_by(rollouts, {"actor": spec.actor, **acting})
             driver.collect(f"collect/{spec.name}", rollouts, actor, library)
         return aggregate(record.success_counts(f"collect/{spec.name}/"), library)
-    finally:
-        world.close()
 
 
 def is_collection(record: Record) -> bool:

@@ -19,7 +19,7 @@ from ludus.experimenter import check as check_player
 from ludus.experimenter.context import RoleContext
 from ludus.experimenter.ledger import Ledger
 from ludus.lab.analysis import Analysis
-from ludus.lab.collector import Collector, LocalCollector
+from ludus.lab.collector import Collector
 from ludus.lab.curriculum import Curriculum
 from ludus.lab.interventions import Overseer, Recorded, recorded, unread
 from ludus.lab.mailbox import RoomMailbox
@@ -30,6 +30,8 @@ from ludus.lab.rules import Rules
 from ludus.record import Record, holds_run
 from ludus.record.location import BESIDE, found, way
 from ludus.record.progress import Progress, Show
+from ludus.scale import check as check_collection
+from ludus.scale import make_collector
 from ludus.types import LudusError
 from ludus.worlds.base import World
 from ludus.worlds.registry import WorldKind, world_kind
@@ -59,6 +61,7 @@ class Experiment:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         # On Ctrl-C nobody waits for answers under way.
         self.ledger.close(0 if isinstance(error, KeyboardInterrupt) else self.config.experimenter.timeout_s)
+        self.collector.close()
         self.world.close()
 
 
@@ -107,7 +110,7 @@ def compose(
         record=record,
         kind=kind,
         world=world,
-        collector=LocalCollector(world),
+        collector=make_collector(record, config, world),
         curriculum=Curriculum(
             experimenter, room, world.spec, config.seed, pictures.scene, affordance=config.experimenter.affordance
         ),
@@ -130,8 +133,8 @@ def replay_step(recording: Path, strict: bool, directory: Path) -> dict[str, dic
 
 
 def check(config: Config, reach: bool = False) -> list[str]:
-    """Find out before a run begins whether its world and its agent exist and its models can be used; with `reach`, also
-    whether their servers answer.
+    """Find out before a run begins whether its world, its agent and what collects exist and its models can be used; with
+    `reach`, also whether their servers answer.
 
     Returns:
         Sentences on what was chosen for models.
@@ -141,6 +144,7 @@ def check(config: Config, reach: bool = False) -> list[str]:
     """
     world_kind(config.world)
     agent_class(config.agent.name).read_options(config.agent)
+    check_collection(config.collection)
     players = sorted({getattr(config.experimenter, role) for role in ROLES})
     said = (check_player(name, config.experimenter, config.budget, reach) for name in players)
     return [sentence for sentence in said if sentence]

@@ -19,9 +19,15 @@ from ludus.worlds.registry import bound, changed
 
 COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
 """Settings of how something is computed. The result does not depend on them."""
-FREE_TO_CHANGE = ("budget.", "experimenter.", "world.version=", *(f"{setting}=" for setting in COMPUTING))
-"""Settings that a run may be continued with other values of: limits, who decides from here on, how it is computed, and which
-version of its world it goes on with."""
+FREE_TO_CHANGE = (
+    "budget.",
+    "experimenter.",
+    "collection.",
+    "world.version=",
+    *(f"{setting}=" for setting in COMPUTING),
+)
+"""Settings that a run may be continued with other values of: limits, who decides from here on, where and how it is computed, and
+which version of its world it goes on with."""
 
 
 Steps = Mapping[str, Mapping[str, Any]]
@@ -99,7 +105,7 @@ def opened(
         command, steps: of a run that is made, see `Record.create`.
 
     Raises:
-        LudusError: a run with other settings than those of `free` and `COMPUTING`.
+        LudusError: a run with other settings than those of `free`, `COMPUTING` and where it collects.
     """
     if not holds_run(directory):
         return created(directory, config, url=url, command=command, steps=steps)
@@ -116,7 +122,7 @@ def opened(
         record.close()
         raise
     there, here = record.config, replace(config, world=world)
-    old, new = ({k: v for k, v in asdict(c).items() if k not in free} for c in (there, here))
+    old, new = ({k: v for k, v in asdict(c).items() if k not in free | {"collection"}} for c in (there, here))
     for setting in COMPUTING:
         section, name = setting.split(".")
         if section in new:

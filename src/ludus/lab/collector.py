@@ -6,7 +6,7 @@ it is run; it reads a checkpoint at most and writes nothing. Only the driver, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,15 +49,32 @@ class CollectResult:
     outcomes: tuple[Outcome, ...]
 
 
+Admit = Callable[[CollectTask], CollectTask]
+"""What of a task may be run."""
+
+
+def all_of(task: CollectTask) -> CollectTask:
+    """Admits the whole task."""
+    return task
+
+
 class Collector(Protocol):
     """Runs tasks, in this process or elsewhere."""
 
-    def map(self, tasks: Iterable[CollectTask], advance: Advance | None = None) -> Iterator[CollectResult]:
+    def map(
+        self, tasks: Iterable[CollectTask], advance: Advance | None = None, admitted: Admit = all_of
+    ) -> Iterator[CollectResult]:
         """The results in the order of the tasks, each as soon as it and all before it are there.
 
         Args:
             advance: told the number of control steps taken, here or elsewhere.
+            admitted: asked of each task once its turn has come. What was run ahead and is not admitted as it was is run again as
+                it is.
         """
+        ...
+
+    def close(self) -> None:
+        """Leave nothing running."""
         ...
 
 
@@ -90,13 +107,15 @@ class LocalCollector:
         self._world = world
         self._actor: tuple[ActorSpec, Actor] | None = None
 
-    def map(self, tasks: Iterable[CollectTask], advance: Advance | None = None) -> Iterator[CollectResult]:
+    def map(
+        self, tasks: Iterable[CollectTask], advance: Advance | None = None, admitted: Admit = all_of
+    ) -> Iterator[CollectResult]:
         """See `Collector.map`.
 
         Raises:
             LudusError: a task of another number of simulations, a checkpoint that cannot be read, see also `run_batch`.
         """
-        for task in tasks:
+        for task in map(admitted, tasks):
             if task.world.n_envs != self._world.n_envs:
                 raise LudusError(
                     f"task {task.step!r} is for {task.world.n_envs} simulations, this world has {self._world.n_envs}; "
@@ -109,6 +128,9 @@ class LocalCollector:
                 self._world, task.library, task.rollouts, task.ids, self._make(task), advance
             )
             yield CollectResult(task.step, tuple(episodes), tuple(outcomes))
+
+    def close(self) -> None:
+        """Nothing: the world is its maker's."""
 
     def _make(self, task: CollectTask) -> Actor:
         """The actor of the last task, if this one has the same: a checkpoint is read once per collection."""

@@ -1,0 +1,110 @@
+"""Nodes of a Ray cluster as processes of this machine, for tests that kill them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+RAY = Path(sys.executable).with_name("ray")
+STARTS_S = 180
+
+
+class Nodes:
+    """A head and others, each a session of processes. A context manager that leaves none."""
+
+    def __init__(self, token: Path) -> None:
+        self._temporary = tempfile.mkdtemp(prefix="ray-nodes-")
+        token.write_text(secrets.token_hex(32))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self._environment = os.environ | {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        self._all: list[subprocess.Popen] = []
+        self.head = self.start("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false",
+                               f"--temp-dir={self._temporary}", "--node-ip-address=127.0.0.1")  # fmt: skip
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
+        """A node with one core; returns once its raylet lives."""
+        where = arguments or (f"--address={self.address}",)
+        node = subprocess.Popen(
+            [RAY, "start", *where, "--num-cpus=1", "--object-store-memory=100000000", "--block"],
+            env=self._environment | environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self._all.append(node)
+        until(lambda: raylets(node), STARTS_S)
+        return node
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in reversed(self._all):
+            kill(node)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def kill(node: subprocess.Popen) -> None:
+    """kill -9 of everything on a node."""
+    for process in _below(node):
+        send(process, signal.SIGKILL)
+    if node.poll() is None:
+        os.killpg(node.pid, signal.SIGKILL)
+    node.wait()
+
+
+def raylets(node: subprocess.Popen) -> list[psutil.Process]:
+    """The raylet of a node, if it lives."""
+    return [p for p in _below(node) if _said(p).split(" ")[0].endswith("/raylet")]
+
+
+def workers(process: subprocess.Popen | psutil.Process, task: str = "collect/") -> list[psutil.Process]:
+    """Processes below this one that are at a task of this name."""
+    return [p for p in _below(process) if _said(p).startswith(f"ray::{task}")]
+
+
+def send(process: psutil.Process, what: signal.Signals) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(what)
+
+
+def until(found: Callable[[], Any], seconds: float, alive: subprocess.Popen | None = None) -> Any:
+    """The first true answer."""
+    end = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < end, f"not within {seconds} s"
+        assert alive is None or alive.poll() is None, "it ended"
+        time.sleep(0.05)
+    return answer
+
+
+def _below(process: subprocess.Popen | psutil.Process) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _said(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""

@@ -1,0 +1,138 @@
+"""Collection on a real Ray cluster, whose processes die and hang: the record is that of one process."""
+
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from command import ludus
+from ray_nodes import Nodes, kill, raylets, send, until, workers
+
+from ludus.record import Record
+
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+DATA = ("--preset", "tiny", "world.n_envs=4", "-n", "24")
+"""Six tasks."""
+RUN = ("--preset", "tiny", "world.n_blocks=1", "world.n_envs=8", "seed_data.episodes=32", "experiment.rounds=1",
+       "experiment.episodes_per_round=32", "experiment.final_episodes=2", "training.updates=20", "training.round_updates=20",
+       "training.evaluate_every=20", "training.evaluation_episodes=1")  # fmt: skip
+TAKES_S = 400
+
+
+def begin(*arguments):
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", "ludus.cli", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process, code=0):
+    said = " ".join(process.communicate(timeout=TAKES_S)[0].split())
+    assert process.returncode == code, said
+    return said
+
+
+def content(directory):
+    """All rows but that of the run, which says how it was collected, and the checkpoints."""
+    with Record.open(directory, write=False) as record:
+        rows = {k: v for k, v in record.content().items() if k != "runs"}
+        checkpoints = sorted(record.path("checkpoints").glob("**/*.pt"))
+        return rows, {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in checkpoints}
+
+
+def committed(directory):
+    try:
+        with Record.open(directory, write=False) as record:
+            return sum("/0" in s.name for s in record.steps())
+    except Exception:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """Collected by one process."""
+    directory = tmp_path_factory.mktemp("here") / "data"
+    ludus("collect", directory, *DATA)
+    return content(directory)
+
+
+@pytest.fixture(scope="module")
+def run_here(tmp_path_factory):
+    """A run of one process."""
+    directory = tmp_path_factory.mktemp("here") / "run"
+    ludus("run", "--dir", directory, *RUN)
+    return content(directory)
+
+
+@pytest.fixture
+def nodes(tmp_path):
+    with Nodes(tmp_path / "token") as nodes:
+        yield nodes
+
+
+def at(nodes, tmp_path):
+    return "collection.on=ray", f"collection.address={nodes.address}", f"collection.token={tmp_path / 'token'}"
+
+
+def test_a_cluster_of_its_own_whose_worker_is_killed_and_another_hangs(here, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    command = ("collect", tmp_path / "data", *DATA, "collection.on=ray", "collection.timeout_s=45")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ludus.cli", *map(str, command)], env=os.environ | {"HOME": str(home)}
+    )
+    send(until(lambda: workers(process), TAKES_S, process)[0], signal.SIGKILL)
+    begun = committed(tmp_path / "data")
+    hung = until(lambda: committed(tmp_path / "data") > begun and workers(process), TAKES_S, process)[0]
+    send(hung, signal.SIGSTOP)
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert process.wait(TAKES_S) == 0
+    assert content(tmp_path / "data") == here
+    log = (tmp_path / "data/ray/driver.log").read_text()
+    assert "WorkerCrashedError" in log and "no answer within 45 s" in log
+    assert not [p for p in below if p.is_running()], "the cluster ends with the command"
+    assert stat.S_IMODE((tmp_path / "data/ray/token").stat().st_mode) == 0o600
+    assert not list(home.iterdir()) and not (tmp_path / "data/ray/exchange").exists()
+
+
+def test_a_node_is_killed(here, nodes, tmp_path):
+    other = nodes.start()
+    process = begin(
+        "collect", tmp_path / "data", *DATA, *at(nodes, tmp_path), f"collection.storage=file://{tmp_path}/far"
+    )
+    until(lambda: workers(other), TAKES_S, process)
+    send(raylets(other)[0], signal.SIGKILL)
+    finish(process)
+    assert content(tmp_path / "data") == here
+    assert raylets(nodes.head), "a cluster that was there stays"
+    assert not list((tmp_path / "far").iterdir()), "what was exchanged is removed"
+
+
+def test_the_head_is_killed_and_the_run_goes_on_elsewhere(run_here, nodes, tmp_path):
+    process = begin("run", "--dir", tmp_path / "run", *RUN, *at(nodes, tmp_path))
+    until(lambda: committed(tmp_path / "run") > 1, TAKES_S, process)
+    kill(nodes.head)
+    said = finish(process, 2)
+    assert f"the Ray cluster {nodes.address} is lost" in said and "`ludus resume`" in said and "Traceback" not in said
+    assert 1 < committed(tmp_path / "run") < 4
+    said = ludus("resume", tmp_path / "run", code=2)
+    assert f"collection.address={nodes.address} is not reached" in said
+    ludus("resume", tmp_path / "run", "collection.address=", "collection.token=")
+    assert content(tmp_path / "run") == run_here
+
+
+def test_clusters_that_cannot_be_used(nodes, tmp_path):
+    on, address, token = at(nodes, tmp_path)
+    collect = ("collect", tmp_path / "data", *DATA, on)
+    assert "is not reached: nothing listens" in ludus(*collect, "collection.address=127.0.0.1:9", code=2)
+    assert "collection.token" in ludus(*collect, address, code=2)
+    (tmp_path / "wrong").write_text("0" * 64)
+    assert "collection.token" in ludus(*collect, address, f"collection.token={tmp_path / 'wrong'}", code=2)
+    said = ludus(*collect, address, token, "world.threads=2", code=2)
+    assert "no node of the Ray cluster has the 2 cores" in said
+    assert not Path(tmp_path / "data").exists()
