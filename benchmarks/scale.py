@@ -11,7 +11,8 @@ result less that of a task: what it takes a worker to import ludus.
 `fleet`: waves (tasks of `--envs` episodes) are recorded once, with their real time and their shards. Then so many collectors,
 which sleep this time and return these shards, stand in for the cluster behind the run's own collector, driver and record.
 `waves_s` is the rate of commits, `ideal_s` that of the collectors if nobody waited, `queue` the finished waves that wait for
-their commit, `wait_s` for how long, `behind` the waves that were committed between a wave's start and its own commit.
+their commit, `wait_s` for how long, `behind` the waves that were committed between a wave's start and its own commit;
+`limit_waves_s` is the rate of commits of waves that take no time.
 """
 
 from __future__ import annotations
@@ -120,6 +121,10 @@ def workers(n_tasks: int, repeats: int, n_envs: int) -> dict[str, Any]:
     }
 
 
+LIMIT = 20
+"""Collectors whose waves take no time: what run and record can commit."""
+
+
 # --- a simulated fleet -------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +226,7 @@ def fleet_of(
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         size = sum(p.stat().st_size for p in (folder / "run").glob("ludus.db*"))
     done = [*collector.taken, time.perf_counter()][: len(fleet.over)]
-    ideal_s = max(fleet.over) - began if n_waves < n else n_waves / n * mean(w.seconds for w in waves)
+    ideal_s = per_collector * mean(w.seconds for w in waves)
     waits = [d - o for d, o in zip(done, fleet.over, strict=True)]
     queue = [sum(o <= d for o in fleet.over[k:]) for k, d in enumerate(done)]
     behind = [sum(b < d for d in done[:k]) for k, b in enumerate(fleet.began)]
@@ -229,7 +234,7 @@ def fleet_of(
         "collectors": n,
         "waves": n_waves,
         "waves_s": round(n_waves / seconds, 3),
-        "ideal_s": round(n_waves / ideal_s, 3),
+        "ideal_s": round(n_waves / ideal_s, 3) if ideal_s else None,
         "queue": [round(mean(queue), 1), max(queue)],
         "wait_s": [round(mean(waits), 2), round(max(waits), 2)],
         "behind": [round(mean(behind), 1), max(behind)],
@@ -247,11 +252,14 @@ def fleet(sizes: Sequence[int], per_collector: int, n_envs: int) -> dict[str, An
             "recorded", rollouts_of(library, 4 * n_envs), ActorSpec("teacher"), library, config, world.spec
         )
         waves = record_waves(world, tasks)
+        at_once = [replace(w, seconds=0.0) for w in waves]
         shard = len(pack(waves[0].episodes, waves[0].outcomes))
         rows = []
-        for n in sizes:
+        for n in (*sizes, LIMIT):
             with tempfile.TemporaryDirectory(dir=".") as folder:
-                rows.append(fleet_of(n, waves, config, world, per_collector, Path(folder).absolute()))
+                rows.append(
+                    fleet_of(n, at_once if n == LIMIT else waves, config, world, per_collector, Path(folder).absolute())
+                )
     n_episodes = sum(len(w.episodes) for w in waves)
     return {
         "episodes_per_wave": n_envs,
@@ -260,7 +268,8 @@ def fleet(sizes: Sequence[int], per_collector: int, n_envs: int) -> dict[str, An
         "control_steps_per_episode": round(sum(e.n_steps for w in waves for e in w.episodes) / n_episodes, 1),
         "shard_bytes_per_episode": round(shard / n_envs),
         "rows_per_episode": round(1 + sum(len(w.outcomes) for w in waves) / n_episodes, 2),
-        "fleets": rows,
+        "fleets": rows[:-1],
+        "limit_waves_s": rows[-1]["waves_s"],
     }
 
 
@@ -270,7 +279,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--envs", type=int, default=128)
-    parser.add_argument("--collectors", type=int, nargs="+", default=[1, 10, 30, 100])
+    parser.add_argument("--collectors", type=int, nargs="*", default=[1, 10, 30, 100])
     parser.add_argument("--waves", type=int, default=3, help="per collector")
     options = parser.parse_args()
     if options.what == "workers":

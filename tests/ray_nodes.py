@@ -40,12 +40,16 @@ class Nodes:
         self.head = self.start("--head", f"--port={self.address.rpartition(':')[2]}", "--include-dashboard=false",
                                f"--temp-dir={self._temporary}", "--node-ip-address=127.0.0.1")  # fmt: skip
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """A node with one core; returns once its raylet lives."""
+    def start(self, *arguments: str, within: tuple[str, ...] = ()) -> subprocess.Popen:
+        """A node with one core; returns once its raylet lives.
+
+        Args:
+            within: a command that runs the one that follows it.
+        """
         where = arguments or (f"--address={self.address}",)
         node = subprocess.Popen(
-            [RAY, "start", *where, "--num-cpus=1", "--object-store-memory=100000000", "--block"],
-            env=self._environment | environment,
+            [*within, RAY, "start", *where, "--num-cpus=1", "--object-store-memory=100000000", "--block"],
+            env=self._environment,
             start_new_session=True,
             stdout=subprocess.DEVNULL,
         )
@@ -64,7 +68,7 @@ class Nodes:
 
 def kill(node: subprocess.Popen) -> None:
     """kill -9 of everything on a node."""
-    for process in _below(node):
+    for process in below(node):
         send(process, signal.SIGKILL)
     if node.poll() is None:
         os.killpg(node.pid, signal.SIGKILL)
@@ -73,12 +77,12 @@ def kill(node: subprocess.Popen) -> None:
 
 def raylets(node: subprocess.Popen) -> list[psutil.Process]:
     """The raylet of a node, if it lives."""
-    return [p for p in _below(node) if _said(p).split(" ")[0].endswith("/raylet")]
+    return [p for p in below(node) if _said(p).split(" ")[0].endswith("/raylet")]
 
 
 def workers(process: subprocess.Popen | psutil.Process, task: str = "collect/") -> list[psutil.Process]:
     """Processes below this one that are at a task of this name."""
-    return [p for p in _below(process) if _said(p).startswith(f"ray::{task}")]
+    return [p for p in below(process) if _said(p).startswith(f"ray::{task}")]
 
 
 def send(process: psutil.Process, what: signal.Signals) -> None:
@@ -96,7 +100,8 @@ def until(found: Callable[[], Any], seconds: float, alive: subprocess.Popen | No
     return answer
 
 
-def _below(process: subprocess.Popen | psutil.Process) -> list[psutil.Process]:
+def below(process: subprocess.Popen | psutil.Process) -> list[psutil.Process]:
+    """All that it has started, and they."""
     try:
         return psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

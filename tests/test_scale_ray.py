@@ -6,14 +6,24 @@ import signal
 import stat
 import subprocess
 import sys
+import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from command import ludus
-from ray_nodes import Nodes, kill, raylets, send, until, workers
+from ray_nodes import Nodes, below, kill, raylets, send, until, workers
 
+from ludus.config import CollectionConfig, SeedDataConfig, WorldConfig
+from ludus.lab.actors import ActorSpec, seed_rollouts
+from ludus.lab.collector import LocalCollector, collect_tasks
 from ludus.record import Record
+from ludus.scale.ray_collector import RayCollector
+from ludus.types import LudusError
+from ludus.worlds.registry import make_world
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -23,6 +33,7 @@ RUN = ("--preset", "tiny", "world.n_blocks=1", "world.n_envs=8", "seed_data.epis
        "experiment.episodes_per_round=32", "experiment.final_episodes=2", "training.updates=20", "training.round_updates=20",
        "training.evaluate_every=20", "training.evaluation_episodes=1")  # fmt: skip
 TAKES_S = 400
+KILLS = 8
 
 
 def begin(*arguments):
@@ -111,6 +122,88 @@ def test_a_node_is_killed(here, nodes, tmp_path):
     assert content(tmp_path / "data") == here
     assert raylets(nodes.head), "a cluster that was there stays"
     assert not list((tmp_path / "far").iterdir()), "what was exchanged is removed"
+
+
+def test_a_node_hangs(here, nodes, tmp_path):
+    other = nodes.start()
+    process = begin("collect", tmp_path / "data", *DATA, *at(nodes, tmp_path), "collection.timeout_s=60")
+    until(lambda: workers(other), TAKES_S, process)
+    for stopped in below(other):
+        send(stopped, signal.SIGSTOP)
+    finish(process)
+    assert content(tmp_path / "data") == here
+
+
+def test_a_node_does_not_see_the_storage(here, nodes, tmp_path):
+    far, within = tmp_path / "far", ("unshare", "--mount", "sh", "-c")
+    far.mkdir()
+    hide = f'mount -t tmpfs none {far} && exec "$@"'
+    if os.geteuid() != 0 or subprocess.run([*within, hide, "sh", "true"]).returncode:
+        pytest.skip("cannot hide a folder from a process here")
+    other = nodes.start(within=(*within, hide, "sh"))
+    process = begin("collect", tmp_path / "data", *DATA, *at(nodes, tmp_path), f"collection.storage=file://{far}")
+    until(lambda: workers(other), TAKES_S, process)
+    finish(process)
+    assert content(tmp_path / "data") == here
+    assert "give a place that every node reaches" in (tmp_path / "data/ray/driver.log").read_text()
+
+
+def test_workers_are_killed_at_random(tmp_path):
+    data, draw, killed = (*DATA[:-1], 160), np.random.default_rng(0), 0
+    ludus("collect", tmp_path / "here", *data)
+    on = ("collection.on=ray", "collection.workers=2", "collection.retries=1000")
+    process = begin("collect", tmp_path / "data", *data, *on)
+    while killed < KILLS and process.poll() is None:
+        if found := workers(process):
+            send(found[draw.integers(len(found))], signal.SIGKILL)
+            killed += 1
+        time.sleep(draw.uniform(0, 8))  # some die while they start, some in the midst of a task
+    finish(process)
+    assert killed == KILLS
+    assert content(tmp_path / "data") == content(tmp_path / "here")
+
+
+def test_the_collector_is_asked_like_that_of_one_process(tmp_path):
+    config = WorldConfig(n_blocks=1, n_envs=2)
+    with closing(make_world(config)) as world:
+        library, actor = world.library(), ActorSpec("random")
+        rollouts = seed_rollouts(library, SeedDataConfig(episodes=8, segments=1), seed=4)
+        tasks = collect_tasks("collect/a", rollouts, actor, library, config, world.spec)
+
+        def admitted(task):  # of the last but one a part, of the last nothing
+            n = {tasks[2].step: 1, tasks[3].step: 0}.get(task.step, 2)
+            return replace(task, rollouts=task.rollouts[:n], ids=task.ids[:n])
+
+        def shown(results):
+            return [(r.step, r.outcomes, [(e.id, e.actions.tobytes()) for e in r.episodes]) for r in results]
+
+        expected = shown(LocalCollector(world).map(tasks, None, admitted))
+        steps: list[int] = []
+        settings = CollectionConfig(on="ray", workers=1, in_flight=3)
+        with closing(RayCollector(settings, tmp_path, "session", 1, 1)) as collector:
+            assert shown(collector.map(tasks, steps.append, admitted)) == expected
+            assert sum(steps) == sum(t.n_steps(world.spec) for t in map(admitted, tasks))
+            wrong = replace(tasks[0], actor=ActorSpec("policy", str(tmp_path / "nothing.pt")))
+            with pytest.raises(LudusError, match=r"nothing\.pt is missing"):
+                list(collector.map([wrong]))
+            (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+            wrong = replace(tasks[0], actor=ActorSpec("policy", str(tmp_path / "broken.pt")))
+            with pytest.raises(LudusError, match="checkpoint"):  # of the worker
+                list(collector.map([tasks[0], wrong, tasks[1]]))
+            started = collector.map(tasks)
+            next(started)
+            started.close()
+            (result,) = collector.map(tasks[:1])
+            assert shown([result]) == expected[:1]
+            below_it = psutil.Process().children(recursive=True)
+            lost = collector.map(tasks)
+            next(lost)
+            (driver,) = (p for p in below_it if "ludus.scale.fleet" in p.cmdline())
+            driver.kill()
+            with pytest.raises(LudusError, match=r"is lost: its driver ended \(signal SIGKILL\).*ludus resume"):
+                list(lost)
+            assert shown(collector.map(tasks[:1])) == expected[:1]  # another one is started
+        until(lambda: not [p for p in below_it if p.is_running()], 60)
 
 
 def test_the_head_is_killed_and_the_run_goes_on_elsewhere(run_here, nodes, tmp_path):

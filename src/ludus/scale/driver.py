@@ -46,7 +46,7 @@ class ClusterDriver:
         file = log.open("wb")
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", "ludus.scale.fleet", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "ludus.scale.fleet", str(theirs.fileno())],
                 env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

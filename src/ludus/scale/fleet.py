@@ -1,9 +1,11 @@
 """The driver of a Ray cluster, a process of its own: `python -m ludus.scale.fleet DESCRIPTOR`. It hands tasks to the cluster, has
 those done again whose worker died or does not answer, and notices when the cluster is lost.
 
-Ray's own retries are off: they do not count what they do, and know no time limit. Messages over the connection are tuples that
-begin with a word. In: `run` key step order, `again` key why, `drop` keys, `ping`. Out: `ready` slots, `done` key name checksum,
-`failed` key sentence, `lost` sentence, `pong`.
+Ray's own retries are off: they do not count what they do, and know no time limit. So is its choice of a node: with 'SPREAD' one
+node that hangs holds up the tasks of all others, for minutes or for ever (ray-project/ray#63405).
+
+Messages over the connection are tuples that begin with a word. In: `run` key step order, `again` key why, `drop` keys, `ping`.
+Out: `ready` slots, `done` key name checksum, `failed` key sentence, `lost` sentence, `pong`.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from typing import Any
 
 import ray
 from ray import exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ludus.scale.spec import FleetSpec
-from ludus.scale.worker import carry_out_here, versions
+from ludus.scale.worker import carry_out, versions
 from ludus.types import LudusError
 
 TICK_S = 1.0
@@ -41,13 +44,15 @@ class _Job:
 
     step: str
     order: bytes
+    waits: bool = True
+    """For a node."""
     ref: Any = None
     """Of the try under way, if one is."""
-    began: float | None = None
-    """When the try had a place in the cluster, as far as can be known from here."""
-    failures: list[str] = field(default_factory=list)
+    node: str = ""
+    began: float = 0.0
+    failures: int = 0
     avoided: set[str] = field(default_factory=set)
-    """Nodes that said that they cannot run it."""
+    """Nodes on which it failed."""
 
 
 class Fleet:
@@ -58,9 +63,12 @@ class Fleet:
         self._in: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self._jobs: dict[int, _Job] = {}
         self._versions = versions()
-        self._remote = ray.remote(num_cpus=spec.cores, max_retries=0, scheduling_strategy="SPREAD")(carry_out_here)
-        self._slots, self._nodes = 0, set()
-        self._checked = self._looked = self._heard = time.monotonic()
+        self._remote = ray.remote(num_cpus=spec.cores, max_retries=0)(carry_out)
+        self._nodes: dict[str, int] = {}
+        """Those that live: how many tasks each can run at a time."""
+        self._silent: set[str] = set()
+        """Those that did not answer in time, and not since."""
+        self._checked = self._looked = self._heard = self._roomy = time.monotonic()
         self._node = ray.get_runtime_context().get_node_id()
         host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
         self._head = host.strip("[]"), int(port)
@@ -68,12 +76,12 @@ class Fleet:
     def serve(self) -> None:
         """Until the other end of the connection is closed, or the cluster is lost."""
         self._look()
-        if not self._slots:
+        if not self._nodes:
             raise LudusError(
                 f"no node of the Ray cluster has the {self._spec.cores} cores that a task takes; give world.threads and "
                 "training.threads that fit a node, or collection.workers of a cluster that is started here"
             )
-        self._out.send(("ready", self._slots))
+        self._out.send(("ready", sum(self._nodes.values())))
         threading.Thread(target=self._listen, daemon=True).start()
         while True:
             try:
@@ -84,6 +92,7 @@ class Fleet:
                 return
             getattr(self, f"_{word}")(*said)
             self._watch()
+            self._place()
 
     def _listen(self) -> None:
         try:
@@ -101,7 +110,6 @@ class Fleet:
 
     def _run(self, key: int, step: str, order: bytes) -> None:
         self._jobs[key] = _Job(step, order)
-        self._try(key)
 
     def _again(self, key: int, why: str) -> None:
         if key in self._jobs:
@@ -118,7 +126,7 @@ class Fleet:
         job = self._jobs.get(key)
         if job is None or job.ref is not ref:  # given up meanwhile
             return
-        job.ref = job.began = None
+        job.ref = None
         if isinstance(error, exceptions.RayTaskError):
             self._out.send(("failed", key, _bug(job.step, error)))
         elif isinstance(error, exceptions.LocalRayletDiedError):
@@ -126,50 +134,61 @@ class Fleet:
         elif error is not None:
             self._failed(key, f"{type(error).__name__}: {' '.join(str(error).split())[:SHOWN]}")
         else:
-            (kind, said, more), node = answer
+            self._silent.discard(job.node)
+            kind, said, more = answer
             if kind == "unready":
-                job.avoided.add(node)
                 self._failed(key, said)
             else:
                 self._out.send(("failed", key, said) if kind == "refused" else ("done", key, said, more))
 
     # --- tries ------------------------------------------------------------------------------------------------------
 
-    def _try(self, key: int) -> None:
-        job = self._jobs.pop(key)
-        self._jobs[key] = job  # the last in line
-        options: dict[str, Any] = {"name": job.step}
-        if avoided := job.avoided & self._nodes:
-            if avoided == self._nodes:
+    def _place(self) -> None:
+        """Begin tries on the nodes that have most room, as long as there is some."""
+        free = dict(self._nodes)
+        for job in self._jobs.values():
+            if job.ref is not None and job.node in free:
+                free[job.node] -= 1
+        for node in self._silent & set(free):
+            free[node] -= self._nodes[node] - 1  # one at a time, to see whether it answers again
+        for key, job in self._jobs.items():
+            if not job.waits:
+                continue
+            if job.avoided >= set(free):
                 job.avoided.clear()
-            else:
-                options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoided))})"}
-        ref = job.ref = self._remote.options(**options).remote(job.order, self._versions)
-        future = ref.future()
-        future.add_done_callback(lambda f: self._in.put(("answered", key, ref, *_outcome(f))))
+            node = max(set(free) - job.avoided, key=lambda n: (free[n], n), default=None)
+            if node is not None and free[node] > 0:
+                free[node] -= 1
+                self._begin(key, job, node)
+
+    def _begin(self, key: int, job: _Job, node: str) -> None:
+        there = NodeAffinitySchedulingStrategy(node, soft=False)
+        ref = self._remote.options(name=job.step, scheduling_strategy=there).remote(job.order, self._versions)
+        job.ref, job.node, job.began, job.waits = ref, node, time.monotonic(), False
+        ref.future().add_done_callback(lambda f: self._in.put(("answered", key, ref, *_outcome(f))))
 
     def _failed(self, key: int, why: str) -> None:
+        """Of a job whose try is over."""
         job = self._jobs[key]
-        job.failures.append(why)
+        job.failures += 1
+        job.avoided.add(job.node)
+        job.waits = job.failures <= self._spec.retries
         print(f"{job.step}: {why}", file=sys.stderr, flush=True)
-        if len(job.failures) <= self._spec.retries:
-            self._try(key)
-            return
-        text = (
-            f"{job.step} failed {len(job.failures)} times on the Ray cluster, in the end: {why}. What was committed is safe; "
-            "mend it and go on with `ludus resume` or the same command, with more collection.retries where nodes are often lost"
-        )
-        self._out.send(("failed", key, text))
+        if not job.waits:
+            text = (
+                f"{job.step} failed {job.failures} times on the Ray cluster, in the end: {why}. What was committed is safe; mend "
+                "it and go on with `ludus resume` or the same command, with more collection.retries where nodes are often lost"
+            )
+            self._out.send(("failed", key, text))
 
     def _watch(self) -> None:
         """Tries that take too long are ended; a cluster that is gone is an error."""
-        now, running = time.monotonic(), [(k, j) for k, j in self._jobs.items() if j.ref is not None]
-        for key, job in running[: self._slots]:  # the cluster takes them in this order
-            if job.began is None:
-                job.began = now
-            elif now - job.began > self._spec.timeout_s:
-                ref, job.ref, job.began = job.ref, None, None
+        now = time.monotonic()
+        for key, job in self._jobs.items():
+            if job.ref is not None and now - job.began > self._spec.timeout_s:
+                ref, job.ref = job.ref, None
                 ray.cancel(ref, force=True)
+                self._silent.add(job.node)
                 self._failed(key, f"no answer within {self._spec.timeout_s:g} s (collection.timeout_s)")
         if now - self._checked < TICK_S:
             return
@@ -185,9 +204,14 @@ class Fleet:
 
     def _look(self) -> None:
         nodes = [n for n in ray.nodes() if n["Alive"]]
-        self._nodes, self._looked = {n["NodeID"] for n in nodes}, time.monotonic()
-        self._slots = sum(int(n["Resources"].get("CPU", 0) // self._spec.cores) for n in nodes)
-        if self._node not in self._nodes:
+        self._looked, cores = time.monotonic(), self._spec.cores
+        room = {n["NodeID"]: int(n["Resources"].get("CPU", 0) // cores) for n in nodes}
+        self._nodes = {node: n for node, n in room.items() if n}
+        if self._nodes:
+            self._roomy = self._looked
+        elif self._looked - self._roomy > self._spec.timeout_s:
+            raise LudusError(f"no node that is left has the {cores} cores that a task takes")
+        if self._node not in room:
             raise LudusError("the node of the Ray cluster on this machine has died")
 
 

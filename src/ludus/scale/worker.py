@@ -64,15 +64,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def carry_out_here(order: bytes, expected: Mapping[str, str]) -> tuple[Answer, str]:
-    """What Ray calls: `carry_out`, and the id of the node."""
-    import ray
-
-    return carry_out(order, expected), ray.get_runtime_context().get_node_id()
-
-
 def carry_out(order: bytes, expected: Mapping[str, str]) -> Answer:
-    """Run one task.
+    """Run one task; what Ray calls.
 
     Args:
         order: a pickled `Order`, unpickled only where the versions are those of the driver.
