@@ -6,6 +6,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from asking import PROPOSE, QUESTIONS, RETRIEVE, Calls, asked
@@ -16,9 +17,10 @@ from model_server import Fault, ModelServer, sensible_answers
 
 from ludus.config import BudgetConfig, ExperimenterConfig
 from ludus.experimenter import answers, check, wire
+from ludus.experimenter.addresses import OLLAMA, address_of, is_local
 from ludus.experimenter.advice import LONGEST
 from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk
-from ludus.experimenter.model import Model, is_local
+from ludus.experimenter.model import Model
 from ludus.types import LudusError
 
 
@@ -214,6 +216,37 @@ def test_which_addresses_are_local(name, local):
     assert is_local(name) is local
 
 
+def test_ollama_is_a_server_with_an_address(server, words, monkeypatch):
+    """Asked as any address is: natively, with one system message, at no cost; that it has no eyes is noticed."""
+    name, calls = "ollama:smollm2:135m", Calls()
+    monkeypatch.setenv("OLLAMA_BASE_URL", server.url)
+    server.faults.append(Fault.text("no json"))
+    asked(SimpleNamespace(url=name), words, calls, BudgetConfig(usd=0.01)).retrieve(RETRIEVE)
+    assert [(r["model"], r["usd"]) for r in calls.rows] == [(name, 0.0)] and len(server.requests) == 2
+    for request in server.requests:
+        assert (request.model, request.mode) == ("smollm2:135m", "native")
+        assert [role for role, _ in request.messages].count("system") == 1
+    server.list = ({"data": [{"id": "smollm2:135m", "input_modalities": ["text"]}]}, 0)
+    with pytest.raises(LudusError, match=r"^ollama:\S+ takes no pictures"):
+        check(name, ExperimenterConfig(propose=name), BudgetConfig(), reach=True)
+    said = check(name, ExperimenterConfig(propose=name, images=False), BudgetConfig(), reach=True)
+    assert said == f"{name} answers by experimenter.structure=native"
+
+
+def test_where_ollama_is(monkeypatch):
+    monkeypatch.delenv("OLLAMA_BASE_URL", raising=False)
+    assert address_of("ollama:m") == f"{OLLAMA}#m"
+    for base, said in {
+        "http://127.0.0.1:1/v1": r"^ollama:m could not be reached at http://127.0.0.1:1/v1",
+        "localhost:11434": r"OLLAMA_BASE_URL='localhost:11434' is no address; set it to one like http",
+        "http://me:pw@host/v1": r"leave user, password and query out of .* variable OLLAMA_API_KEY$",
+    }.items():
+        monkeypatch.setenv("OLLAMA_BASE_URL", base)
+        with pytest.raises(LudusError, match=said) as error:
+            Model("ollama:m", ExperimenterConfig(retries=0)).reach()
+        assert "pw" not in str(error.value)
+
+
 def test_a_model_that_thinks_its_answer_away_is_told_which_setting_to_raise(server, words):
     server.misbehave = lambda request: UNUSABLE["cut by max_tokens"]
     ask = asked(server, words, max_tokens=99)
@@ -274,10 +307,11 @@ def test_a_model_without_eyes_is_noticed(server, place):
 
 
 @pytest.mark.parametrize("key", ["\u201csk-0123456789\u201d", "sk-0123456789\n", "sk-01234\n56789", " sk-0123456789"])
-@pytest.mark.parametrize("name", ["http://localhost:1/v1#m", "openai:gpt-5"])
+@pytest.mark.parametrize("name", ["http://localhost:1/v1#m", "openai:gpt-5", "ollama:m"])
 def test_keys_that_cannot_be_sent(monkeypatch, name, key):
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(LudusError, match="OPENAI_API_KEY has characters that no key has") as error:
+    variable = "OLLAMA_API_KEY" if name == "ollama:m" else "OPENAI_API_KEY"
+    monkeypatch.setenv(variable, key)
+    with pytest.raises(LudusError, match=f"{variable} has characters that no key has") as error:
         Model(name, ExperimenterConfig())
     assert "0123" not in str(error.value)
 

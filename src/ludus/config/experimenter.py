@@ -44,7 +44,7 @@ class ExperimenterConfig(Section):
     """Whether pictures are sent; models that take no images need false. Of agents too."""
     structure: Literal["auto", "native", "tool", "prompted"] = "auto"
     """How an answer is made to fit its type: 'native' (JSON schema), 'tool' (a call with arguments), 'prompted' (asked for
-    in words); 'auto' is native for addresses, else what the model's profile says."""
+    in words); 'auto' is native for addresses and 'ollama:...', else what the model's profile says."""
     spans: bool = False
     """Whether calls emit OpenTelemetry spans, to whatever provider the process has."""
     timeout_s: limits.Time = 60

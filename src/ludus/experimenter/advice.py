@@ -7,10 +7,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ludus.experimenter.addresses import ADDRESS
 from ludus.experimenter.answers import clean
 from ludus.experimenter.ledger import GO_ON
 
-ADDRESS = re.compile(r"https?://")
 SENT_STATUS = "x-sent-status"
 """Header of an error that was found in an answer: the status with which the server sent it."""
 LONGEST = 300
@@ -153,9 +153,14 @@ def on_key(name: str) -> str:
 
 
 def key_of(name: str) -> str:
+    """Words for `variable_of`."""
+    return f"the environment variable {variable_of(name)}"
+
+
+def variable_of(name: str) -> str:
     """The environment variable of the key of a model's provider, or of a server."""
     provider = "openai" if ADDRESS.match(name) else name.partition(":")[0]
-    return f"the environment variable {provider.split('-')[0].upper()}_API_KEY"
+    return f"{provider.split('-')[0].upper()}_API_KEY"
 
 
 def on_surroundings(error: BaseException) -> str | None:

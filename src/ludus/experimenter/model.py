@@ -4,22 +4,20 @@ pydantic-ai and what it sends with."""
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import os
-import re
 import threading
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from ludus.config import ExperimenterConfig
 from ludus.experimenter import advice
-from ludus.experimenter.advice import ADDRESS, short
+from ludus.experimenter.addresses import address_of, is_local, modalities
+from ludus.experimenter.advice import short
 from ludus.experimenter.ledger import Failed, Reply
 from ludus.types import LudusError
 
@@ -29,8 +27,6 @@ REPAIRS = 2
 """Times that a model may mend an answer which does not fit its type."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 """Before the first retry, and at most; doubled each time, unless the server says how long."""
-SECRET = re.compile(r"https?://([^/?#]*@|[^#]*\?)")
-"""An address with a user, a password or a query."""
 TOKENS_PER_IMAGE = 800
 """A guess, for budgets."""
 ONE_SYSTEM_MESSAGE = {
@@ -69,15 +65,15 @@ class Model:
     """
 
     def __init__(self, name: str, config: ExperimenterConfig) -> None:
-        self.name, self._config = name, config
-        self._model = _model(name, config)
+        self.name, self._config, self._address = name, config, address_of(name)
+        self._model = _model(name, self._address, config)
 
     @property
     def structure(self) -> str:
         """How an answer is made to fit its type: 'native', 'tool' or 'prompted'."""
         if self._config.structure != "auto":
             return self._config.structure
-        return "native" if ADDRESS.match(self.name) else self._usual_structure
+        return "native" if self._address else self._usual_structure
 
     @property
     def _usual_structure(self) -> str:
@@ -180,9 +176,9 @@ class Model:
     def _rename_limit(self, model: Any) -> bool:
         """From now on `max_completion_tokens` is sent by its older name. False if that has been tried with this model."""
         name = "openai_chat_supports_max_completion_tokens"
-        if not ADDRESS.match(self.name) or not model.profile.get(name, True):
+        if self._address is None or not model.profile.get(name, True):
             return False
-        self._model = _at_address(self.name, self._config, **{name: False})
+        self._model = _at_address(self.name, self._address, self._config, **{name: False})
         return True
 
     def reach(self, with_pictures: bool = False) -> None:
@@ -214,14 +210,15 @@ class Model:
         except (APIConnectionError, TimeoutError) as error:
             why = short(error) if str(error) else f"no list of its models in experimenter.timeout_s={c.timeout_s:g}"
             mend = advice.on_surroundings(error) or "see that the server is up and its model loaded"
-            raise LudusError(f"{self.name} could not be reached: {why}; {mend}") from None
+            where = "" if self._address in (None, self.name) else f" at {client.base_url}"
+            raise LudusError(f"{self.name} could not be reached{where}: {why}; {mend}") from None
         except Exception:
             return  # not every server lists its models
         else:
-            field, modalities = _modalities(found, self._model.model_name)
-            if with_pictures and modalities and not set(SEES) & set(modalities):
+            field, takes = modalities(found, self._model.model_name)
+            if with_pictures and takes and not set(SEES) & set(takes):
                 raise LudusError(
-                    f"{self.name} takes no pictures, it lists {field}: {', '.join(modalities)}; set "
+                    f"{self.name} takes no pictures, it lists {field}: {', '.join(takes)}; set "
                     "experimenter.images=false, or name a model with eyes"
                 )
 
@@ -234,7 +231,7 @@ class Model:
         unmeasured = usage.unmeasured_requests
         tokens_in = usage.input_tokens + unmeasured * tokens_in
         tokens_out = usage.output_tokens + unmeasured * self._config.max_tokens
-        if unmeasured or self._has_price or is_local(self.name):
+        if unmeasured or self._has_price or is_local(self._address or ""):
             usd = self.cost(tokens_in, tokens_out)
         else:
             usd = None if usage.cost is None else float(usage.cost)
@@ -251,8 +248,8 @@ class Model:
         c = self._config
         if self._has_price:
             return (tokens_in * c.price_in + tokens_out * c.price_out) / 1e6
-        if ADDRESS.match(self.name):
-            return 0.0 if is_local(self.name) else None
+        if self._address:
+            return 0.0 if is_local(self._address) else None
         provider, _, model = self.name.partition(":")
         usage = Usage(input_tokens=tokens_in, output_tokens=tokens_out)
         try:
@@ -261,57 +258,23 @@ class Model:
             return None
 
 
-def is_local(address: str) -> bool:
-    """Whether a name is an address of this machine or of a private network."""
-    if not ADDRESS.match(address):
-        return False
-    try:
-        host = urlsplit(address).hostname or ""
-    except ValueError:
-        return False
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
-    return ip.is_private or ip.is_loopback
-
-
-def _modalities(listed: Any, model: str) -> tuple[str, list[str]]:
-    """Field of the list of models, and what it says that the model takes; no words where it says nothing. Older servers of
-    llama.cpp say it in a list of their own, as `capabilities`."""
-    for name, field in (("data", "input_modalities"), ("models", "capabilities")):
-        entries = listed.get(name) if isinstance(listed, dict) else None
-        entries = [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
-        for entry in (e for e in entries if model in (e.get("id"), e.get("model")) or len(entries) == 1):
-            for part in (entry, entry.get("architecture"), entry.get("meta")):
-                said = part.get(field) if isinstance(part, dict) else None
-                if isinstance(said, list):
-                    return field, [s for s in said if isinstance(s, str)]
-    return "", []
-
-
 def _media_type(picture: bytes) -> str:
     return "image/jpeg" if picture.startswith(b"\xff\xd8") else "image/png"
 
 
-def _model(name: str, config: ExperimenterConfig) -> Any:
+def _model(name: str, address: str | None, config: ExperimenterConfig) -> Any:
     try:
         from pydantic_ai.models import infer_model
     except ImportError as error:
         raise LudusError(f"models need pydantic-ai ({error}); pip install ludus") from None
-    if SECRET.match(name):  # whatever stands in a name is kept with the run
-        raise LudusError(
-            "leave user, password and query out of a server's address; its key comes from the environment variable "
-            "OPENAI_API_KEY"
-        )
-    variable = advice.key_of(name)
-    key = os.environ.get(variable.rpartition(" ")[2], "")
+    variable = advice.variable_of(name)
+    key = os.environ.get(variable, "")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise LudusError(
-            f"the key in {variable} has characters that no key has, such as curly quotes or line ends; set it again"
+            f"the key in {advice.key_of(name)} has characters that no key has, such as curly quotes or line ends; set it again"
         )
     try:
-        return _at_address(name, config) if ADDRESS.match(name) else infer_model(name)
+        return _at_address(name, address, config) if address else infer_model(name)
     except Exception as error:
         hint = advice.on_surroundings(error)
         if hint is None and "Unknown model" in str(error):
@@ -320,17 +283,18 @@ def _model(name: str, config: ExperimenterConfig) -> Any:
         raise LudusError(f"experimenter {name!r} cannot be used: {said}") from None
 
 
-def _at_address(name: str, config: ExperimenterConfig, **profile: bool) -> Any:
+def _at_address(name: str, address: str, config: ExperimenterConfig, **profile: bool) -> Any:
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
     from ludus.experimenter.wire import Client
 
-    address, _, model = name.partition("#")
-    key = os.environ.get("OPENAI_API_KEY") or "none"  # local servers ask for none, the client insists on one
+    base, _, model = address.partition("#")
+    # local servers ask for no key, the client insists on one
+    key = os.environ.get(advice.variable_of(name)) or "none"
     # What leads to other machines does not concern this one: proxies, certificates.
-    client = Client(timeout=config.timeout_s, trust_env=not is_local(name) or name.startswith("https"))
-    provider = OpenAIProvider(base_url=address, api_key=key, http_client=client)
+    client = Client(timeout=config.timeout_s, trust_env=not is_local(address) or address.startswith("https"))
+    provider = OpenAIProvider(base_url=base, api_key=key, http_client=client)
     told: Any = {**ONE_SYSTEM_MESSAGE, **profile}
     return OpenAIChatModel(model or "default", provider=provider, profile=told)
 
