@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,6 +141,12 @@ def test_why_the_last_question_got_no_answer_is_said_and_other_settings_help(tmp
         assert "got no answer" not in ludus(*exam, "experimenter.max_tokens=3000") and len(server.requests) == 4
         ludus(*exam, "experimenter.max_tokens=3000", "experimenter.retries=1")
         assert len(server.requests) == 4
+
+
+def test_each_part_has_its_own_time(tmp_path):
+    parts = ("retrieve", "analyse", "write")
+    said = ludus("exam", "random", "--parts", *parts, "--limit", 1, "--no-pictures", "--dir", tmp_path)
+    assert re.findall(r"(\w+) \(\d+ s\)", said) == list(parts)  # over before the next begins
 
 
 def test_what_is_written_is_judged_by_what_it_does():

@@ -123,6 +123,7 @@ class Exam(Keeps):
                 return assemble(replace(context, truth=truth, mailbox=mailbox))
 
             def begin(part: str, n: int) -> Callable[[], None]:
+                stages.close()  # of the part before
                 return partial(stages.enter_context(progress.stage(part, n)), 1)
 
             return scorecard.evaluate(make, spec, begin)
