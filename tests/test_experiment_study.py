@@ -589,6 +589,7 @@ settings = ["experiment.rounds=1", "experimenter.propose=weakest"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_study_and_forks_of_one_of_its_runs_are_carried_out_and_reported(tmp_path, monkeypatch):
     """With the tiniest runs that there are, in processes of their own."""
     monkeypatch.setenv("PYTHONPATH", str(Path(ludus_package.__file__).parents[1]))
