@@ -143,7 +143,7 @@ def questions(tmp_path):
         "experimenter.propose=human",
         "experiment.plans_per_round=2",
         "experiment.rounds=1",
-        "training.updates=300",
+        "training.updates=150",
         "training.early_stop=false",
     )
     directory = tmp_path / "asks"
