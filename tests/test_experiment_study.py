@@ -406,6 +406,7 @@ def test_a_run_is_begun_by_ludus_run_and_gone_on_with_by_ludus_resume(tmp_path, 
     more = f'name = "long"\nlibrary = "{tmp_path / "skills.toml"}"\ndata = ["a-{{seed}}", "b"]\nsettings = ["world.threads=3"]'
     study = read_study(changed(tmp_path, 'name = "long"', more))
     run = processes(tmp_path, monkeypatch, 0, parallel=2)
+    run.record = "sqlite:///shared.db"
     _, first, _, _ = found = trials(study, tmp_path / "out")
     run(first)
     make(first.directory, finished=False)
@@ -414,6 +415,7 @@ def test_a_run_is_begun_by_ludus_run_and_gone_on_with_by_ludus_resume(tmp_path, 
     for words in (begun, resumed):
         parse(words)
     assert begun[:3] == ["run", "--dir", str(first.directory)] and "--seed=0" in begun
+    assert begun[begun.index("--record") + 1] == run.record and "--record" not in resumed  # it knows where its rows are
     assert begun[begun.index("--data") : begun.index("--data") + 4] == ["--data", "a-0", "--data", "b"]
     assert begun[-3:-1] == ["experiment.rounds=3", "world.threads=3"] and begun[-1].startswith("training.processes=")
     assert resumed[:2] == ["resume", str(first.directory)] and "experiment.rounds=3" not in resumed

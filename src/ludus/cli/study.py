@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ludus import machine
-from ludus.cli.common import RUNS, terminal
+from ludus.cli.common import RUNS, Keeps, terminal
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Keeps):
     """Run a study, arms by paired seeds, and report it; the same command goes on where it stopped. See docs/studies.md."""
 
     file: tyro.conf.Positional[Path]
@@ -46,6 +46,8 @@ class Study:
             raise LudusError(f"--parallel {self.parallel}: give 1 to {MAX_THREADS} runs")
         study, console = read_study(self.file), display.console()
         directory = self.dir or RUNS / study.name
+        if self.record is not None and study.fork is not None:
+            raise LudusError("--record: runs of a study with a fork keep their rows in copies of the run; leave it out")
         trials = runs.trials(study, directory)
         if self.report:
             sha256 = engine.check_card(study, directory)
@@ -55,7 +57,7 @@ class Study:
             left = [trial for trial in trials if runs.state(trial) != "done"]
             console.print(f"{len(trials)} runs in {directory}, {len(trials) - len(left)} of them done; card {sha256}")
             with terminal(console, "the same command") as shown:
-                progress, runner = Progress(None, shown.show), Processes(self.parallel)
+                progress, runner = Progress(None, shown.show), Processes(self.parallel, self.record)
                 engine.carry_out(directory, left, runner, self.parallel, progress, console.print)
         result = study_result(study, sha256, trials)
         page = write_study(result, directory)
@@ -71,6 +73,7 @@ class Processes:
     """Carries trials out as `ludus run` and `ludus resume`, each in a process of its own."""
 
     parallel: int
+    record: str | None = None  # database of the rows of runs that are begun
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stopped: bool = False
@@ -107,7 +110,8 @@ class Processes:
         library = [] if arm.library is None else ["--library", arm.library]
         data = [word for run in trial.data for word in ("--data", run)]
         words = ["run", "--dir", str(trial.directory), f"--seed={trial.seed}", "--preset", arm.preset, *library, *data]
-        return [*words, *arm.settings, *shared]
+        record = [] if self.record is None else ["--record", self.record]
+        return [*words, *record, *arm.settings, *shared]
 
     def _shared(self, settings: tuple[str, ...]) -> list[str]:
         """Settings by which runs side by side share the cores; no result depends on them."""
