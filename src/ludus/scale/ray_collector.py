@@ -72,7 +72,8 @@ class RayCollector:
             while True:
                 while len(ahead) < window and (task := next(waiting, None)) is not None:
                     if not ahead:
-                        window = self._config.in_flight or 2 * self._started().slots
+                        slots = self._started().slots
+                        window = self._config.in_flight or 2 * slots
                     ahead.append(self._hand_out(task))
                 if not ahead:
                     return
