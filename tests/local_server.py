@@ -135,6 +135,7 @@ def llama_server(name: str, log: Path) -> Iterator[str]:
         "port": port,
         "ctx-size": CONTEXT,
         "parallel": 1,
+        "threads": 1,  # several wait for each other, for minutes where other processes have the cores
     }
     command = [str(server()), *(str(o) for name, value in options.items() for o in (f"--{name}", value))]
     with log.open("wb") as printed, subprocess.Popen(command, stdout=printed, stderr=printed) as process:
