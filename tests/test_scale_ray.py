@@ -202,7 +202,8 @@ def test_the_collector_is_asked_like_that_of_one_process(tmp_path):
             driver.kill()
             with pytest.raises(LudusError, match=r"is lost: its driver ended \(signal SIGKILL\).*ludus resume"):
                 list(lost)
-        until(lambda: not [p for p in below_it if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 60)
+        # agents of Ray look once a minute
+        until(lambda: not [p for p in below_it if p.is_running() and p.status() != psutil.STATUS_ZOMBIE], 180)
 
 
 def test_the_head_is_killed_and_the_run_goes_on_elsewhere(run_here, nodes, tmp_path):
