@@ -10,8 +10,7 @@ from threading import Lock
 import sqlalchemy as sa
 
 from ludus.record import Record, holds_run
-from ludus.record.database import DATABASE, address, connect
-from ludus.record.database import on_server as is_server
+from ludus.record.database import DATABASE, address, connect, on_server
 from ludus.record.location import LOCATION, Location
 from ludus.record.runs import listing
 from ludus.types import LudusError, unknown
@@ -23,7 +22,7 @@ of `run.json` is part of it, which is written once."""
 
 
 FRESH_S = 1.0
-"""How long a list of a database's runs is good for."""
+"""How long a list of runs is good for."""
 
 
 class Folder:
@@ -125,7 +124,7 @@ class Folder:
             LudusError: no run of this name, or one that cannot be read.
         """
         place = self.location(name)
-        if on_server(place):
+        if on_server(place.url):
             return Record.shared(self.directory(name), self.engine(place.url), place.run_id)
         return Record.open(self.directory(name), write=False, url=place.url, run_id=place.run_id)
 
@@ -188,8 +187,3 @@ class DatabaseRuns(Folder):
     def _ids(self) -> list[str]:
         with listing(self._url) as (_, rows):
             return [run_id for _, run_id in rows]
-
-
-def on_server(place: Location) -> bool:
-    """Whether the rows are in a database that many runs reach by one connection."""
-    return is_server(place.url)

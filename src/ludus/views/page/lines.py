@@ -15,16 +15,15 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
 from ludus.record import Record, tables
+from ludus.record.database import on_server
 from ludus.record.location import Location
 from ludus.record.reader import Reader
 from ludus.record.visitor import Visitor
 from ludus.types import LudusError
-from ludus.views.page.folder import Folder, on_server
+from ludus.views.page.folder import FRESH_S, Folder
 from ludus.views.page.patience import Asked, Silent
 from ludus.views.queries import Conclusion, RunLine, broken_line, conclusion, marks, run_line
 
-FRESH_S = 1.0
-"""How long the list is good for."""
 SOON_S = 0.3
 """How long the whole list is waited for before a part of it is shown."""
 UNREADABLE = (LudusError, DatabaseError)
@@ -70,7 +69,7 @@ class Lines:
     def _conclusion(self, line: RunLine, silent: set[sa.URL]) -> Conclusion | None:
         try:
             place = self._folder.location(line.name)
-            if not on_server(place):
+            if not on_server(place.url):
                 return self._of_file(line.name, place, conclusion, line.state)
             if place.url in silent:
                 return None
@@ -87,7 +86,7 @@ class Lines:
         for name in self._folder.newest_first():
             try:
                 place = self._folder.location(name)
-                if on_server(place):
+                if on_server(place.url):
                     waited[name] = place.url
                     self._server(place.url).start(FRESH_S)
                 else:

@@ -17,8 +17,8 @@ from ludus.lab.oversight import interventions
 from ludus.record import Record
 from ludus.skills.library import SkillLibrary
 from ludus.types import LudusError
-from ludus.views.page.folder import DatabaseRuns, Folder, Identity
-from ludus.views.page.lines import FRESH_S, UNREADABLE, Lines
+from ludus.views.page.folder import FRESH_S, DatabaseRuns, Folder, Identity
+from ludus.views.page.lines import UNREADABLE, Lines
 from ludus.views.page.patience import Asked
 from ludus.views.queries import Conclusion, Pulse, RunLine, pulse
 from ludus.worlds.base import World
