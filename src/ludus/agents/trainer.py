@@ -4,6 +4,7 @@ depends on. It knows no loss and no process.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import time
@@ -47,6 +48,17 @@ class Diverged(LudusError):
     """Training has gone wrong beyond repair."""
 
 
+class _AdamW(torch.optim.AdamW):
+    """AdamW without torch's compiler. AdamW's own methods load it, seconds of a process's start, to tell it what of them it
+    is not to compile; here nothing is compiled."""
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+
+
 class Trainer:
     """Trains the agent that `agent.name` names on one world.
 
@@ -86,7 +98,7 @@ class Trainer:
                 torch.manual_seed(child(seed, config.name, "weights"))
                 network = self._agent.network()
             self.backend = make_backend(self._agent, seed, network, self._device, self.training)
-        self._optimiser = torch.optim.AdamW(
+        self._optimiser = _AdamW(
             self.backend.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self._schedule()  # the groups' 'initial_lr' is part of a checkpoint

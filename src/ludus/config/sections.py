@@ -287,7 +287,10 @@ class ExperimentConfig(Section):
     """At most this many templates of written skills ('put X beside Y') are practised at the same time; others wait. 0: no
     skill is written for capability gaps."""
     practice_ratio: Share = 0.75
-    """Share of a round's episodes that practise written skills; they are left out while there is none to practise."""
+    """Share of a round's episodes that practise skills; they are left out while there is none to practise."""
+    practise_below: Share = 0.8
+    """Base skills ('stack X on Y', all together) that succeed in less than this share of their last measurement are practised
+    with them. 0: only written skills are."""
     rehearsal: Share = 0.15
     """Share of these, and of the labels of each kind, for accepted skills that nobody demonstrated; else they are forgotten."""
     practice_temperature: Temperature = 0.6

@@ -117,6 +117,7 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     config, spec = experiment.config, experiment.world.spec
     planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
     plans, library = propose_and_grow(n, experiment, stages, library)
+    growth.choose(n, library)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises

@@ -16,12 +16,11 @@ from ludus.data.labels import Focus
 from ludus.experimenter.chaining import GAP
 from ludus.experimenter.effects import closure, denied
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
-from ludus.lab.analysis import latest_counts
 from ludus.lab.approach import Approaches, find_approaches
-from ludus.lab.context import achieved, skill_stats
+from ludus.lab.context import achieved
 from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer, approval
 from ludus.lab.oversight import APPROVAL
-from ludus.lab.practice import practice_rollouts, way_to
+from ludus.lab.practice import chosen, practice_rollouts, way_to, weak_skills
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -133,7 +132,7 @@ class Growth:
                     practising[library.template(captions[0])] = captions
                 else:
                     waiting += captions
-            practice = self._practice(library, practising, self.rehearsed(library))
+            practice = self._practice(library, practising)
             opened.result = {"gaps": written, "practice": practice} | ({"waiting": waiting} if waiting else {})
         return library
 
@@ -142,7 +141,7 @@ class Growth:
         step, record = f"round/{n}/approve", self._record
         if record.result(f"round/{n}/grow").get("waiting") and not record.done(step):
             with record.commit(step) as opened:
-                practice = self._practice(library, self.practising(library), self.rehearsed(library))
+                practice = self._practice(library, self.practising(library))
                 opened.result = {"practice": practice}
 
     def _waits_for(self, family: Sequence[Candidate]) -> str | None:
@@ -229,29 +228,23 @@ class Growth:
 
     # --- practice ------------------------------------------------------------------------------------------------
 
-    def _practice(
-        self,
-        library: SkillLibrary,
-        practising: Mapping[str, Sequence[str]],
-        rehearsed: Mapping[str, Sequence[str]],
-    ) -> dict[str, Any]:
-        """What is practised and rehearsed, as it is recorded: per template, the captions and the known skills that lead to
-        each; and the share of random actions."""
-        stats = skill_stats(library, latest_counts(self._record.evaluations("curve")))
-        known = [s for s in stats if library.template(s.caption) not in practising]
-        spec, approaches = self._world.spec, find_approaches(library, self._world.spec)
+    def choose(self, n: int, library: SkillLibrary) -> None:
+        """Practise in round n, too, the base skills that the policy cannot do yet; in step `round/N/practise`, with all that is
+        practised."""
+        step, limits = f"round/{n}/practise", self._config.experiment
+        if limits.practise_below == 0 or limits.practice_episodes == 0 or self._record.done(f"round/{n}/settle"):
+            return
+        if self._record.done(step):
+            return
+        with self._record.commit(step) as opened:
+            weak = weak_skills(self._record, library, limits.practise_below)
+            opened.result = {"practice": self._practice(library, self.practising(library) | weak)}
+            if weak:
+                names = ", ".join(map(repr, weak))
+                self._room.post("growth", "embodiment", "skills", f"Practised, too: {names}.", payload={"weak": weak})
 
-        def ways(families: Mapping[str, Sequence[str]]) -> dict[str, dict[str, tuple[str, ...]]]:
-            found = {}
-            for template, captions in families.items():
-                others = [s for s in known if library.template(s.caption) != template]  # it does not lead to itself
-                found[template] = {c: way_to(c, library, others, spec, approaches.get(c)) for c in captions}
-            return found
-
-        succeeded = {c.caption for c in self._record.success_counts("round") if c.successes_once}
-        exploring = any(not succeeded & set(captions) for captions in practising.values())
-        exploration = self._config.experiment.practice_exploration if exploring else 0.0
-        return {"ways": ways(practising), "rehearsed": ways(rehearsed), "exploration": exploration}
+    def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        return chosen(self._record, library, self._world.spec, self._config, practising, self.rehearsed(library))
 
     def practice(self, n: int, library: SkillLibrary, approaches: Approaches) -> tuple[list[RolloutSpec], float]:
         """The practice episodes of round n, those that rehearse last, and the share of random actions in them. None where no
@@ -279,7 +272,7 @@ class Growth:
         return [Focus(group, share) for group, share in zip(groups, shares, strict=True) if group and share]
 
     def _practice_of(self, n: int) -> dict[str, Any]:
-        steps = (f"round/{n}/approve", f"round/{n}/grow")
+        steps = (f"round/{n}/practise", f"round/{n}/approve", f"round/{n}/grow")
         step = next(filter(self._record.done, steps), steps[-1])
         return {"rehearsed": {}} | dict(self._record.result(step)["practice"])
 

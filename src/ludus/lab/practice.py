@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ludus.config import Config
 from ludus.experimenter.chaining import Chainer
 from ludus.experimenter.effects import atoms
 from ludus.experimenter.roles import SkillStats
-from ludus.lab.approach import Approach, Approaches
+from ludus.lab.analysis import aggregate, latest_counts
+from ludus.lab.approach import Approach, Approaches, find_approaches
+from ludus.lab.context import skill_stats
 from ludus.lab.embodiment import fits
 from ludus.lab.rollout import RolloutSpec
+from ludus.record.reader import Reader
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import WorldSpec
@@ -19,6 +24,42 @@ MAX_ATTEMPTS = 2
 
 Ways = Mapping[str, Mapping[str, Sequence[str]]]
 """Template -> caption of a practised skill -> captions of known skills that lead to it, in order."""
+
+
+def weak_skills(record: Reader, library: SkillLibrary, below: float) -> dict[str, list[str]]:
+    """Captions of the base skills that the policy cannot do yet, by template: those of a template whose success at the last
+    point of the curves is below `below`, all together."""
+    base = [s["caption"] for s in record.skills() if s["base"] and s["caption"] in library]
+    counts = aggregate(latest_counts(record.evaluations("curve")), library)
+    weak = {c.caption for c in counts if c.n and c.successes < below * c.n}
+    return {t: [c for c in base if library.template(c) == t] for t in map(library.template, base) if t in weak}
+
+
+def chosen(
+    record: Reader,
+    library: SkillLibrary,
+    spec: WorldSpec,
+    config: Config,
+    practising: Mapping[str, Sequence[str]],
+    rehearsed: Mapping[str, Sequence[str]],
+) -> dict[str, Any]:
+    """What is practised and rehearsed, as it is recorded: per template, the captions and the known skills that lead to each;
+    and the share of random actions."""
+    stats = skill_stats(library, latest_counts(record.evaluations("curve")))
+    known = [s for s in stats if library.template(s.caption) not in practising]
+    approaches = find_approaches(library, spec)
+
+    def ways(families: Mapping[str, Sequence[str]]) -> dict[str, dict[str, tuple[str, ...]]]:
+        found = {}
+        for template, captions in families.items():
+            others = [s for s in known if library.template(s.caption) != template]  # it does not lead to itself
+            found[template] = {c: way_to(c, library, others, spec, approaches.get(c)) for c in captions}
+        return found
+
+    succeeded = {c.caption for c in record.success_counts() if c.successes_once}
+    exploring = any(not succeeded & set(captions) for captions in practising.values())
+    exploration = config.experiment.practice_exploration if exploring else 0.0
+    return {"ways": ways(practising), "rehearsed": ways(rehearsed), "exploration": exploration}
 
 
 def way_to(

@@ -160,14 +160,14 @@ class Perceiver(ActorCritic):
         size = config.shape
         width, heads = size.width, size.heads
         self.z_size = width
-        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
+        self.words = _word_embedding(width)
         self.caption = _two_layers(width, width, width)
         self.task_in = _two_layers(task_size + width, 2 * width, width)
         self.object_in = _two_layers(object_size, width, width)
-        self.latents = nn.Parameter(torch.randn(size.latents, width) * 0.5)
+        self.latents = nn.Parameter(torch.randn(size.latents, width).mul_(0.5))
         self.read = Attention(width, heads)
         self.blocks = nn.ModuleList(Attention(width, heads) for _ in range(size.blocks))
-        self.action_queries = nn.Parameter(torch.randn(n_actions, width) * 0.5)
+        self.action_queries = nn.Parameter(torch.randn(n_actions, width).mul_(0.5))
         self.policy_read = Attention(width, heads)
         self.action_bins = config.action_bins
         self.policy_out = nn.Sequential(nn.LayerNorm(width), Linear(width, config.action_bins))
@@ -219,7 +219,7 @@ class MLP(ActorCritic):
             goal = sum(p.numel() for p in Perceiver(config, task_size, object_size, n_actions, images).parameters())
         width = config.shape.width
         self.action_bins, self.n_actions = config.action_bins, n_actions
-        self.words = nn.Embedding(BUCKETS, width, padding_idx=0)
+        self.words = _word_embedding(width)
         patches = [Patches(shape, width) for shape in images]
         self.images = nn.ModuleList(patches)
         rest = goal - BUCKETS * width - sum(p.numel() for p in self.images.parameters())
@@ -252,6 +252,13 @@ class MLP(ActorCritic):
     def value(self, z: Tensor, condition: Tensor, actions: Tensor) -> Tensor:
         """Value logits `[B, K, atoms]` of K actions per state `[B, K, A]`."""
         return self.value_out(self.state_in(torch.cat([z, condition], dim=-1)) + self.action_in(_multiscale(actions)))
+
+
+def _word_embedding(width: int) -> nn.Embedding:
+    """Drawn as `nn.Embedding` draws its weights, which on the device 'meta' would load torch's compiler, seconds of a start."""
+    weights = torch.randn(BUCKETS, width)
+    weights[0] = 0
+    return nn.Embedding.from_pretrained(weights, freeze=False, padding_idx=0)
 
 
 def _mean_embedding(embedding: nn.Embedding, token_ids: Tensor) -> Tensor:
