@@ -3,6 +3,8 @@
 import dataclasses
 import multiprocessing as mp
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,20 @@ def trained(training, updates=3):
     learner = Trainer(SMALL, SPEC, 20, 0, training)
     learner.fit(Targets(SMALL), updates)
     return learner
+
+
+def test_who_trains_and_acts_loads_no_compiler(tmp_path):
+    """torch's takes seconds of a process's start."""
+    code = (
+        "import sys; from test_agents_trainer import *\n"
+        "path = Path(sys.argv[1])\n"
+        "trained(TrainingConfig()).save(path)\n"
+        "loaded = Trainer.load(path, SPEC)\n"
+        "loaded.fit(Targets(SMALL), 1)\n"
+        "Targets(SMALL).error(loaded.policy())\n"
+        "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "a.pt"], check=True, timeout=120, cwd=Path(__file__).parent)
 
 
 def test_the_number_of_processes_does_not_show():

@@ -202,6 +202,33 @@ def test_accepted_skills_are_rehearsed_while_others_are_practised(grown):
     assert ways and not any(set(way) & set(ways) for way in ways.values())  # it does not lead to itself
 
 
+def test_base_skills_that_the_policy_cannot_do_yet_are_practised_too(grown):
+    beside = gap("put red beside green", "beside(red, green)")
+    for weak, settings, practised in [
+        (True, (), {"put X beside Y", "stack X on Y"}),
+        (False, (), {"put X beside Y"}),
+        (True, ("experiment.practise_below=0",), {"put X beside Y"}),
+        (True, ("experiment.practise_below=0.2",), {"put X beside Y"}),
+    ]:
+        library, record, growth = grown([beside], *settings)
+        with record.commit("pretrain"):
+            lacking = [c for c in library.captions if weak and library.template(c) == "stack X on Y"]
+            successes = dict.fromkeys(library.captions, 8) | dict.fromkeys(lacking, 2) | {"lift red": 4}  # lift X: .83
+            record.add_evaluation("curve", 9, [SuccessCount(c, library[c].hash, 8, n, n) for c, n in successes.items()])
+        before = growth.practice(1, library, {})
+        growth.choose(1, library)
+        rollouts, exploration = growth.practice(1, library, {})
+        assert Counter(r.info["practice"] for r in rollouts) == {t: 192 // len(practised) for t in practised}
+        told = {library.template(c) for r in rollouts for c in r.captions}
+        (focus,) = growth.focus(1)
+        assert practised <= told and {library.template(c) for c in focus.captions} == practised and exploration == 0.1
+        assert (rollouts, exploration) == before or len(practised) == 2
+        assert set(growth.practising(library)) == {"put X beside Y"}  # a base skill is neither accepted nor dropped
+        n = len(record.steps())
+        growth.choose(1, library)
+        assert len(record.steps()) == n
+
+
 def pyramid_again(plan):
     return dataclasses.replace(plan, id="r1-s0-a1")
 

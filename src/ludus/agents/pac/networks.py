@@ -164,10 +164,10 @@ class Perceiver(ActorCritic):
         self.caption = _two_layers(width, width, width)
         self.task_in = _two_layers(task_size + width, 2 * width, width)
         self.object_in = _two_layers(object_size, width, width)
-        self.latents = nn.Parameter(torch.randn(size.latents, width).mul_(0.5))
+        self.latents = nn.Parameter(_normal(size.latents, width).mul_(0.5))
         self.read = Attention(width, heads)
         self.blocks = nn.ModuleList(Attention(width, heads) for _ in range(size.blocks))
-        self.action_queries = nn.Parameter(torch.randn(n_actions, width).mul_(0.5))
+        self.action_queries = nn.Parameter(_normal(n_actions, width).mul_(0.5))
         self.policy_read = Attention(width, heads)
         self.action_bins = config.action_bins
         self.policy_out = nn.Sequential(nn.LayerNorm(width), Linear(width, config.action_bins))
@@ -254,9 +254,15 @@ class MLP(ActorCritic):
         return self.value_out(self.state_in(torch.cat([z, condition], dim=-1)) + self.action_in(_multiscale(actions)))
 
 
+def _normal(*shape: int) -> Tensor:
+    """Drawn numbers; none on the device 'meta', where torch would load its compiler and SymPy for them, seconds of a start."""
+    numbers = torch.empty(shape)
+    return numbers if numbers.is_meta else numbers.normal_()
+
+
 def _word_embedding(width: int) -> nn.Embedding:
-    """Drawn as `nn.Embedding` draws its weights, which on the device 'meta' would load torch's compiler, seconds of a start."""
-    weights = torch.randn(BUCKETS, width)
+    """With the weights that `nn.Embedding` draws."""
+    weights = _normal(BUCKETS, width)
     weights[0] = 0
     return nn.Embedding.from_pretrained(weights, freeze=False, padding_idx=0)
 
