@@ -26,6 +26,7 @@ SMALL = [
     ),
     *("training.evaluation_episodes=1", "training.round_updates=4", "training.processes=1", "experiment.rounds=2"),
     *("experiment.episodes_per_round=8", "experiment.plans_per_round=2", "experiment.final_episodes=1"),
+    "experiment.practise_below=0",
     *("experimenter.retries=2", "experimenter.timeout_s=60"),
 ]
 TASK, GOAL = "put red beside green", "beside(red, green)"

@@ -24,7 +24,7 @@ from ludus.worlds.blocks.world import BlocksWorld
 SMALL = (
     *("world.n_envs=16", "seed_data.episodes=8", "training.updates=8", "training.evaluate_every=8"),
     *("training.evaluation_episodes=1", "training.round_updates=4", "experiment.rounds=1"),
-    *("experiment.episodes_per_round=8", "experiment.final_episodes=1"),
+    *("experiment.episodes_per_round=8", "experiment.final_episodes=1", "experiment.practise_below=0"),
 )
 GAP = "put red beside green"
 

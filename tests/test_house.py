@@ -7,8 +7,9 @@ from pathlib import Path
 
 import grimp
 import pytest
-import torch
 from command import ludus
+
+from ludus.agents.trainer import EagerAdamW
 
 SOURCES = sorted((Path(__file__).parents[1] / "src" / "ludus").rglob("*.py"))
 MAX_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 350, 60, 7
@@ -49,7 +50,7 @@ def test_few_calls_lead_from_the_command_to_the_gradient_step(tmp_path, monkeypa
 
     tiny = ("--preset", "tiny", "world.n_envs=4")
     ludus("collect", tmp_path / "data", *tiny, "--episodes", 4)
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(EagerAdamW, "step", step)
     with pytest.raises(FoundError) as found:
         ludus("train", tmp_path / "run", *tiny, "training.evaluation_episodes=0", "--data", tmp_path / "data")
     frames = [f for f in traceback.extract_tb(found.tb) if "/ludus/" in f.filename]

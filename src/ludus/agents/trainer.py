@@ -48,7 +48,7 @@ class Diverged(LudusError):
     """Training has gone wrong beyond repair."""
 
 
-class _AdamW(torch.optim.AdamW):
+class EagerAdamW(torch.optim.AdamW):
     """AdamW without torch's compiler. AdamW's own methods load it, seconds of a process's start, to tell it what of them it
     is not to compile; here nothing is compiled."""
 
@@ -98,7 +98,7 @@ class Trainer:
                 torch.manual_seed(child(seed, config.name, "weights"))
                 network = self._agent.network()
             self.backend = make_backend(self._agent, seed, network, self._device, self.training)
-        self._optimiser = _AdamW(
+        self._optimiser = EagerAdamW(
             self.backend.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self._schedule()  # the groups' 'initial_lr' is part of a checkpoint
