@@ -42,8 +42,8 @@ from ludus.lab.collector import Collector, CollectTask, LocalCollector, collect_
 from ludus.lab.rollout import RolloutSpec
 from ludus.record import Record
 from ludus.record.progress import Progress
+from ludus.record.storage import Storage, checksum
 from ludus.scale.ray_collector import RayCollector
-from ludus.scale.storage import Storage, checksum
 from ludus.skills.library import SkillLibrary
 from ludus.types import Episode, Outcome
 from ludus.worlds.base import World

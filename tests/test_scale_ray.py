@@ -124,6 +124,14 @@ def test_a_node_is_killed(here, nodes, tmp_path):
     assert not list((tmp_path / "far").iterdir()), "what was exchanged is removed"
 
 
+def test_what_is_exchanged_goes_through_an_object_store(run_here, bucket, store, tmp_path):
+    command = ("run", "--dir", tmp_path / "run", *RUN, "collection.on=ray", f"collection.storage={bucket}/exchange")
+    finish(begin(*command))
+    assert content(tmp_path / "run") == run_here
+    assert store.ask("GET", f"/{bucket.removeprefix('s3://')}/") == 200
+    assert b"<Contents>" not in store.body, "what was exchanged is removed"
+
+
 def test_a_node_hangs(here, nodes, tmp_path):
     other = nodes.start()
     process = begin("collect", tmp_path / "data", *DATA, *at(nodes, tmp_path), "collection.timeout_s=60")

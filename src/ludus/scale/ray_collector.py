@@ -13,10 +13,10 @@ from ludus.config import CollectionConfig
 from ludus.data.shards import unpack
 from ludus.lab.collector import Admit, CollectResult, CollectTask, all_of
 from ludus.lab.rollout import Advance
+from ludus.record.storage import PATIENCE_S, Storage, StorageError, checksum
 from ludus.scale import environment
 from ludus.scale.driver import ClusterDriver, LostError
 from ludus.scale.spec import FleetSpec
-from ludus.scale.storage import Storage, StorageError, checksum
 from ludus.scale.worker import MARK, Order
 from ludus.types import LudusError
 
@@ -87,6 +87,10 @@ class RayCollector:
                 if advance is not None:
                     advance(sum(e.n_steps for e in result.episodes))
                 yield result
+        except StorageError as error:
+            raise LudusError(
+                f"{error}. What was committed is safe; when that is mended, go on with `ludus resume` or the same command"
+            ) from error
         except LostError as error:
             raise LudusError(
                 f"the Ray cluster {self._config.address or 'that was started here'} is lost: {error}. What was committed is "
@@ -111,7 +115,8 @@ class RayCollector:
             return self._driver
         self.close()
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._storage = Storage(self._url)
+        Storage(self._url).put(MARK, self._session.encode())  # one that cannot be used at all is not waited for
+        self._storage = Storage(self._url, patience_s=PATIENCE_S)
         self._storage.remove()  # what a run that was killed has left
         self._storage.put(MARK, self._session.encode())
         config = self._config

@@ -1,7 +1,7 @@
 """One task on a node: check that it would give the same bits here, read the checkpoint by its hash, run, leave a shard.
 
-Nothing is kept between two tasks, so one that was interrupted anywhere is simply run again. What was half done before is a
-file that nobody asks for.
+Nothing but checkpoints (`cache.py`) is kept between two tasks, so one that was interrupted anywhere is simply run again. What was
+half done before is a file that nobody asks for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from typing import Literal
 
 from ludus.data.shards import pack
 from ludus.lab.collector import CollectTask, run_task
-from ludus.scale.storage import Storage, StorageError, checksum
+from ludus.record.storage import Storage, StorageError, checksum
+from ludus.scale.cache import bring
 from ludus.types import LudusError
 
 MARK = "session"
 """File by which a worker finds out that its storage is the driver's."""
+PATIENCE_S = 60.0
+"""A store that does not answer is asked again for so long; after that another node may reach it."""
 PACKAGES = ("numpy", "torch", "mujoco")
 """Other versions of these give other bits."""
 SOURCES = Path(__file__).parents[1]
@@ -91,13 +94,13 @@ def carry_out(order: bytes, expected: Mapping[str, str]) -> Answer:
 
 
 def _carried_out(order: Order) -> tuple[str, str]:
-    storage, task = Storage(order.storage), order.task
+    storage, task = Storage(order.storage, patience_s=PATIENCE_S), order.task
     if storage.get(MARK).decode() != order.session:
         raise StorageError(f"sees another folder under {order.storage} than the run; give one that every node reaches")
     with tempfile.TemporaryDirectory(prefix="ludus-") as folder:
         if (named := task.actor.checkpoint) is not None:
             path = Path(folder, "checkpoint.pt")
-            path.write_bytes(storage.get(named, Path(named).stem))
+            bring(storage, named, Path(named).stem, path)
             task = replace(task, actor=replace(task.actor, checkpoint=str(path)))
         result = run_task(task, order.threads)
     data = pack(result.episodes, result.outcomes)
