@@ -10,6 +10,7 @@ from ludus.config.experimenter import ROLES, BudgetConfig, ExperimenterConfig, O
 from ludus.config.options import NoOptions, read_options
 from ludus.config.overrides import as_dict, from_dict, override
 from ludus.config.presets import PRESETS, preset
+from ludus.config.record import RecordConfig
 from ludus.config.sections import (
     AgentConfig,
     Config,
@@ -34,6 +35,7 @@ __all__ = [
     "ExperimenterConfig",
     "NoOptions",
     "OversightConfig",
+    "RecordConfig",
     "SamplingConfig",
     "SeedDataConfig",
     "Size",

@@ -29,6 +29,7 @@ from ludus.config.limits import (
     Temperature,
     check_shares,
 )
+from ludus.config.record import RecordConfig
 from ludus.config.sizes import SIZES, Network, SizeName
 from ludus.config.sizes import Size as Shape
 from ludus.types import LudusError
@@ -332,3 +333,4 @@ class Config(Section):
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     oversight: OversightConfig = field(default_factory=OversightConfig)
     collection: CollectionConfig = field(default_factory=CollectionConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)

@@ -189,7 +189,7 @@ class EpisodeStore:
             LudusError: a shard is missing or differs.
         """
         for shard in self.shards():
-            path = self._folder / shard.name
+            path = self._path(shard.name)
             if not path.is_file():
                 raise self._broken(shard.name, "it is missing")
             with path.open("rb") as file:
@@ -221,11 +221,14 @@ class EpisodeStore:
             self._read_up_to["shards"] = shard["number"]
 
     def _opened(self, name: str) -> Any:
-        path = self._folder / name
+        path = self._path(name)
         try:
             return safe_open(path, framework="numpy")
         except (OSError, SafetensorError) as error:
             raise self._broken(name, str(error)) from error
+
+    def _path(self, name: str) -> Path:
+        return self.record.file(f"shards/{name}")
 
     def _broken(self, name: str, how: str) -> LudusError:
         return LudusError(

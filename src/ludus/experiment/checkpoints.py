@@ -13,8 +13,9 @@ def training_steps(record: Record) -> list[str]:
     return [s.name for s in record.steps() if "/train/" in s.name]
 
 
-def path_of(record: Record, step: str) -> Path:
-    return record.path("checkpoints", f"{step.replace('/', '-')}.pt")
+def name_of(step: str) -> str:
+    """Of the checkpoint of a training step, in the run's directory."""
+    return f"checkpoints/{step.replace('/', '-')}.pt"
 
 
 def latest(record: Record) -> Path:
@@ -23,7 +24,7 @@ def latest(record: Record) -> Path:
     Raises:
         LudusError: nothing was trained yet.
     """
-    return path_of(record, _last(record))
+    return record.file(name_of(_last(record)))
 
 
 def best(record: Record) -> Path:
@@ -33,7 +34,7 @@ def best(record: Record) -> Path:
     Raises:
         LudusError: nothing was trained yet.
     """
-    return path_of(record, best_step(record))
+    return record.file(name_of(best_step(record)))
 
 
 def best_step(record: Record) -> str:
@@ -45,10 +46,11 @@ def best_step(record: Record) -> str:
 
 def prune(record: Record) -> None:
     """Delete all checkpoints but the last one, the best one and the one before the rounds."""
-    steps = training_steps(record)
+    steps, there = training_steps(record), record.names("checkpoints")
     pretrained = [s for s in steps if s.startswith("pretrain")][-1:]
     for step in set(steps) - set(steps[-1:]) - set(pretrained) - {best_step(record)}:
-        path_of(record, step).unlink(missing_ok=True)
+        if name_of(step) in there:
+            record.remove_file(name_of(step))
 
 
 def _last(record: Record) -> str:

@@ -98,7 +98,7 @@ def compose(
             config.seed,
             config.experimenter,
             ledger,
-            lambda path: record.path(path).read_bytes(),
+            lambda path: record.file(path).read_bytes(),
             person,
             _post_answers(room),
             mailbox=RoomMailbox(record, progress, config.experimenter.answer_s, overseer.while_waiting),

@@ -150,7 +150,8 @@ class Learning:
         """Save what was learned, measure every skill, ask the analyst; returns the step's result."""
         trainer, sampler, training = self.trainer, self._sampler, self.config.training
         assert sampler is not None
-        trainer.save(checkpoints.path_of(self.record, step))
+        trainer.save(self.record.path(checkpoints.name_of(step)))
+        self.record.keep_file(checkpoints.name_of(step))
         self.record.add_metrics((name, trainer.updates, value) for name, value in metrics.items())
         policy = self.policy(training.evaluation_temperature)
         counts = self._evaluate(step, policy, library, training.evaluation_episodes, advance)

@@ -121,7 +121,8 @@ def opened(
     except BaseException:
         record.close()
         raise
-    there, here = record.config, replace(config, world=world)
+    there, kept = record.config, config.record if config.record.objects else record.config.record
+    here = replace(config, world=world, record=kept)
     old, new = ({k: v for k, v in asdict(c).items() if k not in free | {"collection"}} for c in (there, here))
     for setting in COMPUTING:
         section, name = setting.split(".")

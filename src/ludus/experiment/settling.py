@@ -133,7 +133,7 @@ class Settling:
         return [PairedCount(t, n or tried[t], *counts) for t, (n, *counts) in found.items()]
 
     def _policy(self, step: str) -> Policy:
-        path, spec = checkpoints.path_of(self.record, step), self.world.spec
+        path, spec = self.record.file(checkpoints.name_of(step)), self.world.spec
         return load_policy(path, spec, self.config.training.evaluation_temperature)
 
     # --- what becomes of a skill -----------------------------------------------------------------------------------

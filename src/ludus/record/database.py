@@ -265,7 +265,8 @@ def make_room(engine: sa.Engine, directory: Path, run_id: str | None) -> None:
 
 def delete_run(connection: sa.Connection, run_id: str | None) -> None:
     """Delete the rows of a run from every table; with None, those of all runs."""
-    for table in tables.metadata.sorted_tables:
+    there = set(sa.inspect(connection).get_table_names())  # not all, where the tables are of an older revision
+    for table in (table for table in tables.metadata.sorted_tables if table.name in there):
         connection.execute(sa.delete(table).where(sa.true() if run_id is None else table.c.run_id == run_id))
 
 

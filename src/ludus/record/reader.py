@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from ludus.config import Config, as_dict, from_dict
 from ludus.config.overrides import former
-from ludus.record import database, files, lock, mapping, server, tables
+from ludus.record import database, files, lock, mapping, objects, server, tables
 from ludus.record.location import BESIDE, Location, world_at
 from ludus.record.mapping import Evaluation, Heartbeat, Posted, StageState, StepTime
 from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict
@@ -36,6 +36,38 @@ class Reader:
         self.directory, self.run_id = directory, run_id
         self._engine = engine
         self._run = self._ask(lambda connection: connection.execute(self._select(tables.runs)).mappings().one())
+        url, self._objects = objects.url_of(self._run["config"]), None
+        if url:
+            self.directory = objects.home(directory, run_id)
+            self._objects = objects.Objects(url, self.directory, run_id, self._object)
+
+    # --- its files -------------------------------------------------------------------------------------------
+
+    def file(self, relative: str) -> Path:
+        """Where a file of the run is, to be read: `record.file("images/scene-1.png")`. From the object store if the run has one
+        and the file is not in the directory, or not as it was written.
+
+        Raises:
+            LudusError: the store cannot be used, does not have it or has other bytes. Without a store nothing is looked at.
+        """
+        return self._objects.bring(relative) if self._objects else self.directory / relative
+
+    def holds(self, relative: str) -> bool:
+        """Whether the run has this file."""
+        return (self.directory / relative).is_file() or bool(self._objects and self._object(relative))
+
+    def names(self, folder: str) -> set[str]:
+        """Files of the run in this folder: 'checkpoints/round-1-train-000.pt'."""
+        here = {f"{folder}/{path.name}" for path in (self.directory / folder).glob("*") if path.is_file()}
+        if self._objects is None:
+            return here
+        o = tables.objects.c
+        query = sa.select(o.name).where(o.run_id == self.run_id, o.name.startswith(f"{folder}/", autoescape=True))
+        return here | {row["name"] for row in self.query(query)}
+
+    def _object(self, name: str) -> dict[str, Any] | None:
+        found = self.query(self._select(tables.objects).filter_by(name=name))
+        return dict(found[0]) if found else None
 
     # --- what the run is -------------------------------------------------------------------------------------
 

@@ -25,9 +25,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ludus.config import Config, as_dict
-from ludus.record import database, files, filesystem, revisions, tables
+from ludus.record import database, files, filesystem, objects, revisions, tables
 from ludus.record.location import LOCATION, Location, discreet, way_to_world
 from ludus.record.lock import Claim, lock_directory
+from ludus.record.objects import Objects
 from ludus.record.server import Session
 from ludus.record.writer import Step, Writer
 from ludus.types import LudusError
@@ -84,6 +85,8 @@ class Record(Writer):
         try:
             _make_room(directory)
             assert place.run_id is not None
+            if config.record.objects:
+                Objects(config.record.objects, directory, place.run_id).begin()
             session = session_of(directory, engine, place.run_id)
             _begin(directory, engine, place, config, command, steps or {})
             return cls(directory, engine, place.run_id, Claim(lock, session))
@@ -119,6 +122,8 @@ class Record(Writer):
                 directory whose rows are in a database elsewhere.
         """
         directory = files.named(directory)
+        if write and url is not None and run_id is not None:
+            directory = objects.home_to_write(directory, url, run_id)
         named = url is not None and run_id is not None and not write
         place = Location.of(directory, url, run_id) if named or directory.is_dir() else None
         if place is None:
@@ -146,12 +151,26 @@ class Record(Writer):
             _claim(directory, engine, found)
             if url is not None:
                 Location(place.url, found).write(directory)
-            return cls(directory, engine, found, Claim(lock, session))
+            record = cls(directory, engine, found, Claim(lock, session))
         except BaseException:
             engine.dispose()
             if lock:
                 lock.release()
             raise
+        return record._with_store()
+
+    def _with_store(self) -> Record:
+        """
+        Raises:
+            LudusError: the run has an object store that cannot be written to; the record is closed.
+        """
+        try:
+            if self._objects:
+                self._objects.begin()
+        except BaseException:
+            self.close()
+            raise
+        return self
 
     @classmethod
     def shared(cls, directory: Path, engine: sa.Engine, run_id: str | None) -> Record:
@@ -182,6 +201,8 @@ class Record(Writer):
             database.delete_run(connection, self.run_id)
             shared = connection.execute(sa.select(runs.run_id).limit(1)).first() is not None
         self._engine.dispose()
+        if self._objects:
+            self._objects.withdraw()
         if shared and self._engine.url == database.address(self.directory / database.DATABASE):
             files.remove(self.directory / LOCATION)
         else:

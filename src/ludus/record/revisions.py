@@ -14,7 +14,7 @@ from sqlalchemy.exc import ProgrammingError
 from ludus.record import tables
 from ludus.types import LudusError
 
-HEAD = "0002"
+HEAD = "0003"
 FIRST = "0001"
 """That of tables which have no revision yet."""
 MIGRATIONS = Path(__file__).parent / "migrations"

@@ -230,6 +230,15 @@ heartbeats = Table(
     _float("at"),
     info={"key": ("run_id",)},
 )
+objects = _table(  # what a run's files are on its object store, see `record.objects`
+    "objects",
+    ("name",),
+    _key("name"),  # path in the run's directory
+    _text("key"),  # name on the store
+    Column("sha256", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),  # bytes
+    _text("origin"),  # directory that it was written from
+)
 
 # The latest of hundreds of thousands are found without sorting all, and without reading what other runs have added since. A
 # change here, or of a column, needs a migration: `revisions.py`.
@@ -239,8 +248,8 @@ Index("messages_kind", messages.c.run_id, messages.c.kind, messages.c.number)  #
 
 MADE = (shards, outcomes, metrics, evaluations, plans, verdicts, calls)
 """Tables of results. A run without a row in any of them may be replaced."""
-LIVE = (stages, heartbeats)
-"""Live progress: rows that are overwritten in place. `Record.content` leaves them out."""
+LIVE = (stages, heartbeats, objects)
+"""Live progress, and where copies of files are: rows that are overwritten in place. `Record.content` leaves them out."""
 SKILL_STATUSES = ("base", "candidate", "practising", "accepted", "dropped")
 WALL_CLOCK = {
     "runs": {"run_id", "directory", "command", "versions", "created"},

@@ -15,11 +15,12 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from ludus.record import database, files, mapping, tables
+from ludus.record import database, files, mapping, storage, tables
 from ludus.record.lock import Claim
 from ludus.record.mapping import SkillLike, StageState
 from ludus.record.reader import Reader
 from ludus.record.server import Session
+from ludus.record.storage import StorageError
 from ludus.types import LudusError, Message, Outcome, Plan, SuccessCount, Verdict, unknown
 
 T = TypeVar("T")
@@ -48,6 +49,8 @@ class Writer(Reader):
     def __init__(self, directory: Path, engine: sa.Engine, run_id: str, claim: Claim | None):
         self._claim, self._local = claim, threading.local()
         super().__init__(directory, engine, run_id)
+        if self._objects and self.writable:
+            self._objects.patience_s = storage.PATIENCE_S
         if self._session is not None:
             self._session.go_on = self.command_again
             self._ask(self._session.begin)
@@ -64,15 +67,48 @@ class Writer(Reader):
 
     def write_file(self, relative: str, data: bytes) -> str:
         """Put a file into the run directory, whole or not at all; returns `relative`, e.g. for `Message.images`."""
-        with self._full_disk_explained():
-            files.write(self.directory / relative, data)
+        with self.replacing(relative) as temporary:
+            temporary.write_bytes(data)
         return relative
 
     @contextmanager
     def replacing(self, relative: str) -> Iterator[Path]:
-        """Yield a temporary path to make a file or directory at; it moves to `relative` when the body is through."""
+        """Yield a temporary path to make a file or directory at; it moves to `relative` when the body is through. If the run has
+        an object store, a file is there before.
+
+        Raises:
+            LudusError: a full disk; the store cannot be written to.
+        """
         with self._full_disk_explained(), files.replacing(self.directory / relative) as temporary:
             yield temporary
+            if temporary.is_file():
+                self._upload(relative, temporary)
+
+    def keep_file(self, relative: str) -> None:
+        """Put a file that was written in the run's directory on the object store, if the run has one.
+
+        Raises:
+            LudusError: the store cannot be written to.
+        """
+        self._upload(relative, self.directory / relative)
+
+    def remove_file(self, relative: str) -> None:
+        """Delete a file of the run, if it is there: in its directory, and on its object store."""
+        if self._objects and self.writable and (row := self._object(relative)) is not None:
+            o = tables.objects.c
+            gone = sa.delete(tables.objects).where(o.run_id == self.run_id, o.name == relative)
+            self._write(lambda connection: connection.execute(gone))  # first: no row is to name what is not there
+            self._objects.remove(row)
+        (self.directory / relative).unlink(missing_ok=True)
+
+    def _upload(self, relative: str, path: Path) -> None:
+        if not (self._objects and self.writable):
+            return
+        try:
+            row = self._objects.put(relative, path)
+        except StorageError as error:
+            raise LudusError(f"{error}; {self._what_now('when it is there again,')}") from error
+        self._write(lambda connection: database.put(connection, tables.objects, self.run_id, row))
 
     # --- steps -----------------------------------------------------------------------------------------------
 
@@ -288,9 +324,10 @@ class Writer(Reader):
         except Exception as error:
             if not files.is_full(error, self.directory):
                 raise
-            what_now = (
-                "no step was done yet: free some space and start again"
-                if self.empty
-                else f"everything up to step {self.last_step()!r} is safe: free some space and continue with {self.command_again}"
-            )
+            what_now = self._what_now("free some space and")
             raise LudusError(f"the disk of {self.directory} is full; {what_now}") from error
+
+    def _what_now(self, first: str) -> str:
+        if self.empty:
+            return f"no step was done yet: {first} start again"
+        return f"everything up to step {self.last_step()!r} is safe: {first} continue with {self.command_again}"

@@ -136,8 +136,8 @@ class Door:
         found = open_question(record)
         images = found.images if found is not None and found.addressee == AGENT else ()
         folder = record.path("images").resolve()
-        paths = [record.path(image).resolve() for image in images]
-        seen = [p for p in paths if p.is_relative_to(folder) and p.is_file()]
+        inside = [image for image in images if record.path(image).resolve().is_relative_to(folder)]
+        seen = [record.file(image) for image in inside if record.holds(image)]
         if not seen:
             raise LudusError("no question with pictures is open; name a skill to see its learning curve")
         return [p.read_bytes() for p in seen]

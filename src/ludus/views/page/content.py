@@ -151,7 +151,8 @@ def _checkpoints(record: Record) -> tuple[tuple[str, bool], ...]:
     """The training steps whose checkpoint is kept, and whether it is the one that acts."""
     steps = checkpoints.training_steps(record)
     acting = checkpoints.best_step(record) if steps else ""
-    return tuple((s, s == acting) for s in steps if checkpoints.path_of(record, s).is_file())
+    there = record.names("checkpoints")
+    return tuple((s, s == acting) for s in steps if checkpoints.name_of(s) in there)
 
 
 # --- skills --------------------------------------------------------------------------------------------------------

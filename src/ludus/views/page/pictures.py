@@ -60,8 +60,8 @@ def add_pictures(app: FastAPI, place: Place) -> None:
             record = run(name, of)
             images = record.path("images").resolve()
             wanted = record.path(path).resolve()
-            if wanted.is_relative_to(images) and wanted.suffix == ".png" and wanted.is_file():
-                return FileResponse(wanted, headers=KEPT if of else None)
+            if wanted.is_relative_to(images) and wanted.suffix == ".png" and record.holds(path):
+                return FileResponse(record.file(path), headers=KEPT if of else None)
         except (*UNREADABLE, ValueError, OSError):  # a name that no file can have
             pass
         return Response(status_code=MISSING)

@@ -125,7 +125,7 @@ def data_uri(data: bytes, kind: str) -> str:
 def _pictures(record: Record, postings: Iterable[queries.Posting]) -> Mapping[str, str]:
     """Path of a scene's picture -> its address, of those that are there."""
     paths = dict.fromkeys(path for posting in postings if posting.kind == "scene" for path in posting.images)
-    return {path: data_uri(record.path(path).read_bytes(), "png") for path in paths if record.path(path).is_file()}
+    return {path: data_uri(record.file(path).read_bytes(), "png") for path in paths if record.holds(path)}
 
 
 def _films(record: Record, world: World) -> dict[str, Any]:
