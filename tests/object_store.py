@@ -5,6 +5,7 @@ import hmac
 import http.client
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,9 +82,12 @@ class Store:
             return self.ask("PUT", "/ready") in (200, 409) and self.ask("PUT", "/ready/now", b"1") == 200
         return False
 
-    def kill(self) -> None:
+    def signal(self, number: int) -> None:
         assert self._process is not None
-        self._process.kill()
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
         self._process.wait()
 
     def remove(self) -> None:

@@ -1,12 +1,14 @@
 """A folder that other machines reach, on a real S3-compatible server: what is read is what was written, and each fault is a
 sentence."""
 
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ludus.record import s3
 from ludus.record.storage import Storage, StorageError, checksum
 from ludus.types import LudusError
 
@@ -134,3 +136,18 @@ def test_a_server_that_comes_back_is_waited_for(own_store, caplog):
     own_store.kill()
     with pytest.raises(StorageError, match="does not answer"):
         Storage("s3://kept/run", patience_s=0.5).put("later", DATA)
+
+
+def test_a_server_that_hangs_is_one_that_does_not_answer(bucket, store, monkeypatch):
+    monkeypatch.setattr(s3, "SILENT_S", 1)
+    storage = Storage(bucket)
+    storage.put("before", DATA)
+    store.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(StorageError, match="does not answer"):
+            storage.put("later", DATA)
+        with pytest.raises(StorageError, match="does not answer"):
+            storage.get("before")
+    finally:
+        store.signal(signal.SIGCONT)
+    assert storage.get("before") == DATA

@@ -23,8 +23,10 @@ OTHER_KEYS = (
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-CONNECT_S, REQUEST_S = 5, 60
-"""Timeouts of a connection and of one request: a checkpoint's parts are of 5 MB."""
+CONNECT_S, SILENT_S, REQUEST_S = 5, 120, 3600
+"""Timeouts of a connection, of a server that sends nothing, and of one request. Large objects go out in parts of 5 MB, `PARTS`
+at a time, and come back in one request: what takes longer is slower than 0.2 MB a second."""
+PARTS = 4
 RETRY_S = 10
 """For so long a request is repeated at once which the server has not taken or has not answered."""
 PASSING = re.compile(r"RequestTimeout|SlowDown|InternalError|ServiceUnavailable|OperationAborted|429|5\d\d")
@@ -81,6 +83,7 @@ class Bucket:
                 client_options={
                     "allow_http": self._endpoint.startswith("http://"),
                     "connect_timeout": timedelta(seconds=CONNECT_S),
+                    "read_timeout": timedelta(seconds=SILENT_S),
                     "timeout": timedelta(seconds=REQUEST_S),
                 },
                 retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=RETRY_S)},
@@ -95,7 +98,7 @@ class Bucket:
         Raises:
             S3Error: it cannot be written.
         """
-        self._asked(lambda: self._store.put(path, data))
+        self._asked(lambda: self._store.put(path, data, max_concurrency=PARTS))
 
     def get(self, path: str) -> bytes:
         """
