@@ -80,6 +80,10 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
     resumed.fit(source, 5)
     for a, b in zip(whole.backend.online.parameters(), resumed.backend.online.parameters(), strict=True):
         assert torch.equal(a, b)
+    kept = [tmp_path / name / "end.pt" for name in ("whole", "resumed")]
+    for learner, path in zip((whole, resumed), kept, strict=True):
+        learner.save(path)
+    assert kept[0].read_bytes() == kept[1].read_bytes()
 
 
 def trained(training, updates=3):

@@ -7,6 +7,8 @@ the order of `online`.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,19 @@ from ludus.types import LudusError, WorldSpec
 
 
 def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write all of it or nothing."""
+    """Write all of it or nothing. Equal states make equal files."""
     with files.replacing(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(_canonical(state), temporary)
+
+
+def _canonical(value: Any) -> Any:
+    """The value, with equal texts in it one object and nothing else shared: pickle writes an object once, so that which of
+    them are the same, as after loading a checkpoint, would show in the file."""
+    if isinstance(value, str):
+        return sys.intern(value)
+    if isinstance(value, Mapping):
+        return {_canonical(key): _canonical(item) for key, item in value.items()}
+    return type(value)(map(_canonical, value)) if isinstance(value, (list, tuple)) else value
 
 
 def read_checkpoint(path: Path, spec: WorldSpec, mmap: bool = False) -> dict[str, Any]:
