@@ -47,6 +47,16 @@ def server():
     server.remove()
 
 
+@pytest.fixture
+def primary_and_standby(server):
+    """Two PostgreSQL servers and the URL that names both. What the first one confirms has reached the second."""
+    server.start()
+    standby = server.followed()
+    hosts = f"host=127.0.0.1,127.0.0.1&port={server.port},{standby.port}&target_session_attrs=read-write"
+    yield server, standby, f"postgresql+psycopg://ludus@/postgres?{hosts}"
+    standby.remove()
+
+
 def _server():
     from postgresql import Server, programs
 

@@ -29,19 +29,31 @@ def programs() -> Path | None:
 
 class Server:
     """A server in a temporary directory, on loopback, which trusts everybody. PostgreSQL refuses to run as root, so root starts
-    it as the user that its package made."""
+    it as the user that its package made.
 
-    def __init__(self) -> None:
+    Args:
+        of: the server that it is a standby of, by streaming; that must run.
+        port: where it listens; 0: where nobody does.
+        disk: the folder in which all of it lies; None: that of temporary files.
+    """
+
+    def __init__(self, of: "Server | None" = None, port: int = 0, disk: Path | None = None) -> None:
         self._programs = programs()
         assert self._programs is not None
         self._user = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
-        self._folder = Path(tempfile.mkdtemp(prefix="ludus-postgresql-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="ludus-postgresql-", dir=disk))
         if self._user:
             shutil.chown(self._folder, "postgres")
-        with socket.create_server(("127.0.0.1", 0)) as free:
+        with socket.create_server(("127.0.0.1", port)) as free:
             self.port = free.getsockname()[1]
         self.url = f"postgresql+psycopg://ludus@127.0.0.1:{self.port}/postgres"
         self._process: subprocess.Popen | None = None
+        if of is not None:
+            there = ["-h", "127.0.0.1", "-p", of.port, "-U", "ludus", "--write-recovery-conf"]
+            assert (
+                self._run("pg_basebackup", "-D", self._folder / "data", *there, "-c", "fast", "--no-sync").wait() == 0
+            )
+            return
         how = ["-U", "ludus", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions"]
         self._run("initdb", "-D", self._folder / "data", *how).wait()
 
@@ -58,6 +70,35 @@ class Server:
                 assert time.monotonic() < until and self._process.poll() is None, log
                 time.sleep(0.05)
 
+    def followed(self, port: int = 0) -> "Server":
+        """A standby that has all that this one confirms, started."""
+        standby = Server(self, port)
+        standby.start()
+        self.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'")
+        self.say("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.say("SELECT pg_reload_conf()")
+        self.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+        return standby
+
+    def promote(self) -> None:
+        """From a standby to a primary, which waits for no other."""
+        self.say("ALTER SYSTEM SET synchronous_standby_names = ''")
+        self.say("SELECT pg_promote()")
+
+    def say(self, statement: str) -> list[tuple]:
+        """What it answers, outside of any transaction."""
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            found = connection.execute(sa.text(statement))
+            return [tuple(row) for row in found] if found.returns_rows else []
+
+    def until(self, statement: str, seconds: float = START_S) -> None:
+        """Wait until the answer is true."""
+        until = time.monotonic() + seconds
+        while not self.say(statement)[0][0]:
+            assert time.monotonic() < until, statement
+            time.sleep(0.05)
+
     def kill(self) -> None:
         """`kill -9` of the server and of every process of it."""
         assert self._process is not None
@@ -73,8 +114,12 @@ class Server:
             self._process.send_signal(signal.SIGINT)
             self._process.wait(START_S)
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def remove(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(START_S)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from command import ludus
 from postgresql import schema
 
@@ -23,6 +22,10 @@ from ludus.views.page.folder import DatabaseRuns
 from ludus.views.page.place import Place
 
 SMALL = ("--preset", "tiny", "world.n_envs=2")
+ONE_ROUND = ("--preset", "tiny", "world.n_blocks=1", "world.n_envs=8", "seed_data.episodes=32", "experiment.rounds=1",
+             "experiment.episodes_per_round=32", "experiment.final_episodes=2", "training.updates=20",
+             "training.round_updates=20", "training.evaluate_every=20", "training.evaluation_episodes=1")  # fmt: skip
+TAKES_S = 900.0
 
 
 def test_every_command_takes_a_run_by_the_url_of_its_record(postgresql, tmp_path, monkeypatch):
@@ -98,24 +101,13 @@ def test_a_run_on_a_server_that_is_killed_ends_as_one_in_a_file(server, tmp_path
     command = [sys.executable, "-m", "ludus.cli", "run", "--preset", "tiny", "--dir"]
     subprocess.run([*command, tmp_path / "own"], check=True)
     server.start()
-
-    def wait_for(steps):
-        engine = sa.create_engine(server.url)
-        with engine.connect() as connection:
-            while True:
-                with connection.begin():
-                    found = connection.execute(sa.text("SELECT to_regclass('steps')")).scalar()
-                    if found and connection.execute(sa.text("SELECT count(*) FROM steps")).scalar_one() >= steps:
-                        break
-                time.sleep(0.02)
-        engine.dispose()
-
     run = subprocess.Popen([*command, tmp_path / "far", "--record", server.url], stderr=subprocess.PIPE, text=True)
-    wait_for(3)
+    server.until("SELECT to_regclass('steps') IS NOT NULL", TAKES_S)
+    server.until("SELECT count(*) >= 3 FROM steps", TAKES_S)
     server.kill()
     time.sleep(2)
     server.start()
-    wait_for(8)
+    server.until("SELECT count(*) >= 8 FROM steps", TAKES_S)
     server.kill()
     os.kill(run.pid, signal.SIGKILL)
     assert "the database has gone" in run.communicate()[1]
@@ -125,11 +117,34 @@ def test_a_run_on_a_server_that_is_killed_ends_as_one_in_a_file(server, tmp_path
     assert refused.returncode == 2 and "cannot use the database" in " ".join(refused.stderr.split())
     server.start()
     subprocess.run([sys.executable, "-m", "ludus.cli", "resume", tmp_path / "far"], check=True)
-    with Record.open(tmp_path / "own", write=False) as own, Record.open(tmp_path / "far", write=False) as far:
+    assert_same(tmp_path / "own", tmp_path / "far")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_run_whose_primary_is_killed_goes_on_with_the_standby(primary_and_standby, tmp_path):
+    primary, standby, url = primary_and_standby
+    command = [sys.executable, "-m", "ludus.cli", "run", *ONE_ROUND, "--dir"]
+    subprocess.run([*command, tmp_path / "own"], check=True)
+    run = subprocess.Popen([*command, tmp_path / "far", "--record", url], stderr=subprocess.PIPE, text=True)
+    primary.until("SELECT to_regclass('steps') IS NOT NULL", TAKES_S)
+    primary.until("SELECT count(*) >= 5 FROM steps", TAKES_S)
+    primary.kill()
+    gone = ludus("status", tmp_path / "far", code=2)
+    assert "cannot use the database" in gone and "read-only" in gone
+    standby.promote()
+    said = run.communicate()[1]
+    assert run.returncode == 0 and "the database is there again" in said, said
+    assert "Finished" in ludus("status", tmp_path / "far")
+    assert_same(tmp_path / "own", tmp_path / "far")
+
+
+def assert_same(one, other):
+    """Two runs, bit for bit: rows and files."""
+    with Record.open(one, write=False) as own, Record.open(other, write=False) as far:
         assert far.content() == own.content()
     for folder in ("shards", "checkpoints"):
-        names = sorted(path.name for path in (tmp_path / "own" / folder).iterdir())
-        assert names and names == sorted(path.name for path in (tmp_path / "far" / folder).iterdir())
+        names = sorted(path.name for path in (one / folder).iterdir())
+        assert names and names == sorted(path.name for path in (other / folder).iterdir())
         for name in names:
-            one, other = ((tmp_path / run / folder / name).read_bytes() for run in ("own", "far"))
-            assert one == other, name
+            assert (one / folder / name).read_bytes() == (other / folder / name).read_bytes(), name

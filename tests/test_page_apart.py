@@ -190,6 +190,28 @@ def test_runs_of_one_database_are_shown_and_spoken_to(database, tmp_path, monkey
     place.close()
 
 
+def test_the_page_comes_back_with_the_server(server, tmp_path, monkeypatch):
+    server.start()
+    Record.create(tmp_path / "runs" / "one", preset("tiny"), url=server.url, command="ludus run").close()
+    place = place_of(tmp_path / "runs", monkeypatch)
+    assert "stopped" in content.head(place, "one", "now")
+    server.kill()
+    for name, value in (("lines.FRESH_S", -1.0), ("place.FRESH_S", -1.0), ("patience.PATIENCE_S", 60.0)):
+        monkeypatch.setattr(f"ludus.views.page.{name}", value)
+    assert [bool(line.error) for line in place.lines()] == [True]
+    place.renew("one")
+    with pytest.raises(LudusError, match=r"(cannot use|has gone)"):
+        content.head(place, "one", "now")
+    server.start()
+    until = time.monotonic() + 60
+    while place.lines()[0].error:  # an answer that takes longer than the last one is that of the next question
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    place.renew("one")
+    assert "stopped" in content.head(place, "one", "now")
+    place.close()
+
+
 def test_a_server_that_ends_under_a_run_is_said_in_a_sentence(postgresql):
     engine = connect(sa.make_url(postgresql))
     for _ in range(2):  # the next query finds a new connection

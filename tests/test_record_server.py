@@ -3,12 +3,17 @@ one process writes."""
 
 import os
 import shutil
+import subprocess
+import tempfile
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from command import ludus
 from postgresql import Proxy, schema
 from record_parts import message, outcome
 
@@ -46,6 +51,24 @@ def no_flock(monkeypatch):
     monkeypatch.setattr(
         "ludus.record.filesystem.missing", lambda folder, abilities=(): dict.fromkeys(abilities, "none")
     )
+
+
+@pytest.fixture
+def small_disk():
+    """`small_disk(megabytes)`: a folder on a file system of so much, or that has as much from now on."""
+    disk, made = Path(tempfile.mkdtemp(prefix="ludus-disk-")), []
+
+    def mount(megabytes):
+        options = ",".join([*made, f"size={megabytes}m", "mode=755"])  # the server's user has to reach it
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "ludus", disk], check=False).returncode:
+            pytest.skip("mounting a file system needs root")
+        made[:] = ["remount"]
+        return disk
+
+    yield mount
+    if made:
+        subprocess.run(["umount", "--lazy", disk], check=False)
+    disk.rmdir()
 
 
 def take_step(record, i):
@@ -210,6 +233,39 @@ def test_a_server_that_stays_away_ends_in_one_sentence_and_the_run_can_be_resume
             record.post(message("m"))
 
 
+def test_a_standby_takes_over_and_what_it_lacks_is_noticed(tmp_path, primary_and_standby):
+    primary, standby, url = primary_and_standby
+    with Record.create(tmp_path / "run", preset("tiny"), url=url) as record:
+        take_step(record, 0)
+        primary.kill()
+        promotion = threading.Timer(1.0, standby.promote)
+        promotion.start()
+        take_step(record, 1)
+        promotion.join()
+        assert record.content() == expected(tmp_path / "own", 2)
+    assert ludus("status", tmp_path / "run")
+    # the other way round, and without waiting for the one that follows
+    last = type(primary)(standby)
+    last.start()
+    standby.until("SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'")
+    url = url.replace(str(primary.port), str(last.port))
+    with Record.open(tmp_path / "run", url=url) as record:
+        last.until(f"SELECT pg_last_wal_replay_lsn() >= '{standby.say('SELECT pg_current_wal_lsn()')[0][0]}'")
+        last.say("ALTER SYSTEM SET primary_conninfo = ''")
+        last.say("SELECT pg_reload_conf()")
+        standby.until("SELECT count(*) = 0 FROM pg_stat_replication")
+        take_step(record, 2)
+        standby.kill()
+        last.promote()
+        with pytest.raises(LudusError, match=r"has lost rows that were committed: a standby took over .*ludus resume"):
+            take_step(record, 3)
+    with Record.open(tmp_path / "run", url=url) as record:
+        assert record.last_step() == "step/1"
+        take_step(record, 2)
+        assert record.content() == expected(tmp_path / "again", 3)
+    last.remove()
+
+
 @pytest.mark.slow
 def test_a_server_that_is_killed_at_random_loses_and_doubles_nothing(tmp_path, server):
     """`kill -9` of all of its processes, 25 times, while a run commits one step after the other."""
@@ -231,6 +287,72 @@ def test_a_server_that_is_killed_at_random_loses_and_doubles_nothing(tmp_path, s
             n += 1
         killer.join()
         assert n > 25 and record.content() == expected(tmp_path / "own", n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("megabytes", [54, 72], ids=["no room for its log", "no room for rows"])
+def test_a_full_disk_of_the_server_loses_nothing(tmp_path, small_disk, megabytes):
+    """Without room for its log PostgreSQL ends, without room for rows only the transaction does."""
+    from postgresql import Server
+
+    def fill(record, n):
+        """Steps until n are there."""
+        while len(taken) < n:
+            with record.commit(f"step/{len(taken)}"):
+                record.post(message(f"m{len(taken)}", rng(len(taken)).bytes(400_000).hex()))
+            taken.append(f"m{len(taken)}")
+
+    server, taken = Server(disk=small_disk(megabytes)), []
+    try:
+        server.start()
+        full = r"the disk of the server of .* is full \(.*\); free some space there, then `ludus resume`"
+        with (
+            pytest.raises(LudusError, match=full),
+            Record.create(tmp_path / "run", preset("tiny"), url=server.url) as record,
+        ):
+            fill(record, 100)
+        assert 0 < len(taken) < 100
+        small_disk(200)
+        while True:  # it may have ended, or be about to
+            if not server.alive:
+                server.start()
+            with suppress(sa.exc.OperationalError):
+                server.say("CHECKPOINT")
+                break
+        with Record.open(tmp_path / "run") as record:
+            assert record.last_step() == f"step/{len(taken) - 1}"
+            fill(record, len(taken) + 1)
+            assert [m.key for m in record.messages()] == taken
+    finally:
+        server.remove()
+
+
+@pytest.mark.slow
+def test_primaries_that_are_killed_at_random_lose_and_double_nothing(tmp_path, primary_and_standby):
+    """`kill -9` of the primary, five times, each time with another standby that is promoted, while a run commits."""
+    primary, standby, url = primary_and_standby
+    draw, over, servers, n = np.random.default_rng(0), threading.Event(), [primary, standby], 0
+
+    def murder():
+        try:
+            for _ in range(5):
+                time.sleep(draw.uniform(0.05, 0.6))
+                servers[-2].kill()
+                servers[-1].promote()
+                servers.append(servers[-1].followed(servers[-2].port))
+        finally:
+            over.set()
+
+    killer = threading.Thread(target=murder)
+    with Record.create(tmp_path / "run", preset("tiny"), url=url) as record:
+        killer.start()
+        while not over.is_set():
+            take_step(record, n)
+            n += 1
+        killer.join()
+        assert len(servers) == 7 and n > 5 and record.content() == expected(tmp_path / "own", n)
+    for server in servers[2:]:
+        server.remove()
 
 
 # --- whose a run is ----------------------------------------------------------------------------------------------------
