@@ -33,8 +33,12 @@ def read(monkeypatch):
 
 @pytest.mark.parametrize("line", WRITTEN)
 def test_every_command_of_the_pages_is_read_as_it_is_meant(read, line):
-    given = read(*shlex.split(line)[1:])
-    settings = [word for word in shlex.split(line) if re.match(r"[a-z_]+\.[a-z_.]+=", word)]
+    given, words = read(*shlex.split(line)[1:]), shlex.split(line)
+    if "--" in words:  # another command follows
+        words, others = words[: words.index("--")], words[words.index("--") + 1 :]
+        assert given["arguments"] == tuple(others)
+        assert given.pop("arguments") and read(given["what"], *others)
+    settings = [word for word in words if re.match(r"[a-z_]+\.[a-z_.]+=", word)]
     assert list(given.pop("overrides", ())) == settings
     assert not any(setting in repr(given) for setting in settings)
     override(Config(), settings)

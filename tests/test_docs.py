@@ -49,6 +49,8 @@ def inline(page: Path) -> Iterator[str]:
 
 def parse(arguments: list[str]) -> None:
     """Fails where `ludus` would refuse the arguments."""
+    if arguments[0] == "cluster":  # behind two dashes another command follows
+        parse([arguments[1], *arguments[arguments.index("--") + 1 :]])
     settings = [a for a in arguments if is_setting(a)]
     rest = [a for a in arguments if not is_setting(a)]
     try:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import tyro
 from ludus import machine
 from ludus.cli.chat import Chat
 from ludus.cli.check import Check
+from ludus.cli.cluster import Cluster
 from ludus.cli.collect import Collect
-from ludus.cli.common import interruptible, is_setting
+from ludus.cli.common import interruptible, settings_apart
 from ludus.cli.convert import Convert
 from ludus.cli.do import Do
 from ludus.cli.doctor import Doctor
@@ -50,6 +51,7 @@ COMMANDS = {
     "train": Train,
     "eval": Eval,
     "exam": Exam,
+    "cluster": Cluster,
     "import": Import,
     "export": Export,
     "worlds": Worlds,
@@ -88,12 +90,10 @@ def main() -> None:
 
 def _read(arguments: list[str]) -> Any:
     """The command that the words ask for."""
-    settings: tuple[str, ...] = ()
+    settings: Sequence[str] = ()
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is not None and "overrides" in {field.name for field in dataclasses.fields(command)}:
-        # Settings may stand anywhere: behind `--data RUN` they would be read as runs.
-        settings = tuple(a for a in arguments if is_setting(a))
-        arguments = [a for a in arguments if a not in settings]
+        arguments, settings = settings_apart(arguments)
     if "WORLD_SIZE" in os.environ and arguments[:1] != ["train"]:
         _refuse_torchrun()
     for word in arguments:

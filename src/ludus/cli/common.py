@@ -51,6 +51,13 @@ def is_setting(word: str) -> bool:
     return True
 
 
+def settings_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that are no settings, and those that are. Settings may stand anywhere: behind `--data RUN` they would be read as
+    runs."""
+    settings = [word for word in words if is_setting(word)]
+    return [word for word in words if word not in settings], settings
+
+
 def listed(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """All values of an option, which may be repeated, followed by several values, or by a list with commas or semicolons."""
     return tuple(x.strip() for several in given for text in several for x in re.split("[,;]", text) if x.strip())

@@ -20,6 +20,18 @@ from ludus.types import LudusError
 STORE_BYTES = 100 * 2**20
 """Of the object store of a cluster that is started here, which Ray wants: neither shards nor checkpoints go through it."""
 TOKEN = "token"
+CLUSTER = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # on by default: reports to Ray's makers
+    "RAY_AUTH_MODE": "token",  # where it is not set, Ray looks for a token in the home directory, or makes one there
+}
+"""Variables of every process of a cluster."""
+
+
+def write_token(path: Path) -> None:
+    """A new token, for the owner's eyes only."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
 
 
 def variables(config: CollectionConfig, folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
@@ -31,17 +43,12 @@ def variables(config: CollectionConfig, folder: Path, environment: Mapping[str, 
     Raises:
         LudusError: there is no such token.
     """
-    found = dict(environment) | {
-        "RAY_USAGE_STATS_ENABLED": "0",  # on by default: reports to Ray's makers
-        "RAY_AUTH_MODE": "token",  # where it is not set, Ray looks for a token in the home directory, or makes one there
-    }
+    found = dict(environment) | CLUSTER
     if not config.address:
         found.pop("RAY_ADDRESS", None)  # would be preferred to starting one
         found.pop("RAY_AUTH_TOKEN", None)
         path = folder / TOKEN
-        path.unlink(missing_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+        write_token(path)
         return found | {"RAY_AUTH_TOKEN_PATH": str(path.absolute())}
     if config.token:
         found.pop("RAY_AUTH_TOKEN", None)
