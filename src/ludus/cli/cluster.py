@@ -30,7 +30,7 @@ TIME = re.compile(r"(?:(\d{1,3})-)?(\d{1,4}):([0-5]\d):([0-5]\d)")
 PLAIN = re.compile(r"[A-Za-z0-9._/+-]+")
 MADE = ("collection.on=", "collection.address=", "collection.token=", "collection.workers=")
 """Settings that are not given: the machines of the job are the cluster."""
-EXTRAS = "blocks,postgresql,ray"
+EXTRAS = "blocks,postgresql,ray,s3"
 """Of ludus on SkyPilot's machines."""
 
 
