@@ -1,6 +1,5 @@
 """Collection on a real Ray cluster, whose processes die and hang: the record is that of one process."""
 
-import hashlib
 import os
 import signal
 import stat
@@ -16,52 +15,18 @@ import psutil
 import pytest
 from command import ludus
 from ray_nodes import Nodes, below, kill, raylets, send, until, workers
+from run_processes import DATA, RUN, TAKES_S, begin, committed, content, finish
 
 from ludus.config import CollectionConfig, SeedDataConfig, WorldConfig
 from ludus.lab.actors import ActorSpec, seed_rollouts
 from ludus.lab.collector import LocalCollector, collect_tasks
-from ludus.record import Record
 from ludus.scale.ray_collector import RayCollector
 from ludus.types import LudusError
 from ludus.worlds.registry import make_world
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-DATA = ("--preset", "tiny", "world.n_envs=4", "-n", "24")
-"""Six tasks."""
-RUN = ("--preset", "tiny", "world.n_blocks=1", "world.n_envs=8", "seed_data.episodes=32", "experiment.rounds=1",
-       "experiment.episodes_per_round=32", "experiment.final_episodes=2", "training.updates=20", "training.round_updates=20",
-       "training.evaluate_every=20", "training.evaluation_episodes=1")  # fmt: skip
-TAKES_S = 400
 KILLS = 8
-
-
-def begin(*arguments):
-    """A command in a process of its own."""
-    command = [sys.executable, "-m", "ludus.cli", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def finish(process, code=0):
-    said = " ".join(process.communicate(timeout=TAKES_S)[0].split())
-    assert process.returncode == code, said
-    return said
-
-
-def content(directory):
-    """All rows but that of the run, which says how it was collected, and the checkpoints."""
-    with Record.open(directory, write=False) as record:
-        rows = {k: v for k, v in record.content().items() if k != "runs"}
-        checkpoints = sorted(record.path("checkpoints").glob("**/*.pt"))
-        return rows, {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in checkpoints}
-
-
-def committed(directory):
-    try:
-        with Record.open(directory, write=False) as record:
-            return sum("/0" in s.name for s in record.steps())
-    except Exception:
-        return 0
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +113,7 @@ def test_a_node_does_not_see_the_storage(here, nodes, tmp_path):
     hide = f'mount -t tmpfs none {far} && exec "$@"'
     if os.geteuid() != 0 or subprocess.run([*within, hide, "sh", "true"]).returncode:
         pytest.skip("cannot hide a folder from a process here")
-    other = nodes.start(within=(*within, hide, "sh"))
+    other = nodes.start(*within, hide, "sh")
     process = begin("collect", tmp_path / "data", *DATA, *at(nodes, tmp_path), f"collection.storage=file://{far}")
     until(lambda: workers(other), TAKES_S, process)
     finish(process)

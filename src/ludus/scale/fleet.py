@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -167,13 +168,20 @@ class Fleet:
         job.ref, job.node, job.began, job.waits = ref, node, time.monotonic(), False
         ref.future().add_done_callback(lambda f: self._in.put(("answered", key, ref, *_outcome(f))))
 
+    def _give_up(self, key: int, why: str) -> None:
+        """End a job's try under way."""
+        ref, self._jobs[key].ref = self._jobs[key].ref, None
+        ray.cancel(ref, force=True)
+        self._failed(key, why)
+
     def _failed(self, key: int, why: str) -> None:
         """Of a job whose try is over."""
         job = self._jobs[key]
         job.failures += 1
         job.avoided.add(job.node)
         job.waits = job.failures <= self._spec.retries
-        print(f"{job.step}: {why}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # the log is for people; its disk may be full
+            print(f"{job.step}: {why}", file=sys.stderr, flush=True)
         if not job.waits:
             text = (
                 f"{job.step} failed {job.failures} times on the Ray cluster, in the end: {why}. What was committed is safe; mend "
@@ -186,10 +194,8 @@ class Fleet:
         now = time.monotonic()
         for key, job in self._jobs.items():
             if job.ref is not None and now - job.began > self._spec.timeout_s:
-                ref, job.ref = job.ref, None
-                ray.cancel(ref, force=True)
                 self._silent.add(job.node)
-                self._failed(key, f"no answer within {self._spec.timeout_s:g} s (collection.timeout_s)")
+                self._give_up(key, f"no answer within {self._spec.timeout_s:g} s (collection.timeout_s)")
         if now - self._checked < TICK_S:
             return
         self._checked = now
@@ -213,6 +219,11 @@ class Fleet:
             raise LudusError(f"no node that is left has the {cores} cores that a task takes")
         if self._node not in room:
             raise LudusError("the node of the Ray cluster on this machine has died")
+        for key, job in self._jobs.items():
+            if (
+                job.ref is not None and job.node not in room
+            ):  # Ray waits on for the answer of a node that it cannot reach
+                self._give_up(key, "its node is lost")
 
 
 def _listens(address: tuple[str, int]) -> bool:
