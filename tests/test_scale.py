@@ -1,5 +1,6 @@
 """Collection past one process, without a cluster: what a worker does with a task, the storage, how Ray is set up."""
 
+import errno
 import os
 import pickle
 import stat
@@ -148,6 +149,20 @@ def test_what_is_stored_is_what_was_sent(storage):
         Storage("nowhere://a")
     with pytest.raises(LudusError, match="are no shard of episodes"):
         unpack(b"12345678901234567890")
+
+
+def test_what_does_not_fit_into_the_storage_leaves_nothing_there(storage, tmp_path, monkeypatch):
+    def half(path, data):
+        with open(path, "wb") as file:
+            file.write(data[:4])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage._files._files, "pipe_file", half)
+    with pytest.raises(
+        StorageError, match=r"cannot write .*shards/a \(No space left on device\); free some space there"
+    ):
+        storage.put("shards/a", b"episodes")
+    assert not list(tmp_path.rglob("shards/*"))
 
 
 def test_the_traps_of_ray_are_set_in_one_place(tmp_path):

@@ -7,8 +7,11 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from ludus.record import files
 from ludus.record.s3 import Bucket, S3Error
 from ludus.types import LudusError
 
@@ -112,9 +115,11 @@ class Storage:
     def _unusable(self, what: str, name: str, error: Exception) -> StorageError:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         place = "a place that every node reaches" if self._setting == "collection.storage" else "another place"
-        advice = (
-            "" if isinstance(error, S3Error) else f"; give {place} with {self._setting}, such as file:///shared/folder"
-        )
+        advice = f"; give {place} with {self._setting}, such as file:///shared/folder"
+        if isinstance(error, S3Error):
+            advice = ""
+        elif what == "write" and files.is_full(error, Path(self._root)):
+            advice = "; free some space there"
         return StorageError(f"cannot {what} {self.url}/{name} ({why}){advice}")
 
 
@@ -126,7 +131,12 @@ class _Fsspec:
 
     def put(self, path: str, data: bytes) -> None:
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._files.pipe_file(path, data)
+        try:
+            self._files.pipe_file(path, data)
+        except Exception:  # each file system has errors of its own
+            with suppress(Exception):
+                self._files.rm(path)  # the first part of it, where there was room for that
+            raise
 
     def get(self, path: str) -> bytes:
         return self._files.cat_file(path)
@@ -142,8 +152,8 @@ def _opened(url: str, setting: str) -> tuple[_Files, str]:
     try:
         import fsspec
 
-        files: Any = fsspec.url_to_fs(url)[0]
-        return _Fsspec(files), files._strip_protocol(url)
+        found: Any = fsspec.url_to_fs(url)[0]
+        return _Fsspec(found), found._strip_protocol(url)
     except (ImportError, ValueError) as error:
         raise LudusError(
             f"{setting}={url} cannot be used: {error}; give s3://bucket/folder or file:///a/folder that all machines reach, or "
