@@ -18,6 +18,7 @@ from ludus.record import files
 from ludus.record.storage import Storage, StorageError, checksum
 from ludus.scale import environment
 from ludus.scale.cache import bring
+from ludus.scale.driver import last_words
 from ludus.scale.worker import MARK, Order, carry_out, versions
 from ludus.types import LudusError
 from ludus.worlds.registry import make_world
@@ -163,6 +164,13 @@ def test_what_does_not_fit_into_the_storage_leaves_nothing_there(storage, tmp_pa
     ):
         storage.put("shards/a", b"episodes")
     assert not list(tmp_path.rglob("shards/*"))
+
+
+def test_last_words_are_not_a_stack():
+    fatal = "[C 16591 16591] raylet_ipc_client.cc:85: Failed to connect to socket at address:/tmp/ray/sockets/raylet"
+    frames = "/packages/ray/_raylet.so(+0x1812b9a) [0x7f1123c12b9a] ray::operator<<()\n/bin/python(_start+0x21) [0x5582] _start"
+    assert last_words(f"begun\n{fatal}\n*** StackTrace Information ***\n{frames}\n\n") == f"; it said last: {fatal}"
+    assert last_words("\n") == ""
 
 
 def test_the_traps_of_ray_are_set_in_one_place(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,8 @@ PATIENCE_S = 60.0
 """A driver that says nothing for so long is asked whether it is there, and has as long to answer."""
 END_S = 30.0
 MAX_WORDS = 300
+FRAME = re.compile(r"\[0x[0-9a-f]+\]|^\*\*\* StackTrace")
+"""In a line of a stack of C++."""
 
 
 class LostError(LudusError):
@@ -130,8 +133,13 @@ class ClusterDriver:
         return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def _last_words(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
-        return next((f"; it said last: {line.strip()[:MAX_WORDS]}" for line in reversed(lines) if line.strip()), "")
+        return last_words(self._log.read_text(errors="replace"))
+
+
+def last_words(log: str) -> str:
+    """The last line that says something, as the end of a sentence. Where Ray ends a process, its stack comes behind."""
+    said = [line for line in map(str.strip, log.splitlines()) if line and not FRAME.search(line)]
+    return f"; it said last: {said[-1][:MAX_WORDS]}" if said else ""
 
 
 def _end(process: subprocess.Popen[bytes], pipe: Connection, log: IO[bytes], temporary: str) -> None:
