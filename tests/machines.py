@@ -9,8 +9,9 @@ from typing import Self
 
 from ray_nodes import until
 
-ADDRESSES = "10.231.7."
-"""The first three numbers; nothing of the namespaces is seen outside, so they may be in use."""
+ADDRESSES = f"10.231.{os.getpid() % 256}."
+"""The first three numbers. Nothing of the namespaces is seen outside, so they may be in use there; but Ray takes heads of other
+tests, which it sees as processes, for its own where the address is the same."""
 FOLDER_MB = 500
 SWITCH = 0
 

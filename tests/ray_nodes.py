@@ -63,7 +63,7 @@ class Nodes:
         """
         return self._start(f"--address={self.address}", within=within, machine=machine)
 
-    def _start(self, *where: str, machine: int, within: tuple[str, ...] = ()) -> subprocess.Popen:
+    def _start(self, *where: str, machine: int, within: tuple[str, ...] = (), tries: int = 3) -> subprocess.Popen:
         """Returns once the raylet lives."""
         named = ()
         if self._machines is not None:
@@ -71,15 +71,21 @@ class Nodes:
             named = (f"--node-ip-address={self._machines.address(machine)}",)
         elif "--head" in where:
             named = ("--node-ip-address=127.0.0.1",)
-        node = subprocess.Popen(
-            [*within, RAY, "start", *where, *named, "--num-cpus=1", "--object-store-memory=100000000", "--block"],
-            env=self._environment,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-        )
-        self._all.append(node)
-        until(lambda: raylets(node), STARTS_S, node)
-        return node
+        command = [*within, RAY, "start", *where, *named, "--num-cpus=1", "--object-store-memory=100000000", "--block"]
+        while True:
+            node = subprocess.Popen(
+                command,
+                env=self._environment,
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            self._all.append(node)
+            until(lambda node=node: raylets(node) or node.poll() is not None, STARTS_S)
+            if node.poll() is None:
+                return node
+            tries -= 1  # Ray gives a node 30 s, which on a busy machine may be too little
+            assert tries, f"no node by {command}"
 
     def __enter__(self) -> Nodes:
         return self

@@ -10,11 +10,14 @@ from pathlib import Path
 import pytest
 from command import ludus
 from machines import Forbidden, Machines
-from ray_nodes import HEAD, Nodes, below, raylets, send, until, workers
-from run_processes import DATA, RUN, TAKES_S, begin, committed, content, finish
+from ray_chaos import chaos
+from ray_nodes import HEAD, Nodes, below, kill, raylets, send, until, workers
+from run_processes import DATA, TAKES_S, begin, committed, content, finish
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+MORE = (*DATA[:-1], "60")
+"""Fifteen tasks."""
 HERE, OTHER = 2, 3
 """The machine of the run, and one with neither run nor head."""
 
@@ -23,15 +26,7 @@ HERE, OTHER = 2, 3
 def here(tmp_path_factory):
     """Collected by one process."""
     directory = tmp_path_factory.mktemp("here") / "data"
-    ludus("collect", directory, *DATA)
-    return content(directory)
-
-
-@pytest.fixture(scope="module")
-def run_here(tmp_path_factory):
-    """A run of one process."""
-    directory = tmp_path_factory.mktemp("here") / "run"
-    ludus("run", "--dir", directory, *RUN)
+    ludus("collect", directory, *MORE)
     return content(directory)
 
 
@@ -56,7 +51,7 @@ def machines(temporary):
 def nodes(machines, temporary, tmp_path):
     """The head, and the node of the machine of the run."""
     with Nodes(tmp_path / "token", machines, temporary) as nodes:
-        nodes.start(machine=HERE)
+        nodes.beside = nodes.start(machine=HERE)
         yield nodes
 
 
@@ -65,7 +60,7 @@ def at(nodes, tmp_path):
 
 
 def collects(nodes, machines, tmp_path, *settings):
-    command = ("collect", tmp_path / "data", *DATA, *at(nodes, tmp_path), *settings)
+    command = ("collect", tmp_path / "data", *MORE, *at(nodes, tmp_path), *settings)
     return begin(*command, within=machines.within(HERE))
 
 
@@ -100,7 +95,6 @@ def test_a_node_is_cut_off_for_a_moment(here, nodes, machines, tmp_path):
 def test_a_node_is_slow(here, nodes, machines, tmp_path):
     """Its processes stand still four fifths of the time, and its network lets half a megabit through."""
     other, ends = nodes.start(machine=OTHER), threading.Event()
-    machines.slow(OTHER, 500)
 
     def by_turns():
         while not ends.wait(0.1):
@@ -113,9 +107,10 @@ def test_a_node_is_slow(here, nodes, machines, tmp_path):
 
     turns = threading.Thread(target=by_turns)
     process = collects(nodes, machines, tmp_path)
+    until(lambda: workers(other), TAKES_S, process)
+    machines.slow(OTHER, 500)
     turns.start()
     try:
-        until(lambda: workers(other), TAKES_S, process)
         finish(process)
     finally:
         ends.set()
@@ -124,16 +119,44 @@ def test_a_node_is_slow(here, nodes, machines, tmp_path):
     assert raylets(other) and "its node is lost" not in log(tmp_path / "data")
 
 
-def test_the_head_is_cut_off(run_here, nodes, machines, tmp_path):
-    nodes.start(machine=OTHER)
-    within = machines.within(HERE)
-    process = begin("run", "--dir", tmp_path / "run", *RUN, *at(nodes, tmp_path), within=within)
-    until(lambda: committed(tmp_path / "run") > 1, TAKES_S, process)
+def test_the_disk_of_a_node_is_full(here, nodes, machines, temporary, tmp_path):
+    """That on which Ray itself keeps logs."""
+    other = nodes.start(machine=OTHER)
+    process = collects(nodes, machines, tmp_path, "collection.timeout_s=60")
+    worker = until(lambda: workers(other), TAKES_S, process)[0]
+    machines.fill(OTHER, temporary)
+    send(worker, signal.SIGKILL)  # the next one finds no room
+    finish(process)
+    assert content(tmp_path / "data") == here
+
+
+def test_the_head_is_cut_off(here, nodes, machines, tmp_path):
+    other = nodes.start(machine=OTHER)
+    process = collects(nodes, machines, tmp_path)
+    until(lambda: committed(tmp_path / "data"), TAKES_S, process)
     machines.cut(HEAD)
     said = finish(process, 2)
     assert f"the Ray cluster {nodes.address} is lost" in said and "`ludus resume`" in said and "Traceback" not in said
-    said = finish(begin("resume", tmp_path / "run", within=within), 2)
+    done = committed(tmp_path / "data")
+    said = finish(collects(nodes, machines, tmp_path), 2)
     assert "is not reached: nothing listens there" in said
     machines.mend(HEAD)
-    finish(begin("resume", tmp_path / "run", within=within))
-    assert content(tmp_path / "run") == run_here
+    for node, machine in ((nodes.beside, HERE), (other, OTHER)):  # which Ray ends without a head after a minute
+        kill(node)
+        nodes.start(machine=machine)
+
+    def goes_on():
+        """As soon as the head has noticed that the node before is gone from this machine."""
+        process = collects(nodes, machines, tmp_path)
+        said = process.communicate(timeout=TAKES_S)[0]
+        assert process.returncode in (0, 2) and "Traceback" not in said, said
+        return process.returncode == 0
+
+    until(goes_on, TAKES_S)
+    assert 0 < done < committed(tmp_path / "data") and content(tmp_path / "data") == here
+
+
+def test_whatever_runs_is_killed_at_random(tmp_path):
+    """`python tests/ray_chaos.py` kills fifty times, docs/scale.md."""
+    found = chaos(tmp_path, kills=5, seed=1)
+    assert found["kills"] == 5 and found["equal"] == found["runs"]
