@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ludus.record import Record
 from ludus.types import LudusError
@@ -40,40 +37,11 @@ def finish(process: subprocess.Popen[str], code: int = 0) -> str:
 
 
 def content(directory: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """All rows but that of the run, which says how it was collected, and the hashes of shards and of what checkpoints hold."""
+    """All rows but that of the run, which says how it was collected, and the hashes of shards and checkpoints."""
     with Record.open(directory, write=False) as record:
         rows = {k: v for k, v in record.content().items() if k != "runs"}
         found = [p for folder in ("shards", "checkpoints") for p in record.path(folder).rglob("*") if p.is_file()]
-        return rows, {str(p.relative_to(directory)): _hash(p) for p in sorted(found)}
-
-
-def _hash(path: Path) -> str:
-    """Of a checkpoint, of all tensors and values in it. The file says besides which of its objects are the same one in memory,
-    which may differ once a trainer was read from a file: then the same values are written in other bytes."""
-    if path.suffix != ".pt":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for text in _values(torch.load(path, map_location="cpu", weights_only=False)):
-        digest.update(text)
-    return digest.hexdigest()
-
-
-def _values(held: Any) -> Iterator[bytes]:
-    if isinstance(held, torch.Tensor):
-        yield (
-            f"{held.dtype} {tuple(held.shape)}".encode()
-            + held.contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        )
-    elif isinstance(held, dict):
-        for key, value in held.items():
-            yield repr(key).encode()
-            yield from _values(value)
-    elif isinstance(held, list | tuple):
-        yield f"{type(held)} {len(held)}".encode()
-        for value in held:
-            yield from _values(value)
-    else:
-        yield repr(held).encode()
+        return rows, {str(p.relative_to(directory)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(found)}
 
 
 def committed(directory: Path) -> int:
