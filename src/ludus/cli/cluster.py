@@ -17,8 +17,6 @@ from ludus.cli.collect import Collect
 from ludus.cli.common import command_line, play_all, say, settings_apart, writing
 from ludus.cli.run import Run
 from ludus.cli.train import Train
-from ludus.config.limits import MAX_THREADS
-from ludus.record.location import discreet
 from ludus.types import LudusError
 from ludus.views import display
 
@@ -124,6 +122,8 @@ class Cluster:
         Raises:
             LudusError: an option that cannot be.
         """
+        from ludus.record.location import discreet
+
         for name, (least, most) in LIMITS.items():
             if not least <= (given := getattr(self, name)) <= most:
                 raise LudusError(f"--{name} {given} must be {least} to {most}")
@@ -154,6 +154,8 @@ class Cluster:
         Raises:
             LudusError: it does not fit the machines.
         """
+        from ludus.config.limits import MAX_THREADS
+
         said = tuple(command.overrides)
         if word := next((w for w in said if w.startswith(MADE)), None):
             raise LudusError(f"{word}: the machines of the job are the cluster; leave it out")
