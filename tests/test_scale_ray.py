@@ -122,7 +122,7 @@ def test_a_node_does_not_see_the_storage(here, nodes, tmp_path):
 
 
 def test_workers_are_killed_at_random(tmp_path):
-    data, draw, killed = (*DATA[:-1], 160), np.random.default_rng(0), 0
+    data, draw, killed = (*DATA[:-1], 240), np.random.default_rng(0), 0
     ludus("collect", tmp_path / "here", *data)
     on = ("collection.on=ray", "collection.workers=2", "collection.retries=1000")
     process = begin("collect", tmp_path / "data", *data, *on)
@@ -168,10 +168,11 @@ def test_the_collector_is_asked_like_that_of_one_process(tmp_path):
             started.close()
             (result,) = collector.map(tasks[:1])
             assert shown([result]) == expected[:1]
-            below_it = psutil.Process().children(recursive=True)
             lost = collector.map(tasks)
             next(lost)
-            (driver,) = (p for p in below_it if "ludus.scale.fleet" in p.cmdline())
+            processes = psutil.Process().children(recursive=True)
+            (driver,) = (p for p in processes if "ludus.scale.fleet" in p.cmdline())
+            below_it = [driver, *driver.children(recursive=True)]
             driver.kill()
             with pytest.raises(LudusError, match=r"is lost: its driver ended \(signal SIGKILL\).*ludus resume"):
                 list(lost)

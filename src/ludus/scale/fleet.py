@@ -220,9 +220,7 @@ class Fleet:
         if self._node not in room:
             raise LudusError("the node of the Ray cluster on this machine has died")
         for key, job in self._jobs.items():
-            if (
-                job.ref is not None and job.node not in room
-            ):  # Ray waits on for the answer of a node that it cannot reach
+            if job.ref is not None and job.node not in room:  # Ray itself waits on for its answer
                 self._give_up(key, "its node is lost")
 
 
