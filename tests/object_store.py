@@ -66,7 +66,7 @@ class Store:
             "-s3.port.lance=0",
             "-s3.autoCreateBucket=false",
         ]
-        few = ["-volume.max=50", "-master.volumeSizeLimitMB=64", f"-filer.localSocket={self._folder / 'filer.sock'}"]
+        few = ["-volume.max=1000", "-master.volumeSizeLimitMB=64", f"-filer.localSocket={self._folder / 'filer.sock'}"]
         few += [f"-s3.localSocket={self._folder / 's3.sock'}"]
         with (self._folder / "log").open("ab") as log:
             command = [str(program()), "server", *where, *ports, *only, *few]
