@@ -241,7 +241,8 @@ class Growth:
             opened.result = {"practice": self._practice(library, self.practising(library) | weak)}
             if weak:
                 names = ", ".join(map(repr, weak))
-                self._room.post("growth", "embodiment", "skills", f"Practised, too: {names}.", payload={"weak": weak})
+                text = f"Practised, too, while success is below {limits.practise_below:g}: {names}."
+                self._room.post("growth", "embodiment", "skills", text, payload={"weak": weak})
 
     def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         return chosen(self._record, library, self._world.spec, self._config, practising, self.rehearsed(library))
