@@ -94,13 +94,12 @@ def sky(launch: Launch, source: Path | None, install: str) -> str:
         source: folder that is brought to each machine, to be installed there.
         install: shell commands that install ludus there, see `sky_install`; empty: it is there.
     """
-    quoted = lambda path: "'" + str(path).replace("'", "''") + "'"  # noqa: E731  as YAML has it
     lines = [f"name: {launch.name}", f"num_nodes: {launch.nodes}"]
-    lines += [f"workdir: {quoted(source)}"] if source else []
+    lines += [f"workdir: {_quoted(source)}"] if source else []
     lines += ["resources:", f"  cpus: {launch.cpus}+"]
-    lines += [f"  accelerators: {quoted(f'{launch.gpu}:{launch.gpus}')}"] if launch.gpus else []
+    lines += [f"  accelerators: {_quoted(f'{launch.gpu}:{launch.gpus}')}"] if launch.gpus else []
     if launch.on_ray:
-        lines += ["file_mounts:", f"  {SKY_TOKEN}: {quoted(launch.directory / 'token')}"]
+        lines += ["file_mounts:", f"  {SKY_TOKEN}: {_quoted(launch.directory / 'token')}"]
     lines += ["setup: |", indent(install, "  ")] if install else []
     head = ["set -euo pipefail", launch.ready]
     head += ['address=$(head -n1 <<< "$SKYPILOT_NODE_IPS")', "port=6379  # SkyPilot's own Ray listens at 6380"]
@@ -232,6 +231,11 @@ def _torchrun(launch: Launch, rank: str) -> str:
         f'torchrun --nnodes={launch.nodes} --nproc-per-node={launch.ranks} --node-rank="${rank}" '
         f'--master-addr="$address" --master-port="$port" -m ludus.cli {shlex.join(launch.arguments)}'
     )
+
+
+def _quoted(text: object) -> str:
+    """As YAML has it."""
+    return "'" + str(text).replace("'", "''") + "'"
 
 
 def _comment(launch: Launch) -> list[str]:
