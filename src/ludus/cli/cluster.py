@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -104,14 +104,14 @@ class Cluster:
         )
         return replace(command, overrides=(*command.overrides, *settings))
 
-    def _next(self, written: Iterable[str], name: str) -> Iterator[str]:
+    def _next(self, written: Collection[str], name: str) -> Iterator[str]:
         from ludus.record.files import typed
 
         for file in written:
             path = typed(self.dir / file)
             how = f"sbatch {path}" if file.endswith("sbatch") else f"sky launch --cluster {name} {path}"
             yield f"{path} is written; start it with: {how}"
-        if len(list(written)) == 1:
+        if len(written) == 1:
             yield "No file for SkyPilot: it wants to know which GPUs; give --gpu H100 or another."
 
     # --- checks ------------------------------------------------------------------------------------------------------

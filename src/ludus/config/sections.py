@@ -291,7 +291,7 @@ class ExperimentConfig(Section):
     """Share of a round's episodes that practise skills; they are left out while there is none to practise."""
     practise_below: Share = 0.8
     """Base skills ('stack X on Y', all together) that succeed in less than this share of their last measurement are practised
-    with them. 0: only written skills are."""
+    as written ones are. 0: only written ones are."""
     rehearsal: Share = 0.15
     """Share of these, and of the labels of each kind, for accepted skills that nobody demonstrated; else they are forgotten."""
     practice_temperature: Temperature = 0.6

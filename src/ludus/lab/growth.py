@@ -231,13 +231,13 @@ class Growth:
     def choose(self, n: int, library: SkillLibrary) -> None:
         """Practise in round n, too, the base skills that the policy cannot do yet; in step `round/N/practise`, with all that is
         practised."""
-        step, limits = f"round/{n}/practise", self._config.experiment
-        if limits.practise_below == 0 or limits.practice_episodes == 0 or self._record.done(f"round/{n}/settle"):
+        step, limits, record = f"round/{n}/practise", self._config.experiment, self._record
+        if not (limits.practise_below and limits.practice_episodes):
             return
-        if self._record.done(step):
+        if record.done(step) or record.done(f"round/{n}/settle"):  # a round of before there was this step has none
             return
-        with self._record.commit(step) as opened:
-            weak = weak_skills(self._record, library, limits.practise_below)
+        with record.commit(step) as opened:
+            weak = weak_skills(record, library, limits.practise_below)
             opened.result = {"practice": self._practice(library, self.practising(library) | weak)}
             if weak:
                 names = ", ".join(map(repr, weak))

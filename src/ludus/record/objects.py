@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from ludus.record import database, tables
 from ludus.record.location import Location
-from ludus.record.storage import Storage, StorageError
+from ludus.record.storage import Storage, StorageError, checksum
 from ludus.types import LudusError
 
 SETTING = "record.objects"
@@ -65,7 +65,7 @@ class Objects:
             StorageError: the store cannot be written to.
         """
         data = path.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
+        digest = checksum(data)
         key = f"{self._run_id}/{name}@{digest}"
         self._storage.put(key, data)
         self._whole[name] = _known(path)
