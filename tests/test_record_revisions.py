@@ -1,6 +1,8 @@
 """A database of the revision before is read as it is, and carried forward when a run in it is written."""
 
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,18 @@ def test_many_carry_a_database_forward_once(tmp_path, old):
         thread.join()
     assert not failed and revision(old)[0] == revisions.HEAD
     assert sorted(run.run_id for run in runs_in(old)) == ["0", "1", "2", "3", "4", "5", "a"]
+
+
+def test_who_changes_the_journal_while_another_writes_waits(tmp_path):
+    path = tmp_path / "shared.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN IMMEDIATE")
+        ends = threading.Timer(0.3, other.execute, ["COMMIT"])
+        ends.start()
+        with databases.connect(databases.address(path)).connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        ends.join()
 
 
 def test_a_migration_that_is_cut_short_has_done_nothing(tmp_path, old, monkeypatch):

@@ -66,7 +66,7 @@ def convert(directory: str | Path, upgrade_checkpoint: Callable[[Path], None] | 
     except OSError as error:
         raise LudusError(f"cannot write in {directory}: {error.strerror}") from error
     try:
-        with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(path, timeout=database.LOCK_TIMEOUT_S, isolation_level=None)) as connection:
             if _version(connection, directory) != 1:
                 return False
             back_up(connection, directory / BACKUP)

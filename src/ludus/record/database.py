@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +24,7 @@ from ludus.types import LudusError
 
 DATABASE = "ludus.db"
 SQLITE, POSTGRESQL = "sqlite+pysqlite", "postgresql+psycopg"
+LOCK_TIMEOUT_S = 30
 FROZEN = "file:"
 """How the name of an SQLite file begins that is opened by a URI of SQLite's own, and so percent-encoded."""
 INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}  # both know ON CONFLICT
@@ -101,7 +104,7 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         # WAL needs a file beside the database even for reading; without the right to make it, read the file as frozen.
         frozen = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
         url = url.set(database=FROZEN + quote(str(path))).update_query_dict({**frozen, "uri": "true"})
-    engine = sa.create_engine(url, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": 30})
+    engine = sa.create_engine(url, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": LOCK_TIMEOUT_S})
 
     @event.listens_for(engine, "handle_error")
     def explain(context: sa.ExceptionContext) -> None:
@@ -119,10 +122,24 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         # FULL: a step reported as done is on the disk, also after a power cut, when NORMAL may lose the last commits.
         # A few fsyncs per step are nothing next to its seconds.
         for pragma in (*journal, "synchronous = FULL"):
-            cursor.execute(f"PRAGMA {pragma}")
+            _patiently(cursor, f"PRAGMA {pragma}")
         cursor.close()
 
     return engine
+
+
+def _patiently(cursor: sqlite3.Cursor, statement: str) -> None:
+    """Execute it, also where SQLite does not wait by itself: two connections that change a file's journal at once would wait
+    for each other, so one of them is refused."""
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute(statement)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _without_shared_maps(folder: Path) -> bool:
@@ -161,7 +178,7 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             raise LudusError(f"cannot use the database {engine.url!s}: {why}; {server.AGAIN}") from error
         if "locked" in str(error):
             check_locks(engine.url)
-            raise LudusError(f"the database of {directory} stayed locked for 30 s; stop whoever holds it") from error
+            raise LudusError(f"the database of {directory} stayed locked for {LOCK_TIMEOUT_S} s; stop whoever holds it") from error
         name = engine.url.database or ""
         path = Path(unquote(name.removeprefix(FROZEN)) if name.startswith(FROZEN) else name)
         if not path.parent.is_dir():

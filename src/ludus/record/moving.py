@@ -37,7 +37,7 @@ def move(directory: str | Path, url: str | Path) -> bool:
     if place is not None and place.url != database.address(own):
         raise LudusError(f"the rows of {directory} are in {place.url!s}, not in a file of its own; they stay there")
     with Record.open(directory) as record:
-        with closing(sqlite3.connect(own, timeout=30)) as connection:
+        with closing(sqlite3.connect(own, timeout=database.LOCK_TIMEOUT_S)) as connection:
             back_up(connection, directory / MOVED)
         engine, session = database.connect(target, alone=True), None
         try:
