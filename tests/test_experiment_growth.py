@@ -4,6 +4,7 @@ import dataclasses
 from collections import Counter
 
 import pytest
+from quick import quick_skills
 
 from ludus.config import override, preset
 from ludus.data.sampler import Sampler
@@ -42,9 +43,10 @@ def knows_captions_only(question):
 
 
 @pytest.fixture
-def run(tmp_path, one_thread):
+def run(tmp_path, one_thread, monkeypatch):
     """`run(*settings, judgement)` carries out a small experiment with scripted roles; returns its record, to look at."""
     records = []
+    monkeypatch.setattr("ludus.worlds.blocks.world.base_skills", quick_skills)
 
     def carry_out(*settings, judgement="unclear"):
         def judged(question):

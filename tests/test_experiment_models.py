@@ -10,14 +10,16 @@ import time
 import pytest
 from command import ludus
 from model_server import Fault, ModelServer, sensible_answers
+from quick import quick_library
 
 from ludus.config import ROLES
 from ludus.record import Record
 
 ASKED = set(ROLES) - {"write_skill"}
 """Roles that a run asks; that of the writer is asked in runs that grow."""
-# one block: four skills, so a run takes a few seconds
+# one block: four skills, and short ones, so a run takes a few seconds
 SMALL = [
+    *("--library", quick_library(1)),
     *(
         "world.n_blocks=1",
         "world.n_envs=4",
@@ -113,7 +115,7 @@ def test_a_strict_replay_asks_nothing_and_is_the_same(finished, tmp_path):
     again = content(tmp_path / "again")
     assert [c["replayed"] for c in again["calls"]] == [True] * len(server.requests)
     first = content(directory)
-    assert again["steps"].pop(0)["name"] == "replay"
+    assert again["steps"].pop(1)["name"] == "replay"
     for row in (*first["calls"], *again["calls"]):
         del row["replayed"]
     assert again == first
@@ -353,7 +355,7 @@ def test_a_training_on_its_own_can_have_more_or_another_analyst(finished, tmp_pa
 def test_nonsense_breaks_nothing(tmp_path, blocks):
     """A tiny model with random weights plays all roles, its answers constrained to their JSON schemas."""
     tiny_vlm = pytest.importorskip("tiny_vlm")
-    more = [f"world.n_blocks={blocks}", f"experiment.plans_per_round={1 + blocks}"]
+    more = ["--library", quick_library(blocks), f"world.n_blocks={blocks}", f"experiment.plans_per_round={1 + blocks}"]
     with ModelServer(tiny_vlm.TinyVLM(seed=3).answer) as server:
         run(tmp_path / "run", server, *more)
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
@@ -365,7 +367,7 @@ def test_nonsense_breaks_nothing(tmp_path, blocks):
     assert len([p for p in plans if not p.gaps]) == 2 * (1 + blocks) and {c for p in plans for c in p.captions} <= known
     run(tmp_path / "again", server, *more, "--replay", tmp_path / "run", "--strict")  # the server is gone
     first, again = content(tmp_path / "run"), content(tmp_path / "again")
-    assert again["steps"].pop(0)["name"] == "replay" and all(c.pop("replayed") for c in again["calls"])
+    assert again["steps"].pop(1)["name"] == "replay" and all(c.pop("replayed") for c in again["calls"])
     assert not any(c.pop("replayed") for c in first["calls"]) and again == first
 
 
@@ -403,7 +405,7 @@ def test_asked_two_rounds_ahead_killed_and_replayed(tmp_path):
 
     ludus(*arguments, "--replay", tmp_path / "run", "--strict", "--dir", tmp_path / "again")
     again = content(tmp_path / "again")
-    assert again["steps"].pop(0)["name"] == "replay"
+    assert again["steps"].pop(1)["name"] == "replay"
     for row in (*whole["calls"], *again["calls"]):
         del row["replayed"]
     assert again == whole

@@ -141,7 +141,9 @@ def trained_on(data, trained):
     return directory
 
 
-@pytest.mark.parametrize(("init", "sharded"), [(False, False), (True, False), (True, True)])
+@pytest.mark.parametrize(
+    ("init", "sharded"), [pytest.param(False, False, marks=pytest.mark.slow), (True, False), (True, True)]
+)
 def test_torchrun_shares_the_work(data, trained, trained_on, tmp_path, init, sharded):
     train = ["--data", data, *(("--init", trained) if init else ())]
     alone, together = trained_on if init else trained, tmp_path / "ranks"

@@ -273,6 +273,19 @@ def test_a_state_says_how_a_run_stands(tmp_path, database, monkeypatch):
         assert reader.state() == "done"
 
 
+def test_a_run_that_ends_while_its_state_is_asked_for_was_not_stopped(tmp_path, database, monkeypatch):
+    with Record.create(tmp_path / "a", preset("tiny"), url=database) as record:
+        reader = Record.open(tmp_path / "a", write=False)
+
+        def ends():
+            with record.commit("end"):
+                pass
+            return False
+
+        monkeypatch.setattr(reader, "_is_running", ends)
+        assert reader.state() == "done"
+
+
 def test_tables_of_another_version_take_no_new_run(tmp_path):
     path = tmp_path / "shared.db"
     with sqlite3.connect(path) as database:

@@ -104,7 +104,9 @@ def _sqlite(url: sa.URL) -> sa.Engine:
         # WAL needs a file beside the database even for reading; without the right to make it, read the file as frozen.
         frozen = {"mode": "ro"} if path.with_name(path.name + "-wal").exists() else {"immutable": "1"}
         url = url.set(database=FROZEN + quote(str(path))).update_query_dict({**frozen, "uri": "true"})
-    engine = sa.create_engine(url, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": LOCK_TIMEOUT_S})
+    engine = sa.create_engine(
+        url, json_serializer=_json, json_deserializer=parsed, connect_args={"timeout": LOCK_TIMEOUT_S}
+    )
 
     @event.listens_for(engine, "handle_error")
     def explain(context: sa.ExceptionContext) -> None:
@@ -178,7 +180,9 @@ def explained(engine: sa.Engine, directory: Path) -> Iterator[None]:
             raise LudusError(f"cannot use the database {engine.url!s}: {why}; {server.AGAIN}") from error
         if "locked" in str(error):
             check_locks(engine.url)
-            raise LudusError(f"the database of {directory} stayed locked for {LOCK_TIMEOUT_S} s; stop whoever holds it") from error
+            raise LudusError(
+                f"the database of {directory} stayed locked for {LOCK_TIMEOUT_S} s; stop whoever holds it"
+            ) from error
         name = engine.url.database or ""
         path = Path(unquote(name.removeprefix(FROZEN)) if name.startswith(FROZEN) else name)
         if not path.parent.is_dir():

@@ -157,14 +157,19 @@ class Reader:
         - 'failed': the last message says that the run diverged or failed.
         - 'stopped': else.
         """
-        s = tables.steps.c
-        if self.query(sa.select(s.number).where(s.run_id == self.run_id, s.name.in_(LAST_STEPS))):
+        if self._is_done():
             return "done"
         if self._is_running():
             return "running"
+        if self._is_done():  # since it was asked
+            return "done"
         m = tables.messages.c
         last = self.query(sa.select(m.kind).where(m.run_id == self.run_id).order_by(m.number.desc()).limit(1))
         return "failed" if last and last[0]["kind"] in FAILED else "stopped"
+
+    def _is_done(self) -> bool:
+        s = tables.steps.c
+        return bool(self.query(sa.select(s.number).where(s.run_id == self.run_id, s.name.in_(LAST_STEPS))))
 
     def _is_running(self) -> bool:
         if database.on_server(self._engine.url):

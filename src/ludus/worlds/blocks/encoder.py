@@ -151,12 +151,10 @@ def _own(view: _View) -> Tensor:
     height = view.position[..., 2:] - view.size / 2
     to_tcp = view.position - view.tcp[:, None]
     opening = view.width[:, None] - view.size
+    lengths = torch.cat([to_tcp, _norm(to_tcp), _norm(to_tcp[..., :2]), height], dim=-1)
     return torch.cat(
         [
-            _scales(to_tcp),
-            _scales(_norm(to_tcp)),
-            _scales(_norm(to_tcp[..., :2])),
-            _scales(height),
+            *_scales(lengths, (3, 1, 1, 1)),
             torch.sin(quarter),
             torch.cos(quarter),
             error * 3,
@@ -178,7 +176,8 @@ def _relations(view: _View, named: _Named) -> Tensor:
     below = view.position[:, :, None] - named.position[:, None] + stacked  # object under it
     relation = torch.stack([below[:, :, 0], above[:, :, 1], above[:, :, 2]], dim=2)
     relation = relation * named.present[:, None]
-    return torch.cat([_scales(relation), _scales(_norm(relation[..., :2]))], dim=-1).flatten(2)
+    lengths = torch.cat([relation, _norm(relation[..., :2])], dim=-1)
+    return torch.cat(_scales(lengths, (3, 1)), dim=-1).flatten(2)
 
 
 @cache
@@ -210,14 +209,15 @@ def _offsets(named: _Named) -> list[Tensor]:
     stacked = (first - second - step) * present[:, 1]
     bridge = (first - (second + third) / 2 - step) * present[:, 2]
     tower = (second - third - step) * present[:, 2]
-    numbers = []
-    for vector in (stacked, bridge, tower):
-        numbers += [_scales(vector), _scales(_norm(vector[:, :2]))]
-    return [*numbers, _scales(_norm(pair)), _scales(pair[:, 2:])]
+    lengths = [part for vector in (stacked, bridge, tower) for part in (vector, _norm(vector[:, :2]))]
+    return _scales(torch.cat([*lengths, _norm(pair), pair[:, 2:]], dim=-1), (3, 1) * 3 + (1, 1))
 
 
-def _scales(x: Tensor) -> Tensor:
-    return torch.cat([PER_M * x, torch.tanh(x / COARSE_M), torch.tanh(x / FINE_M)], dim=-1)
+def _scales(x: Tensor, parts: tuple[int, ...]) -> list[Tensor]:
+    """`[..., D]` -> together `[..., 3 D]`: s(x) of each part, so many entries. Computed of all at once, because an operation on
+    few robots takes as long as one on all of its numbers."""
+    scales = (PER_M * x, torch.tanh(x / COARSE_M), torch.tanh(x / FINE_M))
+    return [part for scaled in zip(*(s.split(parts, -1) for s in scales), strict=True) for part in scaled]
 
 
 def _norm(x: Tensor) -> Tensor:
