@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # e.g. make run ARGS="--preset tiny --seed 3"
 ARGS   ?=
+# One more process of tests than there are cores: tests also wait, for servers and for processes that they kill.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 
 .PHONY: run test check doctor clean install install-dev
 
@@ -11,7 +13,7 @@ run: install
 	$(BIN)/ludus run $(ARGS)
 
 test: install-dev
-	$(BIN)/pytest -n logical --dist loadscope --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff format --check src tests benchmarks examples
