@@ -87,7 +87,7 @@ def test_killed_and_resumed_is_the_same_run(finished, tmp_path, n_kills):
     process = ludus(*SMALL, "--dir", directory)
     for _ in range(n_kills):
         # A kill may also hit the start of Python; steps done since the last one are kept either way.
-        time.sleep(draw.uniform(0.2, 1.0) * seconds / (1 if n_kills < 3 else 2.5))
+        time.sleep(draw.uniform(0.2, 1.0) * seconds / 2.5)
         process.send_signal(signal.SIGKILL)
         process.wait()
         began = (directory / "ludus.db").exists()

@@ -17,9 +17,8 @@ from ludus.record import Record
 
 ASKED = set(ROLES) - {"write_skill"}
 """Roles that a run asks; that of the writer is asked in runs that grow."""
-# one block: four skills, and short ones, so a run takes a few seconds
+# one block: four skills, so a run takes a few seconds
 SMALL = [
-    *("--library", quick_library(1)),
     *(
         "world.n_blocks=1",
         "world.n_envs=4",
@@ -36,6 +35,7 @@ SMALL = [
         "experiment.practice_ratio=0",
     ),
 ]
+ARGUMENTS = ["--library", quick_library(1), *SMALL]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,9 @@ def _no_keys(monkeypatch):
 
 
 def run(directory, server, *more, code=0):
-    return ludus("run", *SMALL, *more, "--preset", "tiny", "--experimenter", server.url, "--dir", directory, code=code)
+    return ludus(
+        "run", *ARGUMENTS, *more, "--preset", "tiny", "--experimenter", server.url, "--dir", directory, code=code
+    )
 
 
 def content(directory, *without):
@@ -130,7 +132,7 @@ def test_a_changed_prompt_makes_a_recording_stale(finished, tmp_path, monkeypatc
     load = prompts.load
     newer = {"decompose": replace(load("decompose"), version=99)}
     monkeypatch.setattr(prompts, "load", lambda name: newer.get(name) or load(name))
-    output = ludus("run", "--preset", "tiny", *SMALL, "--experimenter", server.url, "--replay", directory, "--strict",
+    output = ludus("run", "--preset", "tiny", *ARGUMENTS, "--experimenter", server.url, "--replay", directory, "--strict",
                    "--dir", tmp_path / "again", code=2)  # fmt: skip
     assert "r1-s0-a0/decompose' is stale: it was made with prompt 'decompose 1', this is 'decompose 99'" in output
     with Record.open(tmp_path / "again", write=False) as record:
@@ -380,7 +382,7 @@ def test_how_slow_a_model_is_changes_nothing(finished, tmp_path):
 def test_asked_two_rounds_ahead_killed_and_replayed(tmp_path):
     """What is known when a round is asked for is the same however slow the model is and wherever the run was cut: the
     replay answers at once and is not cut."""
-    arguments = ["run", *SMALL, "experiment.rounds=4", "experimenter.prefetch=2", "--preset", "tiny"]
+    arguments = ["run", *ARGUMENTS, "experiment.rounds=4", "experimenter.prefetch=2", "--preset", "tiny"]
     with ModelServer(answer, latency=0.3) as server:
         arguments += ["--experimenter", server.url]
         command = [sys.executable, "-m", "ludus.cli", *arguments, "--dir", str(tmp_path / "run")]
@@ -412,7 +414,7 @@ def test_asked_two_rounds_ahead_killed_and_replayed(tmp_path):
 
 
 def test_a_person_at_the_terminal(tmp_path, monkeypatch):
-    arguments = ("run", *SMALL, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "run")
+    arguments = ("run", *ARGUMENTS, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "run")
     monkeypatch.setattr(sys, "stdin", io.StringIO("touch red\n0.7\nreach it\nreach red\n"))
     assert "nobody answers at the terminal" in ludus(*arguments, code=2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n" * 1000))  # can't tell, can't tell, ...
@@ -424,7 +426,7 @@ def test_a_person_at_the_terminal(tmp_path, monkeypatch):
     assert all(p.proposal.why == "no proposal could be executed" for p in plans[1:]) and len(plans) == 4
     assert len(asked) > 8
     assert "reach red" in ludus("eval", tmp_path / "run", "--skills", "reach red", "-n", 1)  # nobody is asked
-    again = ("run", *SMALL, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "again")
+    again = ("run", *ARGUMENTS, "--preset", "tiny", "--experimenter", "human", "--dir", tmp_path / "again")
     ludus(*again, "--replay", tmp_path / "run", "--strict")  # what was said stands in the chat again
     with Record.open(tmp_path / "again", write=False) as record:
         assert [m for m in record.messages("question") if m.addressee == "human"] == asked

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from command import ludus
+from quick import quick_skills
 from test_experiment_oversight import SMALL, go_on
 
 from ludus.config import override, preset
@@ -14,6 +15,13 @@ from ludus.views import queries, text
 
 MEASURED = ("experiment.final_episodes=1", "experiment.episodes_per_round=4")
 SAME = ("episodes", "outcomes", "shards", "plans", "metrics", "verdicts", "skills", "skill_changes")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ludus.worlds.blocks.world.base_skills", quick_skills)
+        yield
 
 
 def carry_out(directory, said=None, kills=(), more=None, replayed=None, settings=()):
@@ -42,7 +50,7 @@ def points(content, stages=("curve", "before", "after")):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, quick):
     return carry_out(tmp_path_factory.mktemp("more") / "whole", settings=("experiment.rounds=2", *MEASURED))
 
 

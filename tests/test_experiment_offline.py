@@ -142,7 +142,12 @@ def trained_on(data, trained):
 
 
 @pytest.mark.parametrize(
-    ("init", "sharded"), [pytest.param(False, False, marks=pytest.mark.slow), (True, False), (True, True)]
+    ("init", "sharded"),
+    [
+        pytest.param(False, False, marks=pytest.mark.slow),
+        pytest.param(True, False, marks=pytest.mark.slow),
+        (True, True),
+    ],
 )
 def test_torchrun_shares_the_work(data, trained, trained_on, tmp_path, init, sharded):
     train = ["--data", data, *(("--init", trained) if init else ())]

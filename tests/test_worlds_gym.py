@@ -89,8 +89,8 @@ def test_stable_baselines_trains_on_it(env):
     sac = pytest.importorskip("stable_baselines3").SAC
     torch.set_num_threads(1)  # on busy cores torch's threads wait for each other for minutes
     model = sac("MlpPolicy", env, learning_starts=100, batch_size=32, seed=0, policy_kwargs={"net_arch": [32, 32]})
-    model.learn(1000)
-    assert model.num_timesteps == 1000
+    model.learn(300)
+    assert model.num_timesteps == 300
 
 
 def cart_pole(n_envs):

@@ -80,9 +80,15 @@ def test_their_five_tasks(world, task):
     assert np.allclose(starts, info["init_xyzs"][order, :2], atol=0.011)
 
 
-def test_play_puts_cubes_at_goals_and_success_is_theirs(world):
-    library = world.library()
-    (episode,) = play("double", library, [11], "play", processes=1)
+@pytest.fixture(scope="module")
+def played(world):
+    """A thousand steps of play."""
+    (episode,) = play("double", world.library(), [11], "play", processes=1)
+    return episode
+
+
+def test_play_puts_cubes_at_goals_and_success_is_theirs(world, played):
+    library, episode = world.library(), played
     (again,) = play("double", library, [11], "play", processes=1)
     assert np.array_equal(episode.actions, again.actions) and episode.n_steps == 1000
     assert len(episode.segments) > 8
@@ -98,9 +104,8 @@ def test_play_puts_cubes_at_goals_and_success_is_theirs(world):
     SkillLibrary(world.vocabulary, extra_skills(world.spec.objects))
 
 
-def test_in_hindsight_a_goal_is_where_the_cube_came_to_be(world):
-    library = world.library()
-    (told,) = play("double", library, [11], "play", processes=1)
+def test_in_hindsight_a_goal_is_where_the_cube_came_to_be(world, played):
+    library, told = world.library(), played
     retold = list(play("double", library, [11], "play", hindsight=True, processes=1))
     assert len({e.id for e in retold}) == len(retold) == COPIES
     for episode in retold:
