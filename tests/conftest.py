@@ -1,6 +1,7 @@
 """What several test files ask pytest for."""
 
 import os
+import shutil
 import uuid
 
 import pytest
@@ -132,3 +133,15 @@ def words():
     world = BlocksWorld(2, 1, 1)
     yield world.vocabulary
     world.close()
+
+
+@pytest.fixture
+def browser():
+    """Chromium."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert chromium, "install Debian's package chromium"
+    with playwright.sync_playwright() as p:
+        opened = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
