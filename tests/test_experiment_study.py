@@ -9,11 +9,11 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from browser_parts import overhang, violations, watched
 from command import ludus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
-from test_browser import browser, overhang, violations, watched  # noqa: F401  a fixture
 from test_docs import parse
 from test_views import make
 
@@ -511,7 +511,7 @@ def test_page_file_and_table_say_the_same(tmp_path):
 
 
 @pytest.mark.browser
-def test_the_page_stands_on_its_own(tmp_path, browser):  # noqa: F811
+def test_the_page_stands_on_its_own(tmp_path, browser):
     found = results(tmp_path, fails=["short-1"])
     page, complaints, requests = watched(browser, ("file:",))
     page.goto(write_study(found, tmp_path / "out").as_uri())
