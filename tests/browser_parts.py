@@ -1,6 +1,8 @@
 """What tests in a real browser share."""
 
 PATIENCE_MS = 120_000
+VIEWS = ({}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}})
+"""A window, and a phone in the dark."""
 
 
 def watched(browser, own, **view):

@@ -7,14 +7,13 @@ import subprocess
 import sys
 
 import pytest
-from browser_parts import overhang, violations, watched
+from browser_parts import VIEWS, overhang, violations, watched
 
 from ludus.record import Record
 from ludus.types import Message
 
 pytestmark = pytest.mark.browser
 HOSTILE = "go on <img src=x onerror=alert(1)><script>alert(2)</script> {{ 7*7 }}"
-VIEWS = ({}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}})
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,13 @@ import subprocess
 import sys
 
 import pytest
-from browser_parts import overhang, watched
+from browser_parts import VIEWS, overhang, watched
 from command import ludus
 
 from ludus.lab.oversight import say
 from ludus.record import Record
 
 pytestmark = pytest.mark.browser
-VIEWS = ({}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 800}})
 
 
 def tab_to(page, name, most=80):

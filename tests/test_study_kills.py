@@ -7,37 +7,19 @@ import numpy as np
 import pytest
 from ray_nodes import below, send, until
 from run_processes import TAKES_S, begin, content, finish
+from test_experiment_study import FEWEST
 
 from ludus.record import Record
 from ludus.types import LudusError
 
 KILLS = 4
 RUNS = ("none-0", "one-0")
-STUDY = """
-name = "killed"
-seeds = [0]
-
-[card]
-hypothesis = "A round changes something."
-metric = "episodes"
-n = 1
-test = "sign"
-answer = "Yes if the difference is above 0."
-
-[base]
-preset = "tiny"
-settings = ["world.n_blocks=1", "world.n_envs=2", "seed_data.episodes=8", "training.updates=20", "training.round_updates=10",
-  "training.evaluate_every=10", "training.evaluation_episodes=1", "experiment.final_episodes=1",
-  "experiment.episodes_per_round=4", "training.processes=1", "world.threads=1", "experiment.max_practising=0"]
-
-[[arm]]
-name = "none"
-settings = ["experiment.rounds=0"]
-
-[[arm]]
-name = "one"
-settings = ["experiment.rounds=1"]
-"""
+LONGER = """"experiment.practice_ratio=0",
+  "seed_data.episodes=8", "training.updates=20", "training.round_updates=10", "training.evaluate_every=10",
+  "training.evaluation_episodes=1", "experiment.final_episodes=1", "experiment.episodes_per_round=4", "training.processes=1",
+  "world.threads=1"]"""
+STUDY = FEWEST.replace('"experiment.practice_ratio=0"]', LONGER)
+"""Of two runs that take long enough to be killed."""
 
 
 def steps(directory):

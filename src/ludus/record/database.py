@@ -131,8 +131,8 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
 
 def _patiently(cursor: sqlite3.Cursor, statement: str) -> None:
-    """Execute it, also where SQLite does not wait by itself: two connections that change a file's journal at once would wait
-    for each other, so one of them is refused."""
+    """Execute it, also where SQLite does not wait by itself: who changes a file's journal while another connection writes is
+    refused at once."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         try:
