@@ -7,6 +7,11 @@ ARGS   ?=
 # One more process of tests than there are cores: tests also wait, for servers and for processes that they kill.
 WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
 
+# pip does not compile what it installs, most of which nobody imports: what is imported is compiled then, once, and kept, also where
+# the environment says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
+PIP := $(BIN)/pip install --quiet --no-compile
+
 .PHONY: run test check doctor clean install install-dev
 
 run: install
@@ -36,10 +41,11 @@ $(VENV)/.python:
 	touch $@
 
 $(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[blocks]'
+	$(PIP) --constraint constraints.txt --editable '.[blocks]'
+	$(BIN)/ludus do >/dev/null  # compiles what the commands import
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt $(VENV)/.python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[blocks,dev]'
-	$(BIN)/pip install --quiet --no-deps dm-robotics-panda==0.4.8  # only its model, as a reference; its own pins are old
+	$(PIP) --constraint constraints.txt --editable '.[blocks,dev]'
+	$(PIP) --no-deps dm-robotics-panda==0.4.8  # only its model, as a reference; its own pins are old
 	touch $@ $(VENV)/.installed

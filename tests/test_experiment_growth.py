@@ -47,6 +47,7 @@ def run(tmp_path, one_thread, monkeypatch):
     """`run(*settings, judgement)` carries out a small experiment with scripted roles; returns its record, to look at."""
     records = []
     monkeypatch.setattr("ludus.worlds.blocks.world.base_skills", quick_skills)
+    monkeypatch.setattr("ludus.lab.gate.MOST_FOCUS", 1)  # what its looks find is not asked for
 
     def carry_out(*settings, judgement="unclear"):
         def judged(question):

@@ -8,7 +8,7 @@ import pytest
 from command import ludus
 from misbehaviours import LASTING, PASSING, READ, UNUSABLE
 from model_server import ModelServer
-from test_experiment_models import SMALL, answer, kept
+from test_experiment_models import ARGUMENTS, answer, kept
 
 from ludus.config import ROLES
 from ludus.record import Record
@@ -65,7 +65,7 @@ def test_a_server_with_moods_neither_breaks_nor_bills_a_run(tmp_path, monkeypatc
         name = f"{server.url}#x[/nope]"
         roles = [f"experimenter.{role}={name}" for role in ROLES]
         said.append(
-            ludus("run", *SMALL, *rounds_of, *IMPATIENT, *roles, "--preset", "tiny", "--dir", directory, code={0, 2})
+            ludus("run", *ARGUMENTS, *rounds_of, *IMPATIENT, *roles, "--preset", "tiny", "--dir", directory, code={0, 2})
         )
         while True:
             with Record.open(directory, write=False) as record:

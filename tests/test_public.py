@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from quick import quick_skills
 
 import ludus
 
@@ -51,6 +52,7 @@ def test_types_are_shipped():
 
 def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys, caplog):
     caplog.set_level(logging.INFO, "ludus")
+    monkeypatch.setattr("ludus.worlds.blocks.world.base_skills", quick_skills)
     monkeypatch.chdir(tmp_path)
     (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     names: dict = {}
