@@ -65,7 +65,9 @@ def test_a_server_with_moods_neither_breaks_nor_bills_a_run(tmp_path, monkeypatc
         name = f"{server.url}#x[/nope]"
         roles = [f"experimenter.{role}={name}" for role in ROLES]
         said.append(
-            ludus("run", *ARGUMENTS, *rounds_of, *IMPATIENT, *roles, "--preset", "tiny", "--dir", directory, code={0, 2})
+            ludus(
+                "run", *ARGUMENTS, *rounds_of, *IMPATIENT, *roles, "--preset", "tiny", "--dir", directory, code={0, 2}
+            )
         )
         while True:
             with Record.open(directory, write=False) as record:

@@ -2,7 +2,8 @@
 
 import json
 import math
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, replace
 from itertools import combinations, permutations
 
 import numpy as np
@@ -17,7 +18,9 @@ from ludus.skills.predicates import block_vocabulary
 from ludus.types import Episode, Field, Group, LudusError, ObservationSpec, Segment
 from ludus.views.queries import Grid, diversity
 from ludus.views.queries.diversity import expected, shape
+from ludus.views.queries.study import MEASURES
 from ludus.worlds.blocks.skills import base_skills
+from ludus.worlds.registry import make_world
 
 COLOURS = ("red", "green", "blue")
 FIELDS = ("position", 3), ("velocity", 3), ("touch_left", 1), ("touch_right", 1), ("size", 1)
@@ -99,6 +102,19 @@ def test_many_observations_are_looked_at_in_part(store):
     store.append([episode("a", [APART] * 30), episode("b", [APART] * 15)], step="collect/0")
     found = diversity(store.record, LIBRARY, GRID, most=10)
     assert found.everywhere.observations == 6 + 3 and found.ends.observations == 2
+
+
+def test_a_study_counts_the_cubes_in_which_objects_were(store):
+    with closing(make_world(store.record.config.world)) as world:
+        n, spec = world.n_envs, world.spec
+        seen = {g: values[:3] for g, values in world.reset(range(n), [spec.starts[0]] * n).items()}
+        shown = replace(episode("a", [APART] * 3), observations=seen)
+        at = np.concatenate([spec.observation.get(seen, o, "position") for o in spec.objects])
+    cubes = {tuple(place) for place in np.floor(np.round(at / 0.05, 6)).astype(int)}
+    assert len(cubes) > 3
+    store.append([replace(shown, id="b")], step="seed-data/000")
+    store.append([shown], step="round/1/collect/000")
+    assert MEASURES["places"](store.record) == {"": len(cubes)} and MEASURES["graphs"](store.record) == {"": 1}
 
 
 def test_a_grid_has_cells():

@@ -50,6 +50,7 @@ METRICS = {
     "accepted": "skills that were written in the run and accepted, templates",
     "curve_area": "success on the skills that the run began with, mean over its episodes",
     "graphs": "different relation graphs between objects in the rounds' episodes",
+    "places": "cubes of 5 cm in which the centre of an object was in the rounds' episodes",
     "episodes": "episodes, seed data included",
     "tokens": "tokens of models, in and out",
     "usd": "price of models' answers, USD",

@@ -23,7 +23,7 @@ from ludus.views.report import render, style
 PAGE, NUMBERS = "study.html", "study.json"
 SHARES = ("base_success", "new_success", "curve_area")
 """Metrics between 0 and 1."""
-WHOLE = ("accepted", "graphs", "episodes", "tokens")
+WHOLE = ("accepted", "graphs", "places", "episodes", "tokens")
 """Metrics that count something."""
 FEW = 5
 """Fewer runs than this have an interval that is too narrow."""

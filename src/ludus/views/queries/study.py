@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from statistics import fmean
 
 import numpy as np
@@ -21,12 +21,14 @@ from ludus.skills.library import SkillLibrary
 from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError
 from ludus.views.queries.dialogue import model_calls
-from ludus.views.queries.diversity import diversity
+from ludus.views.queries.diversity import Diversity, Grid, diversity
 from ludus.views.queries.learning import growth, object_names
 from ludus.worlds.registry import make_world
 
 Scores = Mapping[str, float]
 """Skill, or '' for what is no skill's, -> a number. The metric is their mean; of none it is not known."""
+CUBES = Grid((-5.0, -5.0), (5.0, 5.0), tuple(0.05 * k for k in range(1, 41)), cell=0.05)
+"""Of 5 cm, as far as objects of any world may be; those in which none was are not counted."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,20 @@ def _curve_area(record: Reader) -> Scores:
 
 
 def _graphs(record: Record) -> Scores:
-    library = SkillLibrary(_vocabulary(record.config.world), ())
-    return {"": float(diversity(record, library, steps="round/").everywhere.graphs)}
+    return {"": float(_diversity(record).everywhere.graphs)}
+
+
+def _places(record: Record) -> Scores:
+    coverage = _diversity(record).coverage
+    return {} if coverage is None else {"": float(coverage.cells)}
+
+
+@lru_cache(maxsize=1)  # of the record whose metrics are being computed
+def _diversity(record: Record) -> Diversity:
+    vocabulary = _vocabulary(record.config.world)
+    groups = [vocabulary.spec.by_name[name] for name in vocabulary.objects]
+    grid = CUBES if groups and all("position" in group.slices for group in groups) else None
+    return diversity(record, SkillLibrary(vocabulary, ()), grid, steps="round/")
 
 
 @cache
@@ -156,6 +170,7 @@ MEASURES: Mapping[str, Callable[[Record], Scores]] = {
     "accepted": _accepted,
     "curve_area": _curve_area,
     "graphs": _graphs,
+    "places": _places,
     "episodes": _episodes,
     "tokens": _tokens,
     "usd": _usd,
