@@ -268,9 +268,8 @@ def _word_embedding(width: int) -> nn.Embedding:
 
 
 def _mean_embedding(embedding: nn.Embedding, token_ids: Tensor) -> Tensor:
-    """`[B, D]` from token ids `[B, W]`, 0 = padding."""
-    known = (token_ids > 0).unsqueeze(-1)
-    return (embedding(token_ids) * known).sum(1) / known.sum(1).clamp(min=1)
+    """`[B, D]` from token ids `[B, W]`; 0 = padding, whose row of the embedding is 0 and has no gradient."""
+    return embedding(token_ids).sum(1) / (token_ids > 0).sum(1, keepdim=True).clamp(min=1)
 
 
 def _multiscale(actions: Tensor) -> Tensor:
