@@ -58,6 +58,16 @@ def threads(wanted: int = 0) -> int:
     return wanted or cores()
 
 
+def version(package: str) -> str:
+    """Of an installed package; 'not installed' of any other."""
+    from importlib import metadata  # `import ludus` alone does without
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
 def memory_bytes() -> int:
     """Memory of the machine, or of this process's control groups where they allow less."""
     limits = [_number(group / name) for group in _groups("memory") for name in ("memory.max", "memory.limit_in_bytes")]

@@ -15,15 +15,16 @@ Knows nothing of worlds, skills' meaning, or learning.
 
 from __future__ import annotations
 
+import platform
 import sys
 import time
 from collections.abc import Mapping
-from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from ludus import machine
 from ludus.config import Config, as_dict
 from ludus.record import database, files, filesystem, objects, revisions, tables
 from ludus.record.location import LOCATION, Location, discreet, way_to_world
@@ -315,7 +316,7 @@ def _begin(
         "config": as_dict(config) | way_to_world(config.world, directory),
         "seed": config.seed,
         "command": discreet(command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])),
-        "versions": _versions(),
+        "versions": {"python": platform.python_version()} | {name: machine.version(name) for name in PACKAGES},
         "created": time.time(),
     }
     runs = tables.runs.c
@@ -331,13 +332,3 @@ def _begin(
         begun = [{"name": n, "result": dict(r), "started": row["created"], "seconds": 0.0} for n, r in steps.items()]
         database.insert(connection, tables.steps, place.run_id, begun)
         place.write(directory)  # before the commit: an id that another run has is never written
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": sys.version.split()[0]}
-    for package in PACKAGES:
-        try:
-            versions[package] = packages.version(package)
-        except packages.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from ludus import machine
 from ludus.data.shards import pack
 from ludus.lab.collector import CollectTask, run_task
 from ludus.record.storage import Storage, StorageError, checksum
@@ -58,13 +58,8 @@ def versions() -> dict[str, str]:
     digest = hashlib.blake2b(digest_size=6)
     for path in sorted(SOURCES.rglob("*.py")):
         digest.update(path.relative_to(SOURCES).as_posix().encode() + b"\0" + path.read_bytes())
-    found = {"Python": platform.python_version(), "ludus": f"{metadata.version('ludus')}, sources {digest.hexdigest()}"}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "none"
-    return found
+    found = {"Python": platform.python_version(), "ludus": f"{machine.version('ludus')}, sources {digest.hexdigest()}"}
+    return found | {name: machine.version(name) for name in PACKAGES}
 
 
 def carry_out(order: bytes, expected: Mapping[str, str]) -> Answer:
