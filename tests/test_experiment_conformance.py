@@ -29,6 +29,7 @@ FAULTS = {
         'Field("position", 2, "m", "where it is", scale=0.01)',
         "of order 1",
     ),
+    "words": ("    return np.linalg", '    spec.get(o, x, "colour")\n    return np.linalg', "asked about every object"),
     "skills": ("<= 0.15", "<= -1", "nobody reached it"),
     "snapshots": (".reshape(self.n_envs, -1).copy()", ".copy()", "must be float64"),
 }
@@ -63,6 +64,18 @@ def test_a_fault_is_found_and_named(check):
     assert text != EXAMPLE
     mine = [f for f in findings(text) if f.check == check]
     assert any(said in f.sentence and f.state != "holds" for f in mine), mine
+
+
+def test_what_compares_two_plays_is_not_blamed_for_a_world_that_plays_at_random():
+    found = findings(EXAMPLE.replace(*FAULTS["determinism"][:2]))
+    assert [f.check for f in found if f.state == "fails"] == ["determinism"]
+    assert not {f.check for f in found} & {"neighbours", "resting", "actions", "snapshots"}
+
+
+def test_a_field_that_never_changes_is_shown_to_a_person():
+    found = findings(EXAMPLE.replace(SEEN, f"{SEEN} * (i != 1)"))
+    (look,) = [f.sentence for f in found if "never changes" in f.sentence]
+    assert "in 8 episodes" in look and look.count(".position") == 1
 
 
 def test_the_built_in_world_holds():

@@ -1,6 +1,7 @@
 """Gymnasium environments as worlds: their words, entries, actions, ends, processes; the pages' example in every command."""
 
 import json
+import multiprocessing
 import os
 import pickle
 import re
@@ -155,6 +156,18 @@ def test_processes_neighbours_and_threads_change_nothing():
     finally:
         for world in (here, there, alone):
             world.close()
+
+
+def test_processes_that_a_signal_ended_first_are_no_error_of_the_world_when_it_closes():
+    world = make(threads=2)
+    drive(world, 2)
+    mine = multiprocessing.active_children()
+    assert mine
+    for process in mine:
+        process.terminate()
+        process.join()
+    world.close()
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

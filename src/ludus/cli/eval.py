@@ -41,7 +41,7 @@ class Eval(Finds):
     episodes: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 100
     """Episodes per skill, start and temperature."""
     start: Many = ()
-    """Start distributions: scattered, held, stacked, beside, drifting, or all; scattered if not given."""
+    """Start distributions, or all; the world's first if not given. Of blocks: scattered, held, stacked, beside, drifting."""
     temperature: Many = ()
     """0 acts greedily, 1 samples from the policy; several may be given. The run's own, 0.33, if none is."""
     plan: Many = ()

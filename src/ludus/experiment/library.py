@@ -180,9 +180,8 @@ def begin(record: Record, world: World, library: SkillLibrary, intent: str) -> N
             f = filed.get(skill.caption, FiledSkill(skill.caption, skill.reward, skill.success, base=skill.base))
             record.add_skills([skill], 0, f.author or None, f.parents, f.status or None)
         spec = world.spec
-        text = (
-            f"World {spec.name!r} with {', '.join(spec.objects)}; {len(library)} skills; seed {record.seed}; {intent}."
-        )
+        things = f" with {', '.join(spec.objects)}" if spec.objects else ""
+        text = f"World {spec.name!r}{things}; {len(library)} skills; seed {record.seed}; {intent}."
         Room(record).post("loop", "all", "note", text)
         if record.config.oversight.forbid:
             base = base_library(kept_library(record), world)

@@ -49,6 +49,13 @@ def load(path: Path) -> tuple[ModuleType, str]:
         ) from error
 
 
+def fix(error: Exception, otherwise: str) -> str:
+    """What helps against an error in a world's code: its package where one is missing, else `otherwise`."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"add the package of {error.name.partition('.')[0]!r} to the world's requirements, or install it where ludus is"
+    return otherwise
+
+
 def reason(error: BaseException, file: str | None = None) -> str:
     """What was raised, in one line: where in the file, of what type, and why."""
     said = " ".join((error.msg if isinstance(error, SyntaxError) else str(error)).split())

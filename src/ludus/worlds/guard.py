@@ -16,8 +16,8 @@ from ludus.skills.expression import atom_text
 from ludus.skills.library import SkillLibrary
 from ludus.skills.vocabulary import Predicate, Vocabulary
 from ludus.types import LudusError, Observations, ObservationSpec, WorldSpec
+from ludus.worlds import files
 from ludus.worlds.base import World
-from ludus.worlds.files import reason
 
 NUMBERS = {"bool": "b", "real": "fiu"}
 """Kinds of dtypes that a predicate's result may have."""
@@ -58,7 +58,9 @@ class Boundary:
         own = [f for f in frames if f.filename == self.file]
         own = own or [f for f in frames if f.filename.startswith(os.path.dirname(self.file) + os.sep)]
         where = f"{own[-1].filename} line {own[-1].lineno}" if own else self.file
-        return LudusError(f"the world's code fails in `{what}`: {where}, {reason(error)}; {fix}")
+        return LudusError(
+            f"the world's code fails in `{what}`: {where}, {files.reason(error)}; {files.fix(error, fix)}"
+        )
 
 
 class GuardedWorld(World):

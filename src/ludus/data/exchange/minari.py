@@ -6,6 +6,7 @@ Columns are called 'observations', 'actions', 'rewards', 'terminations', 'trunca
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -38,7 +39,11 @@ def read_minari(name: str) -> Dataset:
         else:
             found = minari.load_dataset(name)
     except FileNotFoundError:
-        raise LudusError(f"no Minari dataset {name!r} here; fetch it with: minari download {name}") from None
+        where = os.environ.get("MINARI_DATASETS_PATH", "~/.minari/datasets")
+        raise LudusError(
+            f"no Minari dataset {name!r} in {where}; fetch it with: minari download {name}, or say where your datasets are: "
+            "MINARI_DATASETS_PATH"
+        ) from None
     except ImportError as error:
         raise LudusError(f"Minari dataset {name!r}: {error}") from None
     except (ValueError, TypeError, AssertionError, KeyError) as error:

@@ -23,6 +23,8 @@ LARGEST_BOUND = 1e6
 """A space's bound beyond it says nothing about the usual values: CartPole's velocities end at 3.4e38."""
 ANY = "any"
 """The start that is one of several tasks, drawn by the seed."""
+OTHER_VERSIONS = "mend it, or, where it needs other versions than are here, give them: gym_world(..., requirements=...)"
+"""Where an environment cannot be made: simulators fail in odd places of their own under a newer MuJoCo."""
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 TASK = Group(
     "task",
@@ -118,7 +120,7 @@ class GymTask:
         Raises:
             LudusError: it cannot be made.
         """
-        with one_sentence(self.name, "being made"):
+        with one_sentence(self.name, "being made", OTHER_VERSIONS):
             if isinstance(self.environment, str):
                 return gymnasium.make(self.environment, max_episode_steps=-1, disable_env_checker=True, **options)
             return self.environment(**options)

@@ -205,8 +205,15 @@ class Batch:
             return self._rows(observations, info)
 
     def close(self) -> None:
-        """End the processes."""
-        self._envs.close()
+        """End the processes; some may have ended already, by the signal that ends this one."""
+        try:
+            self._envs.close()
+        except (EOFError, OSError):
+            self._end()
+
+    def _end(self) -> None:
+        self._envs._state = AsyncState.DEFAULT  # type: ignore[union-attr]  # else closing waits for an answer
+        self._envs.close(terminate=True)
 
     def _rows(self, observations: np.ndarray, info: Mapping[str, Any]) -> np.ndarray:
         for said in filter(None, info.get(ERROR, ())):
@@ -221,8 +228,7 @@ class Batch:
         except (EOFError, OSError, multiprocessing.TimeoutError) as error:
             hung = isinstance(error, multiprocessing.TimeoutError)
             what = f"took more than {TIMEOUT_S:g} s" if hung else "ended its process"
-            self._envs._state = AsyncState.DEFAULT  # type: ignore[union-attr]  # else closing waits for the answer
-            self._envs.close(terminate=True)
+            self._end()
             raise LudusError(
                 f"environment {self._name!r} {what} in {doing}; mend it, or try world.threads=1"
             ) from error

@@ -55,8 +55,8 @@ def action_of(space: spaces.Space, action: np.ndarray) -> Any:
 
 
 @contextmanager
-def one_sentence(name: str, doing: str) -> Iterator[None]:
-    """Whatever an environment raises as a LudusError that says where."""
+def one_sentence(name: str, doing: str, fix: str = "mend it") -> Iterator[None]:
+    """Whatever an environment raises as a LudusError that says where, and what may help."""
     try:
         yield
     except LudusError:
@@ -64,4 +64,6 @@ def one_sentence(name: str, doing: str) -> Iterator[None]:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{last.filename} line {last.lineno}"
-        raise LudusError(f"environment {name!r} fails in {doing}: {where}, {files.reason(error)}; mend it") from error
+        raise LudusError(
+            f"environment {name!r} fails in {doing}: {where}, {files.reason(error)}; {files.fix(error, fix)}"
+        ) from error
