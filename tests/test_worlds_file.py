@@ -113,6 +113,7 @@ def test_a_changed_file_is_said_and_mixes_with_nothing_unasked(work, caplog):
         caplog.clear()
         ludus(*looking)
         assert f"version {changed} now, this was begun with" in caplog.text
+        assert "going on with the new one" in caplog.text
     for command in (("collect", "data", *TINY, "--name", "more", "-n", 4), ("resume", "learned")):
         output = ludus(*command, code=2)
         assert "put the old one back, begin anew, or go on with the new one by" in output
@@ -152,6 +153,8 @@ def test_options_are_typed_and_part_of_what_is_compared(work):
     assert "world.options.speed=0.2 there, none here" in output
     output = ludus("train", "mixed", *slow, *TRAIN, "--data", "data", code=2)
     assert "episodes of another world (world.options.speed=0.2 there, none here)" in output
+    output = ludus("train", "mixed", "--preset", "tiny", *TRAIN, "--data", "data", code=2)  # its name was forgotten
+    assert re.search(r"another world \(world\.name=\S*my_world\.py:plane there, blocks here\); give", output)
 
 
 def test_another_process_loads_the_same_file_or_says_so(tmp_path):

@@ -247,6 +247,8 @@ def check_worlds(stores: Sequence[EpisodeStore], config: Config, world: World) -
 
 
 def _other_world(store: EpisodeStore, config: Config, at: str = "here") -> str:
-    made, here = ({k: getattr(c.world, k) for k in WORLD_SETTINGS} for c in (store.record.config, bound(config)))
+    theirs, ours = store.record.config.world, bound(config).world
+    settings = WORLD_SETTINGS if theirs.name == ours.name else ("name",)
+    made, here = ({k: getattr(world, k) for k in settings} for world in (theirs, ours))
     what = differences({"world": made}, {"world": here}, at) or "by another version of ludus"
     return f"{store.record.directory} holds episodes of another world ({what})"

@@ -109,7 +109,8 @@ def world_kind(world: WorldConfig, *, look: bool = False) -> WorldKind:
     if world.version not in ("", version):
         if not look:
             raise changed(world, version)
-        logger.warning("%s", changed(world, version))
+        was = "world %r is of version %s now, this was begun with %s; going on with the new one"
+        logger.warning(was, world.name, version or "none", world.version)
     read_options(kind.options, world)
     if world.name in WORLDS:
         return kind
@@ -126,7 +127,7 @@ def bound(config: Config) -> Config:
 
 
 def changed(world: WorldConfig, version: str) -> LudusError:
-    """The error, or warning, for a world that is of another version than its settings say."""
+    """The error for a world that is of another version than its settings say."""
     if not version:
         return LudusError(
             f"world {world.name!r} comes with ludus and has no world.version={world.version}; leave it out"
