@@ -29,6 +29,7 @@ from ludus.cli.mcp import Mcp
 from ludus.cli.resume import Resume
 from ludus.cli.run import Run
 from ludus.cli.serve import Serve
+from ludus.cli.settings import Settings
 from ludus.cli.skills import Skills
 from ludus.cli.status import Status
 from ludus.cli.study import Study
@@ -57,6 +58,7 @@ COMMANDS = {
     "worlds": Worlds,
     "check": Check,
     "convert": Convert,
+    "settings": Settings,
     "doctor": Doctor,
 }
 """Name -> a dataclass whose fields are the options; calling an instance carries the command out. Where `shows` is true, all

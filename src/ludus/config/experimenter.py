@@ -23,14 +23,19 @@ class ExperimenterConfig(Section):
     path = "experimenter."
 
     propose: Player = "planner"
+    """Proposes the task of each scene."""
     decompose: Player = "planner"
+    """Takes a task apart into steps, in words."""
     retrieve: Player = "planner"
+    """Finds the skill for each step, or says that there is none."""
     analyse: Player = "planner"
+    """Reads the learning curves: learning, converged or stuck."""
     write_skill: Player = "planner"
     """Writes the skill that a plan lacks; it is checked before anything is trained on it."""
     one_call: bool = False
     """Task, steps and their skills in one answer, instead of three questions as in the paper."""
     temperature: PositiveOrZero = 0.7
+    """At which a model's answers are sampled."""
     samples: Size = 1
     """Answers per question; the most frequent one counts."""
     exemplars: CountOrZero = 3
@@ -54,8 +59,9 @@ class ExperimenterConfig(Section):
     max_tokens: Count = 1500
     """Of one answer."""
     price_in: Real = -1
-    """USD per million tokens in and out, for models whose price is not known; below 0: not said."""
+    """USD per million tokens that a model reads, where its price is not known; below 0: not said."""
     price_out: Real = -1
+    """USD per million tokens that it writes."""
     prefetch: CountOrZero = 1
     """Plans are requested this many rounds ahead, from what is known at that time. 0: when needed. More rounds hide a slower
     model."""
@@ -77,10 +83,13 @@ class BudgetConfig(Section):
     path = "budget."
 
     calls: CountOrZero = 0
+    """Questions asked; 0: no limit."""
     tokens: CountOrZero = 0
+    """Read and written; 0: no limit."""
     usd: PositiveOrZero = 0
+    """Price of all answers, USD; 0: no limit."""
     minutes: limits.TimeOrZero = 0
-    """Spent waiting for answers."""
+    """Spent waiting for answers; 0: no limit."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -98,9 +98,11 @@ class SeedDataConfig(Section):
     """Who makes them: the world's teacher; chance; the world's own way of making episodes; or the same, with the commands
     forgotten and others found in what happened. 'auto' is the first of teacher, play and random that the world has."""
     episodes: Count = 3072
+    """Collected before the first round."""
     segments: Size = 2
     """Skills per episode, each `skill_steps` long."""
     min_noise: Real = 0.0
+    """Least noise of the teacher; see `max_noise`."""
     max_noise: Real = 0.6
     """The teacher's noise level of an episode is uniform on [min_noise, max_noise] ..."""
     clean_share: Real = 0.1
@@ -133,11 +135,13 @@ class AgentConfig(Section):
     size: SizeName = "xs"
     """xs (0.2 M parameters), s (1 M), base (10 M), m (40 M), l (80 M), 140m (the paper's), 1b; see `SIZES`."""
     width: limits.FromSize = 0
-    """For this and the next three, 0 takes the value of `size`."""
+    """Numbers per token. For this and the next three, 0 takes the value of `size`."""
     latents: limits.FromSize = 0
+    """Tokens that read the observation."""
     blocks: limits.FromSize = 0
     """Self-attention blocks on the latents."""
     heads: limits.FromSize = 0
+    """Of attention; they divide the width."""
     action_bins: limits.Bins = 31
     """Values of each dimension of an action, from -1 to 1."""
     value_atoms: limits.Bins = 51
@@ -164,6 +168,7 @@ class AgentConfig(Section):
     learning_rate: Positive = 7e-4
     """Of AdamW, at the height of its cosine schedule."""
     weight_decay: PositiveOrZero = 1e-4
+    """Of AdamW."""
     grad_clip: Annotated[float, Field(gt=0, description="more than 0")] = 1.0
     """Greatest norm of an update's gradient; inf does not clip."""
     target_ema: limits.Step = 0.005
@@ -278,10 +283,11 @@ class ExperimentConfig(Section):
     path = "experiment."
 
     rounds: CountOrZero = 6
-    """At most."""
+    """At most so many; with 0 a run ends after the training on the seed data."""
     stop_after: CountOrZero = 1
     """The rounds end once so many templates of skills written in the run are accepted; 0: only after `rounds`."""
     episodes_per_round: Count = 256
+    """New episodes of a round, those of practice among them."""
     plans_per_round: Size = 8
     """Scenes the experimenter looks at per round; each gets a plan, and every plan several robots."""
     max_practising: CountOrZero = 1
