@@ -80,7 +80,7 @@ def test_questions_and_verdicts_are_in_the_room(tmp_path):
         assert "8/8, 8/8" in record.messages("curve")[0].text and "none yet" in record.messages("curve")[2].text
         assert [m.payload["judgement"] for m in record.messages("verdict")] == ["converged", "stuck", "unclear"]
         assert not any("statistical" in m.payload for m in record.messages("verdict"))
-        assert record.messages("decision")[0].text == "Training goes on for 1 of 3 skills: new."
+        assert record.messages("decision")[0].text == "More training is worth it for 1 of 3 skills: new."
         with record.commit("round/2/analyse"):
             analysis.judge(curves[:2])
         assert record.messages("decision")[-1].payload["stop"] is True

@@ -200,5 +200,5 @@ def _decision(judged: Judged) -> str:
     going = [v.caption for v in judged.verdicts if v.judgement in ("learning", "unclear")]
     if not going:
         vetoed = ", ".join(s.caption for _, s in judged.disagreements if s.judgement == "learning")
-        return f"Training goes on: the analyst would stop, but the statistical judge sees these learning: {vetoed}."
-    return f"Training goes on for {len(going)} of {len(judged.verdicts)} skills: {', '.join(going)}."
+        return f"More training is worth it: the analyst would stop, but the statistical judge sees these learning: {vetoed}."
+    return f"More training is worth it for {len(going)} of {len(judged.verdicts)} skills: {', '.join(going)}."
