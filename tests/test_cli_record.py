@@ -55,7 +55,7 @@ def test_every_command_takes_a_run_by_the_url_of_its_record(postgresql, tmp_path
         with Record.open("learned") as record:
             assert f"--record '{url.replace('//ludus@', '//ludus:***@')}'" in record.command
         Path("learned").rename("moved")  # its row says where it was
-        assert "Training" in ludus("status", learned, *there)
+        assert "More training" in ludus("status", learned, *there)
         assert "does not exist" in ludus("resume", learned, *there, code=2)
         for text in (*said, *(path.read_text(errors="ignore") for path in tmp_path.rglob("*") if path.is_file())):
             assert "secret" not in text
