@@ -15,11 +15,12 @@ from ludus.views import display
 class Settings:
     """Every setting of `run`, `collect`, `train` and others, with its value and what it means."""
 
+    shows: ClassVar = True
+
     words: tyro.conf.Positional[tuple[str, ...]] = ()
     """Only those in whose names or meanings all of these occur: `training.`, `noise`."""
     preset: str = "cpu"
     """The values of this preset; where it changes a default, that is said."""
-    shows: ClassVar = True
 
     def __call__(self) -> None:
         from ludus import config as configs
@@ -32,4 +33,4 @@ class Settings:
         for s in found:
             console.print(f"{s.name}={s.value}", style="bold", end="")
             console.print(f"  (by default {s.default})" if s.value != s.default else "")
-            console.print(f"    {s.meaning}", soft_wrap=False)
+            console.print(f"    {s.meaning}")

@@ -329,6 +329,7 @@ class Config(Section):
     """A run."""
 
     seed: limits.Integer = 0
+    """The only source of randomness."""
     world: WorldConfig = field(default_factory=WorldConfig)
     seed_data: SeedDataConfig = field(default_factory=SeedDataConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)

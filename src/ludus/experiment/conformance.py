@@ -58,14 +58,12 @@ def check_world(config: WorldConfig, episodes: int = 8, seed: int = 0) -> Iterat
     kind = world_kind(config)
     world, other = kind.make(replace(config, threads=1)), kind.make(replace(config, threads=2))
     try:
-        checks, is_random = _Checks(kind, world, other, episodes, seed), False
+        checks = _Checks(kind, world, other, episodes, seed)
         for name, check in checks.all:
-            if is_random and name in COMPARING:
+            if checks.is_random and name in COMPARING:
                 continue
             try:
-                for found in check():
-                    yield Finding(name, *found)
-                    is_random |= name == "determinism" and found[0] == "fails"
+                yield from (Finding(name, *found) for found in check())
             except LudusError as error:
                 yield Finding(name, "fails", f"{error}")
                 if name == "shapes":
@@ -89,6 +87,7 @@ class _Checks:
         draws = np.random.default_rng(child(seed, "check", "actions"))
         self.actions = draws.uniform(-1, 1, (STEPS, world.n_envs, len(self.spec.actions))).astype(np.float32)
         self.seen: list[Episode] = []
+        self.is_random = False
 
     @property
     def all(self) -> tuple[tuple[str, Callable[[], Found]], ...]:
@@ -117,6 +116,7 @@ class _Checks:
     def determinism(self) -> Found:
         first, again, other = self._played(self.world), self._played(self.world), self._played(self.other)
         if (group := _differs(first, again)) is not None:
+            self.is_random = True
             yield (
                 "fails",
                 f"the same seeds and actions gave other bits of {group!r} the second time; draw from the seeds of reset alone "

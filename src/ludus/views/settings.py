@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from ludus.config import Config
+from ludus.config.limits import Section
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Setting:
 def settings(config: Config) -> Iterator[Setting]:
     """All settings, section by section, with the values of `config`."""
     for section, value, default, meaning in _leaves(config, Config()):
-        if not hasattr(value, "path"):
-            yield Setting(section, _text(value), _text(default), meaning or "the only source of randomness")
+        if not isinstance(value, Section):
+            yield Setting(section, _text(value), _text(default), meaning)
             continue
         for name, own, usual, words in _leaves(value, default):
             yield Setting(f"{section}.{name}", _text(own), _text(usual), words)
@@ -61,5 +62,5 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return str(value).removesuffix(".0")
     return ",".join(map(_text, value)) if isinstance(value, tuple) else "" if value in (None, {}) else str(value)
