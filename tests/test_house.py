@@ -1,6 +1,7 @@
 """Limits on the size of what stands in the house: what is larger is more than one thing."""
 
 import ast
+import tomllib
 import traceback
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -11,7 +12,9 @@ from command import ludus
 
 from ludus.agents.trainer import EagerAdamW
 
-SOURCES = sorted((Path(__file__).parents[1] / "src" / "ludus").rglob("*.py"))
+PROJECT = Path(__file__).parents[1]
+PACKAGE = PROJECT / "src" / "ludus"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 MAX_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 350, 60, 7
 MAX_LOOP_LINES = 150
 MAX_CALLS, MAX_FILES = 5, 4
@@ -34,6 +37,14 @@ def test_files_and_functions_are_small(path):
 def test_no_files_import_each_other_in_a_circle():
     graph = grimp.build_graph("ludus")
     TopologicalSorter({m: graph.find_modules_directly_imported_by(m) for m in graph.modules}).prepare()
+
+
+def test_the_wheel_holds_every_file_of_the_package():
+    """An editable installation, as of these tests, does not show what is missing."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    packed = {p for pattern in settings["tool"]["setuptools"]["package-data"]["ludus"] for p in PACKAGE.glob(pattern)}
+    files = {p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert files <= packed
 
 
 def test_the_method_stands_on_one_page():
