@@ -47,6 +47,12 @@ def inline(page: Path) -> Iterator[str]:
         yield from (command.strip() for command in " ".join(span.split()).split(";"))
 
 
+def sections(page: Path) -> set[str]:
+    """What a link calls the page's sections: as GitHub does, words without punctuation, joined by dashes."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def parse(arguments: list[str]) -> None:
     """Fails where `ludus` would refuse the arguments."""
     if arguments[0] == "cluster":  # behind two dashes another command follows
@@ -110,9 +116,11 @@ def test_commands_of_the_results_scripts_parse(script: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_paths_exist(page: Path) -> None:
     text = page.read_text()
-    for target in re.findall(r"\]\(([^)#\s]+)", text):
+    for target, section in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
+            other = page.parent / target if target else page
+            assert other.exists(), target
+            assert not section or section in sections(other), f"{target}#{section}"
     named = set(re.findall(r"(?<![\w/.<-])((?:src|tests|docs|benchmarks)/[\w./-]*[\w/])", text))
     named |= set(re.findall(rf"`((?:{'|'.join(ROOMS)})/[\w./-]*)`", text))
     assert [p for p in sorted(named) if not any((place / p).exists() for place in PLACES)] == []
