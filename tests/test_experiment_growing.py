@@ -126,6 +126,7 @@ def test_growth_is_replayed_without_a_call(grown, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_at_random_moments_a_growing_run_ends_as_it_would_have(grown, tmp_path):
     draw, killed = np.random.default_rng(0), 0
     with ModelServer(answers(HOSTILE, ALWAYS, GOOD)) as server:
@@ -141,9 +142,10 @@ def test_killed_at_random_moments_a_growing_run_ends_as_it_would_have(grown, tmp
             str(tmp_path / "run"),
         ]
         while killed < 10:
-            process = subprocess.Popen([*command, *begin], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen([*command, *begin], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             begin = ["resume", str(tmp_path / "run")]
-            time.sleep(draw.uniform(4, 9))
+            assert process.stdout and process.stdout.readline()  # under way, however long Python and torch took
+            time.sleep(draw.uniform(0, 4))
             if process.poll() is not None:
                 break
             os.kill(process.pid, signal.SIGKILL)

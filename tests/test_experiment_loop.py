@@ -79,7 +79,7 @@ def test_online_success_is_relabelled_success(finished):
         assert (o.success_at_end, o.success_once, o.skill) == (was.success_at_end, was.success_once, was.skill)
 
 
-@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_killed_and_resumed_is_the_same_run(finished, tmp_path, n_kills):
     reference, seconds = finished
     draw = random.Random(n_kills)
