@@ -98,13 +98,14 @@ def run_gate(
     """`(decision, looks, pairs)`, with later looks at open families only."""
     counts: list[PairedCount] = []
     episodes = first_look(members, EPISODES)
-    look = 0
+    look, gain = 0, -math.inf
     while True:
         look += 1
         counts += pair.look(members, episodes, draw)
-        decision = decide(counts, accepted, look, settings)
+        decision = decide(counts, accepted, look, settings, gain_before=gain)
         if decision.promote is not None:
             return decision, look, sum(c.n for c in counts)
+        gain = decision.gain
         episodes = allot(decision.open, members, EPISODES)
 
 

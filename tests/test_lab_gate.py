@@ -312,6 +312,31 @@ def test_log_e_does_not_overflow():
     assert log_e(np.full(32, 5000.0)) == pytest.approx(5000)
 
 
+def test_a_gain_that_was_shown_stays_shown_while_others_are_looked_at():
+    """Later looks at families that only hold weaken the evidence of all as one; it was enough before."""
+    first = [wins("doubtful", 12, 1, 1), wins("risen", 48, 0, 40)]
+    one = decide(first, {"doubtful", "risen"}, 1)
+    assert one.promote is None and one.gain >= DEFAULT.needed and one.open == ("doubtful",)
+    later = [*first, *[wins("doubtful", 60, 2, 0)] * 2]
+    assert decide(later, {"doubtful", "risen"}, 3).gain < DEFAULT.needed
+    decision = decide(later, {"doubtful", "risen"}, 3, gain_before=one.gain)
+    assert decision.promote is True and decision.gain == one.gain
+    lost = [*first, *[wins("doubtful", 60, 30, 0)] * 2]
+    assert decide(lost, {"doubtful", "risen"}, 3, gain_before=one.gain).promote is False
+
+
+def test_gains_are_looked_for_where_something_is_practised():
+    """A base skill that is practised counts like a written one: its evidence has a larger share."""
+    seen = [*base(2, stack=wins("stack", 24, 0, 12)), *[wins("beside", 24, 1, 1)] * 2]
+    known = decide(seen, set(BASE), 2)
+    practised = decide(seen, set(BASE), 2, practised={"stack"})
+    assert practised.gain > known.gain
+    assert [f.hold for f in practised.families] == [f.hold for f in known.families]
+    assert (
+        decide([wins("stack", 48, 40, 0)], {"stack"}, 1, practised={"stack"}).promote is False
+    )  # it must not be lost either
+
+
 def test_a_gain_shown_otherwise_leaves_only_losses_to_look_for():
     """A practised family that is good enough to be accepted: the pairs need not show how much better it got."""
     held = [PairedCount("known", 200, 198, 1, 1), PairedCount("new", 48, 20, 2, 6)]

@@ -6,6 +6,7 @@ was decided of each practised template, with the numbers behind it. How it is de
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -101,14 +102,18 @@ class Settling:
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
         episodes = first_look(members, self.config.training.evaluation_episodes)
         approaches = find_approaches(library, self.world.spec)
+        gain = -math.inf
         for look in range(GateSettings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
             tried = [(c, m) for c in captions if (m := episodes.get(library.template(c), 0))]
             trials = [EvalSpec((c,), m, seed, approaches=approaches) for c, m in tried]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
-            decision = decide(counts, accepted, look + 1, has_gained=has_gained)
+            decision = decide(
+                counts, accepted, look + 1, has_gained=has_gained, gain_before=gain, practised=self.growth.practised(n)
+            )
             if decision.promote is not None:
                 return decision
+            gain = decision.gain
             episodes = allot(decision.open, members, self.config.training.evaluation_episodes)
         raise AssertionError("the last look decides")
 

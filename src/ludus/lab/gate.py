@@ -22,7 +22,7 @@ from ludus.lab.betting import discount, factors, interval, log_e
 from ludus.types import LudusError
 
 PRACTISED, ACCEPTED, POOLED = 0.5, 0.25, 0.25
-"""Shares of the evidence of a gain: families that are practised, where gains are looked for, families that are accepted, and all
+"""Shares of the evidence of a gain: families that are practised, where gains are looked for, the other accepted ones, and all
 families as one. Chosen before any data, as they must be."""
 MOST_FOCUS = 3
 """Episodes of one skill in one look say the less the more there are, see `GateSettings.alike`."""
@@ -123,7 +123,7 @@ class GateDecision:
 
     promote: bool | None
     reason: str
-    gain: float  # log e-value against 'gained nowhere'
+    gain: float  # greatest log e-value against 'gained nowhere' of the looks so far
     families: tuple[FamilyEvidence, ...]  # by name
     open: tuple[str, ...]
     """Families that the decision waits for: give the next look's episodes to them, see `allot`."""
@@ -138,9 +138,12 @@ def decide(
     look: int,
     settings: GateSettings = DEFAULT,
     has_gained: bool = False,
+    gain_before: float = -math.inf,
+    practised: Set[str] = frozenset(),
 ) -> GateDecision:
     """Decide after `look` looks. Without a gain the incumbent stays: replacing it by an equal again and again adds up losses too
-    small to see.
+    small to see. A gain that was shown once stays shown, whatever the later looks at other families bring: the chance that
+    evidence *ever* is so great is what is bounded.
 
     Args:
         counts: one per family and look, in any order; a family may be left out of a look.
@@ -148,6 +151,8 @@ def decide(
         look: number of looks so far, from 1.
         has_gained: a gain was shown in another way, such as a skill that the new policy is good enough at to be accepted; then
             only losses are looked for.
+        gain_before: `GateDecision.gain` of the look before.
+        practised: accepted families in which gains are looked for as in those that are not accepted. Chosen before any data.
 
     Raises:
         LudusError: look is less than 1; no pairs, or none of an accepted family.
@@ -161,14 +166,13 @@ def decide(
     if missing or not looks:
         raise LudusError(f"no pairs of {missing or 'any family'}; let both policies try every accepted family")
     wealth = np.stack([_log_wealth(c, settings.least_gain, settings.alike) for c in looks.values()])
-    shares = _shares(list(looks), accepted)
+    shares = _shares(list(looks), accepted - practised)
     least = settings.needed - np.log(shares)
     families = tuple(
         _family(name, looks[name], (float(log_e(wealth[i])), least[i]), (look, len(accepted)), settings)
         for i, name in enumerate(looks)
     )
-    gain = float(_gain(wealth, shares))
-    gain = max(gain, settings.needed) if has_gained else gain
+    gain = max(float(_gain(wealth, shares)), gain_before, settings.needed if has_gained else -math.inf)
     promote, reason = _rule(families, accepted, gain, look, settings)
     if promote and has_gained:
         reason = "a practised skill is good enough to be accepted; accepted skills held"
@@ -274,10 +278,14 @@ def _log_wealth(looks: Iterable[PairedCount], margin: float, alike: float) -> np
     return (rows / np.array([[discount(c.n, alike)] for c in looks])).sum(0) @ factors(margin, -1)
 
 
-def _shares(families: Sequence[str], accepted: Set[str]) -> np.ndarray:
-    """`[F + 1]`: weight of each family's evidence of a gain, and of all as one. They add up to 1."""
-    known = np.array([name in accepted for name in families])
-    shares = np.append(np.where(known, ACCEPTED / max(known.sum(), 1), PRACTISED / max((~known).sum(), 1)), POOLED)
+def _shares(families: Sequence[str], known: Set[str]) -> np.ndarray:
+    """`[F + 1]`: weight of each family's evidence of a gain, and of all as one. They add up to 1.
+
+    Args:
+        known: families that are accepted and not practised.
+    """
+    rest = np.array([name in known for name in families])
+    shares = np.append(np.where(rest, ACCEPTED / max(rest.sum(), 1), PRACTISED / max((~rest).sum(), 1)), POOLED)
     return shares / shares.sum()
 
 

@@ -101,6 +101,10 @@ class Growth:
         rounds = (int(step.split("/")[1]) for step in _grow_steps(self._record))
         return sum(template in self._practice_of(n)["ways"] for n in rounds)
 
+    def practised(self, n: int) -> set[str]:
+        """Templates that are practised in round n, base skills among them."""
+        return set(self._practice_of(n)["ways"])
+
     # --- growing -------------------------------------------------------------------------------------------------
 
     def grow(self, n: int, library: SkillLibrary, evidence: Callable[[], Evidence]) -> SkillLibrary:
