@@ -70,6 +70,31 @@ def test_a_run_may_be_called_like_a_setting_that_there_is_not(read, tmp_path, mo
     assert read("eval", "./seed=3")["dir"] == Path("./seed=3")
 
 
+def test_a_seed_may_be_given_as_a_setting(read):
+    for name, more in (("run", ()), ("collect", ("x",)), ("train", ("x",)), ("exam", ("planner",)), ("do", ("lift",))):
+        assert read(name, *more, "seed=7")["seed"] == 7 == read(name, *more, "seed=7", "--seed", 7)["seed"]
+        assert "--seed 5 and seed=7 are two seeds; give one" in ludus(name, *more, "seed=7", "--seed", 5, code=2)
+        assert "'x' is not of type int; give a whole number" in ludus(name, *more, "seed=x", code=2)
+    assert read("eval", "x", "seed=7")["seed"] == 7 and read("eval", "x")["seed"] == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["run --dir=", "run --dir ''", "collect ''", "train x --data ''", "do --film ''", "export '' --run x", "status ''"],
+)
+def test_an_empty_word_is_no_place(words):
+    """As of `--dir "$UNSET"`, which would fill the current folder."""
+    assert "an empty text names no place; give the path, or ." in ludus(*shlex.split(words), code=2)
+
+
+def test_the_current_folder_may_be_meant_and_may_be_gone(read, tmp_path, monkeypatch):
+    assert read("collect", ".")["dir"] == Path() and read("export", "x", "--run", ".", "--skill", "")["run"] == Path()
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert "the current folder cannot be used (No such file" in ludus("do", "lift red", code=2)
+
+
 def test_the_latest_run_is_found_while_runs_are_written(tmp_path, monkeypatch):
     from ludus.cli.common import latest
 

@@ -68,6 +68,9 @@ def test_what_holds_already_is_left_out_and_what_fails_is_told_again(robot):
 def test_words_that_no_skill_fits_are_refused(robot):
     with pytest.raises(LudusError, match=r"no skill does 'fly to the moon'.*without words"):
         robot.plan("lift red, then fly to the moon")
+    with pytest.raises(LudusError, match=r"no skill does '(ab){28}a\.\.\.': ") as found:
+        robot.plan("ab" * 5000)
+    assert len(str(found.value)) < 500
     with pytest.raises(LudusError, match="needs a task"):
         robot.plan("  ")
 
@@ -113,6 +116,10 @@ def test_without_opengl_the_states_are_told(tmp_path, monkeypatch):
     assert "Plan: lift red" in output and "No film: no OpenGL" in output and "lifted(red)" in output
     assert not (tmp_path / "film.gif").exists()
     assert "changes nothing of an instruction" in ludus("do", "lift red", "training.updates=3", code=2)
+    assert "films are GIFs; give film.gif" in ludus("do", "lift red", "--film", "film.mp4", code=2)
+    assert "world.n_blocks=2: the policy's skills are about 3 objects; give 3 or more" in ludus(
+        "do", "lift red", "world.n_blocks=2", code=2
+    )
     assert "cannot write" in ludus("do", "lift red", "--film", tmp_path / "no" / "film.gif", code=2)
 
 

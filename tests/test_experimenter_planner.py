@@ -181,11 +181,16 @@ def test_a_task_without_a_goal_in_the_language_is_taken_apart_by_its_words():
     [
         ("Stack red on green. Then lift blue.", ("Stack red on green", "lift blue")),
         ("stack red on green, and then lift blue", ("stack red on green", "lift blue")),
-        ("lift red, not green; stack it on blue", ("lift red, not green", "stack it on blue")),
+        ("lift red, not green; stack it on blue", ("lift red, not green", "stack red on blue")),
         ("put red on green and blue on red", ("put red on green", "blue on red")),
         ("pick up red and put it on green", ("pick up red and put it on green",)),
         ("build a pyramid of red on green and blue", ("build a pyramid of red on green and blue",)),
         ("then", ("then",)),
+        ("lift red, then put it on blue", ("lift red", "put red on blue")),
+        ("Lift red. Then Put It On green. Put blue on it!", ("Lift red", "Put red On green", "Put blue on red")),
+        ("on green, put red; lift it", ("on green", "put red", "lift red")),
+        ("take green and put red on it, let go of it", ("take green and put red on it", "let go of red")),
+        ("put it on green", ("put it on green",)),
     ],
 )
 def test_a_text_is_cut_at_its_joints(task, parts):

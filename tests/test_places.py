@@ -11,6 +11,7 @@ import pytest
 from command import ludus
 from record_parts import Stop, message, stop, use_all
 
+from ludus.cli.common import check_writable
 from ludus.config import preset
 from ludus.experiment import compose, offline, opening
 from ludus.experiment.library import library_step
@@ -79,6 +80,30 @@ def test_no_path_ends_in_a_traceback(tmp_path):
 def test_what_is_to_be_typed_can_be():
     assert files.typed(Path("runs/first")) == "runs/first" and files.typed("lr=0.1") == "./lr=0.1"
     assert files.typed("-x") == "./-x" and files.typed("my runs/[a]?") == "'my runs/[a]?'"
+
+
+@pytest.mark.parametrize("file", ["ludus.db", "run.json", "lock", "shards/a", "checkpoints/a", "../all.db"])
+def test_no_file_of_a_run_is_written_over(tmp_path, file):
+    run = tmp_path / "run"
+    with Record.create(run, preset("tiny")) as record:
+        content = use_all(record)
+    Record.create(tmp_path / "other", preset("tiny"), url=tmp_path / "all.db").close()
+    for folder in ("shards", "checkpoints"):
+        (run / folder / "a").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(run / file)
+    before = (run / file).read_bytes()
+    for path in (run / file, tmp_path / "link"):
+        for words in (("eval", run, "--json"), ("do", "lift red", "--film"), ("export", "--run", run, "--policy")):
+            ludus(*words, path, code=2)
+        with pytest.raises(
+            LudusError, match="belongs to a run, which could not be read any more; choose another place"
+        ):
+            check_writable(path)
+    assert (run / file).read_bytes() == before
+    with Record.open(run, write=False) as record:
+        assert record.content() == content
+    check_writable(run / "eval.json")  # a file of one's own may lie beside them
+    assert not (run / "eval.json").exists()
 
 
 # --- moved directories -------------------------------------------------------------------------------------------

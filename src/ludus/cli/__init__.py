@@ -17,7 +17,7 @@ from ludus.cli.chat import Chat
 from ludus.cli.check import Check
 from ludus.cli.cluster import Cluster
 from ludus.cli.collect import Collect
-from ludus.cli.common import interruptible, settings_apart
+from ludus.cli.common import interruptible, seeded, settings_apart
 from ludus.cli.convert import Convert
 from ludus.cli.do import Do
 from ludus.cli.doctor import Doctor
@@ -92,6 +92,7 @@ def main() -> None:
 
 def _read(arguments: list[str]) -> Any:
     """The command that the words ask for."""
+    _check_folder()
     settings: Sequence[str] = ()
     command = COMMANDS.get(arguments[0]) if arguments else None
     if command is not None and "overrides" in {field.name for field in dataclasses.fields(command)}:
@@ -101,11 +102,11 @@ def _read(arguments: list[str]) -> Any:
     for word in arguments:
         _check_text(word)
     chosen = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="ludus", description=__doc__, args=arguments)
-    _check_paths(vars(chosen).values())
+    _check_paths(vars(chosen).values(), arguments)
     # `ludus status` and the like do without, so that a run can be looked at wherever it lies
     needed = getattr(command, "shows", False) is not True
     machine.provide_temporary_folder(Path(getattr(chosen, "dir", None) or "."), needed)
-    return dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings)) if settings else chosen
+    return seeded(dataclasses.replace(chosen, overrides=(*chosen.overrides, *settings))) if settings else chosen
 
 
 def _check_text(word: str) -> None:
@@ -115,18 +116,36 @@ def _check_text(word: str) -> None:
         raise LudusError(f"{word!a} is not UTF-8, as which a run keeps its command; rename it") from None
 
 
-def _check_paths(values: Iterable[Any]) -> None:
+def _check_folder() -> None:
     """
     Raises:
-        LudusError: one of the paths, which may lie in tuples of tuples, can be no file's.
+        LudusError: the current folder was deleted; libraries that look for their files would end the process.
+    """
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise LudusError(f"the current folder cannot be used ({error.strerror}); change to one that exists") from None
+
+
+def _check_paths(values: Iterable[Any], words: Sequence[str]) -> None:
+    """
+    Args:
+        words: from which the values were read.
+
+    Raises:
+        LudusError: one of the paths, which may lie in tuples of tuples, can be no file's, or is that of an empty word: of
+            `--dir "$UNSET"`, which would otherwise mean the current folder.
     """
     from ludus.record import files
 
     for value in values:
         if isinstance(value, tuple):
-            _check_paths(value)
+            _check_paths(value, words)
         elif isinstance(value, Path):
             files.named(value)
+            texts = [word.partition("=")[2] if word.startswith("--") else word for word in words]
+            if value == Path() and "" in texts and not any(text and Path(text) == value for text in texts):
+                raise LudusError("an empty text names no place; give the path, or . for the current folder")
 
 
 def _refuse_torchrun() -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,24 @@ def settings_apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
     runs."""
     settings = [word for word in words if is_setting(word)]
     return [word for word in words if word not in settings], settings
+
+
+def seeded(command: Any) -> Any:
+    """The command with the seed that stands among its settings: `seed=3` means what `--seed 3` does.
+
+    Raises:
+        LudusError: it is no seed, or both are given and differ.
+    """
+    from ludus.config import Config, override
+
+    given = [setting for setting in command.overrides if setting.startswith("seed=")]
+    defaults = [option.default for option in fields(command) if option.name == "seed"]
+    if not given or not defaults:
+        return command
+    seed = override(Config(), given).seed
+    if command.seed not in (*defaults, seed):
+        raise LudusError(f"--seed {command.seed} and seed={seed} are two seeds; give one of them")
+    return replace(command, seed=seed)
 
 
 def listed(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -174,7 +192,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written before the work of hours, not after it."""
+    """Refuse a file that cannot be written, or must not, before the work of hours, not after it."""
+    from ludus.record.runs import is_part_of_run
+
+    if is_part_of_run(path):
+        raise LudusError(f"{path} belongs to a run, which could not be read any more; choose another place")
     new = not path.exists()
     with writing(path), path.open("ab"):
         if new:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ludus.config import Config
     from ludus.experiment.instruction import Robot
 
-MEANT = ("world.n_blocks=", "experimenter.", "budget.")
+MEANT = ("world.n_blocks=", "experimenter.", "budget.", "seed=")
 """Settings that an instruction depends on."""
 
 
@@ -49,7 +49,7 @@ class Do:
             if not words.strip():
                 instructions.print_skills(robot.library, trained.counts, robot.world.spec.objects, console)
                 return
-            check_writable(self.film)
+            self._check_film()
             plan = robot.plan(words, self.seed, config.experimenter, config.budget, shell.person)
             instructions.print_plan(plan, console)
             done = robot.carry_out(plan, self.seed)
@@ -69,6 +69,11 @@ class Do:
         config = configs.override(configs.Config(), (*roles, *self.overrides, f"seed={self.seed}"))
         say(display.console(), check(config, reach=True))
         return config
+
+    def _check_film(self) -> None:
+        if self.film.suffix.lower() not in ("", ".gif"):
+            raise LudusError(f"--film {self.film}: films are GIFs; give {self.film.with_suffix('.gif')}")
+        check_writable(self.film)
 
     def _n_blocks(self, config: Config) -> int | None:
         return config.world.n_blocks if any(s.startswith("world.n_blocks=") for s in self.overrides) else None

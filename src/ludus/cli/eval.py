@@ -70,8 +70,9 @@ class Eval(Finds):
             check_writable(self.json)
         console = display.console()
         with opened_run(self.dir, self.record) as record:
-            config = configs.override(record.config, self.overrides)
-            for changed in self.overrides:
+            changes = [setting for setting in self.overrides if not setting.startswith("seed=")]  # that of the starts
+            config = configs.override(record.config, changes)
+            for changed in changes:
                 if not changed.startswith(MEASURING):
                     raise LudusError(
                         f"{changed} changes nothing of a measurement; leave it out, or give settings of world.*"

@@ -13,6 +13,9 @@ from ludus.config.limits import Section, said
 from ludus.config.sections import Config, ExperimentConfig
 from ludus.types import LudusError, unknown
 
+WRITTEN = {bool: "true or false", int: "a whole number, such as 100", float: "a number, such as 0.1"}
+"""How values are written on the command line."""
+
 
 def override(config: Config, assignments: Iterable[str]) -> Config:
     """Replace leaves by `path=value` assignments such as `training.updates=500`. All are applied together: of two for the same
@@ -71,7 +74,9 @@ def _parsed(text: str, hint: Any, assignment: str) -> Any:
     try:
         return {"true": True, "false": False}[text.lower()] if hint is bool else hint(text)
     except (ValueError, KeyError):
-        raise LudusError(f"override {assignment!r}: {said(text)!r} is not of type {hint.__name__}") from None
+        raise LudusError(
+            f"override {assignment!r}: {said(text)!r} is not of type {hint.__name__}; give {WRITTEN[hint]}"
+        ) from None
 
 
 def _guessed(text: str) -> Any:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ludus.agents.policy import Policy, load_policy
 from ludus.config import BudgetConfig, ExperimenterConfig
+from ludus.config.limits import said
 from ludus.experiment.policy_file import TrainedPolicy
 from ludus.experimenter import asks_others, assemble
 from ludus.experimenter.context import RoleContext
@@ -69,6 +70,9 @@ class Robot:
 
     def __init__(self, trained: TrainedPolicy, n_blocks: int | None = None):
         torch.set_num_threads(1)
+        if n_blocks is not None and n_blocks < trained.world.n_blocks:
+            n = trained.world.n_blocks
+            raise LudusError(f"world.n_blocks={n_blocks}: the policy's skills are about {n} objects; give {n} or more")
         settings = replace(trained.world, n_envs=1, n_blocks=n_blocks or trained.world.n_blocks)
         self.world: World = make_world(settings, look=True)
         more = SkillLibrary(self.world.vocabulary, ()) if n_blocks is None else self.world.library().base
@@ -108,7 +112,7 @@ class Robot:
         plan = curriculum.instructed("do", scene, words, self.stats)
         for gap in plan.gaps:
             raise LudusError(
-                f"no skill does {gap.step!r}: {gap.missing}. `ludus do` without words says what can be said"
+                f"no skill does {said(gap.step)!r}: {gap.missing}. `ludus do` without words says what can be said"
             )
         return plan
 

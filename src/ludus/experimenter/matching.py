@@ -80,6 +80,8 @@ _PLACING = _set("""
 """)
 """With a relation these mean what the relation says, also after 'pick it up and'."""
 _BY_RELATION = {"on": "stack", "beside": "put", "above": "hover"}
+_IT = re.compile(r"\bit\b", re.IGNORECASE)
+_RELATED_TO_IT = re.compile(r"\b(?:on|onto|upon|atop|beside|above|over|to|(?<!go )of) it\b", re.IGNORECASE)
 _STAGES = ("reach", "grasp", "lift", "hover", "stack")
 """Each of these passes through those before it."""
 _BUILDINGS = _set("tower pyramid")
@@ -90,7 +92,8 @@ _LINKS = _set("and it middle") | _UPWARDS | _DOWNWARDS
 _OTHER_ACTIONS = _set("""
     push pull rotate turn flip throw slide drag roll poke knock swap insert unstack squeeze shake spin tilt pour wipe
     press remove toss topple sort hide cover cut break hit kick under below beneath off inside into behind between away
-    aside left right not never without avoid dont tower pyramid both bring close shut faster further
+    aside left right not never without avoid dont tower pyramid both bring close shut faster further before twice thrice
+    times repeatedly
 """)
 """Words that change what is meant; a caption must have them too."""
 _ARTICLES = _set("the a an block cube blocks cubes brick bricks one your its")
@@ -139,6 +142,20 @@ class Matcher:
         return Retrieval(
             step, None, f"a skill{about} that does this: {step.strip()[:200] or '(nothing was said)'}{hint}"
         )
+
+    def named(self, steps: Sequence[str]) -> list[str]:
+        """Steps that can be read alone: where 'it' is about what an earlier one moved, as in 'lift red', 'put it on blue', the
+        object's name stands in its place."""
+        moved, found = (), list[str]()
+        for step in steps:
+            it = _IT.search(step)
+            if it and moved:
+                before, objects = self._names.find(step[: it.start()]), self._names.find(step)
+                if not before or (len(objects) == 1 and _RELATED_TO_IT.search(step)):
+                    step = _IT.sub(moved[0], step, count=1)
+            moved = self.read(step).objects or moved
+            found.append(step)
+        return found
 
     def score(self, step: Meaning, caption: Meaning) -> float:
         """0 unless the objects and their roles agree and the caption does all that the step asks; 1 at best."""

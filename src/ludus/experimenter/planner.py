@@ -263,7 +263,8 @@ class Planner:
 
     def _parts(self, task: str, captions: Set[str]) -> list[str]:
         """Cut at commas, sentences and 'then', but not before what the same part is not to be: 'lift red, not green'; and at an
-        'and' between two things to do, each about two objects: 'put red on green and blue on red'. A caption stays whole."""
+        'and' between two things to do, each about two objects: 'put red on green and blue on red'. A caption stays whole. An
+        'it' becomes what it is about: 'lift red, then put it on blue'."""
         parts = list[str]()
         for part in _CUTS.split(task):
             first, *more = [part] if part.strip() in captions else re.split(r"\band\b", part, flags=re.I)
@@ -274,7 +275,7 @@ class Planner:
                 else:
                     parts[-1] += f"and{other}"
         parts = [re.sub(r"^and\b", "", p.strip()).strip() for p in parts]
-        return [p for p in parts if p] or [task]
+        return self._matcher((), self._names.objects).named([p for p in parts if p] or [task])
 
     def _goal(self, question: DecomposeQuestion) -> tuple[Atom, ...]:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,15 @@ import sqlalchemy as sa
 
 from ludus.record import database, tables
 from ludus.record.location import LOCATION, Location
+from ludus.record.lock import LOCK
 from ludus.record.mapping import Heartbeat
 from ludus.record.reader import Reader, RunState
 from ludus.types import LudusError
+
+SQLITE = b"SQLite format 3\0"
+"""What an SQLite file begins with."""
+PARTS = ("shards", "checkpoints", "images", "relabel")
+"""Folders of a run directory that the run alone writes in."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,18 @@ class RunRow:
 def holds_run(directory: str | Path) -> bool:
     """Whether `directory` is that of a run, begun or cut short before it began; it may be one that cannot be read."""
     return any(os.path.isfile(Path(directory, name)) for name in (LOCATION, database.DATABASE))
+
+
+def is_part_of_run(path: Path) -> bool:
+    """Whether a run is kept in this file: any database, and in a run directory all that the run wrote there itself."""
+    with suppress(OSError):
+        path = path.resolve(strict=True)
+        with path.open("rb") as file:
+            if file.read(len(SQLITE)) == SQLITE:
+                return True
+        beside = path.name in (LOCATION, LOCK) and holds_run(path.parent)
+        return beside or (path.parent.name in PARTS and holds_run(path.parent.parent))
+    return False
 
 
 def runs_in(where: str | Path) -> list[RunRow]:
