@@ -103,6 +103,13 @@ def test_text_stands_as_it_is_and_paths_stay_whole(streams, monkeypatch):
     assert f"{path} does not exist" in ludus("status", path, code=2)
 
 
+def test_the_name_of_a_file_does_not_steer_the_terminal(streams):
+    kept = streams(io.StringIO())
+    with display.lasting():
+        display.console().print("Report: \x1b[31mred\u202e/\x07report.html")
+    assert kept.getvalue() == "Report: [31mred/report.html\n"
+
+
 def test_a_command_that_only_shows_fails_where_it_cannot(streams, tmp_path, monkeypatch):
     (tmp_path / "none").mkdir()
     monkeypatch.setattr(sys, "argv", ["ludus", "status", str(tmp_path / "none")])

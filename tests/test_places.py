@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ludus.cli.common import check_writable
 from ludus.config import preset
 from ludus.experiment import compose, offline, opening
 from ludus.experiment.library import library_step
-from ludus.record import Record, files, runs_in
+from ludus.record import Record, database, files, runs_in
 from ludus.record.location import Location
 from ludus.skills.files import FiledSkill, as_toml
 from ludus.types import LudusError
@@ -79,6 +80,13 @@ def test_no_path_ends_in_a_traceback(tmp_path):
 
 def test_what_is_to_be_typed_can_be():
     assert files.typed(Path("runs/first")) == "runs/first" and files.typed("lr=0.1") == "./lr=0.1"
+    for name in ("two\nlines", "a\ttab", "\x1b[31m'red\\", "\u202eback", "lr=\x01"):
+        typed = files.typed(name)
+        assert typed.isprintable() and typed.startswith("$'")
+        assert subprocess.run(["bash", "-c", f"printf %s {typed}"], stdout=subprocess.PIPE).stdout.decode() in (
+            name,
+            f"./{name}",
+        )
     assert files.typed("-x") == "./-x" and files.typed("my runs/[a]?") == "'my runs/[a]?'"
 
 
@@ -155,6 +163,57 @@ def test_a_replay_moves_with_its_recording_and_needs_none_at_its_end(tmp_path):
         with record.commit("measure/after"):
             pass
         compose._ledger(record, record.config)
+
+
+def test_a_run_is_never_taken_for_another_one(tmp_path):
+    for name in ("a", "b"):
+        with Record.create(tmp_path / name, preset("tiny"), run_id=name) as record:
+            content = use_all(record)
+    shutil.copy(tmp_path / "a" / "run.json", tmp_path / "b" / "run.json")
+    before = (tmp_path / "b" / "ludus.db").read_bytes()
+    for refused in (
+        lambda: Record.open(tmp_path / "b"),
+        lambda: Record.create(tmp_path / "b", preset("tiny")),
+        lambda: opening.opened(tmp_path / "b", preset("tiny")),
+    ):
+        with pytest.raises(
+            LudusError, match=r"run\.json names the run 'a', the database beside it holds b; put the file there"
+        ):
+            refused()
+    assert (tmp_path / "b" / "ludus.db").read_bytes() == before
+    (tmp_path / "b" / "run.json").write_text('{"run_id": "b"}')
+    with Record.open(tmp_path / "b") as record:
+        assert record.content() == content
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[1]", '{"database": 5}', '{"database": "/gone", "from_run": 5}', "\0"]
+)
+def test_a_damaged_run_json_is_named(tmp_path, text):
+    Record.create(tmp_path / "a", preset("tiny")).close()
+    (tmp_path / "a" / "run.json").write_text(text)
+    with pytest.raises(LudusError, match=r"run\.json cannot be read .*restore it from a copy"):
+        Record.open(tmp_path / "a")
+
+
+def test_a_database_that_lacks_a_table_is_said(tmp_path):
+    Record.create(tmp_path / "a", preset("tiny")).close()
+    with sqlite3.connect(tmp_path / "a" / "ludus.db") as rows:  # as what is restored in parts
+        rows.execute("DROP TABLE messages")
+    for command in ("status", "resume"):
+        assert "holds no readable run (no such table: messages)" in ludus(command, tmp_path / "a", code=2)
+
+
+def test_a_database_that_somebody_else_holds_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "LOCK_TIMEOUT_S", 0.1)
+    with Record.create(tmp_path / "a", preset("tiny")) as record, sqlite3.connect(tmp_path / "a" / "ludus.db") as other:
+        other.execute("BEGIN IMMEDIATE")  # a browser of databases, or a backup
+        with pytest.raises(LudusError, match=r"stayed locked for 0.1 s; stop whoever holds it"), record.commit("step"):
+            pass
+        other.rollback()
+        with record.commit("step"):
+            pass
+        assert record.done("step")
 
 
 # --- beginning ---------------------------------------------------------------------------------------------------

@@ -123,9 +123,18 @@ def remove(path: Path) -> None:
 
 
 def typed(path: str | Path) -> str:
-    """The path as it is typed in a command: quoted for a shell, and not to be mistaken for an option or a setting."""
+    """The path as it is typed in a command: quoted for a shell, and not to be mistaken for an option or a setting. What cannot be
+    seen, such as a tab, is written out, as bash and zsh read it."""
     text = str(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") or "=" in text.partition("/")[0] else text)
+    text = f"./{text}" if text.startswith("-") or "=" in text.partition("/")[0] else text
+    if text.isprintable():
+        return shlex.quote(text)
+    seen = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{''.join(c if c.isprintable() else _octal(c) for c in seen)}'"
+
+
+def _octal(sign: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in sign.encode("utf-8", "surrogateescape"))
 
 
 def is_full(error: BaseException | None, directory: Path) -> bool:

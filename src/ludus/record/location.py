@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ludus.config import WorldConfig
-from ludus.record import database, files
+from ludus.record import database, files, tables
 from ludus.types import LudusError
 
 LOCATION = "run.json"
@@ -87,11 +87,28 @@ class Location:
                 where = found(where, kept.get(BESIDE), directory)
             if url is None and where is None and not own.is_file():
                 return None
-        except (OSError, ValueError, AttributeError, TypeError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
             raise LudusError(
                 f"{path} cannot be read ({error}); restore it from a copy, or give url and run_id"
             ) from error
         return cls(database.address(url or where or own), run_id or name)
+
+    def check_id(self, engine: sa.Engine, directory: Path) -> None:
+        """
+        Raises:
+            LudusError: the directory's own database holds other runs than the one that `run.json` names: one of the two files is
+                another run's.
+        """
+        if self.run_id is None or self.url != database.address(directory / database.DATABASE):
+            return
+        with database.explained(engine, directory), engine.connect() as connection:
+            there = sa.inspect(connection).has_table("runs")
+            ids = connection.execute(sa.select(tables.runs.c.run_id)).scalars().all() if there else []
+        if ids and self.run_id not in ids:
+            raise LudusError(
+                f"{directory / LOCATION} names the run {self.run_id!r}, the database beside it holds "
+                f"{' and '.join(ids[:5])}; put the file there that belongs to it"
+            )
 
     @property
     def missing(self) -> bool:

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -307,8 +308,14 @@ class Reader:
 
     def _ask(self, work: Callable[[sa.Connection], T]) -> T:
         """What `work` reads by a connection: every query of a run goes through here."""
-        with self._engine.connect() as connection:
+        with self._explained(), self._engine.connect() as connection:
             return work(connection)
+
+    def _explained(self) -> AbstractContextManager[None]:
+        """What SQLite refuses becomes a sentence inside; a server's errors are for those who wait for it."""
+        return (
+            nullcontext() if database.on_server(self._engine.url) else database.explained(self._engine, self.directory)
+        )
 
     def _select(self, table: sa.Table) -> sa.Select:
         """All of this run's rows of a table: every query starts from here."""

@@ -144,6 +144,7 @@ class Record(Writer):
             ) from error
         engine = database.connect(place.url, alone=write)
         try:
+            place.check_id(engine, directory)
             found = database.find_run(engine, directory, place.run_id)
             if not write:
                 return cls(directory, engine, found, None)
@@ -256,6 +257,7 @@ def _make_room(directory: Path) -> None:
     try:
         if old.run_id is not None:
             session = session_of(directory, engine, old.run_id)
+        old.check_id(engine, directory)
         database.make_room(engine, directory, old.run_id)
         (directory / LOCATION).unlink(missing_ok=True)
     finally:

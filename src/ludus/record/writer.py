@@ -323,7 +323,8 @@ class Writer(Reader):
             raise
         except Exception as error:
             if not files.is_full(error, self.directory):
-                raise
+                with self._explained():
+                    raise
             what_now = self._what_now("free some space and")
             raise LudusError(f"the disk of {self.directory} is full; {what_now}") from error
 

@@ -17,6 +17,8 @@ from typing import Any, cast
 
 from rich.console import Console
 
+from ludus.views.text import clean
+
 FILE_WIDTH = 10_000
 """Characters of a line where the output is no terminal: no table is squeezed."""
 PLAIN = {"–": "-", "—": "-", "→": "->", "…": "..."}
@@ -118,10 +120,17 @@ def _occupy(descriptor: int) -> None:
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
+class PlainConsole(Console):
+    """Prints text without characters that would steer the terminal: in a caption, in the name of a file."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(clean(o) if isinstance(o, str) else o for o in objects), **how)
+
+
 def console(stderr: bool = False) -> Console:
     """Standard output or error for text as it stands: brackets mean nothing, and lines are not broken, so that paths and
     commands can be copied."""
-    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    made = PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = FILE_WIDTH
     return made
