@@ -89,6 +89,17 @@ def _stream(completion: Completion) -> bytes:
     return b"".join(b"data: " + json.dumps(c).encode() + b"\n\n" for c in chunks) + b"data: [DONE]\n\n"
 
 
+def _stream_of_text(content: str, *then: Completion) -> bytes:
+    chunks = ({"choices": [{"index": 0, "delta": {"content": content}}]}, *then)
+    return b"".join(b"data: " + json.dumps(c, ensure_ascii=False).encode() + b"\n\n" for c in chunks)
+
+
+def _said(completion: Completion) -> str:
+    """The answer's own text, wherever it stands."""
+    message = completion["choices"][0]["message"]
+    return message["content"] or message["tool_calls"][0]["function"]["arguments"]
+
+
 def _thoughtful(completion: Completion) -> Completion:
     message = completion["choices"][0]["message"]
     thought = message["content"] or json.dumps(message.get("tool_calls"))
@@ -128,6 +139,7 @@ READ: dict[str, Fault] = {
         "no finish": _without("choices.0.finish_reason"),
         "an unknown finish": _choice(finish_reason="eos_token"),
         "a finish that is a number": _choice(finish_reason=3),
+        "an empty finish": _choice(finish_reason=""),
         "no usage": _without("usage"),
         "usage null": lambda c: c | {"usage": None},
         "usage zero": _usage(prompt_tokens=0, completion_tokens=0),
@@ -143,6 +155,10 @@ READ: dict[str, Fault] = {
         "call id null": _calls(id=None),
         "call id empty": _calls(id=""),
         "streamed": _stream,
+        "streamed with signs that end a line of text": lambda c: _stream_of_text(
+            _said(_answer(c, why="a\u2028b\x85c", missing="a\u2028b\x85c")).replace("\\u2028", "\u2028")
+        ),
+        "utf-16": lambda c: json.dumps(c).encode("utf-16"),
         "a byte order mark": lambda c: b"\xef\xbb\xbf" + json.dumps(c).encode(),
         "latin-1": lambda c: json.dumps(_answer(c, why="wei\u00df"), ensure_ascii=False).encode("latin-1"),
         "padded": lambda c: b"\n" * 50 + b" " * 5000 + json.dumps(c).encode(),
@@ -160,6 +176,7 @@ UNUSABLE: dict[str, Fault] = {
     "not json": Fault.text("not json"),
     "another role's": Fault.text('{"colour": "red", "task": 5}'),
     "long": Fault.text("x" * 10_000),
+    "longer than any answer": Fault.text("x" * 2_000_000),
     "empty": Fault.empty(),
     "refusal": Fault.refusal(),
 }
@@ -182,9 +199,17 @@ PASSING: dict[str, Fault] = {
             "half": b'{"choices": [{"mess',
             "deep": DEEP,
             "html": b"<html>busy</html>",
+            "an error of thousands of words": {"detail": "model sk-" * 50_000},
             "an error in a stream": b'data: {"error": {"message": "out of memory", "code": 500}}\n\n',
         }.items()
     },
+    "an error in the middle of a stream": Fault.changed(
+        lambda c: _stream_of_text(_said(c)[:5], {"error": {"message": "out of memory", "code": 500}})
+    ),
+    "a header that is not ASCII": Fault(
+        "body", http=503, payload=b"{}", headers={"retry-after": "caf\xe9", "x-request-id": "\xe9"}
+    ),
+    "an encoding that decodes nothing": Fault("body", payload=b"\xff{", content_type="text/html; charset=idna"),
     "an error in a choice": Fault.changed(
         lambda c: c | {"choices": [{"finish_reason": "error", "error": {"message": "upstream", "code": 502}}]}
     ),
@@ -198,6 +223,8 @@ LASTING: dict[str, Fault] = {
     "redirected as GET": Fault.redirect("/v1/chat/completions?moved", 302),
     "no credit": Fault.status(429, code="insufficient_quota"),
     "deep error": Fault("body", http=400, payload=DEEP),
+    "a long error": Fault.status(400, message="sk-" * 100_000),
+    "another server's": Fault.changed(lambda c: {"error": "Unexpected endpoint or method. (POST /chat/completions)"}),
     "markup": Fault.status(400, message=MARKUP),
     "half a surrogate pair": Fault.status(400, message="\ud83d"),
 }

@@ -110,6 +110,15 @@ def test_the_name_of_a_file_does_not_steer_the_terminal(streams):
     assert kept.getvalue() == "Report: [31mred/report.html\n"
 
 
+@pytest.mark.parametrize("columns", ["0", "", "-5", "wide"])
+def test_a_width_that_is_none_hides_nothing(streams, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    kept = streams(io.StringIO())
+    with display.lasting():
+        display.console().print("a path")
+    assert kept.getvalue() == "a path\n"
+
+
 def test_a_command_that_only_shows_fails_where_it_cannot(streams, tmp_path, monkeypatch):
     (tmp_path / "none").mkdir()
     monkeypatch.setattr(sys, "argv", ["ludus", "status", str(tmp_path / "none")])

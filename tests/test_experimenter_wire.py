@@ -16,7 +16,7 @@ from misbehaviours import DEEP, LASTING, PASSING, READ, UNUSABLE
 from model_server import Fault, ModelServer, sensible_answers
 
 from ludus.config import BudgetConfig, ExperimenterConfig
-from ludus.experimenter import answers, check, wire
+from ludus.experimenter import advice, answers, check, wire
 from ludus.experimenter.addresses import OLLAMA, address_of, is_local
 from ludus.experimenter.advice import LONGEST
 from ludus.experimenter.ledger import MAX_FAILURES, CannotAsk
@@ -123,6 +123,9 @@ def test_what_does_not_pass_is_told(server, words, name):
         (Fault.changed(lambda c: {"detail": "Not authenticated"}), "(200); the environment variable OPENAI_API_KEY is"),
         (Fault.changed(lambda c: {"error": "model 'm' not found"}), "'m' not found (200); no such model there"),
         (PASSING["html"], "no chat completion: <html>busy</html> (200)"),
+        (PASSING["html"], "see that the address is an OpenAI-compatible server's, most end in /v1"),
+        (PASSING["an error in the middle of a stream"], "out of memory (200)"),
+        (Fault.status(405, message="Method Not Allowed"), "a wrong address"),
         (PASSING["status 409"], "status 409"),
         (LASTING["redirected as GET"], "it redirects to /v1/chat/completions?moved (302); no such model there"),
         (Fault.status(403, message="Your request was blocked by the firewall."), "it allows this to nobody, or not to"),
@@ -134,6 +137,24 @@ def test_what_does_not_pass_is_told(server, words, name):
 def test_the_servers_words_are_shown_with_what_helps(server, words, fault, says):
     server.faults.append(fault)
     assert says in refused(asked(server, words, retries=0), PROPOSE)
+
+
+def test_a_tool_that_was_not_offered_is_told_as_a_wrong_structure(server, words):
+    call = {"id": "a", "type": "function", "function": {"name": "x" * 500, "arguments": "{}"}}
+    message = {"role": "assistant", "content": None, "tool_calls": [call] * 50}
+    fault, calls = Fault.changed(lambda c: c | {"choices": [{"message": message, "finish_reason": "stop"}]}), Calls()
+    for structure in ("native", "tool"):
+        server.faults.extend([fault] * 3)
+        said = refused(asked(server, words, calls, structure=structure), PROPOSE)
+        assert f"in the way asked for; experimenter.structure={structure} may not suit it" in said
+    assert all(r["turns"] == 3 and r["tokens_in"] for r in calls.rows)
+    assert all("x" * 65 not in text and text.count("x" * 64) < 50 for r in server.requests for _, text in r.messages)
+
+
+def test_what_is_sent_back_to_be_mended_is_no_book(server, words):
+    server.faults.extend([UNUSABLE["longer than any answer"]] * 3)
+    refused(asked(server, words), PROPOSE)
+    assert len(server.requests) == 3 and all(len(r.text) < 6 * wire.LARGEST_TEXT for r in server.requests)
 
 
 def test_redirects_on_the_same_host_are_followed(server, words):
@@ -279,6 +300,45 @@ def test_the_first_look_takes_no_longer_than_a_request(server):
     assert time.monotonic() - begun < 10  # not ten times as long, with pauses
 
 
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "ALL_PROXY"])
+def test_a_proxy_that_is_not_there_is_named(words, monkeypatch, variable):
+    for name in (n for n in os.environ if n.upper().endswith("_PROXY")):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv(variable, "http://me:pw-secret@127.0.0.1:1")
+    with pytest.raises(
+        LudusError, match=rf"could not be reached.*variable {variable} is set; see that its proxy"
+    ) as error:
+        Model("https://models.invalid/v1#m", ExperimenterConfig(timeout_s=20, retries=0)).reach()
+    assert "secret" not in str(error.value)
+    monkeypatch.setenv("no_proxy", "models.invalid")
+    assert advice.on_proxy("https://models.invalid/v1#m") is None
+    assert advice.on_proxy("http://127.0.0.1:1/v1") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "begin its address with http://"),
+        ("illegal status line: bytearray(b'x')", "begin its address with https://"),
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed",
+            "certificate that signed its own in the environment variable SSL",
+        ),
+    ],
+)
+def test_another_protocol_or_an_unknown_certificate_is_told(monkeypatch, error, says):
+    monkeypatch.setenv("SSL_CERT_FILE", "/etc/hosts")  # which is not the reason
+    assert says in advice.tired("https://127.0.0.1/v1", OSError(error), 1)
+    assert says in advice.tired("https://127.0.0.1/v1", ExceptionGroup("several", [OSError(error)]), 1)
+
+
+def test_what_the_list_says_is_shown_on_one_line(server):
+    server.list = ({"data": [{"id": "m", "input_modalities": ["te\x1b[31mxt\n" + "z" * 5000] * 500}]}, 0)
+    with pytest.raises(LudusError, match=r"takes no pictures") as error:
+        Model(f"{server.url}#m", ExperimenterConfig()).reach(with_pictures=True)
+    assert str(error.value).isprintable() and len(str(error.value)) < 1500
+
+
 @pytest.mark.parametrize(
     ("said", "n_models"), [(["completion"], 1), (["completion", "multimodal"], 1), ([], 1), (["x"], 2)]
 )
@@ -346,10 +406,23 @@ def test_variables_that_stand_in_the_way_are_named(server, words, monkeypatch, v
 @pytest.mark.parametrize(
     "name", ["http://[::1/v1", "http://a:99999/v1", "http://", "https://#x[/nope]", "http://\ud83d/v1"]
 )
-def test_addresses_that_are_none(words, name):
+def test_addresses_that_are_none(name):
     """What cannot be an address is refused, or not reached."""
     with pytest.raises(LudusError, match=r"cannot be used|could not be reached"):
         Model(name, ExperimenterConfig(timeout_s=1, retries=0)).reach()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("http://localhost:1/v1/chat/completions", "leave /chat/completions out of the address"),
+        ("http://localhost:1/v1/models/#m", "leave /models out of the address"),
+        ("http://127.0.0.1:65536/v1", "cannot be used: Port out of range"),
+    ],
+)
+def test_addresses_of_which_nothing_can_come_are_refused_before_a_run(name, says):
+    with pytest.raises(LudusError, match=says):
+        check(name, ExperimenterConfig(propose=name), BudgetConfig())
 
 
 # --- laws --------------------------------------------------------------------------------------------------------

@@ -8,11 +8,16 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
+from ludus.experimenter.answers import clean
 from ludus.types import LudusError
 
 ADDRESS = re.compile(r"https?://")
 SECRET = re.compile(r"https?://([^/?#]*@|[^#]*\?)")
 """An address with a user, a password or a query."""
+TASK = re.compile(r"/(chat/completions|completions|responses|models|embeddings)/?(#|$)")
+"""What a client puts behind a server's address itself."""
+LONGEST_WORD, MOST_WORDS = 40, 20
+"""Of a list of modalities: characters of one, and how many."""
 OLLAMA = "http://localhost:11434/v1"
 """Where Ollama listens unless OLLAMA_BASE_URL says otherwise."""
 
@@ -22,7 +27,8 @@ def address_of(name: str) -> str | None:
     providers' models.
 
     Raises:
-        LudusError: an address that holds a secret, which would be kept with the run; an OLLAMA_BASE_URL that is none.
+        LudusError: an address that holds a secret, which would be kept with the run; one whose port can be none, or that
+            goes on behind what all questions begin with; an OLLAMA_BASE_URL that is none.
     """
     provider, _, model = name.partition(":")
     if provider == "ollama":
@@ -37,6 +43,13 @@ def address_of(name: str) -> str | None:
             "leave user, password and query out of a server's address; its key comes from the environment variable "
             f"{'OLLAMA' if provider == 'ollama' else 'OPENAI'}_API_KEY"
         )
+    behind = TASK.search(name)
+    if behind:
+        raise LudusError(f"leave /{behind[1]} out of the address {name}: it is put behind it")
+    try:
+        urlsplit(name).port  # noqa: B018
+    except ValueError as error:
+        raise LudusError(f"experimenter {name!r} cannot be used: {error}") from None
     return name
 
 
@@ -65,5 +78,5 @@ def modalities(listed: Any, model: str) -> tuple[str, list[str]]:
             for part in (entry, entry.get("architecture"), entry.get("meta")):
                 said = part.get(field) if isinstance(part, dict) else None
                 if isinstance(said, list):
-                    return field, [s for s in said if isinstance(s, str)]
+                    return field, [clean(s)[:LONGEST_WORD] for s in said if isinstance(s, str)][:MOST_WORDS]
     return "", []

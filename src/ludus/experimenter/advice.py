@@ -6,8 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
 
-from ludus.experimenter.addresses import ADDRESS
+from ludus.experimenter.addresses import ADDRESS, is_local
 from ludus.experimenter.answers import clean
 from ludus.experimenter.ledger import GO_ON
 
@@ -15,6 +17,13 @@ SENT_STATUS = "x-sent-status"
 """Header of an error that was found in an answer: the status with which the server sent it."""
 LONGEST = 300
 """Characters of an error that are shown."""
+READ = 10 * LONGEST
+"""Characters of an error that are looked at: some servers send all back that they got, or pages."""
+BROKEN = {
+    "ReadError": "the connection broke off before an answer",
+    "WriteError": "the connection broke off at the question",
+}
+"""Errors without words -> what they mean."""
 PASSING = (408, 409, 425)
 """Besides rate limits and errors of the server: timeout of the request, conflict, too early."""
 LACK = re.compile(r"not support|unsupported|requires|exceed", re.IGNORECASE)
@@ -43,6 +52,22 @@ KNOWN = (
     (re.compile(r"\bstream", re.IGNORECASE), "answers are not asked for as streams; name another model or server"),
 )
 """What servers complain of -> what to do. Local servers may say with status 500 what they `LACK`."""
+UNLIKE = (
+    (
+        re.compile(r"no chat completion|no choices"),
+        "see that the address is an OpenAI-compatible server's, most end in /v1, and that nothing else answers in its place",
+    ),
+    (re.compile(r"WRONG_VERSION_NUMBER|record layer"), "it speaks no TLS: begin its address with http://"),
+    (re.compile(r"illegal (status|request) line"), "if it speaks TLS, begin its address with https://"),
+    (
+        re.compile(r"CERTIFICATE_VERIFY_FAILED"),
+        "name a file with the certificate that signed its own in the environment variable SSL_CERT_FILE, or see what answers "
+        "in its place",
+    ),
+)
+"""What comes from something else than was meant -> what to do."""
+WRONG_ADDRESS = "no such model there, or a wrong address; name the right one in experimenter.ROLE=..."
+PROXY = "see that its proxy is there and lets this through, unset it, or except this host in NO_PROXY"
 SURROUNDINGS = (
     (
         re.compile(r"SOCKS|proxy", re.IGNORECASE),
@@ -62,11 +87,13 @@ def short(error: BaseException) -> str:
     """One line without what must not be repeated: keys, and thousands of characters."""
     while str(error) == "Connection error." and error.__cause__ is not None:
         error = error.__cause__  # the library's, then what it hides
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
     body = getattr(error, "body", None)
     said = body.get("message") if isinstance(body, dict) else None
     status = (getattr(error, "headers", None) or {}).get(SENT_STATUS) or getattr(error, "status_code", None)
     text = f"{said} ({status})" if said and status else str(getattr(error, "message", None) or error)
-    text = clean(text) or type(error).__name__
+    text = clean(text[:READ]) or BROKEN.get(type(error).__name__, type(error).__name__)
     for name, value in os.environ.items():
         if len(value) >= 8 and name.endswith(("_KEY", "_TOKEN", "_SECRET")):
             text = text.replace(value, f"${name}")
@@ -110,20 +137,21 @@ def refused(name: str, error: BaseException, pictures: int) -> str:
                 f"{key_of(name)} may use this model"
             )
     elif isinstance(error, e.ModelNotFoundError):
-        advice = "no such model there, or a wrong address; name the right one in experimenter.ROLE=..."
+        advice = WRONG_ADDRESS
     elif isinstance(error, e.ModelContextWindowExceededError):
         advice = TOO_LONG
     elif isinstance(error, e.ModelQuotaExceededError):
         advice = "the account's quota or credit is used up; top it up"
     else:
-        advice = known(error) or "change what it complains of"
+        by_status = {405: WRONG_ADDRESS, 407: on_proxy(name)}.get(getattr(error, "status_code", 0))
+        advice = known(error) or by_status or "change what it complains of"
         advice = advice.format(pictures=pictures)
     return f"{name} refused: {short(error)}; {advice}; {GO_ON}"
 
 
 def tired(name: str, error: BaseException, retries: int) -> str:
     """Sentence on a request that kept failing."""
-    advice = on_surroundings(error) or "see that the server is up, or raise experimenter.timeout_s"
+    advice = on_way(name, error) or "see that the server is up, or raise experimenter.timeout_s"
     return (
         f"{name} could not be reached or kept failing, {retries + 1} times: {short(error)}; everything is kept: "
         f"{advice}; {GO_ON}"
@@ -138,7 +166,7 @@ def unusable(error: BaseException, messages: Sequence[Any], max_tokens: int, str
     if complaints:
         found = (f"{'.'.join(map(str, c['loc'])) or 'the answer'}: {c['msg']}" for c in complaints[-1])
         return clean(f"what it answers does not fit: {'; '.join(found)}")[:LONGEST]
-    if "maximum output retries" in str(error):
+    if re.search(r"max(imum output)? retries", str(error)):  # the latter of a tool that it was not offered
         return f"it gives no answer in the way asked for; experimenter.structure={structure} may not suit it"
     return short(error) if hasattr(error, "message") else f"{type(error).__name__}: {short(error)}"
 
@@ -161,6 +189,26 @@ def variable_of(name: str) -> str:
     """The environment variable of the key of a model's provider, or of a server."""
     provider = "openai" if ADDRESS.match(name) else name.partition(":")[0]
     return f"{provider.split('-')[0].upper()}_API_KEY"
+
+
+def on_way(name: str, error: BaseException) -> str | None:
+    """What to do about what stands between this machine and a model's server, or in the server's place."""
+    from openai import APIConnectionError
+    from pydantic_ai.exceptions import ModelConnectionError
+
+    said = short(error)
+    meant = next((advice for complaint, advice in UNLIKE if complaint.search(said)), None) or on_surroundings(error)
+    return meant or (on_proxy(name) if isinstance(error, APIConnectionError | ModelConnectionError) else None)
+
+
+def on_proxy(name: str) -> str | None:
+    """What to do about the proxy by which a model is reached, if there is one."""
+    address = urlsplit(name if ADDRESS.match(name) else "https://")
+    if (is_local(name) and address.scheme == "http") or proxy_bypass_environment(address.hostname or ""):
+        return None
+    variables = (v for n in (f"{address.scheme}_proxy", "all_proxy") for v in (n, n.upper()))
+    named = next((v for v in variables if os.environ.get(v)), None)
+    return named and f"the environment variable {named} is set; {PROXY}"
 
 
 def on_surroundings(error: BaseException) -> str | None:

@@ -191,7 +191,7 @@ class Model:
         Raises:
             LudusError: it is not there, does not take the key, or says that it has no eyes; with what to do.
         """
-        from openai import APIConnectionError, AsyncOpenAI, AuthenticationError
+        from openai import APIStatusError, AsyncOpenAI, AuthenticationError
 
         client, c = getattr(self._model, "client", None), self._config
         if type(client) is not AsyncOpenAI:  # its subclasses have addresses of their own
@@ -200,20 +200,23 @@ class Model:
         async def listed() -> Any:
             patient = client.with_options(timeout=c.timeout_s, max_retries=c.retries)
             response = await asyncio.wait_for(patient.models.with_raw_response.list(), c.timeout_s)
-            return json.loads(response.http_response.content)
+            try:
+                return json.loads(response.http_response.content)
+            except (ValueError, RecursionError):
+                return None
 
         try:
             found = self._wait(listed())
         except AuthenticationError as error:
             if "scope" not in str(error):  # a key may be for answers only
                 raise LudusError(f"{self.name} refused: {short(error)}; {advice.on_key(self.name)}") from None
-        except (APIConnectionError, TimeoutError) as error:
+        except APIStatusError:
+            return  # not every server lists its models
+        except Exception as error:
             why = short(error) if str(error) else f"no list of its models in experimenter.timeout_s={c.timeout_s:g}"
-            mend = advice.on_surroundings(error) or "see that the server is up and its model loaded"
+            mend = advice.on_way(self.name, error) or "see that the server is up and its model loaded"
             where = "" if self._address in (None, self.name) else f" at {client.base_url}"
             raise LudusError(f"{self.name} could not be reached{where}: {why}; {mend}") from None
-        except Exception:
-            return  # not every server lists its models
         else:
             field, takes = modalities(found, self._model.model_name)
             if with_pictures and takes and not set(SEES) & set(takes):

@@ -21,6 +21,14 @@ from ludus.experimenter.advice import SENT_STATUS
 
 LARGEST_BODY = 16 * 2**20
 """Bytes of an answer; one of 100,000 tokens has less than one."""
+LARGEST_TEXT = 50_000
+"""Characters of an answer, its thoughts or its refusal; what does not fit its type is sent back, and paid for again."""
+LARGEST_ERROR = 2000
+"""Characters of an error that are looked at."""
+MOST_CALLS = 8
+"""Of a tool in one answer, of which one is used."""
+LARGEST_NAME = 64
+"""Characters of a tool's name, as of OpenAI's."""
 MOST_TOKENS = 10**9
 """Of one answer; whoever reports more has not counted."""
 MOST_DIGITS = 18
@@ -38,7 +46,10 @@ LASTING = (
         ),
         HTTPStatus.UNAUTHORIZED,
     ),
-    (re.compile(r"model\b.*\b(not found|not exist|unknown)", re.IGNORECASE), HTTPStatus.NOT_FOUND),
+    (
+        re.compile(r"model\b.*\b(not found|not exist|unknown)|(unexpected|unknown) endpoint", re.IGNORECASE),
+        HTTPStatus.NOT_FOUND,
+    ),
 )
 """Words of an error that no retry helps -> the status that it should have had, where it has none."""
 KEPT_HEADERS = ("retry-after", "retry-after-ms", "x-request-id")
@@ -65,7 +76,7 @@ class Client(httpx2.AsyncClient):
                     break
         finally:
             await response.aclose()
-        kept = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+        kept = {name: said for name in KEPT_HEADERS if (said := response.headers.get(name, "")) and said.isascii()}
         status, content = response.status_code, bytes(body)
         if response.is_redirect:
             target = response.headers.get("location", "nowhere")
@@ -102,9 +113,7 @@ def _answer(content: bytes, encoding: str | None) -> tuple[int, bytes]:
         "object": "chat.completion",
         "created": int(time.time()),
         "model": _text(body.get("model")) or "",
-        "choices": [
-            {"index": 0, "finish_reason": finish if isinstance(finish, str) else None, "message": _message(choice)}
-        ],
+        "choices": [{"index": 0, "finish_reason": _text(finish) or None, "message": _message(choice)}],
         "usage": _usage(body.get("usage")),
     }
     return HTTPStatus.OK, _json(completion).encode()
@@ -115,13 +124,13 @@ def _answer(content: bytes, encoding: str | None) -> tuple[int, bytes]:
 
 def _parsed(content: bytes, encoding: str | None) -> Any:
     """JSON, or the chunks of a stream put together; None if it is neither."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    text = content.decode("latin-1")
+    for name in (json.detect_encoding(content), encoding or "latin-1"):
         try:
-            text = content.decode(encoding or "latin-1", "replace")
-        except LookupError:
-            text = content.decode("latin-1")
+            text = content.decode(name)
+            break
+        except (LookupError, ValueError):  # no such encoding, or not in it
+            continue
     found = _loaded(text)
     return _put_together(text) if found is None else found
 
@@ -140,7 +149,8 @@ def _put_together(text: str) -> dict[str, Any] | None:
     message: dict[str, Any] = {}
     functions: dict[str, dict[str, Any]] = {}
     finish = None
-    for chunk in (_loaded(line[5:]) for line in text.splitlines() if line.startswith("data:")):
+    lines = re.split(r"\r\n|\r|\n", text)  # not at the signs that end a line of text, which may stand in an answer
+    for chunk in (_loaded(line[5:]) for line in lines if line.startswith("data:")):
         if not isinstance(chunk, dict):
             continue
         whole |= {name: value for name, value in chunk.items() if value}
@@ -154,6 +164,8 @@ def _put_together(text: str) -> dict[str, Any] | None:
             function = next(_dicts([call.get("function")]), {})
             known = functions.setdefault(str(call.get("index")), {"name": function.get("name"), "arguments": ""})
             known["arguments"] += _text(function.get("arguments")) or ""
+    if whole.get("error") and not finish:  # in the middle of an answer
+        return {"error": whole["error"]}
     if functions:
         message["tool_calls"] = [{"function": function} for function in functions.values()]
     if message or finish:
@@ -171,6 +183,7 @@ def _complaint(body: Mapping[str, Any]) -> tuple[str, int]:
     inner = error if isinstance(error, Mapping) else {}
     for said in (inner.get("message"), error, body.get("detail"), body.get("message")):
         if isinstance(said, str) and said:
+            said = said[:LARGEST_ERROR]
             code = inner.get("code", body.get("code"))
             status = int(code) if isinstance(code, int | str) and str(code).isdecimal() and len(str(code)) == 3 else 0
             meant = next((s for words, s in LASTING if words.search(said)), HTTPStatus.BAD_GATEWAY)
@@ -189,14 +202,15 @@ def _message(choice: Mapping[str, Any]) -> dict[str, Any]:
     said = choice.get("message") or choice.get("delta")
     said = said if isinstance(said, Mapping) else {"content": choice.get("text")}
     calls = list(_dicts(said.get("tool_calls"))) or [{"function": said.get("function_call")}]
-    functions = [f for call in calls for f in _dicts([call.get("function")])]
-    content = object_in(said.get("content"))
+    functions = [f for call in calls for f in _dicts([call.get("function")])][:MOST_CALLS]
+    content = _short(object_in(said.get("content")))
     thought = _text(said.get("reasoning_content")) or _text(said.get("reasoning"))
     if not content and not functions and thought and choice.get("finish_reason") != "length":
-        content = object_in(thought)  # where a server takes the whole answer for thinking
-    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": _text(said.get("refusal")) or None}
+        content = _short(object_in(thought))  # where a server takes the whole answer for thinking
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    message["refusal"] = _short(_text(said.get("refusal"))) or None
     if thought:
-        message["reasoning_content"] = thought
+        message["reasoning_content"] = _short(thought)
     if functions:
         message["tool_calls"] = [
             {
@@ -204,8 +218,8 @@ def _message(choice: Mapping[str, Any]) -> dict[str, Any]:
                 "type": "function",
                 # some servers put the name of a namespace before it
                 "function": {
-                    "name": (_text(f.get("name")) or "").rpartition(".")[2],
-                    "arguments": object_in(f.get("arguments")) or "",
+                    "name": (_text(f.get("name")) or "").rpartition(".")[2][:LARGEST_NAME],
+                    "arguments": _short(object_in(f.get("arguments"))) or "",
                 },
             }
             for k, f in enumerate(functions)
@@ -249,6 +263,10 @@ def _count(said: Any) -> int | None:
 def _text(said: Any) -> str | None:
     """Without halves of surrogate pairs, which cannot be sent or stored."""
     return said.encode("utf-8", "replace").decode() if isinstance(said, str) else None
+
+
+def _short(said: str | None) -> str | None:
+    return said and said[:LARGEST_TEXT]
 
 
 def _json(value: Any) -> str:

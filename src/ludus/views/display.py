@@ -21,6 +21,8 @@ from ludus.views.text import clean
 
 FILE_WIDTH = 10_000
 """Characters of a line where the output is no terminal: no table is squeezed."""
+TERMINAL_WIDTH = 80
+"""Of one that does not say how wide it is."""
 PLAIN = {"–": "-", "—": "-", "→": "->", "…": "..."}
 """What stands for signs that a terminal's encoding may lack; '?' stands for all others."""
 
@@ -131,6 +133,7 @@ def console(stderr: bool = False) -> Console:
     """Standard output or error for text as it stands: brackets mean nothing, and lines are not broken, so that paths and
     commands can be copied."""
     made = PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
-    if not made.is_terminal and "COLUMNS" not in os.environ:
-        made.width = FILE_WIDTH
+    given = os.environ.get("COLUMNS", "")
+    if not given.isdecimal() or not int(given):  # nothing is shown in no columns
+        made.width = made.width or TERMINAL_WIDTH if made.is_terminal else FILE_WIDTH
     return made
