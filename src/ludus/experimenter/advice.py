@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass
 
 from ludus.experimenter.addresses import ADDRESS, is_local
 from ludus.experimenter.answers import clean
@@ -204,7 +204,7 @@ def on_way(name: str, error: BaseException) -> str | None:
 def on_proxy(name: str) -> str | None:
     """What to do about the proxy by which a model is reached, if there is one."""
     address = urlsplit(name if ADDRESS.match(name) else "https://")
-    if (is_local(name) and address.scheme == "http") or proxy_bypass_environment(address.hostname or ""):
+    if (is_local(name) and address.scheme == "http") or proxy_bypass(address.hostname or ""):
         return None
     variables = (v for n in (f"{address.scheme}_proxy", "all_proxy") for v in (n, n.upper()))
     named = next((v for v in variables if os.environ.get(v)), None)
