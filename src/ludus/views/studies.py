@@ -109,8 +109,8 @@ class StudyProse:
         known = [c.mean.interval for c in asked if c.mean is not None and c.mean.interval is not None]
         above, below = sum(low > 0 for low, _ in known), sum(high < 0 for _, high in known)
         yield (
-            f"Of {len(asked)} differences between arms {above} have an interval above 0, {below} one below, and "
-            f"{len(known) - above - below} one that holds 0."
+            f"{text.count(len(asked), 'difference')} between arms: {above} with an interval above 0, {below} below, "
+            f"{len(known) - above - below} around 0."
         )
 
     def caveats(self) -> Iterator[str]:
