@@ -10,6 +10,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,14 +18,15 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from ludus.views.text import clean
-
 FILE_WIDTH = 10_000
 """Characters of a line where the output is no terminal: no table is squeezed."""
 TERMINAL_WIDTH = 80
 """Of one that does not say how wide it is."""
 PLAIN = {"–": "-", "—": "-", "→": "->", "…": "..."}
 """What stands for signs that a terminal's encoding may lack; '?' stands for all others."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but tab and newline, and those that change the direction of writing."""
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,11 @@ def _occupy(descriptor: int) -> None:
         os.fstat(descriptor)
     except OSError:
         os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+
+
+def clean(text: str) -> str:
+    """The text without control characters: a caption or a message of a model must not steer a terminal or hide what it says."""
+    return CONTROL.sub("", text)
 
 
 class PlainConsole(Console):

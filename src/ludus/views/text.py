@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ludus.experimenter.chaining import GAP
 from ludus.record.files import typed
 from ludus.record.reader import RunState
+from ludus.views.display import clean as clean
 from ludus.views.queries import (
     Conclusion,
     Family,
@@ -26,13 +27,6 @@ from ludus.views.queries import (
 MOST_NAMED = 3
 """Skills of one kind that the first line about a run names."""
 SPARKS = "▁▂▃▄▅▆▇█"
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters but tab and newline, and those that change the direction of writing."""
-
-
-def clean(text: str) -> str:
-    """The text without control characters: a caption or a message of a model must not steer a terminal or hide what it says."""
-    return CONTROL.sub("", text)
 
 
 def status(run: RunStatus) -> str:
