@@ -147,6 +147,8 @@ def test_what_passes_is_tried_again(server, words, fault):
     assert len(server.requests) == 2
     (row,) = calls.rows
     assert (row["retries"], row["turns"], row["error"]) == (1, 1, None)
+    is_lost = fault.kind != "body"  # it may have been paid for: what was reserved is counted, too
+    assert (row["tokens_out"] > ExperimenterConfig().max_tokens) == is_lost
     if fault == Fault.status(429, retry_after=1):
         assert row["seconds"] > 1
 

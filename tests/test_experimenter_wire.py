@@ -388,6 +388,7 @@ def test_an_empty_key_is_none(server, words, monkeypatch):
     [
         ("ALL_PROXY", "socks5://me:pw-secret@127.0.0.1:1"),
         ("HTTPS_PROXY", "ftp://x"),
+        ("HTTPS_PROXY", "http://[::1"),
         ("SSL_CERT_FILE", "/no/such/file"),
     ],
 )

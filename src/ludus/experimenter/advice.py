@@ -24,6 +24,8 @@ BROKEN = {
     "WriteError": "the connection broke off at the question",
 }
 """Errors without words -> what they mean."""
+NOT_REACHED = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol")
+"""Errors of the HTTP client before anything was sent."""
 PASSING = (408, 409, 425)
 """Besides rate limits and errors of the server: timeout of the request, conflict, too early."""
 LACK = re.compile(r"not support|unsupported|requires|exceed", re.IGNORECASE)
@@ -70,7 +72,7 @@ WRONG_ADDRESS = "no such model there, or a wrong address; name the right one in 
 PROXY = "see that its proxy is there and lets this through, unset it, or except this host in NO_PROXY"
 SURROUNDINGS = (
     (
-        re.compile(r"SOCKS|proxy", re.IGNORECASE),
+        re.compile(r"SOCKS|proxy|InvalidURL", re.IGNORECASE),
         ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"),
         "unset it, name an http:// proxy in it, or except this host in NO_PROXY",
     ),
@@ -123,6 +125,16 @@ def passes(error: BaseException) -> bool:
         return True
     # what is no message of the protocol at all was cut off or garbled on the way, or came from a proxy
     return type(error) is e.ModelAPIError or "Invalid response from" in str(error)
+
+
+def may_be_paid(error: BaseException) -> bool:
+    """Whether a server may have answered, and charged for it, though no answer came: not where it said no, and not where it was
+    never reached."""
+    chain: list[BaseException | None] = [error]
+    while chain[-1] is not None:
+        chain.append(chain[-1].__cause__)
+    reached = not any(type(e).__name__ in NOT_REACHED for e in chain)
+    return reached and not getattr(error, "status_code", 0)
 
 
 def refused(name: str, error: BaseException, pictures: int) -> str:

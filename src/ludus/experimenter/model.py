@@ -108,10 +108,10 @@ class Model:
         from pydantic_ai.usage import RunUsage
 
         content, settings = self._sent(model_input)
-        usage, retries = RunUsage(), 0
+        usage, retries, lost = RunUsage(), 0, 0
 
         def reply(said: dict[str, Any] | None, error: str | None = None, sent: int = 0, free: bool = False) -> Reply:
-            counted = self._counted(usage, self.tokens_in(model_input, answer))
+            counted = self._counted(usage, self.tokens_in(model_input, answer), lost)
             if free and not usage.requests and not retries:
                 counted["usd"] = 0.0  # a refusal is free; an attempt before it that broke off may not be
             return Reply(said, error, max(1, usage.requests + sent), retries=retries, **counted)
@@ -127,6 +127,7 @@ class Model:
                 if advice.LIMIT.search(short(error)) and self._rename_limit(model):
                     retries += 1
                 elif advice.passes(error):
+                    lost += advice.may_be_paid(error)
                     if retries >= self._config.retries:
                         raise Failed(advice.tired(self.name, error, retries), reply(None, short(error), 1)) from None
                     wanted = getattr(error, "retry_after", None)
@@ -229,9 +230,10 @@ class Model:
         """About how many tokens a question takes, its answer's type included."""
         return model_input.tokens + len(json.dumps(answer.model_json_schema())) // 4
 
-    def _counted(self, usage: Any, tokens_in: int) -> dict[str, Any]:
-        """What an exchange used. Of requests whose use was not reported, what is reserved for them."""
-        unmeasured = usage.unmeasured_requests
+    def _counted(self, usage: Any, tokens_in: int, lost: int) -> dict[str, Any]:
+        """What an exchange used. Of requests whose use was not reported, what is reserved for them, as of those whose answers
+        were lost on the way."""
+        unmeasured = usage.unmeasured_requests + lost
         tokens_in = usage.input_tokens + unmeasured * tokens_in
         tokens_out = usage.output_tokens + unmeasured * self._config.max_tokens
         if unmeasured or self._has_price or is_local(self._address or ""):
