@@ -198,14 +198,17 @@ def first_look(members: Mapping[str, int], episodes: int) -> dict[str, int]:
 
 def allot(families: Sequence[str], members: Mapping[str, int], episodes: int) -> dict[str, int]:
     """Pairs per member of each of these families in the next look: the cost of a look at all families with `episodes` pairs per
-    member is shared among the members of these, at most `MOST_FOCUS` times as many for each.
+    member is shared among the members of these, at most `MOST_FOCUS` times as many for each. A small family gets at least what it
+    had in the first look: with fewer it could never be shown to have held.
 
     Args:
         members: number of skills of each family that was looked at.
     """
     wanted = sum(members[name] for name in families)
     each = episodes * sum(members.values()) // max(wanted, 1)
-    return dict.fromkeys(families, min(each, MOST_FOCUS * episodes))
+    focus = min(each, MOST_FOCUS * episodes)
+    first = first_look({name: members[name] for name in families}, episodes)
+    return {name: max(focus, n) if n > episodes else focus for name, n in first.items()}
 
 
 def _rule(
