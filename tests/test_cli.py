@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,10 @@ def test_every_command_of_the_pages_is_read_as_it_is_meant(read, line):
     assert list(given.pop("overrides", ())) == settings
     assert not any(setting in repr(given) for setting in settings)
     override(Config(), settings)
+
+
+def test_version():
+    assert ludus("--version").split() == ["ludus", version("ludus")]
 
 
 def test_settings_may_stand_anywhere(read):

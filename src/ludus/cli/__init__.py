@@ -72,6 +72,8 @@ def main() -> None:
         errors = display.console(stderr=True)
         try:
             with interruptible("Interrupted before anything was begun.", errors.print):
+                if sys.argv[1:] == ["--version"]:
+                    return display.console().print(f"ludus {machine.version('ludus')}")
                 command = _read(sys.argv[1:])
                 command()
         except (LudusError, MemoryError, OSError) as error:

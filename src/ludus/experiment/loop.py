@@ -67,7 +67,7 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     with suppress(Withdrawn):
         if grows and not stages.overseer.ends_before(1) and stages.settling.goes_on(1):
             _, library = propose_and_grow(1, experiment, stages, library)
-            focus = stages.growth.focus(1)
+            focus = stages.growth.first_focus(library)
     stages.learning.train("pretrain", 0, config.training.updates, library, focus)
     stages.learning.measure("before", library)
     return stages, library

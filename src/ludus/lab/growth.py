@@ -20,7 +20,7 @@ from ludus.lab.approach import Approaches, find_approaches
 from ludus.lab.context import achieved
 from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer, approval
 from ludus.lab.oversight import APPROVAL
-from ludus.lab.practice import chosen, practice_rollouts, way_to, weak_skills
+from ludus.lab.practice import chosen, comes_first, is_shown, practice_rollouts, way_to, weak_skills
 from ludus.lab.rollout import RolloutSpec
 from ludus.lab.room import Room
 from ludus.record import Record
@@ -233,20 +233,23 @@ class Growth:
     # --- practice ------------------------------------------------------------------------------------------------
 
     def choose(self, n: int, library: SkillLibrary) -> None:
-        """Practise in round n, too, the base skills that the policy cannot do yet; in step `round/N/practise`, with all that is
-        practised."""
+        """Practise in round n, too, the base skills that the policy cannot do yet, and these alone while they succeed so rarely
+        that written ones had better wait; in step `round/N/practise`, with all that is practised."""
         step, limits, record = f"round/{n}/practise", self._config.experiment, self._record
         if not (limits.practise_below and limits.practice_episodes):
             return
         if record.done(step) or record.done(f"round/{n}/settle"):  # a round of before there was this step has none
             return
         with record.commit(step) as opened:
-            weak = weak_skills(record, library, limits.practise_below)
-            opened.result = {"practice": self._practice(library, self.practising(library) | weak)}
+            weak, written = weak_skills(record, library, limits.practise_below), self.practising(library)
+            waiting = list(written) if comes_first(record, library, n, limits.practise_below) else []
+            practised = weak if waiting else written | weak
+            opened.result = {"practice": self._practice(library, practised)} | ({"waiting": waiting} if waiting else {})
             if weak:
-                names = ", ".join(map(repr, weak))
-                text = f"Practised, too, while success is below {limits.practise_below:g}: {names}."
-                self._room.post("growth", "embodiment", "skills", text, payload={"weak": weak})
+                names, others = (", ".join(map(repr, templates)) for templates in (weak, waiting))
+                wait = f" It is too rare for more: {others} waits." if waiting else ""
+                text = f"Practised, too, while success is below {limits.practise_below:g}: {names}.{wait}"
+                self._room.post("growth", "embodiment", "skills", text, payload={"weak": weak, "waiting": waiting})
 
     def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         return chosen(self._record, library, self._world.spec, self._config, practising, self.rehearsed(library))
@@ -275,6 +278,11 @@ class Growth:
         groups = [{c for members in practice[name].values() for c in members} for name in ("ways", "rehearsed")]
         shares = share, min(self._config.experiment.rehearsal, 1 - share if groups[0] else 1.0)
         return [Focus(group, share) for group, share in zip(groups, shares, strict=True) if group and share]
+
+    def first_focus(self, library: SkillLibrary) -> list[Focus]:
+        """What the training on the seed data is about most: the skills that are written before it, if the data show the base
+        skills well enough that both are learned."""
+        return self.focus(1) if is_shown(self._record, library) else []
 
     def _practice_of(self, n: int) -> dict[str, Any]:
         steps = (f"round/{n}/practise", f"round/{n}/approve", f"round/{n}/grow")

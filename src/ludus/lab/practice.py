@@ -22,6 +22,14 @@ from ludus.types import WorldSpec
 MAX_ATTEMPTS = 2
 """Commands of a practised skill per episode, each after steps that lead to it; the second starts where the first led."""
 
+SHOWN = 0.25
+"""Share of the commands of each base skill in the seed data that succeed at least, before training on them is also about written
+skills: of the default data .42 and more do, of very poor ones, where written skills cost base skills, .12 (docs/results.md)."""
+FIRST_BELOW = 0.5
+"""Share of `experiment.practise_below`: while a base skill succeeds in less than it, written skills are not practised."""
+FIRST_ROUNDS = 3
+"""At most so many rounds of a run: a base skill that is never learned must not end growth."""
+
 Ways = Mapping[str, Mapping[str, Sequence[str]]]
 """Template -> caption of a practised skill -> captions of known skills that lead to it, in order."""
 
@@ -33,6 +41,24 @@ def weak_skills(record: Reader, library: SkillLibrary, below: float) -> dict[str
     counts = aggregate(latest_counts(record.evaluations("curve")), library)
     weak = {c.caption for c in counts if c.n and c.successes < below * c.n}
     return {t: [c for c in base if library.template(c) == t] for t in map(library.template, base) if t in weak}
+
+
+def comes_first(record: Reader, library: SkillLibrary, n: int, below: float) -> bool:
+    """Whether base skills succeed so rarely that in round n they are practised alone, and written skills wait.
+
+    Args:
+        below: `experiment.practise_below`.
+    """
+    before = (f"round/{k}/practise" for k in range(1, n))
+    waited = sum(bool(record.result(step).get("waiting")) for step in before if record.done(step))
+    return waited < FIRST_ROUNDS and bool(weak_skills(record, library, FIRST_BELOW * below))
+
+
+def is_shown(record: Reader, library: SkillLibrary) -> bool:
+    """Whether the data so far show each base skill that they command often enough for a policy to learn it from them soon."""
+    base = {s["caption"] for s in record.skills() if s["base"]}
+    counts = aggregate([c for c in record.success_counts() if c.caption in base and c.caption in library], library)
+    return bool(counts) and all(c.successes >= SHOWN * c.n for c in counts)
 
 
 def chosen(
