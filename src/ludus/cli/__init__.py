@@ -73,7 +73,8 @@ def main() -> None:
         try:
             with interruptible("Interrupted before anything was begun.", errors.print):
                 if sys.argv[1:] == ["--version"]:
-                    return display.console().print(f"ludus {machine.version('ludus')}")
+                    display.console().print(f"ludus {machine.version('ludus')}")
+                    return
                 command = _read(sys.argv[1:])
                 command()
         except (LudusError, MemoryError, OSError) as error:
