@@ -214,9 +214,8 @@ def test_base_skills_that_the_policy_cannot_do_yet_are_practised_too(grown):
         library, record, growth = grown([beside], *settings)
         with record.commit("pretrain"):
             lacking = [c for c in library.captions if library.template(c) == "stack X on Y"]
-            successes = (
-                dict.fromkeys(library.captions, 8) | dict.fromkeys(lacking, stacks) | {"lift red": 4}
-            )  # lift X: .83
+            some = dict.fromkeys(lacking, stacks) | {"lift red": 4}  # lift X: .83
+            successes = dict.fromkeys(library.captions, 8) | some
             record.add_evaluation("curve", 9, [SuccessCount(c, library[c].hash, 8, n, n) for c, n in successes.items()])
         before = growth.practice(1, library, {})
         growth.choose(1, library)

@@ -130,11 +130,10 @@ def passes(error: BaseException) -> bool:
 def may_be_paid(error: BaseException) -> bool:
     """Whether a server may have answered, and charged for it, though no answer came: not where it said no, and not where it was
     never reached."""
-    chain: list[BaseException | None] = [error]
-    while chain[-1] is not None:
-        chain.append(chain[-1].__cause__)
-    reached = not any(type(e).__name__ in NOT_REACHED for e in chain)
-    return reached and not getattr(error, "status_code", 0)
+    cause: BaseException | None = error
+    while cause is not None and type(cause).__name__ not in NOT_REACHED:
+        cause = cause.__cause__
+    return cause is None and not getattr(error, "status_code", 0)
 
 
 def refused(name: str, error: BaseException, pictures: int) -> str:
