@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, help="instead of one per core for small networks and 1 for large")
     parser.add_argument("--threads", type=int, help="of each process, per operation; instead of all cores' share")
     parser.add_argument("--plain", action="store_true", help="on a GPU: without CUDA graphs")
+    parser.add_argument("--data-on-device", action="store_true", help="training.data_on_device=true")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="instead of bfloat16 on GPUs only")
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -107,6 +108,7 @@ def _measure(data: Data, config: AgentConfig, device: str, cores: int, options: 
         threads=threads,
         device=device,
         precision=precision,
+        data_on_device=options.data_on_device,
     )
     torch.set_num_threads(threads)
     CapturedBackend._recordable = not options.plain
@@ -126,6 +128,7 @@ def _measure(data: Data, config: AgentConfig, device: str, cores: int, options: 
         "batch": config.batch_size,
         "device": device if device == "cpu" else f"{device}, {'one kernel at a time' if options.plain else 'graphs'}",
         "precision": training.precision,
+        "data_on_device": training.data_on_device,
         "processes": processes,
         "threads": threads,
         "updates_per_s": round(rate, 2),

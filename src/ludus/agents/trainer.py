@@ -23,7 +23,7 @@ from ludus.agents import agent_class
 from ludus.agents.backends import make_backend, process_group
 from ludus.agents.backends.base import NETWORKS, Info
 from ludus.agents.base import AgentSpec
-from ludus.agents.batches import BatchReader, Source
+from ludus.agents.batches import Source, make_reader
 from ludus.agents.checkpoint import read_checkpoint, write_checkpoint
 from ludus.agents.policy import Policy
 from ludus.config import AgentConfig, TrainingConfig
@@ -153,7 +153,8 @@ class Trainer:
             ),
             self._workers_closed_on_error(),
         ):
-            backend, reader = self.backend, BatchReader(source, self.spec)
+            on_device = self._device if self.training.data_on_device else None
+            backend, reader = self.backend, make_reader(source, self.spec, on_device)
             schedule = self._schedule()
             sums: dict[str, float] = {}
             started = time.perf_counter()

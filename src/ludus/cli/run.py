@@ -35,7 +35,7 @@ class Run(Keeps):
     strict: bool = False
     """With --replay: never ask the model; a question without a fitting recording is an error."""
     preset: str = "cpu"
-    """cpu (16 to 22 minutes on two cores) or tiny (under a minute, learns little)."""
+    """cpu (7 to 14 minutes on two cores) or tiny (under a minute, learns little)."""
     seed: int = 0
     """The only source of randomness."""
     dir: Path | None = None

@@ -269,6 +269,9 @@ class TrainingConfig(Section):
     """Torch's threads per operation, in each process; more help only networks of millions of parameters."""
     device: str = "cpu"
     """Where the learner computes: 'cpu', 'cuda', 'cuda:1', ..."""
+    data_on_device: bool = False
+    """Whether a copy of all transitions lies in that device's memory, so that a batch is no longer sent to it; the result
+    does not depend on it. Worthwhile where observations are images."""
     sharded: bool = False
     """Whether to shard networks and optimiser over the ranks (FSDP2) that `torchrun` starts, for networks too large for one
     device. The number of microbatches must be a multiple of the ranks. Checkpoints are the same."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,19 @@ from ludus.data.rows import RowTable
 from ludus.data.store import EpisodeStore, Shard
 from ludus.seeding import rng
 from ludus.skills.library import SkillLibrary
-from ludus.types import Batch, LudusError
+from ludus.types import Batch, LudusError, Observations
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A `Batch` whose observations and actions are not yet looked up."""
+
+    rows: np.ndarray  # [B] int32: of the observations and actions
+    next_rows: np.ndarray  # [B] int32: of the next observations
+    returns: np.ndarray  # [B] float32, as the following are of `Batch`
+    discounts: np.ndarray  # [B] float32
+    skills: np.ndarray  # [B] int64
+    bc_mask: np.ndarray  # [B] bool
 
 
 class Sampler:
@@ -86,6 +99,11 @@ class Sampler:
         """Transitions that can be drawn."""
         return len(self._strata.rows)
 
+    @property
+    def n_rows(self) -> int:
+        """Rows that `Drawn` may name: 0 to n_rows - 1, each of them always the same observation."""
+        return self._table.n
+
     def state(self) -> dict[str, int]:
         """The cursor: JSON."""
         return {"batches": self._batches}
@@ -98,6 +116,27 @@ class Sampler:
 
     def next(self) -> Batch:
         """The next batch; fresh arrays."""
+        drawn = self.draw()
+        return Batch(
+            observations=self.observations(drawn.rows),
+            actions=self.actions(drawn.rows),
+            next_observations=self.observations(drawn.next_rows),
+            returns=drawn.returns,
+            discounts=drawn.discounts,
+            skills=drawn.skills,
+            bc_mask=drawn.bc_mask,
+        )
+
+    def observations(self, rows: np.ndarray) -> Observations:
+        """Group -> `[n, *shape]` of these n rows, copied."""
+        return self._table.observations(rows)
+
+    def actions(self, rows: np.ndarray) -> np.ndarray:
+        """`[n, A]` float32 of these n rows, copied; zeros for the last observations of episodes."""
+        return self._table.rows.actions.take(rows, axis=0)
+
+    def draw(self) -> Drawn:
+        """The next batch, as the rows that it consists of."""
         draw = rng(self._seed, "batch", self._batches)
         self._batches += 1
         rows = self._table.rows
@@ -115,10 +154,9 @@ class Sampler:
         reached = np.minimum(row[:, None] + 1 + ahead, end[:, None])
         rewards = rows.reward[skill[:, None], reached]
         returns = np.where(inside, rewards, 0) @ self._gamma[:-1]
-        return Batch(
-            observations=self._table.observations(row),
-            actions=rows.actions.take(row, axis=0),
-            next_observations=self._table.observations(row + n),
+        return Drawn(
+            rows=row,
+            next_rows=row + n,
             returns=returns,
             discounts=np.where(rows.terminal[row + n], np.float32(0), self._gamma[n]),
             skills=skill,

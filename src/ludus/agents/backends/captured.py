@@ -79,7 +79,8 @@ class _Recording:
 
     def __init__(self, microbatches: Microbatches, batch: TensorBatch, rows: torch.Tensor):
         self._device, self._microbatches = rows.device, microbatches
-        self._given, self._batch = batch.pinned(), batch.rows(slice(None), self._device)
+        self._batch = batch.rows(slice(None), self._device)
+        self._given = batch.pinned() if batch.device.type == "cpu" else None  # else it comes on the device
         self._copied, self._computed = torch.cuda.Event(), torch.cuda.Event()
         with torch.cuda.device(self._device):  # streams and events are of the current one
             aside = torch.cuda.Stream()
@@ -102,14 +103,15 @@ class _Recording:
 
     def fits(self, batch: TensorBatch) -> bool:
         """Whether the batch is of the recorded shapes."""
-        return batch.shapes == self._given.shapes
+        return batch.shapes == self._batch.shapes
 
     def prepare(self, batch: TensorBatch, update: int) -> None:
-        self._copied.synchronize()  # until the batch before has left the pinned memory
-        self._given.copy_(batch)
+        if self._given is not None:
+            self._copied.synchronize()  # until the batch before has left the pinned memory
+            self._given.copy_(batch)
         self._microbatches.seed(update)
         with torch.cuda.device(self._device):
-            self._batch.copy_(self._given, non_blocking=True)
+            self._batch.copy_(self._given or batch, non_blocking=True)
             self._copied.record()
             self._preparation.replay()
 
