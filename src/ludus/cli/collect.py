@@ -63,7 +63,7 @@ class Collect(Keeps):
         self._check(actor)
         name = self.name or actor
         skills = None if self.library is None else read_skills(self.library)
-        spec = CollectSpec(actor, name, listed(self.skills), self.start, self.policy)
+        spec = CollectSpec(actor, name, listed("--skills", self.skills), self.start, self.policy)
         console = display.console()
         free = {"seed_data", "experiment", "seed", "training"}
         with opened(self.dir, config, self.record, free, command_line(), library_step(skills)) as record:

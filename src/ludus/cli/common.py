@@ -76,19 +76,26 @@ def seeded(command: Any) -> Any:
     return replace(command, seed=seed)
 
 
-def listed(given: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """All values of an option, which may be repeated, followed by several values, or by a list with commas or semicolons."""
-    return tuple(x.strip() for several in given for text in several for x in re.split("[,;]", text) if x.strip())
+def listed(option: str, given: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """All values of an option, which may be repeated, followed by several values, or by a list with commas or semicolons.
+
+    Raises:
+        LudusError: it is given, but without a value.
+    """
+    values = tuple(x.strip() for several in given for text in several for x in re.split("[,;]", text) if x.strip())
+    if given and not values:
+        raise LudusError(f"{option} names nothing; give at least one value, or leave it away")
+    return values
 
 
 def numbers(option: str, given: Sequence[Sequence[str]]) -> tuple[float, ...]:
     """As `listed`, but numbers.
 
     Raises:
-        LudusError: one is none.
+        LudusError: one is none, or there is none.
     """
     try:
-        return tuple(float(x) for x in listed(given))
+        return tuple(float(x) for x in listed(option, given))
     except ValueError as error:
         raise LudusError(f"{option}: {error}; give numbers such as 0.5") from None
 

@@ -95,13 +95,13 @@ class Eval(Finds):
         from ludus.experiment.evaluation import EvalRequest
 
         temperatures, program = numbers("--temperature", self.temperature), self._program()
-        plan = () if program else listed(self.plan)
+        plan = () if program else listed("--plan", self.plan)
         if self.plan and not plan and not program:
             raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
         return EvalRequest(
-            skills=listed(self.skills),
+            skills=listed("--skills", self.skills),
             episodes=self.episodes,
-            starts=listed(self.start),
+            starts=listed("--start", self.start),
             temperatures=temperatures,
             seed=self.seed,
             plan=plan,

@@ -100,7 +100,7 @@ class Exam(Keeps):
         from ludus.record import Progress, Record
 
         shown = folder if self.pictures else None
-        spec = scorecard.ExamSpec(listed(self.parts), self.limit, config.seed, shown, config.world.threads)
+        spec = scorecard.ExamSpec(listed("--parts", self.parts), self.limit, config.seed, shown, config.world.threads)
         keeps = asks_others(config.experimenter)  # only answers that cost something are kept
         with (
             # an answer is known by all that it depends on: with other settings only what they change is asked again

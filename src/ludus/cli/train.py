@@ -61,8 +61,8 @@ class Train(Keeps):
         spec = offline.OfflineSpec(
             tuple(map(str, runs)),
             numbers("--weights", self.weights),
-            listed(self.skills),
-            listed(self.hold_out),
+            listed("--skills", self.skills),
+            listed("--hold-out", self.hold_out),
             None if self.init is None else str(self.init),
         ).resolved()
         try:

@@ -17,7 +17,7 @@ from ludus.record.runs import holds_run
 from ludus.types import LudusError, differences
 from ludus.worlds.registry import bound, changed
 
-COMPUTING = ("world.threads", "training.processes", "training.sharded", "sampling.memory")
+COMPUTING = ("world.threads", "training.processes", "training.sharded", "training.data_on_device", "sampling.memory")
 """Settings of how something is computed. The result does not depend on them."""
 FREE_TO_CHANGE = (
     "budget.",
