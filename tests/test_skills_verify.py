@@ -16,7 +16,7 @@ from ludus.skills.candidate import Candidate
 from ludus.skills.expression import parse
 from ludus.skills.library import SkillLibrary
 from ludus.skills.verify import Evidence, verify, written
-from ludus.skills.verify.possible import feasible
+from ludus.skills.verify.possible import LASTING, feasible
 from ludus.types import LudusError
 from ludus.worlds.blocks.skills import base_skills, extra_skills
 from ludus.worlds.blocks.world import BlocksWorld
@@ -150,13 +150,15 @@ def test_what_needs_only_a_finished_relation_can_follow_it():
         parse(text, WORDS).evaluate(seen) for text in ("on(red, green)", "away(red)", "above(red, green)")
     )
 
-    def check(goal, first):
+    def check(goal, first, lasting=LASTING):
         rare, usual = np.flatnonzero(first & ~away)[:40], np.flatnonzero(away & ~first)
-        rows = np.concatenate([usual, np.stack([usual[:40], rare], 1).ravel()])
+        rows = np.concatenate([usual, *([u] + [r] * lasting for u, r in zip(usual[:40], rare, strict=True))])
         return feasible("possible", parse(goal, WORDS), {g: a[rows] for g, a in seen.items()}, len(rows))[0]
 
     assert check("on(red, green) and away(red)", on).passed
-    assert "never in the 40 times" in check("above(red, green) and away(red)", above & ~on).detail
+    held_above = "above(red, green) and away(red)", above & ~on
+    assert "never in the 40 times" in check(*held_above).detail
+    assert "never in" not in check(*held_above, lasting=LASTING - 1).detail  # it flew by
 
 
 def test_a_goal_that_is_no_condition_is_not_checked():
