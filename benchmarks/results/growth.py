@@ -27,6 +27,7 @@ ENDS = {"accepted": "*", "dropped": "X"}
 def draw(axes: Axes, run: Path) -> None:
     with Record.open(run, write=False) as record, closing(make_world(record.config.world)) as world:
         found = families(record, recorded_library(record, world))
+        axes.set_title(f"{record.config.world.n_blocks} blocks, seed {record.config.seed}")
         by_template = {f.template: f for f in reversed(found) if f.template}  # one may have joined in two rounds
         for i, family in enumerate(reversed(by_template.values())):
             round_of = {v.update: v.round for v in family.verdicts}
