@@ -7,7 +7,7 @@ of ten groceries; one that is absent has `present` 0 and lies far below the floo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -129,6 +129,8 @@ def plain(name: str) -> str:
 class Scene:
     """One task of a suite: LIBERO's environment, which any number of simulations share."""
 
+    things = THINGS
+
     def __init__(self, suite: Any, task: int) -> None:
         from libero.libero.envs.bddl_utils import robosuite_parse_problem
 
@@ -152,15 +154,15 @@ class Scene:
         self.pads = [self.model.geom(f"gripper0_finger{i}_pad_collision").id for i in (1, 2)]
         self.fingers = self.model.actuator_ctrlrange[7:9]
         self.owner = np.full(self.model.ngeom, -1)  # which thing a geom is of
-        self.boxes = [self._box(i) for i in range(len(THINGS))]
+        self.boxes = [self._box(i) for i in range(len(self.things))]
         return self
 
     def _box(self, i: int) -> tuple[int, np.ndarray, np.ndarray, np.ndarray] | None:
         """Its body, its turn when it stands, and edges and centre of its bounding box then, from the body's origin."""
-        if THINGS[i] not in self.names:
+        if self.things[i] not in self.names:
             return None
         self.env.set_init_state(self.official[0])
-        body, model, data = self.inner.obj_body_id[self.names[THINGS[i]]], self.model, self.env.sim.data._data
+        body, model, data = self.inner.obj_body_id[self.names[self.things[i]]], self.model, self.env.sim.data._data
         geoms = np.flatnonzero((model.body_rootid[model.geom_bodyid] == body) & (model.geom_contype > 0))
         self.owner[geoms] = i
         signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, 8).T
@@ -180,12 +182,17 @@ class Scene:
 
     def goals(self, data: Any) -> tuple[bool, dict[str, bool]]:
         """Whether the scene's goal holds, and which things are in the basket, by LIBERO's own predicates."""
+        held = [(x, ("in", name, "basket_1_contain_region")) for x, name in self.names.items() if x != "basket"]
+        solved, *contained = self.holds(data, None, *(atom for _, atom in held))
+        return solved, dict(zip((x for x, _ in held), contained, strict=True))
+
+    def holds(self, data: Any, *atoms: Sequence[str] | None) -> list[bool]:
+        """Whether each holds in a simulation, by LIBERO's own predicates; None is the scene's goal."""
         state = self.env.sim.data
         own, state._data = state._data, data
         try:
-            check, region = self.inner._eval_predicate, "basket_1_contain_region"
-            held = {x: bool(check(("in", name, region))) for x, name in self.names.items() if x != "basket"}
-            return bool(self.inner._check_success()), held
+            check, goal = self.inner._eval_predicate, self.inner._check_success
+            return [bool(goal() if atom is None else check(atom)) for atom in atoms]
         finally:
             state._data = own
 
@@ -225,7 +232,7 @@ class Libero(World):
         for name, seed, k, data in zip(starts, seeds, self.at, self.data, strict=True):
             self.scenes[k].begin(data, seed, name.startswith("official"))
         for _ in range(SETTLING):
-            self.step(np.tile(np.float32([0, 0, 0, 0, -1]), (self.n_envs, 1)))
+            self.step(np.tile(np.float32([*[0] * (len(self.spec.actions) - 1), -1]), (self.n_envs, 1)))
         return self.observe()
 
     def _scene(self, start: str, seed: int) -> int:
@@ -242,33 +249,47 @@ class Libero(World):
             raise LudusError("an action is NaN or infinite; the policy that gave it broke")
         actions = np.clip(np.asarray(actions, np.float64), -1, 1)
         for i in self.awake:
-            move(self.scenes[self.at[i]], self.data[i], actions[i], self.fingers[i])
+            self.act(i, actions[i])
         return self.observe()
+
+    def act(self, i: int, action: np.ndarray) -> None:
+        """One simulation's control step."""
+        move(self.scenes[self.at[i]], self.data[i], action, self.fingers[i])
 
     def rest(self, resting: np.ndarray) -> None:
         self.awake = np.flatnonzero(~resting)
 
     def observe(self) -> dict[str, np.ndarray]:
-        seen = {g.name: np.zeros((self.n_envs, g.size), np.float32) for g in SEEN.groups}
+        seen = {g.name: np.zeros((self.n_envs, g.size), np.float32) for g in self.spec.observation.groups}
         for i, (k, data) in enumerate(zip(self.at, self.data, strict=True)):
-            look(self.scenes[k], data, self.fingers[i], {name: array[i] for name, array in seen.items()})
+            self.look(self.scenes[k], data, self.fingers[i], {name: array[i] for name, array in seen.items()})
         return seen
+
+    def look(self, scene: Scene, data: Any, fingers: np.ndarray, seen: dict[str, np.ndarray]) -> None:
+        """Fill in what one simulation shows, `[size]` per group."""
+        look(scene, data, fingers, seen)
 
     def snapshot(self) -> np.ndarray:
         return np.stack([np.concatenate([[k], f, d.qpos, d.qvel, d.qacc_warmstart])
                          for k, f, d in zip(self.at, self.fingers, self.data, strict=True)])  # fmt: skip
 
 
-def move(scene: Scene, data: Any, action: np.ndarray, fingers: np.ndarray) -> None:
-    """One control step: robosuite's OSC_POSE, which also keeps the hand upright. robosuite computes the same torques (to 1e-12)
-    in twice the time, and for one simulation only. Changes data and `[2]` fingers."""
+def upright(turn: np.ndarray) -> np.ndarray:
+    """`[3, 3]` of the hand -> the turn that rights it. rad."""
+    return np.array([-turn[1, 2], turn[0, 2], 0])
+
+
+def move(scene: Scene, data: Any, action: np.ndarray, fingers: np.ndarray,
+         righted: Callable[[np.ndarray], np.ndarray] = upright) -> None:  # fmt: skip
+    """One control step: robosuite's OSC_POSE, which also keeps the hand as `righted` says. robosuite computes the same torques
+    (to 1e-12) in twice the time, and for one simulation only. Changes data and `[2]` fingers."""
     import mujoco
 
     model, jacobian, mass = scene.model, np.empty((6, scene.model.nv)), np.empty((scene.model.nv, scene.model.nv))
     mujoco.mj_kinematics(model, data)
     position, turn = data.site_xpos[scene.tcp], data.site_xmat[scene.tcp].reshape(3, 3)
     aim = position + STEP_M * action[:3]
-    rotation = np.array([-turn[1, 2], turn[0, 2], TURN_RAD * action[3]])  # the first two right the hand
+    rotation = righted(turn) + np.array([0, 0, TURN_RAD * action[3]])
     angle = np.linalg.norm(rotation)
     quaternion, matrix = np.zeros(4), np.zeros(9)
     mujoco.mju_axisAngle2Quat(quaternion, rotation / max(angle, 1e-9), angle)

@@ -1,0 +1,376 @@
+"""The spatial and goal suites of LIBERO-PRO: a Panda at a table with bowls, a plate, a stove, a cabinet with drawers and a rack.
+
+`ludus worlds install examples/libero_table.py:table` first. Scenes, controller and sources are those of libero.py beside this file;
+the teacher is in libero_table_teacher.py. Positions are metres from the robot's base, x ahead and z up; the table is at -0.013.
+What a scene does not have has `present` 0 and lies far below the floor. Which bowl a sentence means says libero_referring.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+import ludus
+from ludus import Field, Group, LudusError, ObservationSpec, Skill, WorldSpec, predicate
+from ludus.skills.predicates.measures import offset, tcp_distance
+from ludus.worlds import files
+from ludus.worlds.blocks import cube_encoder
+
+libero, _ = files.load(Path(__file__).with_name("libero.py"))  # by its path: LIBERO's own package has the same name
+Base, Scene = libero.Libero, libero.Scene
+
+LEAN_RAD = 0.9  # of the fingers from the vertical where the action asks for it: over a drawer's handle, under the one above
+STEPS, LONG_STEPS = 220, 300  # of a skill; as many as are usual for the spatial and for the goal suite
+NEAR_M = 0.2  # LIBERO's predicates are asked of what is at most so far from each other sideways
+THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006}  # of the walls, at which these are held
+
+
+@dataclass(frozen=True)
+class Options:
+    suite: Literal["libero_spatial", "libero_spatial_swap", "libero_spatial_task", "libero_spatial_lan", "libero_goal",
+                   "libero_goal_swap", "libero_goal_task", "libero_goal_lan", "both"] = "both"  # fmt: skip
+    starts: Literal["random", "official"] = "random"  # where a caption begins; the 50 official states are for measuring
+
+
+# --- what there is to see ----------------------------------------------------------------------------------------------
+
+NAMES = {"akita_black_bowl_1": "bowl 1", "akita_black_bowl_2": "bowl 2", "plate_1": "plate", "cookies_1": "cookie box",
+         "glazed_rim_porcelain_ramekin_1": "ramekin", "cream_cheese_1": "cream cheese",
+         "wine_bottle_1": "wine bottle"}  # fmt: skip
+PLACES = {"flat_stove_1_cook_region": "stove", "wooden_cabinet_1_top_side": "cabinet", "wine_rack_1_top_region": "rack",
+          "main_table_stove_front_region": "stove front"}  # fmt: skip
+DRAWERS = tuple(f"{layer} drawer" for layer in ("top", "middle", "bottom"))
+REGIONS = {f"wooden_cabinet_1_{x.split()[0]}_region": x for x in DRAWERS}  # what is in them
+KNOB = "stove knob"
+MOVABLE = tuple(NAMES.values())
+OBJECTS = (*MOVABLE, *PLACES.values(), *DRAWERS, KNOB)
+TARGETS = {name: x for name, x in {**NAMES, **PLACES, **REGIONS}.items() if x not in ("cookie box", "ramekin")}
+RESTS = tuple(TARGETS.values())  # what things are put on or in
+
+POSE = (Field("position", 3, "m", "centre of its box; of a drawer, of its handle; of a place, of its area", centre=(0.5, 0, 0.05),
+              scale=0.2),
+        Field("quaternion", 4, "1", "(w, x, y, z) of its turn since it stood in the first official state; of a drawer, from "
+              "opening along y; of the knob, from off"),
+        Field("size", 1, "m", "of what the pads close on", scale=0.1),
+        Field("edges", 3, "m", "of its box as it stood, along x, y, z", scale=0.1),
+        Field("touch_left", 1, "1", "1 if the left pad touches it"),
+        Field("touch_right", 1, "1", "1 if the right pad touches it"),
+        Field("present", 1, "1", "0 if this scene has no such thing"))  # fmt: skip
+REST = Field("rests", len(RESTS), "1", f"1 where LIBERO's On or In holds of it and {', '.join(RESTS)}")
+OPENING = (Field("opening", 1, "m", "how far it is out", scale=0.1), Field("open", 1, "1", "by LIBERO's Open"))
+TURNING = (Field("angle", 1, "rad", "turned from off"), Field("on", 1, "1", "by LIBERO's Turnon"),
+           Field("off", 1, "1", "by LIBERO's Turnoff"))  # fmt: skip
+HAND = (*libero.GRIPPER[:2], Field("lean", 1, "rad", "of the fingers from the vertical"), *libero.GRIPPER[2:])
+SEEN = ObservationSpec((Group("gripper", "effector", HAND),
+                        *(Group(x, "object", (*POSE, REST)) for x in MOVABLE),
+                        *(Group(x, "object", POSE, movable=False) for x in PLACES.values()),
+                        *(Group(x, "object", (*POSE, *OPENING), movable=False) for x in DRAWERS),
+                        Group(KNOB, "object", (*POSE, *TURNING), movable=False)))  # fmt: skip
+
+
+def flag(spec, o, x, name, i=0):
+    """`[...]` bool of a field that X may lack."""
+    if name not in spec.by_name[x].slices:
+        return np.zeros(spec.lead(o), bool)
+    return spec.get(o, x, name)[..., i] > 0.5
+
+
+@predicate("bool", ("lifted", (0,)))
+def on(spec, o, x, y):
+    """X is on or in Y, by LIBERO's own check."""
+    return flag(spec, o, x, "rests", RESTS.index(y)) if y in RESTS else np.zeros(spec.lead(o), bool)
+
+
+@predicate("bool")
+def is_open(spec, o, x):
+    """The drawer X is open, by LIBERO's own check."""
+    return flag(spec, o, x, "open")
+
+
+@predicate("bool")
+def turned_on(spec, o, x):
+    """The knob X is turned on, by LIBERO's own check."""
+    return flag(spec, o, x, "on")
+
+
+@predicate("bool")
+def turned_off(spec, o, x):
+    """The knob X is turned off, by LIBERO's own check."""
+    return flag(spec, o, x, "off")
+
+
+@predicate("real")
+def opening(spec, o, x):
+    """How far the drawer X is out, metres."""
+    return spec.get(o, x, "opening")[..., 0] if x in DRAWERS else np.zeros(spec.lead(o), np.float32)
+
+
+@predicate("real")
+def angle(spec, o, x):
+    """How far the knob X is turned from off, radians."""
+    return spec.get(o, x, "angle")[..., 0] if x == KNOB else np.zeros(spec.lead(o), np.float32)
+
+
+WORDS = ludus.Vocabulary(SEEN, OBJECTS, (tcp_distance, libero.height, offset, libero.present, libero.held, libero.lifted, on,
+                                         is_open, turned_on, turned_off, opening, angle, libero.solved))  # fmt: skip
+
+
+def put(x: str, y: str) -> Skill:
+    """X is put on or in Y. A drawer is opened first."""
+    steps = LONG_STEPS if y in DRAWERS or x not in ("bowl 1", "bowl 2") else STEPS
+    lift = f"shape(tcp_distance('{x}'), 0.2), held('{x}') * clip(height('{x}') / 0.15, 0.1, 1)"
+    carry = f"lifted('{x}') * shape(offset('{x}', '{y}'), 0.3)"
+    first = f"clip(opening('{y}') / 0.15, 0, 1), " if y in DRAWERS else ""
+    success = f"on('{x}', '{y}')"
+    return Skill(caption("on", x, y), f"staged({first}{lift}, {carry}, {success})", success, steps,
+                 prerequisites=f"present('{x}') and present('{y}')")  # fmt: skip
+
+
+def push(x: str) -> Skill:
+    success, y = f"on('{x}', 'stove front')", "stove front"
+    reward = f"staged(shape(tcp_distance('{x}'), 0.2), shape(offset('{x}', '{y}'), 0.3), {success})"
+    return Skill(caption("on", x, y), reward, success, LONG_STEPS, prerequisites=f"present('{x}') and present('{y}')")
+
+
+def pull(x: str) -> Skill:
+    reward = f"staged(shape(tcp_distance('{x}'), 0.2), clip(opening('{x}') / 0.15, 0, 1), is_open('{x}'))"
+    return Skill(caption("open", x), reward, f"is_open('{x}')", LONG_STEPS, prerequisites=f"present('{x}')")
+
+
+def turn(way: str, progress: str) -> Skill:
+    reward = f"staged(shape(tcp_distance('{KNOB}'), 0.2), {progress}, turned_{way}('{KNOB}'))"
+    prerequisites = f"present('{KNOB}')"
+    return Skill(caption(f"turn{way}", KNOB), reward, f"turned_{way}('{KNOB}')", LONG_STEPS, prerequisites=prerequisites)
+
+
+def caption(what: str, x: str, y: str = "") -> str:
+    """What a robot is told that is to bring about LIBERO's On or In (x, y), Open (x), Turnon or Turnoff (x)."""
+    if what == "open":
+        return f"open the {x}"
+    if what.startswith("turn"):
+        return f"turn the {x} {what.removeprefix('turn')}"
+    if y == "stove front":
+        return f"push {article(x)} to the {y}"
+    return f"put {article(x)} {'in' if y in DRAWERS or y.startswith('bowl') else 'on'} {article(y)}"
+
+
+def article(x: str) -> str:
+    return x if x.startswith("bowl") else f"the {x}"
+
+
+PUTS = (("bowl 1", "plate"), ("bowl 2", "plate"), ("bowl 1", "stove"), ("bowl 1", "cabinet"), ("bowl 1", "top drawer"),
+        ("cream cheese", "bowl 1"), ("cream cheese", "top drawer"), ("cream cheese", "rack"), ("wine bottle", "cabinet"),
+        ("wine bottle", "rack"), ("wine bottle", "plate"), ("wine bottle", "bowl 1"), ("plate", "stove"),
+        ("plate", "cabinet"))  # fmt: skip
+
+
+def skills() -> Iterator[Skill]:
+    """The goals of both suites, and those of their variants with other tasks."""
+    yield from (put(x, y) for x, y in PUTS)
+    yield from map(push, ("plate", "cream cheese"))
+    yield from map(pull, DRAWERS)
+    yield turn("on", f"clip(angle('{KNOB}') / 0.5, 0, 1)")
+    yield turn("off", f"clip(1 - angle('{KNOB}') / 0.5, 0, 1)")
+
+
+# --- the simulations ---------------------------------------------------------------------------------------------------
+
+
+class Table(Scene):
+    """One task of a suite. Tasks of equal scenes, such as those of the goal suite, share LIBERO's environment in `loaded`."""
+
+    things = MOVABLE
+
+    def __init__(self, suite: Any, task: int, loaded: dict[str, Table]) -> None:
+        from libero.libero.envs.bddl_utils import robosuite_parse_problem
+
+        self.suite, self.task, self.file, self.loaded = suite, task, suite.get_task_bddl_file_path(task), loaded
+        problem, text = robosuite_parse_problem(self.file), Path(self.file).read_text()
+        self.goal, self.language = problem["goal_state"], " ".join(problem["language_instruction"])
+        self.scene = re.sub(r"\s", "", re.sub(r"\(:(language|obj_of_interest|goal)[^:]*", "", text))
+        self.names = {x: name for names in problem["objects"].values() for name in names if (x := NAMES.get(name))}
+        there = problem["fixtures"].get("wooden_cabinet"), problem["fixtures"].get("flat_stove")
+        self.targets = [(x, name) for name, x in TARGETS.items() if x in self.names or name in problem["regions"]]
+        self.drawers = {x: name for name, x in REGIONS.items() if there[0]}
+        self.stove = there[1][0] if there[1] else None
+        what, x, *y = self.goal[0]
+        names = {**TARGETS, **NAMES, "flat_stove_1": KNOB}
+        self.caption = caption("on" if what == "in" else what, *(names[name] for name in (x, *y)))
+
+    def load(self) -> Table:
+        if hasattr(self, "env"):
+            return self
+        if self.scene in self.loaded:
+            official = self.suite.get_task_init_states(self.task)
+            own = {name: vars(self)[name] for name in ("suite", "task", "file", "goal", "language", "caption", "loaded")}
+            vars(self).update({**vars(self.loaded[self.scene]), **own, "official": official})
+            return self
+        super().load()
+        model = self.model
+        self.sites = {x: model.site(name).id for name, x in PLACES.items() if x in dict(self.targets)}
+        self.handles = {x: self._handle(i, name) for i, (x, name) in enumerate(self.drawers.items(), len(MOVABLE))}
+        if self.stove:
+            self.knob = model.joint(f"{self.stove}_button")
+            parts = np.flatnonzero((model.geom_bodyid == self.knob.bodyid[0]) & (model.geom_contype > 0))
+            self.owner[parts] = len(MOVABLE) + len(DRAWERS)
+            # the grip is the highest part
+            self.grip = parts[np.argmax((self.env.sim.data._data.geom_xpos[parts] + self._reach(parts))[:, 2])]
+        self.loaded[self.scene] = self
+        return self
+
+    def _reach(self, geoms: np.ndarray) -> np.ndarray:
+        """`[n, 3]` half the edges of geoms' boxes along the world's axes. m."""
+        turns = self.env.sim.data._data.geom_xmat[geoms].reshape(-1, 3, 3)
+        return (np.abs(turns) * self.model.geom_size[geoms][:, None]).sum(-1)
+
+    def _handle(self, i: int, region: str) -> tuple[Any, int, np.ndarray]:
+        """Joint, geom and edges of a drawer's handle, which is what stands out farthest."""
+        model, data = self.model, self.env.sim.data._data
+        joint = model.joint(region.replace("region", "level"))
+        parts = np.flatnonzero((model.geom_bodyid == joint.bodyid[0]) & (model.geom_contype > 0))
+        handle = parts[np.argmin(data.geom_xpos[parts] @ data.xaxis[joint.id])]  # it opens against the joint's axis
+        self.owner[handle] = i
+        return joint, handle, 2 * self._reach(np.array([handle]))[0]
+
+    def rests(self, data: Any, seen: dict[str, np.ndarray]) -> None:
+        """Fill in LIBERO's own predicates."""
+        at = {x: SEEN.get(seen, x, "position")[:2] for x, _ in self.targets}
+        at |= {x: data.site_xpos[self.model.site(name).id][:2] - self.base[:2] for x, name in self.drawers.items()}
+        pairs = [(x, y, ("in" if y in DRAWERS else "on", self.names[x], name)) for x in self.names for y, name in self.targets
+                 if x != y and np.hypot(*(SEEN.get(seen, x, "position")[:2] - at[y])) < NEAR_M]  # fmt: skip
+        drawers = [(x, ("open", name)) for x, name in self.drawers.items()]
+        knob = [("on", ("turnon", self.stove)), ("off", ("turnoff", self.stove))] if self.stove else []
+        atoms = (atom for *_, atom in (*pairs, *drawers, *knob))
+        solved, *held = self.holds(data, *self.goal, *atoms)[len(self.goal) - 1 :]
+        seen["gripper"][-1] = solved  # each goal of these suites is one predicate
+        for (x, y, _), holds in zip(pairs, held, strict=False):
+            SEEN.get(seen, x, "rests")[RESTS.index(y)] = holds
+        for (x, _), holds in zip(drawers, held[len(pairs) :], strict=False):
+            SEEN.get(seen, x, "open")[:] = holds
+        for (name, _), holds in zip(knob, held[len(pairs) + len(drawers) :], strict=True):
+            SEEN.get(seen, KNOB, name)[:] = holds
+
+
+class LiberoTable(Base):
+    """`starts`: 'random', LIBERO's own sampler in any scene; 'random X', in any scene that has X; 'official', the 50 official
+    states of every task in turn; 'official N', those of task N; 'official CAPTION', those of the tasks with this goal."""
+
+    def __init__(self, n_envs: int, options: Options) -> None:
+        from libero.libero import benchmark
+
+        self.n_envs, self.vocabulary, self.kind = n_envs, WORDS, options.starts
+        loaded: dict[str, Table] = {}
+        names = ("libero_spatial", "libero_goal") if options.suite == "both" else (options.suite,)
+        suites = [benchmark.get_benchmark_dict()[name]() for name in names]
+        self.scenes = [Table(suite, task, loaded) for suite in suites for task in range(suite.n_tasks)]
+        goals = dict.fromkeys(scene.caption for scene in self.scenes)
+        starts = ("random", *(f"random {x}" for x in OBJECTS), "official", *(f"official {k}" for k in range(len(self.scenes))),
+                  *(f"official {goal}" for goal in goals))  # fmt: skip
+        # one name: a policy learned in one suite is measured in the others
+        self.spec = WorldSpec("libero_table", OBJECTS, SEEN, ("x", "y", "z", "yaw", "lean", "grip"), control_hz=20,
+                              episode_steps=LONG_STEPS, skill_steps=LONG_STEPS, starts=starts, cameras=(),
+                              fingerprint=f"libero-table-1-{options.suite}-{libero.PACKAGE}",
+                              encoder=cube_encoder)  # fmt: skip
+
+    def library(self) -> ludus.SkillLibrary:
+        return ludus.SkillLibrary(self.vocabulary, skills())
+
+    def start_of(self, caption: str) -> str:
+        if self.kind == "official":
+            return f"official {caption}" if f"official {caption}" in self.spec.starts else "official"
+        named = self.library().mentioned(caption)
+        return f"random {min(named, key=self._scenes_with, default='')}".strip()
+
+    def _scenes_with(self, x: str) -> int:
+        return sum(self._has(scene, x) for scene in self.scenes)
+
+    @staticmethod
+    def _has(scene: Table, x: str) -> bool:
+        return x in scene.names or x in dict(scene.targets) or x in scene.drawers or (x == KNOB and bool(scene.stove))
+
+    def reset(self, seeds: Any, start: Any = "random") -> dict[str, np.ndarray]:
+        seen = super().reset(seeds, start)
+        return seen
+
+    def _scene(self, start: str, seed: int) -> int:
+        if start not in self.spec.starts:
+            raise LudusError(f"unknown start {start!r}; give one of {', '.join(self.spec.starts)}")
+        kind, _, of = start.partition(" ")
+        if kind == "official":
+            fitting = [k for k, s in enumerate(self.scenes) if not of or of in (str(k), s.caption)]
+            return fitting[seed % len(fitting)]
+        fitting = [k for k, scene in enumerate(self.scenes) if not of or self._has(scene, of)]
+        return fitting[np.random.default_rng(seed).integers(len(fitting))]
+
+    def act(self, i: int, action: np.ndarray) -> None:
+        lean = LEAN_RAD * max(action[4], 0)
+        libero.move(self.scenes[self.at[i]], self.data[i], action[[0, 1, 2, 3, 5]], self.fingers[i], partial(leant, lean=lean))
+
+    def look(self, scene: Table, data: Any, fingers: np.ndarray, seen: dict[str, np.ndarray]) -> None:
+        for x in OBJECTS:
+            SEEN.get(seen, x, "position")[:], SEEN.get(seen, x, "quaternion")[:] = libero.FAR, (1, 0, 0, 0)
+        touched = touches(scene, data)
+        at = data.site_xmat[scene.tcp].reshape(3, 3)
+        seen["gripper"][:] = [*(data.site_xpos[scene.tcp] - scene.base), np.arctan2(at[1, 0], at[0, 0]) - np.pi / 2,
+                              np.arccos(np.clip(-at[2, 2], -1, 1)), data.qpos[7] - data.qpos[8], fingers[1], 0]  # fmt: skip
+        for i, (x, box) in enumerate(zip(MOVABLE, scene.boxes, strict=True)):
+            if box is not None:
+                body, stood, edges, centre = box
+                matrix = data.xmat[body].reshape(3, 3) @ stood.T
+                show(seen, x, data.xpos[body] + matrix @ centre - scene.base, matrix, edges, touched(i))
+        for x, site in scene.sites.items():
+            show(seen, x, data.site_xpos[site] - scene.base, np.eye(3), 2 * scene.model.site_size[site])
+        for i, (x, (joint, handle, edges)) in enumerate(scene.handles.items(), len(MOVABLE)):
+            facing = data.xmat[joint.bodyid[0]].reshape(3, 3) @ np.diag([-1.0, -1, 1])
+            show(seen, x, data.geom_xpos[handle] - scene.base, facing, edges, touched(i))
+            SEEN.get(seen, x, "opening")[:] = -data.qpos[joint.qposadr[0]]
+        if scene.stove:
+            place = [*data.xanchor[scene.knob.id][:2], data.geom_xpos[scene.grip][2]] - scene.base
+            turned = data.xmat[scene.knob.bodyid[0]].reshape(3, 3)
+            show(seen, KNOB, place, turned, np.array([0.07, 0.024, 0.048]), touched(len(MOVABLE) + len(DRAWERS)))
+            SEEN.get(seen, KNOB, "angle")[:] = data.qpos[scene.knob.qposadr[0]]
+        scene.rests(data, seen)
+
+
+def leant(turned: np.ndarray, lean: float) -> np.ndarray:
+    """`[3, 3]` of the hand -> the turn after which its fingers lean, square to what they close along, which is level. rad."""
+    along, fingers = turned[:, 0], turned[:, 2]
+    level = np.array([along[0], along[1], 0]) / max(np.hypot(*along[:2]), 1e-6)
+    aim = np.array([-level[1] * np.sin(lean), level[0] * np.sin(lean), -np.cos(lean)])
+    way = np.cross(fingers, aim) + np.cross(along, level) * (lean > 0)
+    return way * min(1, libero.TURN_RAD / max(np.linalg.norm(way), 1e-9))
+
+
+def touches(scene: Table, data: Any) -> Any:
+    """A function that says of the i-th owner of geoms whether the left and the right pad touch it."""
+    first, second = data.contact.geom1, data.contact.geom2
+    sides = [{scene.owner[g] for g in (*second[first == pad], *first[second == pad])} for pad in scene.pads]
+    return lambda i: [i in side for side in sides]
+
+
+def show(seen: dict[str, np.ndarray], x: str, place: np.ndarray, turned: np.ndarray, edges: np.ndarray,
+         touched: Any = (0, 0)) -> None:  # fmt: skip
+    import mujoco
+
+    quaternion = np.zeros(4)
+    mujoco.mju_mat2Quat(quaternion, turned.ravel())
+    size = THICK_M.get(x, edges[1 if x in DRAWERS or x == KNOB else slice(2)].min())
+    seen[x][: sum(f.size for f in POSE)] = [*place, *quaternion * np.sign(quaternion[0] or 1), size, *edges, *touched, 1]
+
+
+# --- the teacher, in a file of its own ---------------------------------------------------------------------------------
+
+
+def teacher(spec: WorldSpec) -> Any:
+    module, _ = files.load(Path(__file__).with_name("libero_table_teacher.py"))
+    return module.Teacher(spec)
+
+
+table = ludus.WorldKind(lambda config: LiberoTable(config.n_envs, ludus.read_options(Options, config)), teacher, options=Options,
+                  requirements=(libero.PACKAGE,), timeout_s=300)  # fmt: skip

@@ -1,0 +1,242 @@
+"""The scripted teacher of libero_table.py: top grasps, rim grasps, drawers pulled by their handles, a plate dragged, a knob turned.
+
+The clean action is a function of what is seen and of the caption; the noise on it is that of the built-in table's teacher.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ludus import LudusError, WorldSpec
+from ludus.worlds import files
+from ludus.worlds.blocks.noise import Noise
+
+libero, _ = files.load(Path(__file__).with_name("libero.py"))
+
+KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push": re.compile(r"push (?:the )?(.+) to the (.+)"),
+         "pull": re.compile(r"open the (.+)"), "turn": re.compile(r"turn the (.+) (on|off)")}  # fmt: skip
+HOVER_M = 0.06  # above a thing before it is grasped
+NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
+CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
+FLOOR_M = -0.004  # of the point between the pads: lower, they would touch the table
+WALL_M, DEEP_M = 0.005, 0.012  # where a rim is held: inside of its edge, below its top
+ROOM_M = 0.03  # beside a rim, for a finger; more is no better
+NECK_M = 0.018  # below the top of a bottle
+BEHIND_M, ABOVE_M, BACK_M = 0.017, 0.008, 0.06  # of a handle: where the fingers hook in; how far before that they begin
+LEANT_RAD = 0.75  # enough of it to hook in
+OUT_M = 0.15  # of a drawer that is open
+UP_RACK_M = 0.05  # up the rack's slope from its lower edge
+
+
+class Teacher:
+    def __init__(self, spec: WorldSpec) -> None:
+        self.spec = spec
+
+    def begin(self, seeds: Sequence[int], noise: np.ndarray, random_mask: np.ndarray) -> None:
+        self.noise = Noise(seeds, np.asarray(noise, np.float64), np.asarray(random_mask), self.spec.episode_steps, 6)
+
+    def obeys(self, caption: str) -> bool:
+        return any(known.fullmatch(caption) for known in KNOWN.values())
+
+    def act(self, o: dict[str, np.ndarray], captions: Sequence[str]) -> np.ndarray:
+        clean = [self.clean({g: a[i] for g, a in o.items()}, caption) for i, caption in enumerate(captions)]
+        return self.noise.disturb(np.stack(clean)).astype(np.float32)
+
+    def clean(self, o: dict[str, np.ndarray], caption: str) -> np.ndarray:
+        """`[6]` without noise, from `[size]` per group."""
+        for name, known in KNOWN.items():
+            if found := known.fullmatch(caption):
+                ways: dict[str, Callable[..., np.ndarray]] = {"put": put, "push": push, "pull": pull, "turn": turn}
+                return ways[name](Sight(self.spec, o), *found.groups())
+        raise LudusError(f"the teacher does not know {caption!r}; it knows 'put X on Y', 'push X to the Y', 'open the X', ...")
+
+
+class Sight:
+    """One observation, read by name."""
+
+    def __init__(self, spec: WorldSpec, o: dict[str, np.ndarray]) -> None:
+        self.spec, self.o, self.things = spec.observation, o, [g.name for g in spec.observation.of_kind("object")]
+        self.hand, self.command = self("gripper", "position"), float(self("gripper", "command")[0])
+        self.yaw, self.lean = float(self("gripper", "yaw")[0]), float(self("gripper", "lean")[0])
+
+    def __call__(self, x: str, name: str = "position") -> np.ndarray:
+        return self.spec.get(self.o, x, name)
+
+    def turned(self, x: str) -> float:
+        w, _, _, z = self(x, "quaternion")
+        return 2 * float(np.arctan2(z, w))
+
+    def edges(self, x: str) -> np.ndarray:
+        return libero.lying(self.spec, self.o, x)
+
+    def bottom(self, x: str) -> float:
+        return float(self(x)[2] - self.edges(x)[2] / 2)
+
+    def top(self, x: str) -> float:
+        return float(self(x)[2] + self.edges(x)[2] / 2)
+
+    def held(self, x: str) -> bool:
+        return bool(libero.held(self.spec, self.o, x)) and self.command > 0.9
+
+    def rests(self, x: str, y: str) -> bool:
+        index = self.spec.by_name[x].fields[-1].meaning.split(" and ", 1)[1].split(", ").index(y)
+        return bool(self(x, "rests")[index] > 0.5)
+
+    @property
+    def released(self) -> bool:
+        return self.command < -0.9
+
+
+def go(way: Sequence[float], turn: float = 0, grip: float = -1, lean: float = -1) -> np.ndarray:
+    return np.clip([*np.asarray(way, float) / libero.STEP_M, turn / libero.TURN_RAD, lean, grip], -1, 1)
+
+
+# --- put -----------------------------------------------------------------------------------------------------------------
+
+
+def put(s: Sight, x: str, y: str) -> np.ndarray:
+    if "drawer" in y and s(y, "opening")[0] < OUT_M - 0.01 and not s.held(x):
+        return pull(s, y)
+    if s.rests(x, y) and not (y == "rack" and s.held(x)):
+        return leave(s)
+    return carry(s, x, y) if s.held(x) else grasp(s, x)
+
+
+def leave(s: Sight) -> np.ndarray:
+    """Let go, then up and out of the way."""
+    return go([0, 0, max(0.3 - s.hand[2], 0) * s.released])
+
+
+def goal(s: Sight, x: str, y: str) -> tuple[np.ndarray, float]:
+    """Where the centre of X is to come over Y `[2]`, and how high its lowest point may be there at least."""
+    place = s(y)
+    if y == "rack":  # its slope rises against y at 62 degrees from the vertical
+        return place[:2] + UP_RACK_M * np.array([0, -0.887]), float(place[2] + 0.462 * UP_RACK_M)
+    if "drawer" in y:  # behind its handle
+        angle = s.turned(y)
+        return place[:2] - 0.113 * np.array([-np.sin(angle), np.cos(angle)]), float(place[2] - 0.022)
+    low = s.bottom(y) + 0.004 if y in ("plate", "bowl 1", "bowl 2") else s.top(y)
+    return place[:2], low
+
+
+def rim(s: Sight, y: str) -> float:
+    """The highest of what surrounds the place."""
+    return s(y)[2] + 0.04 if "drawer" in y else s.top(y) + (0.07 if y == "rack" else 0)
+
+
+def carry(s: Sight, x: str, y: str) -> np.ndarray:
+    place, low = goal(s, x, y)
+    over, bottom = place - s(x)[:2], s.bottom(x)
+    off, rise = np.hypot(*over), max(rim(s, y) + CLEAR_M, TRAVEL_M if bottom < TRAVEL_M else 0) - bottom
+    if off > OVER_M:
+        near = off < 0.05  # small errors are corrected on the way down
+        return go([*over * (rise < CLEAR_M / 2 or near), rise * (not near or rise > CLEAR_M)], 0, 1)
+    return go([*over, max(low - bottom, -0.02) - 0.005], 0, 1 if bottom > low - 0.004 else -1)
+
+
+def grasp(s: Sight, x: str) -> np.ndarray:
+    place, turned, deep = (by_rim if x.startswith(("bowl", "plate")) else by_box)(s, x)
+    way, top = place - s.hand[:2], s.top(x)
+    off = np.hypot(*way)
+    if s.command > -0.9 and s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M:
+        return go([0, 0, HOVER_M])
+    if off > NEAR_M or abs(turned) > ALIGNED_RAD:
+        low = s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M
+        return go([*way * (not low), top + HOVER_M - s.hand[2]], turned)
+    down = max(deep, FLOOR_M) - s.hand[2]
+    return go([*way, down], turned, 1 if down > -0.006 else -1)
+
+
+def by_box(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
+    """Place `[2]`, turn and height of a grasp of a box, or of a bottle's neck."""
+    edges, error = s(x, "edges"), s.turned(x) - s.yaw
+    fits = [error + k * np.pi / 2 for k in range(-4, 5) if edges[(1 + k) % 2] < libero.FITS_M]
+    deep = s.top(x) - NECK_M if edges[2] > 0.1 else max(s.top(x) - libero.DEEP_M, float(s(x)[2]))
+    return s(x)[:2], min(fits, key=abs, default=0.0), deep
+
+
+def by_rim(s: Sight, x: str, way: np.ndarray | None = None) -> tuple[np.ndarray, float, float]:
+    """Place, turn and height of a grasp of a round thing's wall; on the side of `way`, or where there is room for a finger."""
+    radius, angles = s(x, "edges")[:2].max() / 2, np.array([np.pi / 2, -np.pi / 2])
+    if way is not None:
+        angles = np.array([np.arctan2(way[1], way[0])])
+    turns = (angles - np.pi / 2 - s.yaw + np.pi / 2) % np.pi - np.pi / 2
+    scores = [room(s, x, radius, angle) - 0.01 * abs(turned) for angle, turned in zip(angles, turns, strict=True)]
+    best = int(np.argmax(scores))
+    side = np.array([np.cos(angles[best]), np.sin(angles[best])])
+    return s(x)[:2] + (radius - WALL_M) * side, float(turns[best]), s.top(x) - DEEP_M
+
+
+def room(s: Sight, x: str, radius: float, angle: float) -> float:
+    """How much room there is beside X's rim for a finger, at most ROOM_M; less where the hand is farther away."""
+    finger = s(x)[:2] + (radius + 0.015) * np.array([np.cos(angle), np.sin(angle)])
+    others = [y for y in s.things if y != x and s.top(y) > s.bottom(x) + 0.01 and s(y, "present")[0] > 0.5]
+    gaps = [np.abs(finger - s(y)[:2]) - s.edges(y)[:2] / 2 for y in others]
+    return min(min((gap.max() for gap in gaps), default=ROOM_M), ROOM_M) - 0.02 * np.hypot(*(finger - s.hand[:2]))
+
+
+# --- push, pull, turn ----------------------------------------------------------------------------------------------------
+
+
+def push(s: Sight, x: str, y: str) -> np.ndarray:
+    """What has no rim is carried; a plate is dragged by the side that is ahead."""
+    if x != "plate":
+        return put(s, x, y)
+    way = (s(y) - s(x))[:2]
+    if np.hypot(*way) < 0.02 or (s.rests(x, y) and np.hypot(*way) < 0.03):
+        return leave(s)
+    place, turned, _ = by_rim(s, x, way)
+    off, low = place - s.hand[:2], s.hand[2] < s.top(x) + 0.01
+    if low and np.hypot(*off) < 0.035 and s.command > 0.5:
+        return go([*0.6 * libero.STEP_M * way / np.hypot(*way), FLOOR_M + 0.004 - s.hand[2]], turned, 1)
+    if np.hypot(*off) > NEAR_M or abs(turned) > ALIGNED_RAD:
+        return go([*off * (not low), s.top(x) + HOVER_M - s.hand[2]], turned)
+    down = FLOOR_M + 0.004 - s.hand[2]
+    return go([*off, down], turned, 1 if down > -0.008 else -1)
+
+
+def pull(s: Sight, x: str) -> np.ndarray:
+    """Hook the closed fingers in behind the handle, leaning, and draw."""
+    angle = s.turned(x)
+    out, along = np.array([-np.sin(angle), np.cos(angle), 0]), np.array([np.cos(angle), np.sin(angle), 0])
+    if s(x, "opening")[0] > OUT_M:
+        away = s.hand[2] < 0.25
+        return go([*0.5 * libero.STEP_M * out[:2] * away, libero.STEP_M * away], 0, 1)
+    turned = (angle + np.pi / 2 - s.yaw + np.pi) % (2 * np.pi) - np.pi
+    way = s.hand - s(x)
+    depth, high, beside = way @ out, way[2], way @ along
+    behind = -BEHIND_M - 0.012 < depth < -BEHIND_M + 0.012 and high < ABOVE_M + 0.01 and abs(beside) < 0.03
+    if behind and s.lean > LEANT_RAD - 0.15:
+        return go([*0.5 * libero.STEP_M * out[:2], 0.3 * (ABOVE_M - high)], turned, 1, 1)
+    hook = s(x) - BEHIND_M * out + np.array([0, 0, ABOVE_M])
+    back = np.sin(0.9) * out + np.array([0, 0, np.cos(0.9)])  # against where the fingers point
+    far = s.hand - hook
+    before, off = far @ back, np.linalg.norm(far - (far @ back) * back)
+    ready = s.lean > LEANT_RAD and abs(turned) < ALIGNED_RAD and s.command > 0.9
+    if ready and off < NEAR_M and before < BACK_M + 0.02:
+        return go(hook - s.hand, turned, 1, 1)
+    aim = hook + BACK_M * back - s.hand
+    if s.hand[2] < 0.25 and np.hypot(*aim[:2]) > 0.12:
+        aim[:2] = 0  # first above what stands about
+        aim[2] = 0.28 - s.hand[2]
+    return go(aim, turned, 1, 1)
+
+
+def turn(s: Sight, x: str, way: str) -> np.ndarray:
+    """Grasp the knob's grip and turn it."""
+    angle, sign = float(s(x, "angle")[0]), 1 if way == "on" else -1
+    if (angle > 0.7) if sign > 0 else (angle < -0.002):
+        return leave(s)
+    error = (s.turned(x) - s.yaw + np.pi / 2) % np.pi - np.pi / 2
+    off = s(x)[:2] - s.hand[:2]
+    low = s.hand[2] < s(x)[2] + 0.03
+    if s.command > 0.5 and low and np.hypot(*off) < 0.03:
+        return go([*off, s(x)[2] - s.hand[2]], 0.5 * sign if s.command > 0.9 else 0, 1)
+    if np.hypot(*off) > NEAR_M or abs(error) > ALIGNED_RAD:
+        return go([*off * (not low), s(x)[2] + 0.03 + HOVER_M - s.hand[2]], error)
+    down = s(x)[2] + 0.005 - s.hand[2]
+    return go([*off, down], error, 1 if down > -0.008 else -1)
