@@ -28,7 +28,7 @@ Base, Scene = libero.Libero, libero.Scene
 LEAN_RAD = 0.9  # of the fingers from the vertical where the action asks for it: over a drawer's handle, under the one above
 STEPS, LONG_STEPS = 220, 300  # of a skill; as many as are usual for the spatial and for the goal suite
 NEAR_M = 0.2  # LIBERO's predicates are asked of what is at most so far from each other sideways
-THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006}  # of the walls, at which these are held
+THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}  # of walls and neck, where these are held
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,7 @@ class LiberoTable(Base):
             SEEN.get(seen, x, "position")[:], SEEN.get(seen, x, "quaternion")[:] = libero.FAR, (1, 0, 0, 0)
         touched = touches(scene, data)
         at = data.site_xmat[scene.tcp].reshape(3, 3)
-        seen["gripper"][:] = [*(data.site_xpos[scene.tcp] - scene.base), np.arctan2(at[1, 0], at[0, 0]) - np.pi / 2,
+        seen["gripper"][:] = [*(data.site_xpos[scene.tcp] - scene.base), np.arctan2(-at[0, 0], at[1, 0]),
                               np.arccos(np.clip(-at[2, 2], -1, 1)), data.qpos[7] - data.qpos[8], fingers[1], 0]  # fmt: skip
         for i, (x, box) in enumerate(zip(MOVABLE, scene.boxes, strict=True)):
             if box is not None:
@@ -332,9 +332,10 @@ class LiberoTable(Base):
             SEEN.get(seen, x, "opening")[:] = -data.qpos[joint.qposadr[0]]
         if scene.stove:
             place = [*data.xanchor[scene.knob.id][:2], data.geom_xpos[scene.grip][2]] - scene.base
-            turned = data.xmat[scene.knob.bodyid[0]].reshape(3, 3)
+            angle = data.qpos[scene.knob.qposadr[0]]
+            turned = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
             show(seen, KNOB, place, turned, np.array([0.07, 0.024, 0.048]), touched(len(MOVABLE) + len(DRAWERS)))
-            SEEN.get(seen, KNOB, "angle")[:] = data.qpos[scene.knob.qposadr[0]]
+            SEEN.get(seen, KNOB, "angle")[:] = angle
         scene.rests(data, seen)
 
 

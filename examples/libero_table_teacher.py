@@ -22,13 +22,19 @@ KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push"
 HOVER_M = 0.06  # above a thing before it is grasped
 NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
+CLOSING_M, MISSED = 0.035, 0.7  # sideways, while the pads close; of a thing's size, less is between them when it was missed
 FLOOR_M = -0.004  # of the point between the pads: lower, they would touch the table
-WALL_M, DEEP_M = 0.005, 0.012  # where a rim is held: inside of its edge, below its top
-ROOM_M = 0.03  # beside a rim, for a finger; more is no better
+WALL_M, DEEP_M = 0.018, 0.012  # where the hand comes down over a rim: inside of its edge, below its top
+HAND_M, FINGERS_M = (0.105, 0.035), (0.055, 0.012)  # half of them along what they close along, and across
+PALM_M, TIPS_M = 0.03, -0.008  # how high the hand and the fingers begin, above the point between the pads
+ROOM_M, REACH_M = 0.008, 0.7  # around the hand, more is no better; from the base, farther is worse
 NECK_M = 0.018  # below the top of a bottle
-BEHIND_M, ABOVE_M, BACK_M = 0.017, 0.008, 0.06  # of a handle: where the fingers hook in; how far before that they begin
+BEHIND_M, ABOVE_M, BACK_M = 0.015, 0.008, 0.06  # of a handle: where the fingers hook in; how far before that they begin
 LEANT_RAD = 0.75  # enough of it to hook in
+KNOB_LEAN, TURNED_RAD = 0.6, 0.7  # of the action; of a knob that is on
 OUT_M = 0.15  # of a drawer that is open
+AHEAD_M, PRESS_M = 0.03, 0.007  # of a plate's middle, where the fingers press on it; above its bottom, where they are told to go
+NEARER_M = 0.05  # than the middle of the cabinet
 UP_RACK_M = 0.05  # up the rack's slope from its lower edge
 
 
@@ -62,6 +68,7 @@ class Sight:
         self.spec, self.o, self.things = spec.observation, o, [g.name for g in spec.observation.of_kind("object")]
         self.hand, self.command = self("gripper", "position"), float(self("gripper", "command")[0])
         self.yaw, self.lean = float(self("gripper", "yaw")[0]), float(self("gripper", "lean")[0])
+        self.seen = [x for x in self.things if self(x, "present")[0] > 0.5]
 
     def __call__(self, x: str, name: str = "position") -> np.ndarray:
         return self.spec.get(self.o, x, name)
@@ -101,14 +108,14 @@ def go(way: Sequence[float], turn: float = 0, grip: float = -1, lean: float = -1
 def put(s: Sight, x: str, y: str) -> np.ndarray:
     if "drawer" in y and s(y, "opening")[0] < OUT_M - 0.01 and not s.held(x):
         return pull(s, y)
-    if s.rests(x, y) and not (y == "rack" and s.held(x)):
-        return leave(s)
+    if s.rests(x, y):
+        return leave(s, x) if y != "rack" or s.command < 0 else go([0, 0, 0], 0, 1)  # what leans there is held
     return carry(s, x, y) if s.held(x) else grasp(s, x)
 
 
-def leave(s: Sight) -> np.ndarray:
+def leave(s: Sight, x: str) -> np.ndarray:
     """Let go, then up and out of the way."""
-    return go([0, 0, max(0.3 - s.hand[2], 0) * s.released])
+    return go([0, 0, max(s.top(x) + 2 * HOVER_M - s.hand[2], 0) * s.released])
 
 
 def goal(s: Sight, x: str, y: str) -> tuple[np.ndarray, float]:
@@ -119,6 +126,8 @@ def goal(s: Sight, x: str, y: str) -> tuple[np.ndarray, float]:
     if "drawer" in y:  # behind its handle
         angle = s.turned(y)
         return place[:2] - 0.113 * np.array([-np.sin(angle), np.cos(angle)]), float(place[2] - 0.022)
+    if y == "cabinet":  # on the near side, which is in reach
+        return place[:2] * (1 - NEARER_M / np.hypot(*place[:2])), s.top(y)
     low = s.bottom(y) + 0.004 if y in ("plate", "bowl 1", "bowl 2") else s.top(y)
     return place[:2], low
 
@@ -135,13 +144,17 @@ def carry(s: Sight, x: str, y: str) -> np.ndarray:
     if off > OVER_M:
         near = off < 0.05  # small errors are corrected on the way down
         return go([*over * (rise < CLEAR_M / 2 or near), rise * (not near or rise > CLEAR_M)], 0, 1)
-    return go([*over, max(low - bottom, -0.02) - 0.005], 0, 1 if bottom > low - 0.004 else -1)
+    done = s.rests(x, y) or bottom < low - 0.004
+    return go([*over, 0 if done else max(low - bottom, -0.02) - 0.005], 0, 1 if y == "rack" or not done else -1)
 
 
 def grasp(s: Sight, x: str) -> np.ndarray:
     place, turned, deep = (by_rim if x.startswith(("bowl", "plate")) else by_box)(s, x)
     way, top = place - s.hand[:2], s.top(x)
     off = np.hypot(*way)
+    missed = s("gripper", "width")[0] < MISSED * s(x, "size")[0]
+    if s.command > -0.9 and not missed and s.hand[2] < deep + NEAR_M and off < CLOSING_M:
+        return go([0, 0, max(deep, FLOOR_M) - s.hand[2]], 0, 1)  # it moves while the pads close
     if s.command > -0.9 and s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M:
         return go([0, 0, HOVER_M])
     if off > NEAR_M or abs(turned) > ALIGNED_RAD:
@@ -159,44 +172,50 @@ def by_box(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
     return s(x)[:2], min(fits, key=abs, default=0.0), deep
 
 
-def by_rim(s: Sight, x: str, way: np.ndarray | None = None) -> tuple[np.ndarray, float, float]:
-    """Place, turn and height of a grasp of a round thing's wall; on the side of `way`, or where there is room for a finger."""
-    radius, angles = s(x, "edges")[:2].max() / 2, np.array([np.pi / 2, -np.pi / 2])
-    if way is not None:
-        angles = np.array([np.arctan2(way[1], way[0])])
-    turns = (angles - np.pi / 2 - s.yaw + np.pi / 2) % np.pi - np.pi / 2
-    scores = [room(s, x, radius, angle) - 0.01 * abs(turned) for angle, turned in zip(angles, turns, strict=True)]
-    best = int(np.argmax(scores))
-    side = np.array([np.cos(angles[best]), np.sin(angles[best])])
-    return s(x)[:2] + (radius - WALL_M) * side, float(turns[best]), s.top(x) - DEEP_M
+def by_rim(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
+    """Place `[2]`, turn and height of a grasp of a round thing's wall: on the side of the base, which is in reach, or left or
+    right of it; in a drawer along its front."""
+    drawer = next((y for y in s.things if "drawer" in y and s.rests(x, y)), None)
+    near = np.arctan2(-s(x)[1], -s(x)[0]) if drawer is None else s.turned(drawer) + np.pi
+    angles = near + np.array([0, np.pi / 2, -np.pi / 2] if drawer is None else [0])
+    deep, radius = s.top(x) - DEEP_M, s(x, "edges")[:2].max() / 2 - WALL_M
+    sides = np.stack([np.cos(angles), np.sin(angles)], -1)
+    places = s(x)[:2] + radius * sides
+    scores = [room(s, x, place, side, deep) - max(np.hypot(*place) - REACH_M, 0) for place, side in zip(places, sides, strict=True)]
+    best = int(np.argmax(scores + 0.005 * (angles == near)))
+    aim = (angles[best] - np.pi / 2) % np.pi  # the same for both fingers: never the long way round
+    return places[best], aim - s.yaw, deep
 
 
-def room(s: Sight, x: str, radius: float, angle: float) -> float:
-    """How much room there is beside X's rim for a finger, at most ROOM_M; less where the hand is farther away."""
-    finger = s(x)[:2] + (radius + 0.015) * np.array([np.cos(angle), np.sin(angle)])
-    others = [y for y in s.things if y != x and s.top(y) > s.bottom(x) + 0.01 and s(y, "present")[0] > 0.5]
-    gaps = [np.abs(finger - s(y)[:2]) - s.edges(y)[:2] / 2 for y in others]
-    return min(min((gap.max() for gap in gaps), default=ROOM_M), ROOM_M) - 0.02 * np.hypot(*(finger - s.hand[:2]))
+def room(s: Sight, x: str, place: np.ndarray, side: np.ndarray, deep: float) -> float:
+    """How much room there is around hand and fingers over a place, at most ROOM_M. m."""
+    across, gap = np.array([-side[1], side[0]]), ROOM_M
+    for (long, wide), begin in ((HAND_M, PALM_M), (FINGERS_M, TIPS_M)):
+        grid = [place + a * long * side + b * wide * across for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, 1)]
+        for y in s.seen:
+            if y != x and s.top(y) > deep + begin and s.bottom(y) < deep + 0.1:
+                gap = min(gap, (np.abs(np.array(grid) - s(y)[:2]) - s.edges(y)[:2] / 2).max(-1).min())
+    return gap
 
 
 # --- push, pull, turn ----------------------------------------------------------------------------------------------------
 
 
 def push(s: Sight, x: str, y: str) -> np.ndarray:
-    """What has no rim is carried; a plate is dragged by the side that is ahead."""
+    """What has no rim is carried; a plate is dragged by closed fingers that press on it, against the rim that is ahead."""
     if x != "plate":
         return put(s, x, y)
     way = (s(y) - s(x))[:2]
-    if np.hypot(*way) < 0.02 or (s.rests(x, y) and np.hypot(*way) < 0.03):
-        return leave(s)
-    place, turned, _ = by_rim(s, x, way)
-    off, low = place - s.hand[:2], s.hand[2] < s.top(x) + 0.01
-    if low and np.hypot(*off) < 0.035 and s.command > 0.5:
-        return go([*0.6 * libero.STEP_M * way / np.hypot(*way), FLOOR_M + 0.004 - s.hand[2]], turned, 1)
-    if np.hypot(*off) > NEAR_M or abs(turned) > ALIGNED_RAD:
-        return go([*off * (not low), s.top(x) + HOVER_M - s.hand[2]], turned)
-    down = FLOOR_M + 0.004 - s.hand[2]
-    return go([*off, down], turned, 1 if down > -0.008 else -1)
+    far = np.hypot(*way)
+    if far < 0.015 or (s.rests(x, y) and far < 0.025):
+        return go([0, 0, max(0.2 - s.hand[2], 0)], 0, 1)
+    place = s(x)[:2] + AHEAD_M * way / far
+    off, low = place - s.hand[:2], s.hand[2] < s.bottom(x) + 0.025
+    if low and np.hypot(*(s.hand - s(x))[:2]) < s(x, "edges")[0] / 2:
+        return go([*(libero.STEP_M * way / far), s.bottom(x) + PRESS_M - s.hand[2]], 0, 1)
+    if np.hypot(*off) > NEAR_M or s.command < 0.9:
+        return go([*off * (not low), s.top(x) + HOVER_M - s.hand[2]], 0, 1)
+    return go([*off, s.bottom(x) + PRESS_M - s.hand[2]], 0, 1)
 
 
 def pull(s: Sight, x: str) -> np.ndarray:
@@ -209,16 +228,16 @@ def pull(s: Sight, x: str) -> np.ndarray:
     turned = (angle + np.pi / 2 - s.yaw + np.pi) % (2 * np.pi) - np.pi
     way = s.hand - s(x)
     depth, high, beside = way @ out, way[2], way @ along
-    behind = -BEHIND_M - 0.012 < depth < -BEHIND_M + 0.012 and high < ABOVE_M + 0.01 and abs(beside) < 0.03
+    behind = -0.03 < depth < 0.002 and high < ABOVE_M + 0.016 and abs(beside) < 0.03
     if behind and s.lean > LEANT_RAD - 0.15:
-        return go([*0.5 * libero.STEP_M * out[:2], 0.3 * (ABOVE_M - high)], turned, 1, 1)
+        return go([*0.5 * libero.STEP_M * out[:2], ABOVE_M - high], turned, 1, 1)
     hook = s(x) - BEHIND_M * out + np.array([0, 0, ABOVE_M])
     back = np.sin(0.9) * out + np.array([0, 0, np.cos(0.9)])  # against where the fingers point
     far = s.hand - hook
     before, off = far @ back, np.linalg.norm(far - (far @ back) * back)
     ready = s.lean > LEANT_RAD and abs(turned) < ALIGNED_RAD and s.command > 0.9
     if ready and off < NEAR_M and before < BACK_M + 0.02:
-        return go(hook - s.hand, turned, 1, 1)
+        return go(2 * (hook - s.hand), turned, 1, 1)
     aim = hook + BACK_M * back - s.hand
     if s.hand[2] < 0.25 and np.hypot(*aim[:2]) > 0.12:
         aim[:2] = 0  # first above what stands about
@@ -227,16 +246,16 @@ def pull(s: Sight, x: str) -> np.ndarray:
 
 
 def turn(s: Sight, x: str, way: str) -> np.ndarray:
-    """Grasp the knob's grip and turn it."""
+    """Grasp the knob's grip and turn it, leaning: upright, the arm cannot fold so far."""
     angle, sign = float(s(x, "angle")[0]), 1 if way == "on" else -1
-    if (angle > 0.7) if sign > 0 else (angle < -0.002):
-        return leave(s)
+    if (angle > TURNED_RAD) if sign > 0 else (angle < -0.002):
+        return go([0, 0, max(s(x)[2] + 2 * HOVER_M - s.hand[2], 0) * s.released], 0, -1, KNOB_LEAN)
     error = (s.turned(x) - s.yaw + np.pi / 2) % np.pi - np.pi / 2
     off = s(x)[:2] - s.hand[:2]
     low = s.hand[2] < s(x)[2] + 0.03
-    if s.command > 0.5 and low and np.hypot(*off) < 0.03:
-        return go([*off, s(x)[2] - s.hand[2]], 0.5 * sign if s.command > 0.9 else 0, 1)
+    if s.command > -0.9 and low and np.hypot(*off) < 0.03:
+        return go([*off, s(x)[2] - s.hand[2]], 0.5 * sign if s.command > 0.9 else 0, 1, KNOB_LEAN)
     if np.hypot(*off) > NEAR_M or abs(error) > ALIGNED_RAD:
-        return go([*off * (not low), s(x)[2] + 0.03 + HOVER_M - s.hand[2]], error)
+        return go([*off * (not low), s(x)[2] + 0.02 + HOVER_M - s.hand[2]], error, -1, KNOB_LEAN)
     down = s(x)[2] + 0.005 - s.hand[2]
-    return go([*off, down], error, 1 if down > -0.008 else -1)
+    return go([*off, down], error, 1 if down > -0.008 else -1, KNOB_LEAN)
