@@ -59,8 +59,8 @@ POSE = (Field("position", 3, "m", "centre of its box; of a drawer, of its handle
               "opening along y; of the knob, from off"),
         Field("size", 1, "m", "of what the pads close on", scale=0.1),
         Field("edges", 3, "m", "of its box as it stood, along x, y, z", scale=0.1),
-        Field("touch_left", 1, "1", "1 if the left pad touches it"),
-        Field("touch_right", 1, "1", "1 if the right pad touches it"),
+        Field("touch_left", 1, "1", "1 if the left finger touches it"),
+        Field("touch_right", 1, "1", "1 if the right finger touches it"),
         Field("present", 1, "1", "0 if this scene has no such thing"))  # fmt: skip
 REST = Field("rests", len(RESTS), "1", f"1 where LIBERO's On or In holds of it and {', '.join(RESTS)}")
 OPENING = (Field("opening", 1, "m", "how far it is out", scale=0.1), Field("open", 1, "1", "by LIBERO's Open"))
@@ -213,6 +213,8 @@ class Table(Scene):
             return self
         super().load()
         model = self.model
+        names = [model.geom(i).name for i in range(model.ngeom)]
+        self.tips = [[i for i, name in enumerate(names) if name.startswith(f"gripper0_finger{k}")] for k in (1, 2)]
         self.sites = {x: model.site(name).id for name, x in PLACES.items() if x in dict(self.targets)}
         self.handles = {x: self._handle(i, name) for i, (x, name) in enumerate(self.drawers.items(), len(MOVABLE))}
         if self.stove:
@@ -349,9 +351,9 @@ def leant(turned: np.ndarray, lean: float) -> np.ndarray:
 
 
 def touches(scene: Table, data: Any) -> Any:
-    """A function that says of the i-th owner of geoms whether the left and the right pad touch it."""
+    """A function that says of the i-th owner of geoms whether the left and the right finger touch it."""
     first, second = data.contact.geom1, data.contact.geom2
-    sides = [{scene.owner[g] for g in (*second[first == pad], *first[second == pad])} for pad in scene.pads]
+    sides = [{*scene.owner[second[np.isin(first, tips)]], *scene.owner[first[np.isin(second, tips)]]} for tips in scene.tips]
     return lambda i: [i in side for side in sides]
 
 

@@ -24,8 +24,10 @@ NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near en
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
 CLOSING_M, MISSED = 0.035, 0.7  # sideways, while the pads close; of a thing's size, less is between them when it was missed
 FLOOR_M = -0.004  # of the point between the pads: lower, they would touch the table
-WALL_M, DEEP_M = 0.018, 0.012  # where the hand comes down over a rim: inside of its edge, below its top
-HAND_M, FINGERS_M = (0.105, 0.035), (0.055, 0.012)  # half of them along what they close along, and across
+WALL_M, DRAWER_WALL_M, DEEP_M = 0.008, 0.03, 0.012  # where a rim is grasped: inside of its edge, in a drawer, below its top
+LEFT_RAD = 0.9  # the hand turns so far to the right, and from there half a turn to the left
+RAISED = ("cabinet", "top drawer", "middle drawer", "bottom drawer")  # what is on or in them is lifted first
+HAND_M, FINGERS_M = (0.105, 0.025), (0.06, 0.012)  # half of them along what they close along, and across
 PALM_M, TIPS_M = 0.03, -0.008  # how high the hand and the fingers begin, above the point between the pads
 ROOM_M, REACH_M = 0.008, 0.7  # around the hand, more is no better; from the base, farther is worse
 NECK_M = 0.018  # below the top of a bottle
@@ -106,11 +108,15 @@ def go(way: Sequence[float], turn: float = 0, grip: float = -1, lean: float = -1
 
 
 def put(s: Sight, x: str, y: str) -> np.ndarray:
-    if "drawer" in y and s(y, "opening")[0] < OUT_M - 0.01 and not s.held(x):
-        return pull(s, y)
+    if "drawer" in y and not s.held(x):
+        if s(y, "opening")[0] < (OUT_M if s.lean > LEANT_RAD / 2 else OUT_M - 0.02):
+            return pull(s, y)
+        if s.lean > 0.2 and np.linalg.norm(s.hand - s(y)) < 0.1:
+            return unhook(s, y)
     if s.rests(x, y):
-        return leave(s, x) if y != "rack" or s.command < 0 else go([0, 0, 0], 0, 1)  # what leans there is held
-    return carry(s, x, y) if s.held(x) else grasp(s, x)
+        # what leans on the rack is held there
+        return leave(s, x) if y != "rack" or s.command < 0 else go([0, 0, -0.004], 0, 1)
+    return carry(s, x, y) if s.held(x) else grasp(s, x, y)
 
 
 def leave(s: Sight, x: str) -> np.ndarray:
@@ -140,6 +146,8 @@ def rim(s: Sight, y: str) -> float:
 def carry(s: Sight, x: str, y: str) -> np.ndarray:
     place, low = goal(s, x, y)
     over, bottom = place - s(x)[:2], s.bottom(x)
+    if any(s.rests(x, z) for z in s.seen if z in RAISED and z != y):
+        return go([0, 0, HOVER_M], 0, 1)
     off, rise = np.hypot(*over), max(rim(s, y) + CLEAR_M, TRAVEL_M if bottom < TRAVEL_M else 0) - bottom
     if off > OVER_M:
         near = off < 0.05  # small errors are corrected on the way down
@@ -148,18 +156,19 @@ def carry(s: Sight, x: str, y: str) -> np.ndarray:
     return go([*over, 0 if done else max(low - bottom, -0.02) - 0.005], 0, 1 if y == "rack" or not done else -1)
 
 
-def grasp(s: Sight, x: str) -> np.ndarray:
-    place, turned, deep = (by_rim if x.startswith(("bowl", "plate")) else by_box)(s, x)
+def grasp(s: Sight, x: str, y: str) -> np.ndarray:
+    place, turned, deep = by_rim(s, x, goal(s, x, y)[0]) if x.startswith(("bowl", "plate")) else by_box(s, x)
     way, top = place - s.hand[:2], s.top(x)
     off = np.hypot(*way)
     missed = s("gripper", "width")[0] < MISSED * s(x, "size")[0]
-    if s.command > -0.9 and not missed and s.hand[2] < deep + NEAR_M and off < CLOSING_M:
+    if s.command > -0.9 and not missed and s.hand[2] < deep + 2 * NEAR_M and off < CLOSING_M:
         return go([0, 0, max(deep, FLOOR_M) - s.hand[2]], 0, 1)  # it moves while the pads close
-    if s.command > -0.9 and s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M:
+    if s.command > -0.9 and s.hand[2] < top + HOVER_M / 2:
         return go([0, 0, HOVER_M])
     if off > NEAR_M or abs(turned) > ALIGNED_RAD:
         low = s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M
-        return go([*way * (not low), top + HOVER_M - s.hand[2]], turned)
+        slow = 0.4 if np.hypot(*s.hand[:2]) > REACH_M - 0.05 else 1  # an arm that is stretched comes back slowly
+        return go([*np.clip(way, -libero.STEP_M, libero.STEP_M) * slow * (not low), top + HOVER_M - s.hand[2]], turned)
     down = max(deep, FLOOR_M) - s.hand[2]
     return go([*way, down], turned, 1 if down > -0.006 else -1)
 
@@ -172,18 +181,20 @@ def by_box(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
     return s(x)[:2], min(fits, key=abs, default=0.0), deep
 
 
-def by_rim(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
-    """Place `[2]`, turn and height of a grasp of a round thing's wall: on the side of the base, which is in reach, or left or
-    right of it; in a drawer along its front."""
-    drawer = next((y for y in s.things if "drawer" in y and s.rests(x, y)), None)
-    near = np.arctan2(-s(x)[1], -s(x)[0]) if drawer is None else s.turned(drawer) + np.pi
-    angles = near + np.array([0, np.pi / 2, -np.pi / 2] if drawer is None else [0])
-    deep, radius = s.top(x) - DEEP_M, s(x, "edges")[:2].max() / 2 - WALL_M
-    sides = np.stack([np.cos(angles), np.sin(angles)], -1)
+def by_rim(s: Sight, x: str, to: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Place `[2]`, turn and height of a grasp of a round thing's wall: on the side of the base if there is room, so that it is
+    in reach there and over its place `to`; in a drawer along its front."""
+    drawer = next((y for y in s.seen if "drawer" in y and s.rests(x, y)), None)
+    near, ways, wall = np.arctan2(-s(x)[1], -s(x)[0]), np.pi / 4 * np.array([0, 1, -1, 2, -2]), WALL_M
+    if drawer is not None:
+        near, ways, wall = s.turned(drawer) + np.pi, np.zeros(1), DRAWER_WALL_M
+    deep, radius = s.top(x) - DEEP_M, s(x, "edges")[:2].max() / 2 - wall
+    sides = np.stack([np.cos(near + ways), np.sin(near + ways)], -1)
     places = s(x)[:2] + radius * sides
-    scores = [room(s, x, place, side, deep) - max(np.hypot(*place) - REACH_M, 0) for place, side in zip(places, sides, strict=True)]
-    best = int(np.argmax(scores + 0.005 * (angles == near)))
-    aim = (angles[best] - np.pi / 2) % np.pi  # the same for both fingers: never the long way round
+    far = np.maximum(np.hypot(*places.T), np.hypot(*(to + radius * sides).T))
+    rooms = np.array([room(s, x, place, side, deep) for place, side in zip(places, sides, strict=True)])
+    best = int(np.argmax(rooms - np.maximum(far - REACH_M, 0) - 0.002 * np.abs(ways)))
+    aim = (near + ways[best] - np.pi / 2 + LEFT_RAD) % np.pi - LEFT_RAD  # the same for both fingers
     return places[best], aim - s.yaw, deep
 
 
@@ -223,8 +234,7 @@ def pull(s: Sight, x: str) -> np.ndarray:
     angle = s.turned(x)
     out, along = np.array([-np.sin(angle), np.cos(angle), 0]), np.array([np.cos(angle), np.sin(angle), 0])
     if s(x, "opening")[0] > OUT_M:
-        away = s.hand[2] < 0.25
-        return go([*0.5 * libero.STEP_M * out[:2] * away, libero.STEP_M * away], 0, 1)
+        return unhook(s, x)
     turned = (angle + np.pi / 2 - s.yaw + np.pi) % (2 * np.pi) - np.pi
     way = s.hand - s(x)
     depth, high, beside = way @ out, way[2], way @ along
@@ -243,6 +253,12 @@ def pull(s: Sight, x: str) -> np.ndarray:
         aim[:2] = 0  # first above what stands about
         aim[2] = 0.28 - s.hand[2]
     return go(aim, turned, 1, 1)
+
+
+def unhook(s: Sight, x: str) -> np.ndarray:
+    """Up from behind the handle before the hand is righted."""
+    high = s.hand[2] - s(x)[2]
+    return go([0, 0, libero.STEP_M * (high < 0.1)], 0, 1, 1 if high < 0.06 else -1)
 
 
 def turn(s: Sight, x: str, way: str) -> np.ndarray:
