@@ -21,6 +21,7 @@ KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push"
          "pull": re.compile(r"open the (.+)"), "turn": re.compile(r"turn the (.+) (on|off)")}  # fmt: skip
 HOVER_M = 0.06  # above a thing before it is grasped
 NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
+BESIDE_M = 0.2  # the cabinet, or its drawers
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
 CLOSING_M, MISSED = 0.035, 0.7  # sideways, while the pads close; of a thing's size, less is between them when it was missed
 FLOOR_M = -0.004  # of the point between the pads: lower, they would touch the table
@@ -143,15 +144,22 @@ def rim(s: Sight, y: str) -> float:
     return s(y)[2] + 0.04 if "drawer" in y else s.top(y) + (0.07 if y == "rack" else 0)
 
 
+def over_raised(s: Sight, at: np.ndarray) -> float:
+    """How high the cabinet and its drawers reach near a place. m."""
+    near = [rim(s, z) for z in RAISED if z in s.seen and np.hypot(*(s(z) - at)[:2]) < BESIDE_M]
+    return max(near, default=-np.inf)
+
+
 def carry(s: Sight, x: str, y: str) -> np.ndarray:
     place, low = goal(s, x, y)
     over, bottom = place - s(x)[:2], s.bottom(x)
-    if any(s.rests(x, z) for z in s.seen if z in RAISED and z != y):
-        return go([0, 0, HOVER_M], 0, 1)
-    off, rise = np.hypot(*over), max(rim(s, y) + CLEAR_M, TRAVEL_M if bottom < TRAVEL_M else 0) - bottom
+    off, high = np.hypot(*over), max(rim(s, y), TRAVEL_M - CLEAR_M if bottom < TRAVEL_M else -np.inf)
+    if bottom > TRAVEL_M:
+        high = max(high, over_raised(s, s(x)))
+    rise = high + CLEAR_M - bottom
     if off > OVER_M:
         near = off < 0.05  # small errors are corrected on the way down
-        return go([*over * (rise < CLEAR_M / 2 or near), rise * (not near or rise > CLEAR_M)], 0, 1)
+        return go([*over * (rise < CLEAR_M / 2 or near), max(rise, 0) * (not near or rise > CLEAR_M)], 0, 1)
     done = s.rests(x, y) or bottom < low - 0.004
     return go([*over, 0 if done else max(low - bottom, -0.02) - 0.005], 0, 1 if y == "rack" or not done else -1)
 
@@ -167,8 +175,9 @@ def grasp(s: Sight, x: str, y: str) -> np.ndarray:
         return go([0, 0, HOVER_M])
     if off > NEAR_M or abs(turned) > ALIGNED_RAD:
         low = s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M
+        up = max(top + HOVER_M, over_raised(s, s.hand) + HOVER_M if off > 5 * NEAR_M else -np.inf)
         slow = 0.4 if np.hypot(*s.hand[:2]) > REACH_M - 0.05 else 1  # an arm that is stretched comes back slowly
-        return go([*np.clip(way, -libero.STEP_M, libero.STEP_M) * slow * (not low), top + HOVER_M - s.hand[2]], turned)
+        return go([*np.clip(way, -libero.STEP_M, libero.STEP_M) * slow * (not low), up - s.hand[2]], turned)
     down = max(deep, FLOOR_M) - s.hand[2]
     return go([*way, down], turned, 1 if down > -0.006 else -1)
 
