@@ -22,6 +22,7 @@ KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push"
 HOVER_M = 0.06  # above a thing before it is grasped
 NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
 BESIDE_M = 0.2  # the cabinet, or its drawers
+LOW_M = 0.012  # above where it goes, what does not topple is let go
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
 CLOSING_M, MISSED = 0.035, 0.7  # sideways, while the pads close; of a thing's size, less is between them when it was missed
 FLOOR_M = -0.004  # of the point between the pads: lower, they would touch the table
@@ -35,7 +36,7 @@ NECK_M = 0.018  # below the top of a bottle
 BEHIND_M, ABOVE_M, BACK_M = 0.015, 0.008, 0.06  # of a handle: where the fingers hook in; how far before that they begin
 LEANT_RAD = 0.75  # enough of it to hook in
 KNOB_LEAN, TURNED_RAD = 0.6, 0.7  # of the action; of a knob that is on
-OUT_M = 0.15  # of a drawer that is open
+OUT_M, ROOMY_M = 0.15, 0.12  # of a drawer that is open; enough to put something in, and room for the hand before it
 AHEAD_M, PRESS_M = 0.03, 0.007  # of a plate's middle, where the fingers press on it; above its bottom, where they are told to go
 NEARER_M = 0.05  # than the middle of the cabinet
 UP_RACK_M = 0.05  # up the rack's slope from its lower edge
@@ -110,14 +111,19 @@ def go(way: Sequence[float], turn: float = 0, grip: float = -1, lean: float = -1
 
 def put(s: Sight, x: str, y: str) -> np.ndarray:
     if "drawer" in y and not s.held(x):
-        if s(y, "opening")[0] < (OUT_M if s.lean > LEANT_RAD / 2 else OUT_M - 0.02):
+        if s(y, "opening")[0] < (ROOMY_M if s.lean > LEANT_RAD / 2 else ROOMY_M - 0.02):
             return pull(s, y)
         if s.lean > 0.2 and np.linalg.norm(s.hand - s(y)) < 0.1:
             return unhook(s, y)
-    if s.rests(x, y):
+    place, low = goal(s, x, y)
+    low += LOW_M * (not x.startswith("wine"))
+    down = y != "rack" and np.hypot(*(place - s(x)[:2])) < 1.5 * OVER_M and s.bottom(x) < low
+    if s.rests(x, y) or down:
         # what leans on the rack is held there
         return leave(s, x) if y != "rack" or s.command < 0 else go([0, 0, -0.004], 0, 1)
-    return carry(s, x, y) if s.held(x) else grasp(s, x, y)
+    # over what stands before an open drawer the hand leans, as it does over the handle
+    lean = 1 if "drawer" in y and x.startswith("bowl") else -1
+    return carry(s, x, y, lean) if s.held(x) else grasp(s, x, y, lean)
 
 
 def leave(s: Sight, x: str) -> np.ndarray:
@@ -132,7 +138,8 @@ def goal(s: Sight, x: str, y: str) -> tuple[np.ndarray, float]:
         return place[:2] + UP_RACK_M * np.array([0, -0.887]), float(place[2] + 0.462 * UP_RACK_M)
     if "drawer" in y:  # behind its handle
         angle = s.turned(y)
-        return place[:2] - 0.113 * np.array([-np.sin(angle), np.cos(angle)]), float(place[2] - 0.022)
+        behind = 0.038 + (s(y, "opening")[0] - 0.014) / 2  # the middle of what is out
+        return place[:2] - behind * np.array([-np.sin(angle), np.cos(angle)]), float(place[2] - 0.022)
     if y == "cabinet":  # on the near side, which is in reach
         return place[:2] * (1 - NEARER_M / np.hypot(*place[:2])), s.top(y)
     low = s.bottom(y) + 0.004 if y in ("plate", "bowl 1", "bowl 2") else s.top(y)
@@ -150,7 +157,7 @@ def over_raised(s: Sight, at: np.ndarray) -> float:
     return max(near, default=-np.inf)
 
 
-def carry(s: Sight, x: str, y: str) -> np.ndarray:
+def carry(s: Sight, x: str, y: str, lean: float) -> np.ndarray:
     place, low = goal(s, x, y)
     over, bottom = place - s(x)[:2], s.bottom(x)
     off, high = np.hypot(*over), max(rim(s, y), TRAVEL_M - CLEAR_M if bottom < TRAVEL_M else -np.inf)
@@ -159,27 +166,27 @@ def carry(s: Sight, x: str, y: str) -> np.ndarray:
     rise = high + CLEAR_M - bottom
     if off > OVER_M:
         near = off < 0.05  # small errors are corrected on the way down
-        return go([*over * (rise < CLEAR_M / 2 or near), max(rise, 0) * (not near or rise > CLEAR_M)], 0, 1)
-    done = s.rests(x, y) or bottom < low - 0.004
-    return go([*over, 0 if done else max(low - bottom, -0.02) - 0.005], 0, 1 if y == "rack" or not done else -1)
+        return go([*over * (rise < CLEAR_M / 2 or near), max(rise, 0) * (not near or rise > CLEAR_M)], 0, 1, lean)
+    return go([*over, max(low - bottom, -0.03) - 0.005], 0, 1, lean)
 
 
-def grasp(s: Sight, x: str, y: str) -> np.ndarray:
-    place, turned, deep = by_rim(s, x, goal(s, x, y)[0]) if x.startswith(("bowl", "plate")) else by_box(s, x)
+def grasp(s: Sight, x: str, y: str, lean: float) -> np.ndarray:
+    place, turned, deep = by_rim(s, x, y, lean > 0) if x.startswith(("bowl", "plate")) else by_box(s, x)
     way, top = place - s.hand[:2], s.top(x)
     off = np.hypot(*way)
     missed = s("gripper", "width")[0] < MISSED * s(x, "size")[0]
     if s.command > -0.9 and not missed and s.hand[2] < deep + 2 * NEAR_M and off < CLOSING_M:
-        return go([0, 0, max(deep, FLOOR_M) - s.hand[2]], 0, 1)  # it moves while the pads close
+        return go([0, 0, max(deep, FLOOR_M) - s.hand[2]], 0, 1, lean)  # it moves while the pads close
     if s.command > -0.9 and s.hand[2] < top + HOVER_M / 2:
-        return go([0, 0, HOVER_M])
+        return go([0, 0, HOVER_M], 0, -1, lean)
     if off > NEAR_M or abs(turned) > ALIGNED_RAD:
         low = s.hand[2] < top + HOVER_M / 2 and off > 2 * NEAR_M
         up = max(top + HOVER_M, over_raised(s, s.hand) + HOVER_M if off > 5 * NEAR_M else -np.inf)
-        slow = 0.4 if np.hypot(*s.hand[:2]) > REACH_M - 0.05 else 1  # an arm that is stretched comes back slowly
-        return go([*np.clip(way, -libero.STEP_M, libero.STEP_M) * slow * (not low), up - s.hand[2]], turned)
+        out = np.hypot(*s.hand[:2]) > REACH_M - 0.05 and way @ s.hand[:2] > 0
+        slow = 0.4 if out else 1  # an arm that is stretched comes back slowly
+        return go([*np.clip(way, -libero.STEP_M, libero.STEP_M) * slow * (not low), up - s.hand[2]], turned, -1, lean)
     down = max(deep, FLOOR_M) - s.hand[2]
-    return go([*way, down], turned, 1 if down > -0.006 else -1)
+    return go([*way, down], turned, 1 if down > -0.006 else -1, lean)
 
 
 def by_box(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
@@ -190,13 +197,14 @@ def by_box(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
     return s(x)[:2], min(fits, key=abs, default=0.0), deep
 
 
-def by_rim(s: Sight, x: str, to: np.ndarray) -> tuple[np.ndarray, float, float]:
+def by_rim(s: Sight, x: str, y: str, leant: bool) -> tuple[np.ndarray, float, float]:
     """Place `[2]`, turn and height of a grasp of a round thing's wall: on the side of the base if there is room, so that it is
-    in reach there and over its place `to`; in a drawer along its front."""
-    drawer = next((y for y in s.seen if "drawer" in y and s.rests(x, y)), None)
+    in reach there and over Y; in a drawer, and leaning before one, along its front."""
+    drawer, to = next((z for z in s.seen if "drawer" in z and s.rests(x, z)), None), goal(s, x, y)[0]
     near, ways, wall = np.arctan2(-s(x)[1], -s(x)[0]), np.pi / 4 * np.array([0, 1, -1, 2, -2]), WALL_M
-    if drawer is not None:
-        near, ways, wall = s.turned(drawer) + np.pi, np.zeros(1), DRAWER_WALL_M
+    if drawer is not None or leant:
+        near, ways = s.turned(drawer or y) + np.pi, np.zeros(1)
+        wall = DRAWER_WALL_M if drawer else WALL_M
     deep, radius = s.top(x) - DEEP_M, s(x, "edges")[:2].max() / 2 - wall
     sides = np.stack([np.cos(near + ways), np.sin(near + ways)], -1)
     places = s(x)[:2] + radius * sides
