@@ -1,14 +1,13 @@
 """The spatial and goal suites of LIBERO-PRO: a Panda at a table with bowls, a plate, a stove, a cabinet with drawers and a rack.
 
-`ludus worlds install examples/libero_table.py:table` first. Scenes, controller and sources are those of libero.py beside this file;
-the teacher is in libero_table_teacher.py. Positions are metres from the robot's base, x ahead and z up; the table is at -0.013.
-What a scene does not have has `present` 0 and lies far below the floor. Which bowl a sentence means says libero_referring.py.
+`ludus worlds install examples/libero_table.py:table` first. Scenes, controller and sources are those of libero.py beside this
+file; objects and skills are in libero_table_words.py, the teacher is in libero_table_teacher.py. Which bowl a sentence means
+says libero_referring.py.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,18 +16,21 @@ from typing import Any, Literal
 import numpy as np
 
 import ludus
-from ludus import Field, Group, LudusError, ObservationSpec, Skill, WorldSpec, predicate
-from ludus.skills.predicates.measures import offset, tcp_distance
+from ludus import LudusError, WorldSpec
 from ludus.worlds import files
 from ludus.worlds.blocks import cube_encoder
 
-libero, _ = files.load(Path(__file__).with_name("libero.py"))  # by its path: LIBERO's own package has the same name
+words, _ = files.load(Path(__file__).with_name("libero_table_words.py"))
+libero = words.libero
 Base, Scene = libero.Libero, libero.Scene
+KNOB, DRAWERS, MOVABLE, OBJECTS, SEEN = words.KNOB, words.DRAWERS, words.MOVABLE, words.OBJECTS, words.SEEN
 
-LEAN_RAD = 0.9  # of the fingers from the vertical where the action asks for it: over a drawer's handle, under the one above
-STEPS, LONG_STEPS = 220, 300  # of a skill; as many as are usual for the spatial and for the goal suite
-NEAR_M = 0.2  # LIBERO's predicates are asked of what is at most so far from each other sideways
-THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}  # of walls and neck, where these are held
+LEAN_RAD = 0.9  # of the fingers from the vertical where the action is 1: over a drawer's handle, under the one above
+NEAR_M = (
+    0.2  # LIBERO's On and In are asked of what is at most so far from each other sideways, and touches where On says so
+)
+# of walls and neck, where these are held
+THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}
 
 
 @dataclass(frozen=True)
@@ -36,147 +38,6 @@ class Options:
     suite: Literal["libero_spatial", "libero_spatial_swap", "libero_spatial_task", "libero_spatial_lan", "libero_goal",
                    "libero_goal_swap", "libero_goal_task", "libero_goal_lan", "both"] = "both"  # fmt: skip
     starts: Literal["random", "official"] = "random"  # where a caption begins; the 50 official states are for measuring
-
-
-# --- what there is to see ----------------------------------------------------------------------------------------------
-
-NAMES = {"akita_black_bowl_1": "bowl 1", "akita_black_bowl_2": "bowl 2", "plate_1": "plate", "cookies_1": "cookie box",
-         "glazed_rim_porcelain_ramekin_1": "ramekin", "cream_cheese_1": "cream cheese",
-         "wine_bottle_1": "wine bottle"}  # fmt: skip
-PLACES = {"flat_stove_1_cook_region": "stove", "wooden_cabinet_1_top_side": "cabinet", "wine_rack_1_top_region": "rack",
-          "main_table_stove_front_region": "stove front"}  # fmt: skip
-DRAWERS = tuple(f"{layer} drawer" for layer in ("top", "middle", "bottom"))
-REGIONS = {f"wooden_cabinet_1_{x.split()[0]}_region": x for x in DRAWERS}  # what is in them
-KNOB = "stove knob"
-MOVABLE = tuple(NAMES.values())
-OBJECTS = (*MOVABLE, *PLACES.values(), *DRAWERS, KNOB)
-TARGETS = {name: x for name, x in {**NAMES, **PLACES, **REGIONS}.items() if x not in ("cookie box", "ramekin")}
-RESTS = tuple(TARGETS.values())  # what things are put on or in
-
-POSE = (Field("position", 3, "m", "centre of its box; of a drawer, of its handle; of a place, of its area", centre=(0.5, 0, 0.05),
-              scale=0.2),
-        Field("quaternion", 4, "1", "(w, x, y, z) of its turn since it stood in the first official state; of a drawer, from "
-              "opening along y; of the knob, from off"),
-        Field("size", 1, "m", "of what the pads close on", scale=0.1),
-        Field("edges", 3, "m", "of its box as it stood, along x, y, z", scale=0.1),
-        Field("touch_left", 1, "1", "1 if the left finger touches it"),
-        Field("touch_right", 1, "1", "1 if the right finger touches it"),
-        Field("present", 1, "1", "0 if this scene has no such thing"))  # fmt: skip
-REST = Field("rests", len(RESTS), "1", f"1 where LIBERO's On or In holds of it and {', '.join(RESTS)}")
-OPENING = (Field("opening", 1, "m", "how far it is out", scale=0.1), Field("open", 1, "1", "by LIBERO's Open"))
-TURNING = (Field("angle", 1, "rad", "turned from off"), Field("on", 1, "1", "by LIBERO's Turnon"),
-           Field("off", 1, "1", "by LIBERO's Turnoff"))  # fmt: skip
-HAND = (*libero.GRIPPER[:2], Field("lean", 1, "rad", "of the fingers from the vertical"), *libero.GRIPPER[2:])
-SEEN = ObservationSpec((Group("gripper", "effector", HAND),
-                        *(Group(x, "object", (*POSE, REST)) for x in MOVABLE),
-                        *(Group(x, "object", POSE, movable=False) for x in PLACES.values()),
-                        *(Group(x, "object", (*POSE, *OPENING), movable=False) for x in DRAWERS),
-                        Group(KNOB, "object", (*POSE, *TURNING), movable=False)))  # fmt: skip
-
-
-def flag(spec, o, x, name, i=0):
-    """`[...]` bool of a field that X may lack."""
-    if name not in spec.by_name[x].slices:
-        return np.zeros(spec.lead(o), bool)
-    return spec.get(o, x, name)[..., i] > 0.5
-
-
-@predicate("bool", ("lifted", (0,)))
-def on(spec, o, x, y):
-    """X is on or in Y, by LIBERO's own check."""
-    return flag(spec, o, x, "rests", RESTS.index(y)) if y in RESTS else np.zeros(spec.lead(o), bool)
-
-
-@predicate("bool")
-def is_open(spec, o, x):
-    """The drawer X is open, by LIBERO's own check."""
-    return flag(spec, o, x, "open")
-
-
-@predicate("bool")
-def turned_on(spec, o, x):
-    """The knob X is turned on, by LIBERO's own check."""
-    return flag(spec, o, x, "on")
-
-
-@predicate("bool")
-def turned_off(spec, o, x):
-    """The knob X is turned off, by LIBERO's own check."""
-    return flag(spec, o, x, "off")
-
-
-@predicate("real")
-def opening(spec, o, x):
-    """How far the drawer X is out, metres."""
-    return spec.get(o, x, "opening")[..., 0] if x in DRAWERS else np.zeros(spec.lead(o), np.float32)
-
-
-@predicate("real")
-def angle(spec, o, x):
-    """How far the knob X is turned from off, radians."""
-    return spec.get(o, x, "angle")[..., 0] if x == KNOB else np.zeros(spec.lead(o), np.float32)
-
-
-WORDS = ludus.Vocabulary(SEEN, OBJECTS, (tcp_distance, libero.height, offset, libero.present, libero.held, libero.lifted, on,
-                                         is_open, turned_on, turned_off, opening, angle, libero.solved))  # fmt: skip
-
-
-def put(x: str, y: str) -> Skill:
-    """X is put on or in Y. A drawer is opened first."""
-    steps = LONG_STEPS if y in DRAWERS or x not in ("bowl 1", "bowl 2") else STEPS
-    lift = f"shape(tcp_distance('{x}'), 0.2), held('{x}') * clip(height('{x}') / 0.15, 0.1, 1)"
-    carry = f"lifted('{x}') * shape(offset('{x}', '{y}'), 0.3)"
-    first = f"clip(opening('{y}') / 0.15, 0, 1), " if y in DRAWERS else ""
-    success = f"on('{x}', '{y}')"
-    return Skill(caption("on", x, y), f"staged({first}{lift}, {carry}, {success})", success, steps,
-                 prerequisites=f"present('{x}') and present('{y}')")  # fmt: skip
-
-
-def push(x: str) -> Skill:
-    success, y = f"on('{x}', 'stove front')", "stove front"
-    reward = f"staged(shape(tcp_distance('{x}'), 0.2), shape(offset('{x}', '{y}'), 0.3), {success})"
-    return Skill(caption("on", x, y), reward, success, LONG_STEPS, prerequisites=f"present('{x}') and present('{y}')")
-
-
-def pull(x: str) -> Skill:
-    reward = f"staged(shape(tcp_distance('{x}'), 0.2), clip(opening('{x}') / 0.15, 0, 1), is_open('{x}'))"
-    return Skill(caption("open", x), reward, f"is_open('{x}')", LONG_STEPS, prerequisites=f"present('{x}')")
-
-
-def turn(way: str, progress: str) -> Skill:
-    reward = f"staged(shape(tcp_distance('{KNOB}'), 0.2), {progress}, turned_{way}('{KNOB}'))"
-    prerequisites = f"present('{KNOB}')"
-    return Skill(caption(f"turn{way}", KNOB), reward, f"turned_{way}('{KNOB}')", LONG_STEPS, prerequisites=prerequisites)
-
-
-def caption(what: str, x: str, y: str = "") -> str:
-    """What a robot is told that is to bring about LIBERO's On or In (x, y), Open (x), Turnon or Turnoff (x)."""
-    if what == "open":
-        return f"open the {x}"
-    if what.startswith("turn"):
-        return f"turn the {x} {what.removeprefix('turn')}"
-    if y == "stove front":
-        return f"push {article(x)} to the {y}"
-    return f"put {article(x)} {'in' if y in DRAWERS or y.startswith('bowl') else 'on'} {article(y)}"
-
-
-def article(x: str) -> str:
-    return x if x.startswith("bowl") else f"the {x}"
-
-
-PUTS = (("bowl 1", "plate"), ("bowl 2", "plate"), ("bowl 1", "stove"), ("bowl 1", "cabinet"), ("bowl 1", "top drawer"),
-        ("cream cheese", "bowl 1"), ("cream cheese", "top drawer"), ("cream cheese", "rack"), ("wine bottle", "cabinet"),
-        ("wine bottle", "rack"), ("wine bottle", "plate"), ("wine bottle", "bowl 1"), ("plate", "stove"),
-        ("plate", "cabinet"))  # fmt: skip
-
-
-def skills() -> Iterator[Skill]:
-    """The goals of both suites, and those of their variants with other tasks."""
-    yield from (put(x, y) for x, y in PUTS)
-    yield from map(push, ("plate", "cream cheese"))
-    yield from map(pull, DRAWERS)
-    yield turn("on", f"clip(angle('{KNOB}') / 0.5, 0, 1)")
-    yield turn("off", f"clip(1 - angle('{KNOB}') / 0.5, 0, 1)")
 
 
 # --- the simulations ---------------------------------------------------------------------------------------------------
@@ -194,28 +55,34 @@ class Table(Scene):
         problem, text = robosuite_parse_problem(self.file), Path(self.file).read_text()
         self.goal, self.language = problem["goal_state"], " ".join(problem["language_instruction"])
         self.scene = re.sub(r"\s", "", re.sub(r"\(:(language|obj_of_interest|goal)[^:]*", "", text))
-        self.names = {x: name for names in problem["objects"].values() for name in names if (x := NAMES.get(name))}
+        self.names = {
+            x: name for names in problem["objects"].values() for name in names if (x := words.NAMES.get(name))
+        }
         there = problem["fixtures"].get("wooden_cabinet"), problem["fixtures"].get("flat_stove")
-        self.targets = [(x, name) for name, x in TARGETS.items() if x in self.names or name in problem["regions"]]
-        self.drawers = {x: name for name, x in REGIONS.items() if there[0]}
+        self.targets = [(x, name) for name, x in words.TARGETS.items() if x in self.names or name in problem["regions"]]
+        self.drawers = {x: name for name, x in words.REGIONS.items() if there[0]}
         self.stove = there[1][0] if there[1] else None
         what, x, *y = self.goal[0]
-        names = {**TARGETS, **NAMES, "flat_stove_1": KNOB}
-        self.caption = caption("on" if what == "in" else what, *(names[name] for name in (x, *y)))
+        names = {**words.TARGETS, **words.NAMES, "flat_stove_1": KNOB}
+        self.caption = words.caption("on" if what == "in" else what, *(names[name] for name in (x, *y)))
 
     def load(self) -> Table:
         if hasattr(self, "env"):
             return self
         if self.scene in self.loaded:
             official = self.suite.get_task_init_states(self.task)
-            own = {name: vars(self)[name] for name in ("suite", "task", "file", "goal", "language", "caption", "loaded")}
+            own = {x: vars(self)[x] for x in ("suite", "task", "file", "goal", "language", "caption", "loaded")}
             vars(self).update({**vars(self.loaded[self.scene]), **own, "official": official})
             return self
         super().load()
         model = self.model
+        bodies, sites = self.inner.obj_body_id, self.inner.object_sites_dict
+        self.bodies = {x: bodies[name if name in bodies else sites[name].parent_name] for x, name in self.targets
+                       if x not in (*DRAWERS, "stove front")}  # fmt: skip
+        self.bodies |= {x: bodies[name] for x, name in self.names.items()}
         names = [model.geom(i).name for i in range(model.ngeom)]
         self.tips = [[i for i, name in enumerate(names) if name.startswith(f"gripper0_finger{k}")] for k in (1, 2)]
-        self.sites = {x: model.site(name).id for name, x in PLACES.items() if x in dict(self.targets)}
+        self.sites = {x: model.site(name).id for name, x in words.PLACES.items() if x in dict(self.targets)}
         self.handles = {x: self._handle(i, name) for i, (x, name) in enumerate(self.drawers.items(), len(MOVABLE))}
         if self.stove:
             self.knob = model.joint(f"{self.stove}_button")
@@ -244,15 +111,19 @@ class Table(Scene):
         """Fill in LIBERO's own predicates."""
         at = {x: SEEN.get(seen, x, "position")[:2] for x, _ in self.targets}
         at |= {x: data.site_xpos[self.model.site(name).id][:2] - self.base[:2] for x, name in self.drawers.items()}
+        roots = self.model.body_rootid[self.model.geom_bodyid]
+        touching = {*zip(roots[data.contact.geom1], roots[data.contact.geom2], strict=True)}
         pairs = [(x, y, ("in" if y in DRAWERS else "on", self.names[x], name)) for x in self.names for y, name in self.targets
-                 if x != y and np.hypot(*(SEEN.get(seen, x, "position")[:2] - at[y])) < NEAR_M]  # fmt: skip
+                 if x != y and np.hypot(*(SEEN.get(seen, x, "position")[:2] - at[y])) < NEAR_M
+                 and (y not in self.bodies or (a := self.bodies[x], b := self.bodies[y]) in touching or (b, a) in touching)
+                 ]  # fmt: skip
         drawers = [(x, ("open", name)) for x, name in self.drawers.items()]
         knob = [("on", ("turnon", self.stove)), ("off", ("turnoff", self.stove))] if self.stove else []
         atoms = (atom for *_, atom in (*pairs, *drawers, *knob))
         solved, *held = self.holds(data, *self.goal, *atoms)[len(self.goal) - 1 :]
         seen["gripper"][-1] = solved  # each goal of these suites is one predicate
         for (x, y, _), holds in zip(pairs, held, strict=False):
-            SEEN.get(seen, x, "rests")[RESTS.index(y)] = holds
+            SEEN.get(seen, x, "rests")[words.RESTS.index(y)] = holds
         for (x, _), holds in zip(drawers, held[len(pairs) :], strict=False):
             SEEN.get(seen, x, "open")[:] = holds
         for (name, _), holds in zip(knob, held[len(pairs) + len(drawers) :], strict=True):
@@ -266,7 +137,7 @@ class LiberoTable(Base):
     def __init__(self, n_envs: int, options: Options) -> None:
         from libero.libero import benchmark
 
-        self.n_envs, self.vocabulary, self.kind = n_envs, WORDS, options.starts
+        self.n_envs, self.vocabulary, self.kind = n_envs, words.WORDS, options.starts
         loaded: dict[str, Table] = {}
         names = ("libero_spatial", "libero_goal") if options.suite == "both" else (options.suite,)
         suites = [benchmark.get_benchmark_dict()[name]() for name in names]
@@ -276,12 +147,12 @@ class LiberoTable(Base):
                   *(f"official {goal}" for goal in goals))  # fmt: skip
         # one name: a policy learned in one suite is measured in the others
         self.spec = WorldSpec("libero_table", OBJECTS, SEEN, ("x", "y", "z", "yaw", "lean", "grip"), control_hz=20,
-                              episode_steps=LONG_STEPS, skill_steps=LONG_STEPS, starts=starts, cameras=(),
+                              episode_steps=words.LONG_STEPS, skill_steps=words.LONG_STEPS, starts=starts, cameras=(),
                               fingerprint=f"libero-table-1-{options.suite}-{libero.PACKAGE}",
                               encoder=cube_encoder)  # fmt: skip
 
     def library(self) -> ludus.SkillLibrary:
-        return ludus.SkillLibrary(self.vocabulary, skills())
+        return ludus.SkillLibrary(self.vocabulary, words.skills())
 
     def start_of(self, caption: str) -> str:
         if self.kind == "official":
@@ -296,10 +167,6 @@ class LiberoTable(Base):
     def _has(scene: Table, x: str) -> bool:
         return x in scene.names or x in dict(scene.targets) or x in scene.drawers or (x == KNOB and bool(scene.stove))
 
-    def reset(self, seeds: Any, start: Any = "random") -> dict[str, np.ndarray]:
-        seen = super().reset(seeds, start)
-        return seen
-
     def _scene(self, start: str, seed: int) -> int:
         if start not in self.spec.starts:
             raise LudusError(f"unknown start {start!r}; give one of {', '.join(self.spec.starts)}")
@@ -312,7 +179,9 @@ class LiberoTable(Base):
 
     def act(self, i: int, action: np.ndarray) -> None:
         lean = LEAN_RAD * max(action[4], 0)
-        libero.move(self.scenes[self.at[i]], self.data[i], action[[0, 1, 2, 3, 5]], self.fingers[i], partial(leant, lean=lean))
+        libero.move(
+            self.scenes[self.at[i]], self.data[i], action[[0, 1, 2, 3, 5]], self.fingers[i], partial(leant, lean=lean)
+        )
 
     def look(self, scene: Table, data: Any, fingers: np.ndarray, seen: dict[str, np.ndarray]) -> None:
         for x in OBJECTS:
@@ -353,7 +222,9 @@ def leant(turned: np.ndarray, lean: float) -> np.ndarray:
 def touches(scene: Table, data: Any) -> Any:
     """A function that says of the i-th owner of geoms whether the left and the right finger touch it."""
     first, second = data.contact.geom1, data.contact.geom2
-    sides = [{*scene.owner[second[np.isin(first, tips)]], *scene.owner[first[np.isin(second, tips)]]} for tips in scene.tips]
+    sides = [
+        {*scene.owner[second[np.isin(first, tips)]], *scene.owner[first[np.isin(second, tips)]]} for tips in scene.tips
+    ]
     return lambda i: [i in side for side in sides]
 
 
@@ -364,7 +235,14 @@ def show(seen: dict[str, np.ndarray], x: str, place: np.ndarray, turned: np.ndar
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, turned.ravel())
     size = THICK_M.get(x, edges[1 if x in DRAWERS or x == KNOB else slice(2)].min())
-    seen[x][: sum(f.size for f in POSE)] = [*place, *quaternion * np.sign(quaternion[0] or 1), size, *edges, *touched, 1]
+    seen[x][: sum(f.size for f in words.POSE)] = [
+        *place,
+        *quaternion * np.sign(quaternion[0] or 1),
+        size,
+        *edges,
+        *touched,
+        1,
+    ]
 
 
 # --- the teacher, in a file of its own ---------------------------------------------------------------------------------

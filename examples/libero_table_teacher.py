@@ -1,4 +1,4 @@
-"""The scripted teacher of libero_table.py: top grasps, rim grasps, drawers pulled by their handles, a plate dragged, a knob turned.
+"""The scripted teacher of libero_table.py: grasps from above and of rims, drawers are hooked, a plate dragged, a knob turned.
 
 The clean action is a function of what is seen and of the caption; the noise on it is that of the built-in table's teacher.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +25,23 @@ NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near en
 BESIDE_M = 0.2  # the cabinet, or its drawers
 LOW_M = 0.012  # above where it goes, what does not topple is let go
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
-CLOSING_M, MISSED = 0.035, 0.7  # sideways, while the pads close; of a thing's size, less is between them when it was missed
+# sideways, while the pads close; of a thing's size, less than that is between them when it was missed
+CLOSING_M, MISSED = 0.035, 0.7
 FLOOR_M = -0.004  # of the point between the pads: lower, they would touch the table
-WALL_M, DRAWER_WALL_M, DEEP_M = 0.008, 0.03, 0.012  # where a rim is grasped: inside of its edge, in a drawer, below its top
+# where a rim is grasped: inside of its edge, in a drawer, below its top
+WALL_M, DRAWER_WALL_M, DEEP_M = 0.008, 0.03, 0.012
 LEFT_RAD = 0.9  # the hand turns so far to the right, and from there half a turn to the left
-RAISED = ("cabinet", "top drawer", "middle drawer", "bottom drawer")  # what is on or in them is lifted first
+RAISED = ("cabinet", "top drawer", "middle drawer", "bottom drawer")  # over them the hand stays high
 HAND_M, FINGERS_M = (0.105, 0.025), (0.06, 0.012)  # half of them along what they close along, and across
-PALM_M, TIPS_M = 0.03, -0.008  # how high the hand and the fingers begin, above the point between the pads
+PALM_M, TIPS_M, UP_M = 0.03, -0.008, 0.1  # where hand and fingers begin and end, above the point between the pads
 ROOM_M, REACH_M = 0.008, 0.7  # around the hand, more is no better; from the base, farther is worse
 NECK_M = 0.018  # below the top of a bottle
 BEHIND_M, ABOVE_M, BACK_M = 0.015, 0.008, 0.06  # of a handle: where the fingers hook in; how far before that they begin
 LEANT_RAD = 0.75  # enough of it to hook in
 KNOB_LEAN, TURNED_RAD = 0.6, 0.7  # of the action; of a knob that is on
 OUT_M, ROOMY_M = 0.15, 0.12  # of a drawer that is open; enough to put something in, and room for the hand before it
-AHEAD_M, PRESS_M = 0.03, 0.007  # of a plate's middle, where the fingers press on it; above its bottom, where they are told to go
+# of a plate's middle, where the fingers press on it; above its bottom, where they are told to go
+AHEAD_M, PRESS_M = 0.03, 0.007
 NEARER_M = 0.05  # than the middle of the cabinet
 UP_RACK_M = 0.05  # up the rack's slope from its lower edge
 
@@ -62,7 +66,9 @@ class Teacher:
             if found := known.fullmatch(caption):
                 ways: dict[str, Callable[..., np.ndarray]] = {"put": put, "push": push, "pull": pull, "turn": turn}
                 return ways[name](Sight(self.spec, o), *found.groups())
-        raise LudusError(f"the teacher does not know {caption!r}; it knows 'put X on Y', 'push X to the Y', 'open the X', ...")
+        raise LudusError(
+            f"the teacher does not know {caption!r}; it knows 'put X on Y', 'push X to the Y', 'open the X', ..."
+        )
 
 
 class Sight:
@@ -73,6 +79,7 @@ class Sight:
         self.hand, self.command = self("gripper", "position"), float(self("gripper", "command")[0])
         self.yaw, self.lean = float(self("gripper", "yaw")[0]), float(self("gripper", "lean")[0])
         self.seen = [x for x in self.things if self(x, "present")[0] > 0.5]
+        self.edges = cache(partial(libero.lying, self.spec, o))
 
     def __call__(self, x: str, name: str = "position") -> np.ndarray:
         return self.spec.get(self.o, x, name)
@@ -80,9 +87,6 @@ class Sight:
     def turned(self, x: str) -> float:
         w, _, _, z = self(x, "quaternion")
         return 2 * float(np.arctan2(z, w))
-
-    def edges(self, x: str) -> np.ndarray:
-        return libero.lying(self.spec, self.o, x)
 
     def bottom(self, x: str) -> float:
         return float(self(x)[2] - self.edges(x)[2] / 2)
@@ -219,10 +223,13 @@ def room(s: Sight, x: str, place: np.ndarray, side: np.ndarray, deep: float) -> 
     """How much room there is around hand and fingers over a place, at most ROOM_M. m."""
     across, gap = np.array([-side[1], side[0]]), ROOM_M
     for (long, wide), begin in ((HAND_M, PALM_M), (FINGERS_M, TIPS_M)):
-        grid = [place + a * long * side + b * wide * across for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, 1)]
-        for y in s.seen:
-            if y != x and s.top(y) > deep + begin and s.bottom(y) < deep + 0.1:
-                gap = min(gap, (np.abs(np.array(grid) - s(y)[:2]) - s.edges(y)[:2] / 2).max(-1).min())
+        others = [y for y in s.seen if y != x and s.top(y) > deep + begin and s.bottom(y) < deep + UP_M]
+        if others:
+            grid = np.stack(
+                [place + a * long * side + b * wide * across for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, 1)]
+            )
+            at, half = np.stack([s(y)[:2] for y in others]), np.stack([s.edges(y)[:2] / 2 for y in others])
+            gap = min(gap, float((np.abs(grid[:, None] - at) - half).max(-1).min()))
     return gap
 
 
