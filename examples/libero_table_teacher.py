@@ -23,7 +23,7 @@ KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push"
 HOVER_M = 0.06  # above a thing before it is grasped
 NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
 BESIDE_M = 0.2  # the cabinet, or its drawers
-LOW_M = 0.012  # above where it goes, what does not topple is let go
+LOW_M, DROP_M = 0.012, 0.06  # above where it goes, what does not topple is let go; above the rack, whose back is in the way
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
 # sideways, while the pads close; of a thing's size, less than that is between them when it was missed
 CLOSING_M, MISSED = 0.035, 0.7
@@ -120,11 +120,12 @@ def put(s: Sight, x: str, y: str) -> np.ndarray:
         if s.lean > 0.2 and np.linalg.norm(s.hand - s(y)) < 0.1:
             return unhook(s, y)
     place, low = goal(s, x, y)
-    low += LOW_M * (not x.startswith("wine"))
-    down = y != "rack" and np.hypot(*(place - s(x)[:2])) < 1.5 * OVER_M and s.bottom(x) < low
+    leans = y == "rack" and x.startswith("wine")
+    low += DROP_M if y == "rack" else LOW_M * (not x.startswith("wine"))
+    down = not leans and np.hypot(*(place - s(x)[:2])) < 1.5 * OVER_M and s.bottom(x) < low
     if s.rests(x, y) or down:
         # what leans on the rack is held there
-        return leave(s, x) if y != "rack" or s.command < 0 else go([0, 0, -0.004], 0, 1)
+        return leave(s, x) if not leans or s.command < 0 else go([0, 0, -0.004], 0, 1)
     # over what stands before an open drawer the hand leans, as it does over the handle
     lean = 1 if "drawer" in y and x.startswith("bowl") else -1
     return carry(s, x, y, lean) if s.held(x) else grasp(s, x, y, lean)
