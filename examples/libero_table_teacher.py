@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,12 @@ libero, _ = files.load(Path(__file__).with_name("libero.py"))
 KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push": re.compile(r"push (?:the )?(.+) to the (.+)"),
          "pull": re.compile(r"open the (.+)"), "turn": re.compile(r"turn the (.+) (on|off)")}  # fmt: skip
 HOVER_M = 0.06  # above a thing before it is grasped
-NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.012, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
+NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.016, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
 BESIDE_M = 0.2  # the cabinet, or its drawers
-LOW_M, DROP_M = 0.012, 0.06  # above where it goes, what does not topple is let go; above the rack, whose back is in the way
+LOW_M, DROP_M = (
+    0.012,
+    0.06,
+)  # above where it goes, what does not topple is let go; above the rack, whose back is in the way
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
 # sideways, while the pads close; of a thing's size, less than that is between them when it was missed
 CLOSING_M, MISSED = 0.035, 0.7
@@ -41,8 +44,9 @@ LEANT_RAD = 0.75  # enough of it to hook in
 KNOB_LEAN, TURNED_RAD = 0.6, 0.7  # of the action; of a knob that is on
 OUT_M, ROOMY_M = 0.15, 0.12  # of a drawer that is open; enough to put something in, and room for the hand before it
 # of a plate's middle, where the fingers press on it; above its bottom, where they are told to go
-AHEAD_M, PRESS_M = 0.03, 0.007
+AHEAD_M, PRESS_M = 0.03, 0.009
 NEARER_M = 0.05  # than the middle of the cabinet
+RACK_M = np.array([0, -0.06]), np.array([0.135, 0.09])  # from its lower edge to its middle; half of its edges
 UP_RACK_M = 0.05  # up the rack's slope from its lower edge
 
 
@@ -100,6 +104,16 @@ class Sight:
     def rests(self, x: str, y: str) -> bool:
         index = self.spec.by_name[x].fields[-1].meaning.split(" and ", 1)[1].split(", ").index(y)
         return bool(self(x, "rests")[index] > 0.5)
+
+    @cached_property
+    def solids(self) -> dict[str, tuple[np.ndarray, np.ndarray, float, float]]:
+        """Of what is there: middle and half of its edges, `[2]` each, lowest and highest point. m."""
+        found = {x: (self(x)[:2], self.edges(x)[:2] / 2, self.bottom(x), self.top(x)) for x in self.seen}
+        if "cabinet" in found:  # what is seen of these is where things are put on them
+            found["cabinet"] = *found["cabinet"][:2], 0.0, self.top("cabinet")
+        if "rack" in found:
+            found["rack"] = self("rack")[:2] + RACK_M[0], RACK_M[1], 0.0, self.top("rack") + 0.1
+        return found
 
     @property
     def released(self) -> bool:
@@ -205,7 +219,7 @@ def by_box(s: Sight, x: str) -> tuple[np.ndarray, float, float]:
 def by_rim(s: Sight, x: str, y: str, leant: bool) -> tuple[np.ndarray, float, float]:
     """Place `[2]`, turn and height of a grasp of a round thing's wall: on the side of the base if there is room, so that it is
     in reach there and over Y; in a drawer, and leaning before one, along its front."""
-    drawer, to = next((z for z in s.seen if "drawer" in z and s.rests(x, z)), None), goal(s, x, y)[0]
+    drawer, (to, low) = next((z for z in s.seen if "drawer" in z and s.rests(x, z)), None), goal(s, x, y)
     near, ways, wall = np.arctan2(-s(x)[1], -s(x)[0]), np.pi / 4 * np.array([0, 1, -1, 2, -2]), WALL_M
     if drawer is not None or leant:
         near, ways = s.turned(drawer or y) + np.pi, np.zeros(1)
@@ -214,23 +228,23 @@ def by_rim(s: Sight, x: str, y: str, leant: bool) -> tuple[np.ndarray, float, fl
     sides = np.stack([np.cos(near + ways), np.sin(near + ways)], -1)
     places = s(x)[:2] + radius * sides
     far = np.maximum(np.hypot(*places.T), np.hypot(*(to + radius * sides).T))
-    rooms = np.array([room(s, x, place, side, deep) for place, side in zip(places, sides, strict=True)])
+    there = low + deep - s.bottom(x)
+    rooms = np.array([min(room(s, (x,), place, side, deep), room(s, (x, y), to + radius * side, side, there))
+                      for place, side in zip(places, sides, strict=True)])  # fmt: skip
     best = int(np.argmax(rooms - np.maximum(far - REACH_M, 0) - 0.002 * np.abs(ways)))
     aim = (near + ways[best] - np.pi / 2 + LEFT_RAD) % np.pi - LEFT_RAD  # the same for both fingers
     return places[best], aim - s.yaw, deep
 
 
-def room(s: Sight, x: str, place: np.ndarray, side: np.ndarray, deep: float) -> float:
-    """How much room there is around hand and fingers over a place, at most ROOM_M. m."""
+def room(s: Sight, spared: Sequence[str], place: np.ndarray, side: np.ndarray, deep: float) -> float:
+    """How much room there is around hand and fingers over a place, at most ROOM_M, but for what is `spared`. m."""
     across, gap = np.array([-side[1], side[0]]), ROOM_M
     for (long, wide), begin in ((HAND_M, PALM_M), (FINGERS_M, TIPS_M)):
-        others = [y for y in s.seen if y != x and s.top(y) > deep + begin and s.bottom(y) < deep + UP_M]
-        if others:
-            grid = np.stack(
-                [place + a * long * side + b * wide * across for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, 1)]
-            )
-            at, half = np.stack([s(y)[:2] for y in others]), np.stack([s.edges(y)[:2] / 2 for y in others])
-            gap = min(gap, float((np.abs(grid[:, None] - at) - half).max(-1).min()))
+        steps = [(a * long, b * wide) for a in (-1, -0.5, 0, 0.5, 1) for b in (-1, 1)]
+        grid = np.stack([place + a * side + b * across for a, b in steps])
+        for x, (at, half, bottom, top) in s.solids.items():
+            if x not in spared and top > deep + begin and bottom < deep + UP_M:
+                gap = min(gap, float((np.abs(grid - at) - half).max(-1).min()))
     return gap
 
 
