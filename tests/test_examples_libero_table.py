@@ -1,4 +1,4 @@
-"""examples/libero_table.py and the files beside it, without LIBERO: words, sentences, and the teacher on scenes placed by hand."""
+"""examples/libero_table.py and the files beside it, without LIBERO: words, sentences, the teacher on scenes placed by hand."""
 
 import pickle
 import subprocess

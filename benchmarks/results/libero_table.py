@@ -3,7 +3,7 @@
     python benchmarks/results/libero_table.py teacher libero_spatial --starts 20 --json spatial-teacher.json
     python benchmarks/results/libero_table.py referring libero_spatial --starts 50 --json spatial-referring.json
 
-Both take the official starts of each task in turn, the first `--starts` of them. The script starts itself anew in the world's own
+Both take the official starts of each task in turn, `--starts` of them from `--first` on. The script starts itself anew in the world's own
 interpreter (`ludus worlds install examples/libero_table.py:table`), one process and one core.
 """
 
@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("what", choices=("teacher", "referring"))
     parser.add_argument("suite")
     parser.add_argument("--starts", type=int, default=20, help="of each task")
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--tasks", type=int, nargs="+", default=list(range(10)))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -45,7 +46,10 @@ def main() -> None:
     for task in args.tasks:
         scene = world.scenes[task]
         right = np.concatenate(
-            [measure(module, world, task, range(a, a + BATCH)) for a in range(0, args.starts, BATCH)]
+            [
+                measure(module, world, task, range(a, a + BATCH))
+                for a in range(args.first, args.first + args.starts, BATCH)
+            ]
         )
         right = right[: args.starts]
         rows.append({"task": task, "sentence": scene.language, "caption": scene.caption, "n": len(right),
