@@ -3,8 +3,8 @@
     python benchmarks/results/libero_table.py teacher libero_spatial --starts 20 --json spatial-teacher.json
     python benchmarks/results/libero_table.py referring libero_spatial --starts 50 --json spatial-referring.json
 
-Both take the official starts of each task in turn, `--starts` of them from `--first` on. The script starts itself anew in the world's own
-interpreter (`ludus worlds install examples/libero_table.py:table`), one process and one core.
+Both take the official starts of each task in turn, `--starts` of them from `--first` on. The script starts itself anew in the
+world's own interpreter (`ludus worlds install examples/libero_table.py:table`), one process and one core.
 """
 
 from __future__ import annotations
@@ -45,13 +45,8 @@ def main() -> None:
     rows = []
     for task in args.tasks:
         scene = world.scenes[task]
-        right = np.concatenate(
-            [
-                measure(module, world, task, range(a, a + BATCH))
-                for a in range(args.first, args.first + args.starts, BATCH)
-            ]
-        )
-        right = right[: args.starts]
+        parts = [range(a, a + BATCH) for a in range(args.first, args.first + args.starts, BATCH)]
+        right = np.concatenate([measure(module, world, task, part) for part in parts])[: args.starts]
         rows.append({"task": task, "sentence": scene.language, "caption": scene.caption, "n": len(right),
                      "right": int(right.sum()), "wrong": np.flatnonzero(~right).tolist()})  # fmt: skip
         print(
