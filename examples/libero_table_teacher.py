@@ -16,7 +16,8 @@ from ludus import LudusError, WorldSpec
 from ludus.worlds import files
 from ludus.worlds.blocks.noise import Noise
 
-libero, _ = files.load(Path(__file__).with_name("libero.py"))
+words, _ = files.load(Path(__file__).with_name("libero_table_words.py"))
+libero = words.libero
 
 KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push": re.compile(r"push (?:the )?(.+) to the (.+)"),
          "pull": re.compile(r"open the (.+)"), "turn": re.compile(r"turn the (.+) (on|off)")}  # fmt: skip
@@ -102,8 +103,7 @@ class Sight:
         return bool(libero.held(self.spec, self.o, x)) and self.command > 0.9
 
     def rests(self, x: str, y: str) -> bool:
-        index = self.spec.by_name[x].fields[-1].meaning.split(" and ", 1)[1].split(", ").index(y)
-        return bool(self(x, "rests")[index] > 0.5)
+        return bool(words.on(self.spec, self.o, x, y))
 
     @cached_property
     def solids(self) -> dict[str, tuple[np.ndarray, np.ndarray, float, float]]:
