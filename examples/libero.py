@@ -229,8 +229,8 @@ class Libero(World):
         self.data = [MjData(self.scenes[k].load().model) for k in self.at]
         self.fingers = np.zeros((self.n_envs, 2))  # what they are told, in [-1, 1]
         self.awake = np.arange(self.n_envs)
-        for name, seed, k, data in zip(starts, seeds, self.at, self.data, strict=True):
-            self.scenes[k].begin(data, seed, name.startswith("official"))
+        for i, (name, seed) in enumerate(zip(starts, seeds, strict=True)):
+            self.begin(i, seed, name)
         for _ in range(SETTLING):
             self.step(np.tile(np.float32([*[0] * (len(self.spec.actions) - 1), -1]), (self.n_envs, 1)))
         return self.observe()
@@ -251,6 +251,10 @@ class Libero(World):
         for i in self.awake:
             self.act(i, actions[i])
         return self.observe()
+
+    def begin(self, i: int, seed: int, start: str) -> None:
+        """Put one simulation at a start."""
+        self.scenes[self.at[i]].begin(self.data[i], seed, start.startswith("official"))
 
     def act(self, i: int, action: np.ndarray) -> None:
         """One simulation's control step."""

@@ -29,6 +29,7 @@ LEAN_RAD = 0.9  # of the fingers from the vertical where the action is 1: over a
 NEAR_M = (
     0.2  # LIBERO's On and In are asked of what is at most so far from each other sideways, and touches where On says so
 )
+SNAPSHOT = 192  # numbers, of the largest scene or more
 # of walls and neck, where these are held
 THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}
 
@@ -80,6 +81,7 @@ class Table(Scene):
         self.bodies = {x: bodies[name if name in bodies else sites[name].parent_name] for x, name in self.targets
                        if x not in (*DRAWERS, "stove front")}  # fmt: skip
         self.bodies |= {x: bodies[name] for x, name in self.names.items()}
+        self.fixed = [bodies[name] for name in self.inner.fixtures_dict if name in bodies]
         names = [model.geom(i).name for i in range(model.ngeom)]
         self.tips = [[i for i, name in enumerate(names) if name.startswith(f"gripper0_finger{k}")] for k in (1, 2)]
         self.sites = {x: model.site(name).id for name, x in words.PLACES.items() if x in dict(self.targets)}
@@ -97,6 +99,19 @@ class Table(Scene):
         """`[n, 3]` half the edges of geoms' boxes along the world's axes. m."""
         turns = self.env.sim.data._data.geom_xmat[geoms].reshape(-1, 3, 3)
         return (np.abs(turns) * self.model.geom_size[geoms][:, None]).sum(-1)
+
+    def put(self, data: Any, seed: int, official: bool) -> np.ndarray:
+        """A simulation at a start. `[F, 7]`: where its fixtures are, which belong to the model that all simulations share."""
+        self.env.seed(seed % 2**32)
+        self.env.reset()
+        if official:  # says nothing of fixtures
+            self.env.set_init_state(self.official[seed % len(self.official)])
+        data.qpos[:], data.qvel[:] = self.env.sim.data.qpos, self.env.sim.data.qvel
+        return np.concatenate([self.model.body_pos[self.fixed], self.model.body_quat[self.fixed]], 1)
+
+    def place(self, fixtures: np.ndarray) -> None:
+        """Put the fixtures where those of a simulation are."""
+        self.model.body_pos[self.fixed], self.model.body_quat[self.fixed] = fixtures[:, :3], fixtures[:, 3:]
 
     def _handle(self, i: int, region: str) -> tuple[Any, int, np.ndarray]:
         """Joint, geom and edges of a drawer's handle, which is what stands out farthest."""
@@ -143,8 +158,10 @@ class LiberoTable(Base):
         suites = [benchmark.get_benchmark_dict()[name]() for name in names]
         self.scenes = [Table(suite, task, loaded) for suite in suites for task in range(suite.n_tasks)]
         goals = dict.fromkeys(scene.caption for scene in self.scenes)
-        starts = ("random", *(f"random {x}" for x in OBJECTS), "official", *(f"official {k}" for k in range(len(self.scenes))),
-                  *(f"official {goal}" for goal in goals))  # fmt: skip
+        self.there = [x for x in OBJECTS if any(self._has(scene, x) for scene in self.scenes)]
+        starts = ("random", *(f"random {x}" for x in self.there), "official",
+                  *(f"official {k}" for k in range(len(self.scenes))), *(f"official {goal}" for goal in goals))  # fmt: skip
+        self.fixtures: list[np.ndarray] = [np.zeros((0, 7))] * n_envs
         # one name: a policy learned in one suite is measured in the others
         self.spec = WorldSpec("libero_table", OBJECTS, SEEN, ("x", "y", "z", "yaw", "lean", "grip"), control_hz=20,
                               episode_steps=words.LONG_STEPS, skill_steps=words.LONG_STEPS, starts=starts, cameras=(),
@@ -152,12 +169,14 @@ class LiberoTable(Base):
                               encoder=cube_encoder)  # fmt: skip
 
     def library(self) -> ludus.SkillLibrary:
-        return ludus.SkillLibrary(self.vocabulary, words.skills())
+        """What some scene has all the things for."""
+        whole = ludus.SkillLibrary(self.vocabulary, words.skills())
+        return ludus.SkillLibrary(self.vocabulary, [s for s in whole if {*whole.mentioned(s.caption)} <= {*self.there}])
 
     def start_of(self, caption: str) -> str:
         if self.kind == "official":
             return f"official {caption}" if f"official {caption}" in self.spec.starts else "official"
-        named = self.library().mentioned(caption)
+        named = [x for x in self.library().mentioned(caption) if x in self.there]
         return f"random {min(named, key=self._scenes_with, default='')}".strip()
 
     def _scenes_with(self, x: str) -> int:
@@ -168,16 +187,33 @@ class LiberoTable(Base):
         return x in scene.names or x in dict(scene.targets) or x in scene.drawers or (x == KNOB and bool(scene.stove))
 
     def _scene(self, start: str, seed: int) -> int:
+        fitting, official = self._fitting(start)
+        return fitting[seed % len(fitting) if official else np.random.default_rng(seed).integers(len(fitting))]
+
+    def _fitting(self, start: str) -> tuple[list[int], bool]:
+        """The scenes of a start, and whether it is official."""
         if start not in self.spec.starts:
             raise LudusError(f"unknown start {start!r}; give one of {', '.join(self.spec.starts)}")
         kind, _, of = start.partition(" ")
         if kind == "official":
-            fitting = [k for k, s in enumerate(self.scenes) if not of or of in (str(k), s.caption)]
-            return fitting[seed % len(fitting)]
-        fitting = [k for k, scene in enumerate(self.scenes) if not of or self._has(scene, of)]
-        return fitting[np.random.default_rng(seed).integers(len(fitting))]
+            return [k for k, s in enumerate(self.scenes) if not of or of in (str(k), s.caption)], True
+        return [k for k, scene in enumerate(self.scenes) if not of or self._has(scene, of)], False
+
+    def begin(self, i: int, seed: int, start: str) -> None:
+        fitting, official = self._fitting(start)
+        state = seed // len(fitting) if official else seed  # tasks take turns, then their states
+        self.fixtures[i] = self.scenes[self.at[i]].put(self.data[i], state, official)
+
+    def snapshot(self) -> np.ndarray:
+        rows = np.zeros((self.n_envs, SNAPSHOT))
+        for i, (k, data) in enumerate(zip(self.at, self.data, strict=True)):
+            parts = [k], self.fingers[i], data.qpos, data.qvel, data.qacc_warmstart, self.fixtures[i].ravel()
+            whole = np.concatenate(parts)
+            rows[i, : len(whole)] = whole
+        return rows
 
     def act(self, i: int, action: np.ndarray) -> None:
+        self.scenes[self.at[i]].place(self.fixtures[i])
         lean = LEAN_RAD * max(action[4], 0)
         libero.move(
             self.scenes[self.at[i]], self.data[i], action[[0, 1, 2, 3, 5]], self.fingers[i], partial(leant, lean=lean)
