@@ -26,9 +26,8 @@ Base, Scene = libero.Libero, libero.Scene
 KNOB, DRAWERS, MOVABLE, OBJECTS, SEEN = words.KNOB, words.DRAWERS, words.MOVABLE, words.OBJECTS, words.SEEN
 
 LEAN_RAD = 0.9  # of the fingers from the vertical where the action is 1: over a drawer's handle, under the one above
-NEAR_M = (
-    0.2  # LIBERO's On and In are asked of what is at most so far from each other sideways, and touches where On says so
-)
+# LIBERO's On and In are asked of what is at most so far from each other sideways, and touches where On says so
+NEAR_M = 0.2
 SNAPSHOT = 192  # numbers, of the largest scene or more
 # of walls and neck, where these are held
 THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}
@@ -271,14 +270,8 @@ def show(seen: dict[str, np.ndarray], x: str, place: np.ndarray, turned: np.ndar
     quaternion = np.zeros(4)
     mujoco.mju_mat2Quat(quaternion, turned.ravel())
     size = THICK_M.get(x, edges[1 if x in DRAWERS or x == KNOB else slice(2)].min())
-    seen[x][: sum(f.size for f in words.POSE)] = [
-        *place,
-        *quaternion * np.sign(quaternion[0] or 1),
-        size,
-        *edges,
-        *touched,
-        1,
-    ]
+    pose = [*place, *quaternion * np.sign(quaternion[0] or 1), size, *edges, *touched, 1]
+    seen[x][: len(pose)] = pose
 
 
 # --- the teacher, in a file of its own ---------------------------------------------------------------------------------

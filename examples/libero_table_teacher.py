@@ -24,10 +24,8 @@ KNOWN = {"put": re.compile(r"put (?:the )?(.+) (?:on|in) (?:the )?(.+)"), "push"
 HOVER_M = 0.06  # above a thing before it is grasped
 NEAR_M, OVER_M, ALIGNED_RAD = 0.01, 0.016, 0.12  # sideways, and turned: near enough to go down and grasp; to let go
 BESIDE_M = 0.2  # the cabinet, or its drawers
-LOW_M, DROP_M = (
-    0.012,
-    0.06,
-)  # above where it goes, what does not topple is let go; above the rack, whose back is in the way
+# above where it goes, what does not topple is let go; above the rack, whose back is in the way
+LOW_M, DROP_M = 0.012, 0.06
 CLEAR_M, TRAVEL_M = 0.03, 0.10  # of the lowest point of what is carried, above where it goes and above the table
 # sideways, while the pads close; of a thing's size, less than that is between them when it was missed
 CLOSING_M, MISSED = 0.035, 0.7

@@ -49,9 +49,12 @@ def put(o, x, **fields):
         SEEN.get(o, x, name)[:] = value
 
 
+def spec():
+    return world.WorldSpec("t", words.OBJECTS, SEEN, ("a",) * 6, 20, 300, 300, ("random",), (), "f")
+
+
 def clean(o, caption):
-    spec = world.WorldSpec("t", words.OBJECTS, SEEN, ("a",) * 6, 20, 300, 300, ("random",), (), "f")
-    return teaching.Teacher(spec).clean(o, caption)
+    return teaching.Teacher(spec()).clean(o, caption)
 
 
 def test_every_skill_has_a_caption_that_the_teacher_obeys():
@@ -139,10 +142,6 @@ def test_a_bowl_is_grasped_by_its_rim_carried_and_let_go():
     assert clean(o, caption)[0] == 1  # to the plate
     put(o, "bowl 1", position=(0.7, 0.2, 0.02))
     assert clean(o, caption)[5] == -1  # lets go
-
-
-def spec():
-    return world.WorldSpec("t", words.OBJECTS, SEEN, ("a",) * 6, 20, 300, 300, ("random",), (), "f")
 
 
 def test_another_side_of_the_rim_is_grasped_where_something_stands_in_the_way():

@@ -308,7 +308,7 @@ def test_mistakes_end_in_one_sentence(data, trained, tmp_path):
     assert "(world.n_blocks=2 there, 3 here); give the world settings of the data" in output
     assert "holds no episodes" in say("train", tmp_path / "c", *TRAIN, "--data", trained)
     assert "unknown skill" in say("train", tmp_path / "d", *TRAIN, "--data", data, "--skills", "reach purple")
-    assert "--skills names nothing; give at least one value" in say("eval", trained, "--skills", " , ")
+    assert "--skills without a caption, name or number; give at least one" in say("eval", trained, "--skills", " , ")
     assert "give one for each" in say("train", tmp_path / "e", *TRAIN, "--data", data, "--weights", 1, 2)
     assert "(agent.alpha=0.3 there, 0.9 here)" in say("train", trained, *TRAIN, "agent.alpha=0.9", "--data", data)
     assert "(hold_out=none there, reach red here)" in say(

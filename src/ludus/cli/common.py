@@ -84,7 +84,7 @@ def listed(option: str, given: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """
     values = tuple(x.strip() for several in given for text in several for x in re.split("[,;]", text) if x.strip())
     if given and not values:
-        raise LudusError(f"{option} names nothing; give at least one value, or leave it away")
+        raise LudusError(f"{option} without a caption, name or number; give at least one, or leave it out")
     return values
 
 

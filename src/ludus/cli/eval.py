@@ -96,8 +96,6 @@ class Eval(Finds):
 
         temperatures, program = numbers("--temperature", self.temperature), self._program()
         plan = () if program else listed("--plan", self.plan)
-        if self.plan and not plan and not program:
-            raise LudusError("--plan without a caption; give some, e.g. --plan 'stack red on green', or leave it out")
         return EvalRequest(
             skills=listed("--skills", self.skills),
             episodes=self.episodes,
