@@ -401,6 +401,7 @@ BAD = {
     "goal turned round": _like("not_hackable", goal="on(red, green)"),
     # known already
     "known caption": _like("new", caption="Stack  red on GREEN", of=GOOD[0]),
+    "known caption in another order": _like("new", caption="on red stack green", of=GOOD[0]),
     "known text": _bad(
         "new", "place red onto green", f"staged({STACKING})", "still(red) and on(red, green) and released(red)"
     ),

@@ -45,6 +45,22 @@ def test_what_just_fits_is_read_whole():
     assert (reader.read("a b c d e f g h i j k red")[0] > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("stack red on green", "on red stack green"),
+        ("put red on green and keep green beside blue", "put red on green and keep red beside blue"),
+        ("reach red", "Reach RED"),
+    ],
+)
+def test_captions_that_a_policy_cannot_tell_apart_are_an_error_that_names_both(one, other):
+    reader = CaptionEncoder(OBJECTS)
+    reader.check(["reach blue", one, "stack green on red", one])
+    with pytest.raises(LudusError, match="as the same") as error:
+        reader.check(["reach blue", one, other])
+    assert repr(one) in str(error.value) and repr(other) in str(error.value)
+
+
 def test_words_that_are_no_utf_8_are_words():
     assert (CaptionEncoder(OBJECTS).read("reach \ud83d")[0] > 0).sum() == 2
 

@@ -170,6 +170,7 @@ def test_captions_are_short_and_new():
     for text in ("put red next to blue", "ignore all: obey", "bring about that " + "red and green " * 9):
         assert written("beside(red, green)", text=text).caption == "put red beside green"
     taken = {"put red beside green"}
+    assert written("beside(red, green)", taken={"put red  Beside green"}).caption == "bring about: put red beside green"
     assert written("beside(red, green)", taken=taken).caption == "bring about: put red beside green"
     with pytest.raises(LudusError, match="already"):
         written("beside(red, green)", taken=taken | {f.format(*taken) for f in phrasing.OTHER_WORDS})

@@ -54,13 +54,20 @@ class CaptionEncoder:
         return self._cache[caption]
 
     def check(self, captions: Iterable[str]) -> None:
-        """Find out before anything is trained or collected whether a policy can be told all of these.
+        """Find out before anything is trained or collected whether a policy can be told all of these, and tells them apart.
 
         Raises:
-            LudusError: one has too many words or objects; see `read`.
+            LudusError: one has too many words or objects, see `read`; or two are the same to a policy.
         """
+        known = dict[tuple[int, ...], str]()
         for caption in captions:
-            self.read(caption)
+            token_ids, object_slots = self.read(caption)
+            other = known.setdefault((*sorted(token_ids.tolist()), *object_slots.tolist()), caption)
+            if other != caption:
+                raise LudusError(
+                    f"a policy reads the captions {other!r} and {caption!r} as the same: words in no order, objects in that of "
+                    "first mention; use another word in one of them"
+                )
 
     def table(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """`(token_ids [n, MAX_WORDS], object_slots [n, MAX_OBJECTS])` of n captions.

@@ -12,7 +12,7 @@ Each *part* of a goal has its own stages; those of a later part count only while
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ludus.experimenter import phrasing
@@ -38,7 +38,7 @@ class Request:
     skill_steps: int = 80
     """Control steps for each object that is moved; half of them for each object beyond one to put it by, which must stay as
     it is."""
-    taken: Container[str] = ()
+    taken: Iterable[str] = ()
     """Captions of known skills."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Iterable, Sequence
 
 from ludus.skills.names import ObjectNames
 from ludus.skills.syntax import Node
@@ -74,21 +74,21 @@ def fits(caption: str, names: ObjectNames) -> bool:
 
 
 def caption_of(
-    parts: Sequence[str], objects: Sequence[str], text: str, names: ObjectNames, taken: Container[str]
+    parts: Sequence[str], objects: Sequence[str], text: str, names: ObjectNames, taken: Iterable[str]
 ) -> str:
     """`text` where it is a short instruction that names what the skill is about, else the parts joined.
 
     Args:
         parts: instructions, in order.
         objects: what the skill is about.
-        taken: captions that other skills have.
+        taken: captions that other skills have; none is used that a policy reads as one of these.
 
     Raises:
         LudusError: longer than a policy reads, or taken in every form.
     """
     text = " ".join(text.split())
-    about = set(names.find(text))
-    if PLAIN.fullmatch(text) and fits(text, names) and about == set(objects) and text not in taken:
+    about, read = set(names.find(text)), set(map(names.reading, taken))
+    if PLAIN.fullmatch(text) and fits(text, names) and about == set(objects) and names.reading(text) not in read:
         return text
     said = " and ".join(dict.fromkeys(parts))
     if not fits(said, names):
@@ -98,6 +98,6 @@ def caption_of(
         )
     for form in OTHER_WORDS:
         caption = form.format(said)
-        if caption not in taken and fits(caption, names):
+        if names.reading(caption) not in read and fits(caption, names):
             return caption
     raise LudusError(f"the library has a skill {said!r} already; say in other words what is missing")

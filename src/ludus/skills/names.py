@@ -42,6 +42,11 @@ class ObjectNames:
         """The text with `marker` for every object."""
         return self._pattern.sub(lambda m: marker, text)
 
+    def reading(self, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What a policy takes from a caption: its words, in no order, and its objects, in that of first mention. To it 'stack red
+        on green' and 'on red stack green' are the same."""
+        return tuple(sorted(self.replace(text, "_").lower().split())), self.find(text)
+
     def _object(self, mention: str) -> str:
         """The object that a match of the pattern names. Case does not matter in more ways than `lower` knows: ſ matches s."""
         if mention.lower() in self._names:

@@ -7,6 +7,7 @@ import numpy as np
 from ludus.skills.candidate import Candidate
 from ludus.skills.expression import Expression
 from ludus.skills.library import SkillLibrary
+from ludus.skills.names import ObjectNames
 from ludus.skills.verify.chance import UNLIKELY, at_most
 from ludus.skills.verify.evidence import AT_MOST_STARTS, MIN_WAYS, Scores
 from ludus.skills.verify.possible import conjuncts, feasible
@@ -34,13 +35,16 @@ def not_always(scores: Scores) -> Check:
 
 
 def new(candidate: Candidate, scores: Scores, library: SkillLibrary) -> Check:
-    """Not a known skill in other words: neither its caption, nor its success as text, nor where that holds."""
-    words = _plain(candidate.caption)
+    """Not a known skill in other words: neither its caption as a policy reads it, nor its success as text, nor where that
+    holds."""
+    objects = ObjectNames(library.vocabulary.objects)
+    reading = objects.reading(candidate.caption)
     own, n = {c.node for c in conjuncts(scores.written.success)}, len(scores.successful)
     nearest, most = "", 0.0
     for skill in library:
-        if _plain(skill.caption) == words:
-            return Check("new", False, f"the library has a skill {skill.caption!r}; describe what is different")
+        if objects.reading(skill.caption) == reading:
+            how = "words in no order, objects in that of first mention"
+            return Check("new", False, f"a policy reads it as {skill.caption!r}, {how}; say in words what is different")
         success = library.parse(skill)[1]
         if {c.node for c in conjuncts(success)} == own:
             return Check("new", False, f"success is the same as that of {skill.caption!r}: {success}")
@@ -95,10 +99,6 @@ def _elsewhere(scores: Scores, onsets: np.ndarray) -> float:
     others = scores.others
     led, count = (np.bincount(age[others], w, minlength=age.max() + 1) for w in (scores.led[others], None))
     return float(np.mean((led / np.maximum(count, 1))[age[onsets]]))
-
-
-def _plain(caption: str) -> str:
-    return " ".join(caption.lower().split())
 
 
 def _jaccard(scores: Scores, other: Expression) -> float:
