@@ -123,6 +123,13 @@ def test_what_the_gripper_holds_comes_last():
     assert texts("lifted(blue) and on(red, green)") == ["stack red on green", "lift blue"]
 
 
+def test_what_hovers_does_not_stand_in_its_own_way():
+    """'hover red above green' was followed by 'put red beside blue', to free green."""
+    known = [s for s in stats(FULL) if not atoms(s.success, WORDS)[0][0].startswith("on")]
+    found = [s.text for s in Chainer(WORDS, known).steps((("on", ("red", "green")),), (), 5)]
+    assert found == ["hover red above green", "bring about that red stands on green"]
+
+
 def test_what_stands_in_the_way_is_moved_first():
     at = scene(("red", "green"))
     assert texts("on(green, blue)", at=at) == ["move red off green and put it aside", "stack green on blue"]

@@ -246,8 +246,8 @@ class _Chain:
         for need in sorted({n for a in goal for n in self.c.on_the_way(a) if n[1]}):
             if need in self.facts or not self._derived(need) or need in self.settled:
                 continue
-            taken = [a for a in sorted(self.state) if need in self.c.vocabulary.preconditions(a) and a not in self.goal]
-            for upper in (self._moved(a) for a in taken):
+            built = [a for a in sorted(self.state) if self._lasting(a) and a not in self.goal]
+            for upper in (self._moved(a) for a in built if need in self.c.vocabulary.preconditions(a)):
                 if upper is None or upper in moved_later or upper in need[1]:
                     continue
                 self.settled.add(need)
