@@ -288,8 +288,8 @@ def test_what_is_to_be_kept_is_built_first_and_the_rest_is_left_to_the_skill():
 
 
 def test_a_known_skill_that_would_end_the_way_at_once_makes_it_no_shorter():
-    """With 'put X beside Y' known, 'put X beside Y and keep Y beside Z' was practised from where the gripper is at Y only, and the
-    policy took Y again."""
+    """With 'put X beside Y' known, 'put X beside Y and keep Y beside Z' was practised from where the gripper is at Y only, and
+    the policy took Y again."""
     beside = members(GOOD, LIBRARY.vocabulary)
     goal = "beside(red, green) and beside(green, blue) and released(red) and still(red)"
     row = compose(Request(goal), LIBRARY.vocabulary, Form(last_only=True))

@@ -18,14 +18,14 @@ from ludus.experiment import checkpoints
 from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept, most_rounds
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
-from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look
+from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look, spread
 from ludus.lab.growth import Growth
 from ludus.lab.interventions import Overseer
 from ludus.lab.oversight import LAST_STEP, wrong_verdicts
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress
-from ludus.seeding import child
+from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
 from ludus.types import Judgement, SuccessCount
 from ludus.worlds.base import World
@@ -98,15 +98,19 @@ class Settling:
         practised, dropped = self.growth.practising(library), self.growth.dropped
         captions = [c for c in library.captions if c not in dropped]
         accepted = {library.template(c) for c in captions} - set(practised)
-        members = Counter(map(library.template, captions))
+        families = dict[str, list[str]]()
+        for caption in captions:
+            families.setdefault(library.template(caption), []).append(caption)
+        members = {template: len(family) for template, family in families.items()}
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
-        episodes = first_look(members, self.config.training.evaluation_episodes)
+        pairs = first_look(members, self.config.training.evaluation_episodes)
         approaches = find_approaches(library, self.world.spec)
         gain = -math.inf
         for look in range(GateSettings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
-            tried = [(c, m) for c in captions if (m := episodes.get(library.template(c), 0))]
-            trials = [EvalSpec((c,), m, seed, approaches=approaches) for c, m in tried]
+            draw = rng(seed, "members")
+            each = {c: m for t, n in pairs.items() for c, m in spread(n, families[t], draw).items()}
+            trials = [EvalSpec((c,), each[c], seed, approaches=approaches) for c in captions if c in each]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
             decision = decide(
                 counts, accepted, look + 1, has_gained=has_gained, gain_before=gain, practised=self.growth.practised(n)
@@ -114,7 +118,7 @@ class Settling:
             if decision.promote is not None:
                 return decision
             gain = decision.gain
-            episodes = allot(decision.open, members, self.config.training.evaluation_episodes)
+            pairs = allot(decision.open, members, self.config.training.evaluation_episodes)
         raise AssertionError("the last look decides")
 
     def _pairs(

@@ -26,6 +26,8 @@ PRACTISED, ACCEPTED, POOLED = 0.5, 0.25, 0.25
 families as one. Chosen before any data, as they must be."""
 MOST_FOCUS = 3
 """Episodes of one skill in one look say the less the more there are, see `GateSettings.alike`."""
+MOST_SKILLS = 12
+"""A look at a larger family takes as many episodes as one at so many skills, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -187,28 +189,35 @@ def decide(
 
 
 def first_look(members: Mapping[str, int], episodes: int) -> dict[str, int]:
-    """Pairs per member of each family in the first look: `episodes`, but at most `MOST_FOCUS` times as many where a family is so
-    small that it would hardly be seen: 'open the gripper' is one skill, 'stack X on Y' six.
+    """Pairs of each family in the first look: `episodes` per skill, but as many as three skills have where a family is so small
+    that it would hardly be seen ('open the gripper' is one skill, 'stack X on Y' six), and not more than `MOST_SKILLS` have.
 
     Args:
         members: number of skills of each family.
     """
-    return {name: max(episodes, math.ceil(MOST_FOCUS * episodes / n)) for name, n in members.items()}
+    return {name: episodes * min(max(n, MOST_FOCUS), MOST_SKILLS) for name, n in members.items()}
 
 
 def allot(families: Sequence[str], members: Mapping[str, int], episodes: int) -> dict[str, int]:
-    """Pairs per member of each of these families in the next look: the cost of a look at all families with `episodes` pairs per
-    member is shared among the members of these, at most `MOST_FOCUS` times as many for each. A small family gets at least what it
-    had in the first look: with fewer it could never be shown to have held.
+    """Pairs of each of these families in the next look. What a look at all families with `episodes` pairs per skill costs is
+    shared among the skills of these: at most `MOST_FOCUS` times as many per skill, and no more per family than `MOST_SKILLS` have
+    in the first look. None gets less than in the first look: with fewer a small one could never be shown to have held.
 
     Args:
         members: number of skills of each family that was looked at.
     """
-    wanted = sum(members[name] for name in families)
-    each = episodes * sum(members.values()) // max(wanted, 1)
-    focus = min(each, MOST_FOCUS * episodes)
+    sizes = {name: min(n, MOST_SKILLS) for name, n in members.items()}
+    each = episodes * sum(sizes.values()) // max(sum(sizes[name] for name in families), 1)
+    focus, most = min(each, MOST_FOCUS * episodes), MOST_SKILLS * episodes
     first = first_look({name: members[name] for name in families}, episodes)
-    return {name: max(focus, n) if n > episodes else focus for name, n in first.items()}
+    return {name: max(min(focus * sizes[name], most), n) for name, n in first.items()}
+
+
+def spread(pairs: int, captions: Sequence[str], draw: np.random.Generator) -> dict[str, int]:
+    """Pairs of each skill of a family: equally many, and one more for some that are drawn; those without any are left out."""
+    each, more = divmod(pairs, len(captions))
+    favoured = set(draw.choice(len(captions), more, replace=False).tolist())
+    return {caption: n for i, caption in enumerate(captions) if (n := each + (i in favoured))}
 
 
 def _rule(
@@ -307,18 +316,21 @@ def _best_gain(
     settings: GateSettings,
 ) -> float:
     """The evidence of a gain if, in all remaining looks, one family, or all alike, bring as many successes of only the new
-    policy as the upper bound of their rate so far, and none of only the old one."""
+    policy as the upper bound of their rate so far, and as few of only the old one as the lower bound."""
 
-    def further(rate: float, n: int) -> np.ndarray:
-        return (settings.max_looks - look) * _log_wealth(
-            [PairedCount("", n, 0, 0, math.ceil(n * rate))], settings.least_gain, settings.alike
-        )
+    def further(new: float, old: float, n: int) -> np.ndarray:
+        pairs = PairedCount("", n, 0, math.floor(n * old), math.ceil(n * new))
+        return (settings.max_looks - look) * _log_wealth([pairs], settings.least_gain, settings.alike)
+
+    def best(counts: Sequence[PairedCount], n: int) -> np.ndarray:
+        new, old, seen = (sum(getattr(c, field) for c in counts) for field in ("only_new", "only_old", "n"))
+        high, low = wilson(new, seen)[1], wilson(old, seen)[0]
+        return further(high, min(low, 1 - high), n)
 
     most = [max(c.n for c in counts) for counts in looks.values()]
-    new = [(sum(c.only_new for c in counts), sum(c.n for c in counts)) for counts in looks.values()]
-    nothing = np.stack([further(0.0, n) for n in most])
-    bounds = np.stack([further(wilson(*new[i])[1], n) for i, n in enumerate(most)])
-    together = wilson(*np.sum(new, 0).tolist())[1]
+    nothing = np.stack([further(0, 0, n) for n in most])
+    bounds = np.stack([best(counts, n) for counts, n in zip(looks.values(), most, strict=True)])
     alone = wealth + nothing + np.eye(len(most))[:, :, None] * (bounds - nothing)
-    alike = wealth + np.stack([further(together, n) for n in most])
+    every = [c for counts in looks.values() for c in counts]
+    alike = wealth + np.stack([best(every, n) for n in most])
     return float(max(_gain(alone, shares).max(), _gain(alike, shares)))
