@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -485,6 +486,23 @@ def shown(found):
     console = Console(file=io.StringIO(), width=200)
     print_study(found, console)
     return console.file.getvalue()
+
+
+def test_arms_that_cannot_be_compared_are_named_at_the_terminal_and_on_the_page(tmp_path):
+    found = results(tmp_path)
+    assert not any(said in shown(found) for said in ("different numbers of updates", "replace the one before"))
+    changed = (("short", 1576.0, 0.0), ("long", 2700.0, None))
+    arms = tuple(
+        replace(arm, others={**arm.others, "updates": updates, "promoted": promoted})
+        for arm, (_, updates, promoted) in zip(found.arms, changed, strict=True)
+    )
+    found = replace(found, arms=arms)
+    page = write_study(found, tmp_path / "out").read_text()
+    for said in (
+        "different numbers of updates: 1,576 in short; 2,700 in long",
+        "In no run of short did a policy of the rounds replace the one before them",
+    ):
+        assert said in shown(found) and said in page
 
 
 def test_page_file_and_table_say_the_same(tmp_path):

@@ -52,6 +52,8 @@ METRICS = {
     "graphs": "different relation graphs between objects in the rounds' episodes",
     "places": "cubes of 5 cm in which the centre of an object was in the rounds' episodes",
     "episodes": "episodes, seed data included",
+    "updates": "updates of the policy that was trained last",
+    "promoted": "rounds whose policy replaced the best one before it",
     "tokens": "tokens of models, in and out",
     "usd": "price of models' answers, USD",
     "minutes": "time of all steps, minutes",

@@ -23,13 +23,15 @@ from ludus.views.report import render, style
 PAGE, NUMBERS = "study.html", "study.json"
 SHARES = ("base_success", "new_success", "curve_area")
 """Metrics between 0 and 1."""
-WHOLE = ("accepted", "graphs", "places", "episodes", "tokens")
+WHOLE = ("accepted", "graphs", "places", "episodes", "updates", "promoted", "tokens")
 """Metrics that count something."""
+AT_END = ("base_success", "new_success")
+"""Metrics of the best policy at a run's end."""
 FEW = 5
 """Fewer runs than this have an interval that is too narrow."""
 
 MOST_ANSWERS = 4
-"""Comparisons that the page begins with."""
+"""Comparisons that the page begins with, and arms that a sentence names."""
 
 
 def write_study(result: StudyResult, directory: Path) -> Path:
@@ -67,6 +69,8 @@ def print_study(result: StudyResult, console: Console) -> None:
     console.print(arms)
     for comparison in result.comparisons:
         console.print(difference(comparison, result.card.test))
+    for warning in prose.warnings():
+        console.print(Text(warning, style="yellow"))
     for run in result.unfinished:
         console.print(Text(text.clean(f"{run.name}: {run.state}{f': {run.why}' if run.why else ''}")))
 
@@ -92,7 +96,7 @@ class StudyProse:
 
     @property
     def tone(self) -> str:
-        return "warn" if self._result.unfinished else "good"
+        return "warn" if self._result.unfinished or any(self.warnings()) else "good"
 
     @property
     def first(self) -> str:
@@ -112,6 +116,22 @@ class StudyProse:
             f"{text.count(len(asked), 'difference')} between arms: {above} with an interval above 0, {below} below, "
             f"{len(known) - above - below} around 0."
         )
+
+    def warnings(self) -> Iterator[str]:
+        """What may make the arms no fair comparison."""
+        updates: dict[float, list[str]] = {}
+        for arm in self._result.arms:
+            if (n := arm.others["updates"]) is not None:
+                updates.setdefault(n, []).append(arm.name)
+        if len(updates) > 1:
+            said = "; ".join(f"{n:,.0f} in {_arms(names)}" for n, names in sorted(updates.items()))
+            yield f"Arms were trained for different numbers of updates: {said}."
+        kept = [arm.name for arm in self._result.arms if arm.others["promoted"] == 0]
+        if kept and self._result.card.metric in AT_END:
+            yield (
+                f"In no run of {_arms(kept)} did a policy of the rounds replace the one before them: what is measured at the "
+                "end is the training before the rounds."
+            )
 
     def caveats(self) -> Iterator[str]:
         """What a reader must know of the numbers."""
@@ -176,6 +196,10 @@ def number(value: float | None, sign: str = "") -> str:
 
 
 # --- inside --------------------------------------------------------------------------------------------------------
+
+
+def _arms(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= MOST_ANSWERS else text.count(len(names), "arm")
 
 
 def _ends(found: Estimate | None) -> tuple[float, ...]:

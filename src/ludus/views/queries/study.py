@@ -148,6 +148,17 @@ def _episodes(record: Reader) -> Scores:
     return {"": float(sum(shard["episodes"] for shard in record.rows(tables.shards)))}
 
 
+def _updates(record: Reader) -> Scores:
+    found = [e.update for e in record.evaluations()]
+    return {"": float(max(found))} if found else {}
+
+
+def _promoted(record: Reader) -> Scores:
+    """Not known where no policy was compared with another."""
+    gates = [g for s in record.steps() if s.name.endswith("/settle") and (g := record.result(s.name)["gate"])]
+    return {"": float(sum(bool(g["promote"]) for g in gates))} if gates else {}
+
+
 def _tokens(record: Reader) -> Scores:
     calls = model_calls(record)
     return {"": float(calls.total.tokens_in + calls.total.tokens_out) if calls else 0.0}
@@ -172,6 +183,8 @@ MEASURES: Mapping[str, Callable[[Record], Scores]] = {
     "graphs": _graphs,
     "places": _places,
     "episodes": _episodes,
+    "updates": _updates,
+    "promoted": _promoted,
     "tokens": _tokens,
     "usd": _usd,
     "minutes": _minutes,
