@@ -140,7 +140,9 @@ def test_what_is_no_run_is_refused(tmp_path, write):
     (tmp_path / "ludus.db").write_bytes(b"not a database, but long enough to be looked at" * 100)
     with pytest.raises(LudusError, match="holds no readable run"):
         Record.open(tmp_path, write=write)
-    (tmp_path / "ludus.db").write_bytes(b"")
+    (tmp_path / "ludus.db").unlink()
+    with sqlite3.connect(tmp_path / "ludus.db") as database:
+        database.execute("CREATE TABLE letters (text TEXT)")
     with pytest.raises(LudusError, match="holds no readable run"):
         Record.open(tmp_path, write=write)
 
@@ -175,6 +177,21 @@ def test_creation_that_was_cut_short_can_be_repeated(record):
     with pytest.raises(LudusError, match="stopped before it began; start it again"):
         Record.open(record.directory)
     Record.create(record.directory, preset("tiny")).close()
+
+
+@pytest.mark.parametrize("bytes_", ["none", "a header"])
+def test_a_database_without_tables_is_one_whose_creation_was_cut_short(tmp_path, bytes_):
+    """`kill -9` between the file and its tables left a directory that could neither be resumed nor begun again."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/ludus.db").touch()
+    if bytes_ == "a header":
+        with sqlite3.connect(tmp_path / "run/ludus.db") as database:
+            database.execute("PRAGMA journal_mode = WAL")
+    for write in (True, False):
+        with pytest.raises(LudusError, match="stopped before it began; start it again"):
+            Record.open(tmp_path / "run", write=write)
+    Record.create(tmp_path / "run", preset("tiny")).close()
+    Record.open(tmp_path / "run").close()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path):

@@ -224,7 +224,7 @@ def find_run(engine: sa.Engine, directory: Path, run_id: str | None) -> str:
     """
     with explained(engine, directory), engine.connect() as connection:
         version, ids = version_of(connection), []
-        if version != 1:
+        if version not in (None, 1):
             runs = tables.runs.c
             where = sa.true() if run_id is None else runs.run_id == run_id
             found = connection.execute(sa.select(runs.run_id, runs.schema).where(where)).all()
@@ -249,14 +249,17 @@ def find_run(engine: sa.Engine, directory: Path, run_id: str | None) -> str:
 
 
 def version_of(connection: sa.Connection) -> int | None:
-    """1 where the tables are those of version 1 and hold a run; None where they hold none. Later versions name
-    themselves in `runs.schema`.
+    """1 where the tables are those of version 1 and hold a run; None where they hold none, or where there is no table yet. Later
+    versions name themselves in `runs.schema`.
 
     Raises:
-        DatabaseError: no tables of a record at all.
+        DatabaseError: tables, but not of a record.
     """
-    if sa.inspect(connection).has_table("runs"):
+    there = sa.inspect(connection).get_table_names()
+    if "runs" in there:
         return tables.SCHEMA
+    if not there:
+        return None
     return connection.execute(sa.text("SELECT schema FROM run")).scalar()
 
 
