@@ -318,14 +318,14 @@ def _best_gain(
     """The evidence of a gain if, in all remaining looks, one family, or all alike, bring as many successes of only the new
     policy as the upper bound of their rate so far, and as few of only the old one as the lower bound."""
 
-    def further(new: float, old: float, n: int) -> np.ndarray:
-        pairs = PairedCount("", n, 0, math.floor(n * old), math.ceil(n * new))
+    def further(new: int, old: int, n: int) -> np.ndarray:
+        pairs = PairedCount("", n, 0, old, new)
         return (settings.max_looks - look) * _log_wealth([pairs], settings.least_gain, settings.alike)
 
     def best(counts: Sequence[PairedCount], n: int) -> np.ndarray:
         new, old, seen = (sum(getattr(c, field) for c in counts) for field in ("only_new", "only_old", "n"))
-        high, low = wilson(new, seen)[1], wilson(old, seen)[0]
-        return further(high, min(low, 1 - high), n)
+        most = math.ceil(n * wilson(new, seen)[1])
+        return further(most, min(math.floor(n * wilson(old, seen)[0]), n - most), n)
 
     most = [max(c.n for c in counts) for counts in looks.values()]
     nothing = np.stack([further(0, 0, n) for n in most])
