@@ -97,10 +97,8 @@ class Settling:
         """Both policies try the skills from the same starts, some more at each look, until it is decided."""
         practised, dropped = self.growth.practising(library), self.growth.dropped
         captions = [c for c in library.captions if c not in dropped]
-        accepted = {library.template(c) for c in captions} - set(practised)
-        families = dict[str, list[str]]()
-        for caption in captions:
-            families.setdefault(library.template(caption), []).append(caption)
+        families = library.families(captions)
+        accepted = families.keys() - practised.keys()
         members = {template: len(family) for template, family in families.items()}
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
         pairs = first_look(members, self.config.training.evaluation_episodes)

@@ -75,21 +75,14 @@ class Growth:
 
     def practising(self, library: SkillLibrary) -> dict[str, list[str]]:
         """Captions of the skills that are practised by now, by template."""
-        found: dict[str, list[str]] = {}
-        for skill in self._record.skills():
-            if skill["status"] == "practising" and skill["caption"] in library:
-                found.setdefault(library.template(skill["caption"]), []).append(skill["caption"])
-        return found
+        practised = [s["caption"] for s in self._record.skills() if s["status"] == "practising"]
+        return library.families(c for c in practised if c in library)
 
     def rehearsed(self, library: SkillLibrary) -> dict[str, list[str]]:
         """Captions of the accepted skills that nobody demonstrated, by template: what is not practised any more is forgotten."""
         shown = {c.caption for c in self._record.success_counts("seed-data")}
-        found: dict[str, list[str]] = {}
-        for skill in self._record.skills():
-            caption, is_accepted = skill["caption"], skill["status"] == "accepted" and not skill["base"]
-            if is_accepted and caption in library and caption not in shown:
-                found.setdefault(library.template(caption), []).append(caption)
-        return found
+        accepted = [s["caption"] for s in self._record.skills() if s["status"] == "accepted" and not s["base"]]
+        return library.families(c for c in accepted if c in library and c not in shown)
 
     @property
     def dropped(self) -> set[str]:

@@ -159,15 +159,20 @@ class SkillLibrary:
         """The caption with the objects it names replaced by X, Y, Z in order of mention: 'stack X on Y'."""
         return self._names.template(caption)
 
+    def families(self, captions: Iterable[str]) -> dict[str, list[str]]:
+        """These captions by template, both in order of mention."""
+        found: dict[str, list[str]] = {}
+        for caption in captions:
+            found.setdefault(self.template(caption), []).append(caption)
+        return found
+
     def matching(self, names: Sequence[str]) -> tuple[str, ...]:
         """Captions called `names`: each a caption, a template as 'stack X on Y' or 'stack _ on _', or 'base' for all base skills.
 
         Raises:
             LudusError: not in the library.
         """
-        templates: dict[str, list[str]] = {}
-        for caption in self.captions:
-            templates.setdefault(self.template(caption), []).append(caption)
+        templates = self.families(self.captions)
         captions: dict[str, None] = {}
         for name in names:
             letters = iter(LETTERS)

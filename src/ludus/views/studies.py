@@ -124,7 +124,8 @@ class StudyProse:
             if (n := arm.others["updates"]) is not None:
                 updates.setdefault(n, []).append(arm.name)
         if len(updates) > 1:
-            said = "; ".join(f"{n:,.0f} in {_arms(names)}" for n, names in sorted(updates.items()))
+            told = sorted(updates) if len(updates) <= MOST_ANSWERS else (min(updates), max(updates))
+            said = "; ".join(f"{n:,.0f} in {_arms(updates[n])}" for n in told)
             yield f"Arms were trained for different numbers of updates: {said}."
         kept = [arm.name for arm in self._result.arms if arm.others["promoted"] == 0]
         if kept and self._result.card.metric in AT_END:

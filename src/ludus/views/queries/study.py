@@ -22,6 +22,7 @@ from ludus.skills.vocabulary import Vocabulary
 from ludus.types import LudusError
 from ludus.views.queries.dialogue import model_calls
 from ludus.views.queries.diversity import Diversity, Grid, diversity
+from ludus.views.queries.grown import gates
 from ludus.views.queries.learning import growth, object_names
 from ludus.worlds.registry import make_world
 
@@ -155,8 +156,8 @@ def _updates(record: Reader) -> Scores:
 
 def _promoted(record: Reader) -> Scores:
     """Not known where no policy was compared with another."""
-    gates = [g for s in record.steps() if s.name.endswith("/settle") and (g := record.result(s.name)["gate"])]
-    return {"": float(sum(bool(g["promote"]) for g in gates))} if gates else {}
+    compared = [gate for gate in gates(record) if gate.reason]
+    return {"": float(sum(gate.promoted for gate in compared))} if compared else {}
 
 
 def _tokens(record: Reader) -> Scores:
