@@ -22,8 +22,10 @@ while [[ "$1" == --* ]]; do
     echo "$1" >> "$ASKED"
     shift
 done
+trap 'kill $(jobs -p)' TERM
 for ((i = 1; i < tasks; i++)); do SLURM_NODEID=$i "$@" & done
-SLURM_NODEID=0 "$@" && wait
+SLURM_NODEID=0 "$@" &
+wait $! && wait
 """
 SCONTROL = f"""#!/bin/bash
 [[ "$*" == "show hostnames nodes[0-1]" ]] && printf '%s\\n' {" ".join(NODES)}
