@@ -22,6 +22,7 @@ from ludus.experimenter.outside import Question
 from ludus.experimenter.roles import NoAnswer, ProposeQuestion, RetrieveQuestion, Scene, SkillStats
 from ludus.lab import mailbox
 from ludus.lab.mailbox import LONGEST_ANSWER, RoomMailbox, answer, answer_text, open_question, receipt
+from ludus.lab.oversight import LAST_STEP
 from ludus.record import Progress, Record
 from ludus.record.mapping import posted
 from ludus.skills.predicates import Vocabulary
@@ -135,6 +136,22 @@ def test_an_answer_that_is_given_while_the_run_is_stopped_is_found_when_it_goes_
         assert box.ask(ASKED, task) == {"task": "lift"}
         box.close(ASKED, {"task": "lift"})
     assert receipt(record, offer).state == "accepted" and kinds(record) == ["answer", "question", "accepted"]
+
+
+def test_what_a_run_asked_before_it_died_waits_no_more_when_it_is_over(record):
+    def asks_and_dies():
+        with record.commit("round/1/plan"):
+            record.post(mailbox._put(ASKED))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        asks_and_dies()
+    assert open_question(record) == ASKED
+    with record.commit(LAST_STEP):
+        pass
+    assert open_question(record) is None
+    with pytest.raises(LudusError, match="is not open any more; none is"):
+        answer(record, ASKED.key, {"task": "lift"}, "agent")
 
 
 def test_answers_to_other_questions_are_not_read(record, monkeypatch):

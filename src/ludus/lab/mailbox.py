@@ -8,7 +8,7 @@ the answers: any process that can open the record may answer, and the one that r
                                        closed
 
 A question belongs to the step that asks it. Where the run was stopped meanwhile it stays open: an answer that is given then is
-found when the run goes on.
+found when the run goes on, unless it goes on to its end without asking again.
 """
 
 from __future__ import annotations
@@ -116,11 +116,12 @@ class RoomMailbox:
 
 
 def open_question(record: Reader) -> Question | None:
-    """The question that waits for an answer; one is asked at a time."""
+    """The question that waits for an answer; one is asked at a time. None waits in a run that is over, though one may have been
+    left when its process died, and the run was then told to stop."""
     m = tables.messages.c
     query = sa.select(tables.messages).where(m.run_id == record.run_id, m.kind == QUESTION)
     rows = record.query(query.order_by(m.number.desc()).limit(1))
-    if not rows or "schema" not in rows[0]["payload"] or _find(record, _closed(rows[0]["key"])):
+    if record.is_over() or not rows or "schema" not in rows[0]["payload"] or _find(record, _closed(rows[0]["key"])):
         return None
     message = posted(rows[0]).message
     p = message.payload

@@ -158,17 +158,18 @@ class Reader:
         - 'failed': the last message says that the run diverged or failed.
         - 'stopped': else.
         """
-        if self._is_done():
+        if self.is_over():
             return "done"
         if self._is_running():
             return "running"
-        if self._is_done():  # since it was asked
+        if self.is_over():  # since it was asked
             return "done"
         m = tables.messages.c
         last = self.query(sa.select(m.kind).where(m.run_id == self.run_id).order_by(m.number.desc()).limit(1))
         return "failed" if last and last[0]["kind"] in FAILED else "stopped"
 
-    def _is_done(self) -> bool:
+    def is_over(self) -> bool:
+        """Whether it has come to its end."""
         s = tables.steps.c
         return bool(self.query(sa.select(s.number).where(s.run_id == self.run_id, s.name.in_(LAST_STEPS))))
 
