@@ -18,6 +18,7 @@ from ludus.agents.backends.local import LocalBackend
 from ludus.agents.backends.workers import HUGE_PAGES, TUNABLES
 from ludus.agents.batches import BatchReader
 from ludus.agents.captions import CaptionEncoder
+from ludus.agents.policy import load_policy
 from ludus.agents.trainer import Trainer
 from ludus.config import TrainingConfig
 from ludus.types import Batch, LudusError
@@ -328,6 +329,18 @@ def test_another_worlds_checkpoint_is_refused(tmp_path):
     Trainer(SMALL, SPEC, 1, 0).save(tmp_path / "a.pt")
     with pytest.raises(LudusError, match="'toy'"):
         Trainer.load(tmp_path / "a.pt", dataclasses.replace(SPEC, name="other"))
+
+
+def test_a_checkpoint_of_other_fields_or_actions_is_refused_in_a_sentence(tmp_path):
+    Trainer(SMALL, SPEC, 1, 0).save(tmp_path / "old.pt")
+    more = dataclasses.replace(SPEC, actions=(*SPEC.actions, "lean"))
+    for changed, inner in ((more, r"\w\S+"), (dataclasses.replace(SPEC, encoder=None), r"task_in\S+")):
+        for load in (load_policy, Trainer.load, Trainer(SMALL, changed, 1, 0).start_from):
+            arguments = (tmp_path / "old.pt", changed)[: 1 if load.__name__ == "start_from" else 2]
+            with pytest.raises(
+                LudusError, match=rf"{inner} is \[\d+.*\], expected \[\d+.*\]\. Since its training the fields"
+            ):
+                load(*arguments)
 
 
 def test_captions_point_at_objects_in_order():

@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from ludus.agents import agent_class
+from ludus.agents.base import AgentSpec
+from ludus.config import AgentConfig
 from ludus.record import files
 from ludus.types import LudusError, WorldSpec
 
@@ -41,7 +44,7 @@ def read_checkpoint(path: Path, spec: WorldSpec, mmap: bool = False) -> dict[str
         mmap: read a tensor only where it is used.
 
     Raises:
-        LudusError: no checkpoint there, a broken one, or one of another world.
+        LudusError: no checkpoint there, a broken one, or one of another world, or of other fields or actions.
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
@@ -53,4 +56,23 @@ def read_checkpoint(path: Path, spec: WorldSpec, mmap: bool = False) -> dict[str
         ) from error
     if state["world"] != spec.name:
         raise LudusError(f"checkpoint {path} is of world {state['world']!r}, not {spec.name!r}")
+    _check_shapes(path, state, spec)
     return state
+
+
+def _check_shapes(path: Path, state: dict[str, Any], spec: WorldSpec) -> None:
+    config = AgentConfig(**state["config"])
+    with torch.device("meta"):
+        expected = AgentSpec(agent_class(config.name), config, spec).network().state_dict()
+    acting = state["acting"]
+    odd = next((n for n in {**expected, **acting} if _shape(acting, n) != _shape(expected, n)), None)
+    if odd is not None:
+        raise LudusError(
+            f"checkpoint {path} does not fit what world {spec.name!r} shows now: {odd} is {_shape(acting, odd)}, expected "
+            f"{_shape(expected, odd)}. Since its training the fields or actions of the world have changed, or how this version "
+            "of ludus reads them; train anew on the same data, or go back"
+        )
+
+
+def _shape(weights: Mapping[str, torch.Tensor], name: str) -> str:
+    return str(list(weights[name].shape)) if name in weights else "missing"
