@@ -21,7 +21,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -58,6 +58,10 @@ FOUR_BLOCKS = {
 }
 GROWN = {**MASTERED, "stack": 0.97, "leave": 0.94, "beside": 0.9, "beside_leave": 0.9}
 """A library in which three families of twelve are practised at the same time."""
+BASE = {name: n for name, n in MEMBERS.items() if name != "beside"}
+WEAK = {"open": 1.0, "reach": 0.3, "grasp": 0.8, "lift": 0.8, "hover": 0.2, "stack": 0.1, "leave": 0.05}
+LATER = {"open": 1.0, "reach": 0.85, "grasp": 0.88, "lift": 0.88, "hover": 0.25, "stack": 0.3, "leave": 0.2}
+"""Base skills after a training on few and poor episodes, and after a round or two (benchmarks/results/paper.toml)."""
 NORMAL = NormalDist()
 Rule = Callable[[Sequence[Mapping[str, PairedCount]]], bool]
 
@@ -97,20 +101,26 @@ def _quantile(rate: float) -> float:
 
 
 def run_gate(
-    pair: Pair, members: Mapping[str, int], accepted: frozenset[str], settings: GateSettings, draw: np.random.Generator
+    pair: Pair,
+    members: Mapping[str, int],
+    accepted: frozenset[str],
+    settings: GateSettings,
+    draw: np.random.Generator,
+    episodes: int = EPISODES,
+    practised: frozenset[str] = frozenset(),
 ) -> tuple[GateDecision, int, int]:
     """`(decision, looks, pairs)`, with later looks at open families only."""
     counts: list[PairedCount] = []
-    pairs = first_look(members, EPISODES)
+    pairs = first_look(members, episodes)
     look, gain = 0, -math.inf
     while True:
         look += 1
         counts += pair.look(pairs, draw)
-        decision = decide(counts, accepted, look, settings, gain_before=gain)
+        decision = decide(counts, accepted, look, settings, gain_before=gain, practised=practised)
         if decision.promote is not None:
             return decision, look, sum(c.n for c in counts)
         gain = decision.gain
-        pairs = allot(decision.open, members, EPISODES)
+        pairs = allot(decision.open, members, episodes)
 
 
 # --- other rules -------------------------------------------------------------------------------------------------
@@ -282,6 +292,30 @@ def growing(n: int, seed: int, shared: float, settings: GateSettings) -> list[di
     return rows
 
 
+def weak(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[str, Any]]:
+    """A weak start, from which nothing, half of what the next rounds bring, or all of it was learned: how often the new policy is
+    promoted, with few and with the usual pairs, at two settings of `experiment.false_promotion`."""
+    rows, accepted = [], frozenset(BASE)
+    practised = frozenset(name for name in BASE if WEAK[name] < 0.8)
+    for gained in (0.0, 0.5, 1.0):
+        new = {name: old + gained * (LATER[name] - old) for name, old in WEAK.items()}
+        for kind, alike in (("same", 0.0), ("retrained", 0.03)):
+            for episodes in (4, 8):
+                for error in (0.0005, 0.05):
+                    draw, promoted, pairs, better = rng(seed, "gate", "weak", str(gained), kind, episodes), 0, 0, 0
+                    for _ in range(n):
+                        pair = _pair(WEAK, new, kind, alike, shared, draw)
+                        own = replace(settings, false_promotion=error)
+                        decision, _, cost = run_gate(pair, BASE, accepted, own, draw, episodes, practised)
+                        promoted, pairs = promoted + (decision.promote is True), pairs + cost
+                        rise = sum(m * (pair.new[name] - pair.old[name]) for name, m in BASE.items())
+                        better += decision.promote is True and rise > 0
+                    row = {"gained": gained, "noise": kind, "episodes": episodes, "false_promotion": error, "n": n}
+                    more = {"promoted": promoted / n, "better": better / max(promoted, 1), "pairs": round(pairs / n)}
+                    rows.append(row | more)
+    return rows
+
+
 def chain(n: int, seed: int, shared: float, settings: GateSettings) -> list[dict[str, Any]]:
     """Thirty gates in a row with retrains that learned nothing (`retrained`, .03): what becomes of accepted families."""
     rows, gates = [], 30
@@ -366,7 +400,7 @@ def _95(k: int, n: int) -> list[float]:
 
 
 def main() -> None:
-    parts = {"null": null, "clean": clean, "loss": loss, "gain": gain, "growing": growing, "chain": chain}
+    parts = {"null": null, "clean": clean, "loss": loss, "gain": gain, "growing": growing, "weak": weak, "chain": chain}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=(*parts, "acceptance"), default=[*parts, "acceptance"])
     parser.add_argument("--n", type=int, default=10_000, help="null retrains per row; a tenth of it in the other parts")

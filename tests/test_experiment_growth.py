@@ -143,15 +143,16 @@ def test_an_unclear_round_does_not_end_the_practice_of_a_skill_that_was_learning
 def test_the_gate_may_look_four_times_while_skills_are_practised(run, monkeypatch):
     from ludus.experiment import settling
 
-    looks = []
+    looks, errors = [], set()
 
-    def undecided(counts, accepted, look, **_):
+    def undecided(counts, accepted, look, settings, **_):
         looks.append(look)
+        errors.add(settings.false_promotion)
         return GateDecision(False if look == 4 else None, "scripted", 0.0, (), ("put X beside Y",))
 
     monkeypatch.setattr(settling, "decide", undecided)
-    run()
-    assert looks == [1, 2, 3, 4]
+    run("experiment.false_promotion=0.02")
+    assert looks == [1, 2, 3, 4] and errors == {0.02}
 
 
 def test_the_rounds_end_when_enough_was_accepted(run, monkeypatch):

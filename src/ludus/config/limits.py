@@ -44,6 +44,7 @@ FromTime = Annotated[
 ]
 Bins = Annotated[int, Field(ge=2, le=MAX_SIZE, description=f"at least 2, at most {MAX_SIZE}")]
 Discount = Annotated[float, Field(ge=0, lt=1, description="at least 0 and less than 1")]
+Error = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False, description="more than 0 and less than 1")]
 Step = Annotated[float, Field(gt=0, le=1, description="more than 0, at most 1")]
 
 

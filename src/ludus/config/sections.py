@@ -20,6 +20,7 @@ from ludus.config.limits import (
     STRICT,
     Count,
     CountOrZero,
+    Error,
     Positive,
     PositiveOrZero,
     Real,
@@ -303,6 +304,9 @@ class ExperimentConfig(Section):
     as written ones are. 0: only written ones are."""
     rehearsal: Share = 0.15
     """Share of these, and of the labels of each kind, for accepted skills that nobody demonstrated; else they are forgotten."""
+    false_promotion: Error = 0.0005
+    """Greatest chance, in each round, that a new policy replaces the one that acts though no skill gained more than .05. From a
+    weak start most new policies are better, and few of them are shown to be with few `training.evaluation_episodes`: then .05."""
     practice_temperature: Temperature = 0.6
     """Of the acting policy while it practises."""
     practice_exploration: Annotated[Share, Field(description="a share of all steps, 0 to 1")] = 0.1

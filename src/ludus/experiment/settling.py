@@ -103,16 +103,15 @@ class Settling:
         policies, counts = (self._policy(old), self._policy(new)), list[PairedCount]()
         pairs = first_look(members, self.config.training.evaluation_episodes)
         approaches = find_approaches(library, self.world.spec)
-        gain = -math.inf
-        for look in range(GateSettings.max_looks):
+        gain, settings = -math.inf, GateSettings(false_promotion=self.config.experiment.false_promotion)
+        for look in range(settings.max_looks):
             seed, title = child(self.config.seed, f"round/{n}", "gate", look), f"round {n}: comparing policies"
             draw = rng(seed, "members")
             each = {c: m for t, n in pairs.items() for c, m in spread(n, families[t], draw).items()}
             trials = [EvalSpec((c,), each[c], seed, approaches=approaches) for c in captions if c in each]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
-            decision = decide(
-                counts, accepted, look + 1, has_gained=has_gained, gain_before=gain, practised=self.growth.practised(n)
-            )
+            before = {"has_gained": has_gained, "gain_before": gain, "practised": self.growth.practised(n)}
+            decision = decide(counts, accepted, look + 1, settings, **before)
             if decision.promote is not None:
                 return decision
             gain = decision.gain
