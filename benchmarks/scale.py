@@ -1,9 +1,9 @@
 """Collection on a Ray cluster against one process, and a simulated fleet. Prints JSON.
 
-    python benchmarks/scale.py workers [--tasks 6] [--repeats 2] [--envs 128]
+    python benchmarks/scale.py workers [--workers 1 2] [--tasks 6] [--repeats 2] [--envs 128]
     python benchmarks/scale.py fleet [--collectors 1 10 30 100] [--waves 3] [--envs 128]
 
-`workers`: the same tasks by one process, by a cluster of one core and by one of two, by turns. `rate` is episodes per second once
+`workers`: the same tasks by one process, by a cluster of one core, of two and so on, by turns. `rate` is episodes per second once
 each worker has done a task; `ratio` that of the medians to one process; `cpu_ratio` the same of the processors' time per
 episode, which others on the machine disturb less. `start_s` is until the cluster takes tasks, `first_s` from there to the first
 result less that of a task: what it takes a worker to import ludus.
@@ -89,18 +89,18 @@ def timed(collector: Collector, tasks: Sequence[CollectTask], warm: int) -> dict
     }
 
 
-def workers(n_tasks: int, repeats: int, n_envs: int) -> dict[str, Any]:
-    """Compare one process with one and two workers."""
+def workers(n_workers: Sequence[int], n_tasks: int, repeats: int, n_envs: int) -> dict[str, Any]:
+    """Compare one process with so many workers."""
     config = WorldConfig(n_envs=n_envs, threads=1)
-    found: dict[str, list[dict[str, float]]] = {"process": [], "ray-1": [], "ray-2": []}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ("process", *(f"ray-{n}" for n in n_workers))}
     with closing(make_world(config)) as world, tempfile.TemporaryDirectory() as folder:
         library = world.library()
-        warm = 2
+        warm = max(2, *n_workers)
         rollouts = rollouts_of(library, n_envs * (n_tasks + warm))
         tasks = collect_tasks("benchmark", rollouts, ActorSpec("teacher"), library, config, world.spec)
         for repeat in range(repeats):
             found["process"].append(timed(LocalCollector(world), tasks, warm) | {"start_s": 0.0})
-            for n in (1, 2):
+            for n in n_workers:
                 directory = Path(folder, f"{repeat}-{n}")
                 collector = RayCollector(CollectionConfig(on="ray", workers=n), directory, "benchmark", 1, 1)
                 with closing(collector):
@@ -276,6 +276,7 @@ def fleet(sizes: Sequence[int], per_collector: int, n_envs: int) -> dict[str, An
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("workers", "fleet"))
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--tasks", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--envs", type=int, default=128)
@@ -283,7 +284,7 @@ def main() -> None:
     parser.add_argument("--waves", type=int, default=3, help="per collector")
     options = parser.parse_args()
     if options.what == "workers":
-        found = workers(options.tasks, options.repeats, options.envs)
+        found = workers(options.workers, options.tasks, options.repeats, options.envs)
     else:
         found = fleet(options.collectors, options.waves, options.envs)
     print(json.dumps(found, indent=1))
