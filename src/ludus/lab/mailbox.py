@@ -121,7 +121,7 @@ def open_question(record: Reader) -> Question | None:
     m = tables.messages.c
     query = sa.select(tables.messages).where(m.run_id == record.run_id, m.kind == QUESTION)
     rows = record.query(query.order_by(m.number.desc()).limit(1))
-    if record.is_over() or not rows or "schema" not in rows[0]["payload"] or _find(record, _closed(rows[0]["key"])):
+    if not rows or "schema" not in rows[0]["payload"] or _find(record, _closed(rows[0]["key"])) or record.is_over():
         return None
     message = posted(rows[0]).message
     p = message.payload
