@@ -18,7 +18,6 @@ import numpy as np
 import ludus
 from ludus import LudusError, WorldSpec
 from ludus.worlds import files
-from ludus.worlds.blocks import cube_encoder
 
 words, _ = files.load(Path(__file__).with_name("libero_table_words.py"))
 libero = words.libero
@@ -164,8 +163,7 @@ class LiberoTable(Base):
         # one name: a policy learned in one suite is measured in the others
         self.spec = WorldSpec("libero_table", OBJECTS, SEEN, ("x", "y", "z", "yaw", "lean", "grip"), control_hz=20,
                               episode_steps=words.LONG_STEPS, skill_steps=words.LONG_STEPS, starts=starts, cameras=(),
-                              fingerprint=f"libero-table-1-{options.suite}-{libero.PACKAGE}",
-                              encoder=cube_encoder)  # fmt: skip
+                              fingerprint=f"libero-table-1-{options.suite}-{libero.PACKAGE}")  # fmt: skip
 
     def library(self) -> ludus.SkillLibrary:
         """What some scene has all the things for."""

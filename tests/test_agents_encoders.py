@@ -52,8 +52,15 @@ def test_a_world_that_declares_an_encoder_gets_it():
     assert isinstance(make_encoder(dataclasses.replace(SPEC, encoder=None)), GroupEncoder)
 
 
+def relations(*ways):
+    """Of each way, in scales: itself and its length, as they are and as tanh of 4 and of 16 times them."""
+    rows = [np.append(way, np.hypot(*way)) for way in ways]
+    return [x for row in rows for seen in (row, np.tanh(4 * row), np.tanh(16 * row)) for x in seen]
+
+
 def test_every_number_has_one_place():
-    """By hand: columns position 2, grip 1, bright 1, angle 1; flags of these four fields; kind 3; role 3."""
+    """By hand: columns position 2, grip 1, bright 1, angle 1; flags of these four fields; kind 3; ways from hand, door, lamp and
+    what no third name says; role 3."""
     spec = world(("lamp", "door"))
     seen = {
         "hand": np.array([[0.5, -0.5, 1.0]], np.float32),
@@ -61,18 +68,55 @@ def test_every_number_has_one_place():
         "door": np.array([[1.6, -0.5, 0.5]], np.float32),
     }
     task, objects = encode(spec, seen, "swing door to lamp")
-    hand = [1, -1, 0.5, 0, 0, 1, 1, 0, 0, 0, 1, 0]
-    lamp = [0.5, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 1]
-    door = [-1, 1, 0, 0, 1, 1, 0, 0, 1, 0, 0, 1]
+    nothing = (0, 0)
+    hand = [1, -1, 0.5, 0, 0, 1, 1, 0, 0, 0, 1, 0, *relations(nothing, (2, -2), (0.5, -1), nothing)]
+    lamp = [0.5, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 1, *relations((-0.5, 1), (1.5, -1), nothing, nothing)]
+    door = [-1, 1, 0, 0, 1, 1, 0, 0, 1, 0, 0, 1, *relations((-2, 2), nothing, (-1.5, 1), nothing)]
     expected = [[*hand, 0, 0, 0], [*lamp, 0, 1, 0], [*door, 1, 0, 0]]
     assert torch.allclose(objects[0], torch.tensor(expected, dtype=torch.float32))
-    assert torch.allclose(task[0], torch.tensor([1, -1, 0.5, 1, *door, 1, *lamp, *[0] * 13], dtype=torch.float32))
+    empty = [0] * (1 + len(door))
+    assert torch.allclose(task[0], torch.tensor([1, -1, 0.5, 1, *door, 1, *lamp, *empty], dtype=torch.float32))
+
+
+def test_what_lacks_a_field_has_no_relation_by_it_and_scales_are_the_hands():
+    """A switch without a place; a hand whose entries have scales of their own."""
+    place = Field("position", (2,), "m", "", scale=(0.5, 0.25))
+    far = dataclasses.replace(place, scale=9.0)
+    groups = (
+        Group("switch", "object", (Field("on", (1,), "1", ""),)),
+        Group("lamp", "object", (far,)),
+        Group("hand", "effector", (place,)),
+    )
+    spec = dataclasses.replace(world(()), objects=("lamp", "switch"), observation=ObservationSpec(groups))
+    seen = {"switch": [[1]], "lamp": [[0.5, 0.5]], "hand": [[0.25, 0.25]]}
+    task, objects = encode(spec, {g: np.array(v, np.float32) for g, v in seen.items()}, "turn switch by lamp")
+    nothing = (0, 0)
+    ways = [[nothing] * 4, [(0.5, 1), nothing, nothing, nothing], [nothing, nothing, (-0.5, -1), nothing]]
+    assert torch.allclose(objects[0, :, -3 - 36 : -3], torch.tensor([relations(*row) for row in ways]).float())
+    assert task.shape[1] == 2 + 3 * (1 + objects.shape[2] - 3)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "size"),
+    [
+        ((), 11),
+        (("arm",), 13 + 36),
+        (("effector",), 13 + 36),
+        (("arm", "effector"), 13 + 36),
+        (("effector",) * 2, 13 + 45),
+    ],
+)
+def test_an_arm_stands_for_a_missing_effector_and_two_hands_are_both_seen(kinds, size):
+    """Nine numbers for each hand and each of three named objects, beside columns, flags, kind and role."""
+    hands = [Group(f"hand {i}", kind, HAND) for i, kind in enumerate(kinds)]
+    observation = ObservationSpec((*hands, Group("lamp", "object", LAMP)))
+    assert GroupEncoder(dataclasses.replace(world(("lamp",)), observation=observation)).object_size == size
 
 
 def test_a_caption_without_objects_and_a_world_without_objects():
     spec = world()
     task, objects = encode(spec, observe(spec, np.random.default_rng(0), 4), "wave")
-    assert (task[:, 3:] == 0).all() and (objects[..., -3:] == 0).all()
+    assert (task[:, 3:] == 0).all() and (objects[..., -3 - 27 :] == 0).all()
     spec = world(())
     task, objects = encode(spec, observe(spec, np.random.default_rng(0), 4), "wave")
     assert objects.shape[1] == 1 and (objects[..., -3:] == 0).all()

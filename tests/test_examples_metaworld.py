@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 
 from ludus.agents.captions import MAX_WORDS
 from ludus.worlds import files
@@ -17,23 +18,11 @@ SEEN = np.arange(39) / 40
 @pytest.fixture(scope="module")
 def o():
     """What the world shows of an observation of numbers that rise."""
-    row = world.Ways.observation(None, SEEN)
-    space = world.Box(-np.ones(len(row)), np.ones(len(row)), dtype=np.float64)
+    space = Box(-np.ones(39), np.ones(39), dtype=np.float64)
     reading, spec = layout(GymTask("x", (0, 1), world.groups), space)
     ends = np.cumsum([g.size for g in spec.groups])
-    groups = dict(zip((g.name for g in spec.groups), np.split(reading(space, row), ends[:-1]), strict=False))
+    groups = dict(zip((g.name for g in spec.groups), np.split(reading(space, SEEN), ends[:-1]), strict=False))
     return {(g, f.name): spec.get(groups, g, f.name) for g in groups for f in spec.by_name[g].fields}
-
-
-def test_the_ways_are_those_between_the_places_that_are_shown(o):
-    for group, field, start, end in (
-        ("thing", "from_hand", "hand", "thing"),
-        ("goal", "from_hand", "hand", "goal"),
-        ("goal", "from_thing", "thing", "goal"),
-    ):
-        way = o[end, "position"] - o[start, "position"]
-        np.testing.assert_allclose(o[group, field], way)
-        np.testing.assert_allclose(o[group, f"{field}_near"], np.tanh(way / 0.05))
 
 
 def test_each_caption_has_its_expert_who_gets_metaworlds_row(o):

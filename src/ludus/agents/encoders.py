@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ludus.agents.captions import MAX_OBJECTS
+from ludus.agents.constant import Constant
+from ludus.agents.relations import Relations
 from ludus.types import Field, Group, LudusError, Observations, WorldSpec
 
 KINDS = ("arm", "effector", "object")
@@ -51,31 +53,16 @@ def make_encoder(spec: WorldSpec) -> ObservationEncoder:
         return GroupEncoder(spec) if spec.encoder is None else spec.encoder(spec)
 
 
-class Constant:
-    """A tensor that is brought to each device once, where it is needed: a copy from the CPU with every batch would make a GPU
-    wait, and could not be recorded (`ludus.agents.backends.captured`)."""
-
-    def __init__(self, value: Tensor):
-        self._on = {value.device: value}
-        self._first = value
-
-    def on(self, device: torch.device) -> Tensor:
-        if device not in self._on:
-            with torch.inference_mode(False):  # it is kept, and may be needed for a gradient
-                self._on[device] = self._first.to(device)
-        return self._on[device]
-
-
 class GroupEncoder:
     """One row per observation group that is not hidden, from whatever fields it has, and the images.
 
     Every field is normalised by its declared centre and scale. One of shape `[height, width]` or `[height, width, channels]`
     whose sides are `LEAST_PIXELS` or more is an image, and is handed on as such; all others are numbers, whatever their dtype
     and axes. A group's row holds the numbers of all groups side by side, each field in the same place wherever it occurs
-    (same name and shape) and 0 where the group lacks it; then a flag for each
-    field that the group has, its kind one-hot, and 1 in the slot under which the caption names it. The task row holds the
-    fields of the robot's groups (arm, effector), then for each slot whether it is used and the row of the object it
-    names. What is said of one object does not depend on how many there are, so a policy can act among more.
+    (same name and shape) and 0 where the group lacks it; then a flag for each field that the group has, its kind one-hot, how it
+    lies to the effectors and to the named objects (`Relations`), and 1 in the slot under which the caption names it. The task
+    row holds the fields of the robot's groups (arm, effector), then for each slot whether it is used and the row of the object
+    it names, without its slot. What is said of one object does not depend on how many there are, so a policy can act among more.
 
     Raises:
         LudusError: a field of more than three axes, an object without a group, centres that do not fit the field, a scale of 0.
@@ -108,9 +95,11 @@ class GroupEncoder:
         self.image_shapes = tuple(map(_hwc, self._images))
         columns, facts = _layout(self._groups)
         self._columns, self._facts = Constant(columns), Constant(facts)
+        sizes = [0 if g in self._images else g.size for g in self._groups]
+        self._relations = Relations(self._groups, np.cumsum([0, *sizes[:-1]]).tolist())
         robot = np.flatnonzero([g.kind != "object" for g in self._numbers for _ in range(g.size)])
         self._robot = Constant(torch.from_numpy(robot))
-        row = columns.shape[1] + facts.shape[1]
+        row = columns.shape[1] + facts.shape[1] + self._relations.size
         self.object_size = row + MAX_OBJECTS
         self.task_size = len(robot) + MAX_OBJECTS * (1 + row)
         self._split = [4 * sum(f.size for f in fields)]  # bytes of the numbers, then of each image
@@ -133,10 +122,10 @@ class GroupEncoder:
         numbers, images = self._unpack(packed) if self._images else (packed, [])
         values = (numbers - self._centre.on(device)) / self._scale.on(device)
         fields = torch.cat([values, values.new_zeros(batch, 1)], dim=-1)[:, self._columns.on(device)]
-        rows = torch.cat([fields, self._facts.on(device).expand(batch, -1, -1)], dim=-1)  # [B, N, row]
-
         present = (object_slots >= 0).unsqueeze(-1).float()  # [B, K, 1]
         at = self._object_rows.on(device)[object_slots.clamp(min=0)]  # [B, K]
+        facts = self._facts.on(device).expand(batch, -1, -1)
+        rows = torch.cat([fields, facts, self._relations(numbers, at, present)], dim=-1)  # [B, N, row]
         roles = (one_hot(at, len(self._groups)) * present).transpose(1, 2)  # [B, N, K]
         named = torch.gather(rows, 1, at.unsqueeze(-1).expand(-1, -1, rows.shape[-1])) * present
         task = torch.cat([values[:, self._robot.on(device)], torch.cat([present, named], dim=-1).flatten(1)], dim=-1)
