@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from command import ludus
 from postgresql import schema
 
@@ -39,12 +40,8 @@ def test_every_command_takes_a_run_by_the_url_of_its_record(postgresql, tmp_path
         data, learned = [run.run_id for run in runs_in(url)]
         assert not list(tmp_path.glob("*/ludus.db"))
         said += [ludus("status", *there), ludus("status", "data", *there), ludus("status", data, *there)]
-        assert (
-            "data" in said[-3]
-            and "learned" in said[-3]
-            and "collected 2 of 2 episodes" in said[-1]
-            and said[-2] in said[-1]
-        )
+        assert data in said[-3] and learned in said[-3]  # by the names that `--record` takes
+        assert "collected 2 of 2 episodes" in said[-1] and said[-2] in said[-1]
         newest = [ludus("chat", *named, *there) for named in ((), (learned,), ("learned",))]
         assert len(set(newest)) == 1 and "over" in newest[0]
         said += [*newest, ludus("skills", *there), ludus("resume", learned, *there)]
@@ -52,6 +49,11 @@ def test_every_command_takes_a_run_by_the_url_of_its_record(postgresql, tmp_path
         said += [ludus("export", "events", "--run", learned, *there)]
         said += [ludus("status", "lerned", *there, code=2)]
         assert "unknown run 'lerned'" in said[-1]
+        nowhere = sa.make_url(url).set(database="nowhere").render_as_string()
+        said += [ludus("status", "--record", nowhere, code=2)]
+        assert 'database "nowhere" does not exist; make it with `createdb`' in said[-1]
+        said += [ludus("status", "learned", "--record", postgresql, code=2)]
+        assert "does not hold the run of learned, whose rows are in" in said[-1]
         with Record.open("learned") as record:
             assert f"--record '{url.replace('//ludus@', '//ludus:***@')}'" in record.command
         Path("learned").rename("moved")  # its row says where it was

@@ -152,6 +152,7 @@ def test_gpus_without_a_name_are_for_slurm(tmp_path):
         ("run", ("--", "--dir", "x", "experiment.round=2"), "nearest: 'rounds'"),
         ("run", ("--", "--dir", "x", "world.name=bloks"), "blocks"),
         ("collect", ("--gpus", 1, "--", "x"), "`collect` uses none"),
+        ("train", ("--", "x", "training.microbatches=4"), "nothing to learn from"),
         ("train", ("--nodes", 4, "--", "x", "--data", "d"), "4 processes for training.microbatches=2"),
         (
             "train",

@@ -326,7 +326,7 @@ def unknown(what: str, name: str, known: Sequence[str]) -> LudusError:
     import difflib
 
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"nearest: {', '.join(map(repr, near))}" if near else f"known: {', '.join(map(repr, known))}"
+    hint = f"nearest: {', '.join(map(repr, near))}" if near else f"known: {', '.join(map(repr, known)) or 'none'}"
     return LudusError(f"unknown {what} {name!r}; {hint}")
 
 

@@ -161,6 +161,7 @@ class Cluster:
             raise LudusError(f"{word}: the machines of the job are the cluster; leave it out")
         _check_gpus(self.what, self.gpus, config.training.device)
         if self.what == "train":
+            command.runs()
             _check_ranks(self.nodes * (self.ranks or self.gpus or 1), config)
             return (self.what, *self.arguments), ()
         if self.what == "run" and command.dir is None:

@@ -50,9 +50,7 @@ class Train(Keeps):
         from ludus.skills.files import read_skills
         from ludus.views.terminal import success_table
 
-        runs = [run for several in self.data for run in several]
-        if not runs:
-            raise LudusError("nothing to learn from; give --data RUN, a run directory with episodes")
+        runs = self.runs()
         for run in [*runs, *([] if self.init is None else [self.init])]:
             Record.open(run, write=False).close()
         config = configs.override(configs.preset(self.preset), (*self.overrides, f"seed={self.seed}"))
@@ -79,3 +77,14 @@ class Train(Keeps):
                 console.print(success_table(f"{record.directory}: the last point of the curves", counts))
         finally:
             process_group.shutdown()
+
+    def runs(self) -> list[Path]:
+        """Those to learn from.
+
+        Raises:
+            LudusError: none is given.
+        """
+        runs = [run for several in self.data for run in several]
+        if not runs:
+            raise LudusError("nothing to learn from; give --data RUN, a run directory with episodes")
+        return runs

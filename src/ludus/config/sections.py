@@ -275,7 +275,7 @@ class TrainingConfig(Section):
     does not depend on it. Worthwhile where observations are images."""
     sharded: bool = False
     """Whether to shard networks and optimiser over the ranks (FSDP2) that `torchrun` starts, for networks too large for one
-    device. The number of microbatches must be a multiple of the ranks. Checkpoints are the same."""
+    device. The number of microbatches must be a multiple of the ranks. Checkpoints have the same form, and differ by rounding."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """'float32', or 'bfloat16' for mixed precision (autocast) on GPUs."""
 

@@ -110,6 +110,24 @@ class Location:
                 f"{' and '.join(ids[:5])}; put the file there that belongs to it"
             )
 
+    def find(self, engine: sa.Engine, directory: Path) -> str:
+        """The id of the run of `directory`.
+
+        Raises:
+            NotBegun: the run was stopped before it had a row.
+            LudusError: no such run, or one of another version; or `run.json` names another database than this one.
+        """
+        try:
+            return database.find_run(engine, directory, self.run_id)
+        except database.NotBegun as error:
+            kept = Location.of(directory)
+            if kept is None or kept.url == self.url:
+                raise
+            raise LudusError(
+                f"the database {self.url!s} does not hold the run of {directory}, whose rows are in {kept.url!s}; leave --record "
+                f"out, or move them with `ludus convert {files.typed(directory)} --record URL`"
+            ) from error
+
     @property
     def missing(self) -> bool:
         """Whether the database is an SQLite file that is not there; opening it would make an empty one."""

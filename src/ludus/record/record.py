@@ -145,7 +145,7 @@ class Record(Writer):
         engine = database.connect(place.url, alone=write)
         try:
             place.check_id(engine, directory)
-            found = database.find_run(engine, directory, place.run_id)
+            found = place.find(engine, directory)
             if not write:
                 return cls(directory, engine, found, None)
             session = session_of(directory, engine, found)

@@ -143,7 +143,8 @@ class Bucket:
         if status is not None:
             what = f"{code or status[1]}{': ' + said if said else ''}"
             return S3Error(f"{where} says {what}", bool(PASSING.fullmatch(code) or PASSING.fullmatch(status[1])))
-        return S3Error(f"{where} does not answer ({_first_line(error).rpartition(' - ')[2]})", True)
+        mend = "start it, or mend AWS_ENDPOINT_URL" if self._endpoint else "is the network there?"
+        return S3Error(f"{where} does not answer ({_first_line(error).rpartition(' - ')[2]}): {mend}", True)
 
 
 def _check_keys(url: str, endpoint: str, environment: Mapping[str, str]) -> None:

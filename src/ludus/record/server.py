@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ludus.record import tables
 from ludus.types import LudusError
 
-AGAIN = "what was committed is kept: mend that, then give the command again, or `ludus resume` to a run"
+AGAIN = "mend that, then give the command again, or `ludus resume` to a run, of which all that was committed is kept"
 """What to do where a server cannot be used."""
 CONNECT_S = 10
 """How long a server may take to accept a connection, unless its URL says `connect_timeout`."""
@@ -98,7 +99,10 @@ def connect(url: sa.URL, json_serializer: Callable[[Any], str], alone: bool) -> 
             kept = "what was committed is kept: start the server, then `ludus resume`"
             raise Gone(f"the database {url!s} has gone ({why}); {kept}", why) from error
         if context.connection is None:  # it was not reached
-            raise Gone(f"cannot use the database {url!s}: {why}; {AGAIN}", why) from error
+            mend = (
+                "make it with `createdb`, or name another" if re.search('database ".*" does not exist', why) else AGAIN
+            )
+            raise Gone(f"cannot use the database {url!s}: {why}; {mend}", why) from error
 
     return engine
 

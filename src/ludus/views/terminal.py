@@ -177,7 +177,7 @@ def _outlook(header: queries.RunHeader, status: queries.RunStatus) -> Iterator[s
 
 
 def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where: Path | str) -> None:
-    """A line per run, named by its directory: the last part alone where all are in one folder. Why a run cannot be read
+    """A line per run, by the name that commands take: that of its directory, or its id in a database. Why a run cannot be read
     follows the table.
 
     Args:
@@ -187,8 +187,7 @@ def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where:
     if not summaries:
         console.print(_plain(f"no runs in {shown}"))
         return
-    whole = len({Path(s.directory).parent for s in summaries}) > 1
-    longest = max(len(s.directory if whole else s.name) for s in summaries)
+    longest = max(len(s.name) for s in summaries)
     name = Column("run", min_width=longest)  # is copied, and so not broken
     table = Table(name, "began", "kind", "world", "seed", "episodes", "updates", "state", box=None, pad_edge=False)
     for s in summaries:
@@ -198,7 +197,7 @@ def print_runs(summaries: Sequence[queries.RunSummary], console: Console, where:
             h = s.header
             numbers = (str(h.seed), f"{h.episodes:,}", f"{h.updates:,}")
             cells = [text.when(h.created), h.kind, h.world, *numbers, text.state(s.conclusion)]
-        table.add_row(*(_plain(cell) for cell in (s.directory if whole else s.name, *cells)))
+        table.add_row(*(_plain(cell) for cell in (s.name, *cells)))
     console.print(table)
     for s in summaries:
         if s.error and s.version is None:

@@ -119,8 +119,7 @@ def _last(table: sa.Table, column: str, run_id: sa.ColumnElement[str]) -> sa.Lab
 class RunSummary:
     """A line in a list of runs; what cannot be read has an `error` and neither header nor conclusion."""
 
-    name: str
-    directory: str
+    name: str  # of its directory; in a database its id there
     header: RunHeader | None
     conclusion: Conclusion | None
     error: str | None = None
@@ -139,17 +138,17 @@ def runs(where: Path | str) -> tuple[RunSummary, ...]:
     """
     if isinstance(where, Path):
         directories = [path for path in sorted(where.iterdir()) if holds_run(path)]
-        found = [_summary(directory, lambda d=directory: Record.open(d, write=False)) for directory in directories]
+        found = [_summary(d.name, lambda d=d: Record.open(d, write=False)) for d in directories]
     else:
         with listing(where) as (engine, rows):
-            found = [_summary(d, lambda d=d, id=id: nullcontext(Reader(d, engine, id))) for d, id in rows]
+            found = [_summary(id, lambda d=d, id=id: nullcontext(Reader(d, engine, id))) for d, id in rows]
     return tuple(sorted(found, key=lambda s: (s.header is None, s.header.created if s.header else 0.0)))
 
 
-def _summary(directory: Path, opened: Callable[[], AbstractContextManager[Reader]]) -> RunSummary:
+def _summary(name: str, opened: Callable[[], AbstractContextManager[Reader]]) -> RunSummary:
     try:
         with opened() as record:
-            return RunSummary(directory.name, str(directory), run_header(record), conclusion(record))
+            return RunSummary(name, run_header(record), conclusion(record))
     except (LudusError, DatabaseError) as error:
         version = error.version if isinstance(error, OtherVersion) else None
-        return RunSummary(directory.name, str(directory), None, None, str(error), version)
+        return RunSummary(name, None, None, str(error), version)
