@@ -204,9 +204,8 @@ def test_the_page_comes_back_with_the_server(server, tmp_path, monkeypatch):
     with pytest.raises(LudusError, match=r"(cannot use|has gone)"):
         content.head(place, "one", "now")
     server.start()
-    until(
-        lambda: not place.lines()[0].error
-    )  # an answer that takes longer than the last one is that of the next question
+    # an answer that takes longer than the last one is that of the next question
+    until(lambda: not place.lines()[0].error)
     place.renew("one")
     assert "stopped" in content.head(place, "one", "now")
     place.close()

@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 
 from ludus.agents.captions import MAX_OBJECTS
 from ludus.agents.constant import Constant
-from ludus.agents.relations import Relations
+from ludus.agents.relations import Key, Relations
 from ludus.types import Field, Group, LudusError, Observations, WorldSpec
 
 KINDS = ("arm", "effector", "object")
@@ -88,15 +88,15 @@ class GroupEncoder:
         self._numbers = [g for g in self._groups if not _is_image(g.fields[0])]
         self._images = [g for g in self._groups if _is_image(g.fields[0])]
         fields = [f for g in self._numbers for f in g.fields]
-        self._centre, self._scale = map(Constant, _normalisers(fields))
+        centre, scale = _normalisers(fields)
+        self._centre, self._scale = Constant(centre), Constant(scale)
         self._of_images = [
             tuple(Constant(x.unflatten(0, _hwc(g))) for x in _normalisers(g.fields)) for g in self._images
         ]
         self.image_shapes = tuple(map(_hwc, self._images))
-        columns, facts = _layout(self._groups)
+        columns, facts, places = _layout(self._groups)
         self._columns, self._facts = Constant(columns), Constant(facts)
-        sizes = [0 if g in self._images else g.size for g in self._groups]
-        self._relations = Relations(self._groups, np.cumsum([0, *sizes[:-1]]).tolist())
+        self._relations = Relations(self._groups, columns, places, scale)
         robot = np.flatnonzero([g.kind != "object" for g in self._numbers for _ in range(g.size)])
         self._robot = Constant(torch.from_numpy(robot))
         row = columns.shape[1] + facts.shape[1] + self._relations.size
@@ -161,11 +161,12 @@ def _kept_as(image: Group) -> str:
     return "uint8" if image.dtype == "uint8" else "float32"
 
 
-def _layout(groups: tuple[Group, ...]) -> tuple[Tensor, Tensor]:
+def _layout(groups: tuple[Group, ...]) -> tuple[Tensor, Tensor, dict[Key, slice]]:
     """Where each column of each group's row stands in the packed observations, `[N, W]` int64, one past the end where the
-    group lacks the field; and what is always true of a group, `[N, fields + kinds]` float32."""
+    group lacks the field; what is always true of a group, `[N, fields + kinds]` float32; and which columns are a field's."""
     sizes = {(f.name, f.shape): 0 if _is_image(f) else f.size for g in groups for f in g.fields}
-    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    starts = np.cumsum([0, *sizes.values()]).tolist()
+    places = {key: slice(start, start + size) for (key, size), start in zip(sizes.items(), starts, strict=False)}
     order = {key: i for i, key in enumerate(sizes)}
     columns = np.full(
         (len(groups), sum(sizes.values())), sum(sizes[f.name, f.shape] for g in groups for f in g.fields), np.int64
@@ -175,11 +176,11 @@ def _layout(groups: tuple[Group, ...]) -> tuple[Tensor, Tensor]:
     for row, group in enumerate(groups):
         for f in group.fields:
             key = f.name, f.shape
-            columns[row, starts[key] : starts[key] + sizes[key]] = np.arange(at, at + sizes[key])
+            columns[row, places[key]] = np.arange(at, at + sizes[key])
             facts[row, order[key]] = 1
             at += sizes[key]
         facts[row, len(sizes) + KINDS.index(group.kind)] = 1
-    return torch.from_numpy(columns), torch.from_numpy(facts)
+    return torch.from_numpy(columns), torch.from_numpy(facts), places
 
 
 def _normalisers(fields: Sequence[Field]) -> tuple[Tensor, Tensor]:

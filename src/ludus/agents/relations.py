@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ludus.agents.captions import MAX_OBJECTS
 from ludus.agents.constant import Constant
-from ludus.types import Field, Group
+from ludus.types import Group
 
+Key = tuple[str, tuple[int, ...]]
+"""Name and shape of a field."""
 NEARER = (4.0, 16.0)
 """A difference of x scales is also seen as tanh of so many times x: coming near, and fitting."""
 
@@ -26,17 +27,20 @@ class Relations:
 
     Args:
         groups: N of them.
-        starts: `[N]` where each group's numbers begin among all numbers.
+        columns: `[N, W]` where each number of a group's row stands among all P, P where the group lacks it.
+        places: name and shape of a field -> which of the W are its.
+        scale: `[P]` of the numbers.
     """
 
-    def __init__(self, groups: Sequence[Group], starts: Sequence[int]):
+    def __init__(self, groups: Sequence[Group], columns: Tensor, places: Mapping[Key, slice], scale: Tensor):
         hands = [i for i, g in enumerate(groups) if g.kind == "effector"]
         hands = hands or [i for i, g in enumerate(groups) if g.kind == "arm"]
         self._n = len(groups)
         self._hands = Constant(torch.tensor(hands, dtype=torch.int64))
         objects = {(f.name, f.shape) for g in groups if g.kind == "object" for f in g.fields}
-        shared = {(f.name, f.shape): f for i in reversed(hands) for f in groups[i].fields if f.is_flat}
-        self._fields = [_Shared(f, groups, starts) for key, f in shared.items() if key in objects]
+        shared = {(f.name, f.shape): i for i in reversed(hands) for f in groups[i].fields if f.is_flat}
+        of = [(columns[:, places[key]], hand) for key, hand in shared.items() if key in objects]
+        self._fields = [_Shared(own, own[:, 0] < len(scale), scale[own[hand]]) for own, hand in of]
         per_hand = sum((1 + len(NEARER)) * (f.size + 1) for f in self._fields)
         self.size = (len(hands) + MAX_OBJECTS) * per_hand
 
@@ -54,18 +58,9 @@ class Relations:
 class _Shared:
     """One field, of whatever groups have it."""
 
-    def __init__(self, f: Field, groups: Sequence[Group], starts: Sequence[int]):
-        self.size = f.size
-        columns = np.full((len(groups), f.size), -1, np.int64)  # past the end: 0
-        for i, (group, start) in enumerate(zip(groups, starts, strict=True)):
-            at = 0
-            for other in group.fields:
-                if (other.name, other.shape) == (f.name, f.shape):
-                    columns[i] = start + at + np.arange(f.size)
-                at += other.size
-        self._columns = Constant(torch.from_numpy(columns))
-        self._has = Constant(torch.from_numpy((columns[:, 0] >= 0).astype(np.float32)))
-        self._scale = Constant(torch.from_numpy(np.broadcast_to(np.asarray(f.scale, np.float32), f.size).copy()))
+    def __init__(self, columns: Tensor, has: Tensor, scale: Tensor):
+        self.size = len(scale)
+        self._columns, self._has, self._scale = Constant(columns), Constant(has.float()), Constant(scale)
 
     def __call__(self, padded: Tensor, rows: Tensor, there: Tensor) -> Tensor:
         """`[B, P + 1]`, `[B, R]` and `[B, R]` -> `[B, N, R x scales x (size + 1)]`."""

@@ -143,7 +143,7 @@ class Bucket:
         if status is not None:
             what = f"{code or status[1]}{': ' + said if said else ''}"
             return S3Error(f"{where} says {what}", bool(PASSING.fullmatch(code) or PASSING.fullmatch(status[1])))
-        mend = "start it, or mend AWS_ENDPOINT_URL" if self._endpoint else "is the network there?"
+        mend = "start it, or mend AWS_ENDPOINT_URL" if self._endpoint else "mend the network"
         return S3Error(f"{where} does not answer ({_first_line(error).rpartition(' - ')[2]}): {mend}", True)
 
 
