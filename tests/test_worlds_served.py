@@ -14,6 +14,7 @@ from command import ludus as command
 from test_worlds_file import EXAMPLE
 
 import ludus
+from ludus import machine
 from ludus.config import WorldConfig
 from ludus.record import Record
 from ludus.types import LudusError
@@ -95,6 +96,20 @@ def test_it_says_what_has_ended_and_what_its_teacher_obeys():
     teacher = world_kind(settings()).make_teacher(world.spec)
     assert teacher.obeys("go to home") and not teacher.obeys("go to shop")
     world.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="the system does not name a process's threads")
+def test_a_process_computes_with_the_one_thread_that_is_its_share(monkeypatch):
+    for name in machine.ONE_THREAD:
+        monkeypatch.delenv(name, raising=False)
+    counts = 'len(os.listdir("/proc/self/task"))'
+    computes = f"        np.ones((500, 500)) @ np.ones((500, 500)); raise ValueError(f'{{{counts}}} threads')\n"
+    Path("my_world.py").write_text(Path("my_world.py").read_text().replace(STEP, computes + STEP))
+    world = make_world(settings())
+    world.reset(range(5))
+    with pytest.raises(LudusError, match="ValueError: 2 threads;"):  # the other looks whether this process is still there
+        world.step(np.zeros((5, 2), np.float32))
+    assert not {*machine.ONE_THREAD} & {*os.environ}
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,17 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 logger = logging.getLogger("ludus")
 
 BINDING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """Environment variables that make OpenMP bind threads to cores."""
+ONE_THREAD: Mapping[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Variables for a process that has its share of the cores: a linear algebra library would otherwise start a thread per core for
+matrices of seven rows, and in a simulation that solves such systems these waited for each other more than half of the time."""
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 SHARED_MEMORY = Path("/dev/shm")
@@ -56,6 +59,18 @@ def threads(wanted: int = 0) -> int:
             ", ".join(bound),
         )
     return wanted or cores()
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """A process that is started inside finds these environment variables, but for those that the user has set."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 def version(package: str) -> str:

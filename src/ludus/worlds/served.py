@@ -170,7 +170,7 @@ class _Process:
         ours, theirs = socket.socketpair()
         fds = theirs.fileno(), self._memory.fileno()
         command = [python, "-I", "-u", "-c", BOOT, str(Path(__file__).parents[1]), *map(str, fds)]
-        with theirs:
+        with theirs, machine.variables(machine.ONE_THREAD):
             try:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, pass_fds=fds

@@ -151,7 +151,7 @@ class WorkerPool:
             ours, theirs = context.Pipe()
             indices = range(i * n // processes, (i + 1) * n // processes)
             process = context.Process(target=_serve, args=(theirs, task, indices), daemon=True, name=f"learner-{i}")
-            with _uninterrupted(), _huge_pages():
+            with _uninterrupted(), machine.variables({TUNABLES: HUGE_PAGES}):
                 process.start()
             theirs.close()
             self._links.append(ours)
@@ -207,19 +207,6 @@ def _uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _huge_pages() -> Iterator[None]:
-    """A process that is started inside allocates huge pages, unless the user has tuned glibc."""
-    if TUNABLES in os.environ:
-        yield
-        return
-    os.environ[TUNABLES] = HUGE_PAGES
-    try:
-        yield
-    finally:
-        del os.environ[TUNABLES]
 
 
 class _Worker:

@@ -164,7 +164,10 @@ class Batch:
         for env in made:
             env.close()
         try:  # spawned: the fork of a process with torch's threads may hang
-            self._envs = AsyncVectorEnv([make] * n_processes, context="spawn", autoreset_mode=AutoresetMode.DISABLED)
+            with machine.variables(machine.ONE_THREAD):
+                self._envs = AsyncVectorEnv(
+                    [make] * n_processes, context="spawn", autoreset_mode=AutoresetMode.DISABLED
+                )
         except (EOFError, OSError) as error:
             raise LudusError(
                 f"a process for environment {name!r} ended as it began; try world.threads=1, and in a script of your own "
