@@ -28,6 +28,10 @@ LEAN_RAD = 0.9  # of the fingers from the vertical where the action is 1: over a
 # LIBERO's On and In are asked of what is at most so far from each other sideways, and touches where On says so
 NEAR_M = 0.2
 SNAPSHOT = 192  # numbers, of the largest scene or more
+# an exchanged start: pairs of things that exchange places, at most; how far each moves then, at most, along x and along y; how
+# deep things may then touch; from the middle of a movable thing, sideways, to that of what it carries
+EXCHANGES, MOVED_M, DEEP_M, ON_M = 5, 0.05, 0.002, 0.05
+SETTLING_STEPS = 250  # of the physics, half a second
 # of walls and neck, where these are held
 THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}
 
@@ -36,7 +40,8 @@ THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.01
 class Options:
     suite: Literal["libero_spatial", "libero_spatial_swap", "libero_spatial_task", "libero_spatial_lan", "libero_goal",
                    "libero_goal_swap", "libero_goal_task", "libero_goal_lan", "both"] = "both"  # fmt: skip
-    starts: Literal["random", "official"] = "random"  # where a caption begins; the 50 official states are for measuring
+    # where a caption begins: LIBERO's own sampler; then exchanged places; the 50 official states, for measuring
+    starts: Literal["random", "exchanged", "official"] = "random"
 
 
 # --- the simulations ---------------------------------------------------------------------------------------------------
@@ -98,14 +103,73 @@ class Table(Scene):
         turns = self.env.sim.data._data.geom_xmat[geoms].reshape(-1, 3, 3)
         return (np.abs(turns) * self.model.geom_size[geoms][:, None]).sum(-1)
 
-    def put(self, data: Any, seed: int, official: bool) -> np.ndarray:
+    def put(self, data: Any, seed: int, kind: str) -> np.ndarray:
         """A simulation at a start. `[F, 7]`: where its fixtures are, which belong to the model that all simulations share."""
+        # LIBERO adds a fixture's place to those of the areas on it, which have it already unless the model is loaded anew
+        self.place(np.tile([0, 0, 0, 1.0, 0, 0, 0], (len(self.fixed), 1)))
         self.env.seed(seed % 2**32)
         self.env.reset()
-        if official:  # says nothing of fixtures
+        if kind == "official":  # says nothing of fixtures
             self.env.set_init_state(self.official[seed % len(self.official)])
         data.qpos[:], data.qvel[:] = self.env.sim.data.qpos, self.env.sim.data.qvel
+        if kind == "exchanged":
+            self._exchange(data, np.random.default_rng([seed % 2**32, 1]))
         return np.concatenate([self.model.body_pos[self.fixed], self.model.body_quat[self.fixed]], 1)
+
+    def _exchange(self, data: Any, rng: np.random.Generator) -> None:
+        """Things exchange their places, and each that stands on the table moves a little. What carries something stays, and so
+        does what would reach into another. To a place where LIBERO has a fixture belongs the turn of that."""
+        import mujoco
+
+        model, fixed, robot = self.model, self.fixed, data.qpos[:9].copy()
+        for _ in range(SETTLING_STEPS):  # LIBERO lets things fall
+            mujoco.mj_step(model, data)
+            data.qpos[:9], data.qvel[:9] = robot, 0
+        data.qvel[:] = 0
+        low = {box[0]: box[3][2] - box[2][2] / 2 for box in self.boxes if box is not None}  # from a body's origin
+        rows = {body: model.jnt_qposadr[model.body_jntadr[body]] + np.arange(7) for body in low}
+        poses = {body: data.qpos[rows[body]] for body in low}
+        poses |= {body: np.concatenate([model.body_pos[body], model.body_quat[body]]) for body in fixed}
+        table = min(poses[body][2] + low[body] for body in low)
+
+        def raised(body: int) -> bool:
+            return body in low and poses[body][2] + low[body] > table + 0.01
+
+        def laden(body: int) -> bool:
+            near = NEAR_M if body in fixed else ON_M
+            return any(raised(x) and x != body and np.hypot(*(poses[x] - poses[body])[:2]) < near for x in low)
+
+        def at(body: int, place: int) -> np.ndarray:
+            pose = np.array([*poses[place][:2], *poses[body][2:]])
+            if body in fixed:
+                pose[3:] = poses[place][3:] if place in fixed else (1, 0, 0, 0)
+            else:
+                pose[2] = (table if place in fixed else poses[place][2] + low[place]) - low[body]
+            return pose
+
+        def put(new: dict[int, np.ndarray]) -> None:
+            poses.update(new)
+            for body, pose in new.items():
+                if body in fixed:
+                    model.body_pos[body], model.body_quat[body] = pose[:3], pose[3:]
+                else:
+                    data.qpos[rows[body]] = pose
+            mujoco.mj_fwdPosition(model, data)
+
+        def move(new: dict[int, np.ndarray]) -> None:
+            old = {body: poses[body] for body in new}
+            if not any(map(laden, new)):
+                put(new)
+                if data.contact.dist.min(initial=0) < -DEEP_M:
+                    put(old)
+
+        for _ in range(rng.integers(EXCHANGES + 1)):
+            one, two = (int(body) for body in rng.choice([*poses], 2, replace=False))
+            move({one: at(one, two), two: at(two, one)})
+        for body in poses:
+            aside = [*rng.uniform(-MOVED_M, MOVED_M, 2), *[0] * 5]
+            if not raised(body):
+                move({body: poses[body] + aside})
 
     def place(self, fixtures: np.ndarray) -> None:
         """Put the fixtures where those of a simulation are."""
@@ -145,7 +209,8 @@ class Table(Scene):
 
 class LiberoTable(Base):
     """`starts`: 'random', LIBERO's own sampler in any scene; 'random X', in any scene that has X; 'official', the 50 official
-    states of every task in turn; 'official N', those of task N; 'official CAPTION', those of the tasks with this goal."""
+    states of every task in turn; 'official N', those of task N; 'official CAPTION', those of the tasks with this goal.
+    'exchanged' is 'random', after which things exchange their places."""
 
     def __init__(self, n_envs: int, options: Options) -> None:
         from libero.libero import benchmark
@@ -157,13 +222,14 @@ class LiberoTable(Base):
         self.scenes = [Table(suite, task, loaded) for suite in suites for task in range(suite.n_tasks)]
         goals = dict.fromkeys(scene.caption for scene in self.scenes)
         self.there = [x for x in OBJECTS if any(self._has(scene, x) for scene in self.scenes)]
-        starts = ("random", *(f"random {x}" for x in self.there), "official",
+        drawn = (f"{kind}{of}" for kind in ("random", "exchanged") for of in ("", *(f" {x}" for x in self.there)))
+        starts = (*drawn, "official",
                   *(f"official {k}" for k in range(len(self.scenes))), *(f"official {goal}" for goal in goals))  # fmt: skip
         self.fixtures: list[np.ndarray] = [np.zeros((0, 7))] * n_envs
         # one name: a policy learned in one suite is measured in the others
         self.spec = WorldSpec("libero_table", OBJECTS, SEEN, ("x", "y", "z", "yaw", "lean", "grip"), control_hz=20,
                               episode_steps=words.LONG_STEPS, skill_steps=words.LONG_STEPS, starts=starts, cameras=(),
-                              fingerprint=f"libero-table-1-{options.suite}-{libero.PACKAGE}")  # fmt: skip
+                              fingerprint=f"libero-table-2-{options.suite}-{libero.PACKAGE}")  # fmt: skip
 
     def library(self) -> ludus.SkillLibrary:
         """What some scene has all the things for."""
@@ -174,7 +240,9 @@ class LiberoTable(Base):
         if self.kind == "official":
             return f"official {caption}" if f"official {caption}" in self.spec.starts else "official"
         named = [x for x in self.library().mentioned(caption) if x in self.there]
-        return f"random {min(named, key=self._scenes_with, default='')}".strip()
+        if {*named} & {*DRAWERS} and "wine bottle" in self.there:
+            named = ["wine bottle"]  # it is in the goal suite; the other's cabinet is turned away from the robot
+        return f"{self.kind} {min(named, key=self._scenes_with, default='')}".strip()
 
     def _scenes_with(self, x: str) -> int:
         return sum(self._has(scene, x) for scene in self.scenes)
@@ -199,7 +267,7 @@ class LiberoTable(Base):
     def begin(self, i: int, seed: int, start: str) -> None:
         fitting, official = self._fitting(start)
         state = seed // len(fitting) if official else seed  # tasks take turns, then their states
-        self.fixtures[i] = self.scenes[self.at[i]].put(self.data[i], state, official)
+        self.fixtures[i] = self.scenes[self.at[i]].put(self.data[i], state, start.partition(" ")[0])
 
     def snapshot(self) -> np.ndarray:
         rows = np.zeros((self.n_envs, SNAPSHOT))

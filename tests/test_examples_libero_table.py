@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ludus.config import WorldConfig
 from ludus.types import LudusError
-from ludus.worlds import files
+from ludus.worlds import files, venvs
+from ludus.worlds.registry import make_world
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 world, words, teaching, referring = (
@@ -234,3 +236,19 @@ def test_sentences_of_the_goal_suite(sentence, caption):
 def test_what_a_sentence_cannot_mean_is_said(sentence, complaint):
     with pytest.raises(LudusError, match=complaint):
         referring.caption_of(SEEN, scene(), sentence)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("starts", ["random", "exchanged"])
+def test_drawn_starts_put_bowls_on_and_in_fixtures(starts):
+    """With LIBERO itself: five of the spatial suite's tasks have a bowl on the stove, on the cabinet or in its drawer."""
+    kind = f"{EXAMPLES / 'libero_table.py'}:table"
+    options = {"suite": "libero_spatial", "starts": starts}
+    if not venvs.folder(world.table.requirements).exists():
+        pytest.skip(f"`ludus worlds install {kind}` was not done")
+    made = make_world(WorldConfig(kind, n_envs=20, threads=1, options=options))
+    seen = made.reset(range(20), starts)
+    rests = np.stack([SEEN.get(seen, bowl, "rests") > 0.5 for bowl in ("bowl 1", "bowl 2")]).any(0)
+    for place in ("stove", "cabinet", "top drawer"):
+        assert rests[:, words.RESTS.index(place)].any(), place
+    made.close()

@@ -4,14 +4,18 @@
 set -e
 mkdir -p runs/results && cd runs/results
 seed=${SEED:-0} kind=../../examples/libero_table.py:table
-world="world.name=$kind world.threads=1"
+world="world.name=$kind world.threads=${THREADS:-1}"
+exchanged="world.options.starts=exchanged world.n_envs=64 --noise 0-0.3"
 ludus worlds install $kind
-ludus collect libero-table-$seed $world -n 1024 --seed $seed
-ludus train libero-table-$seed-first $world --data libero-table-$seed --seed $seed training.evaluation_episodes=0
-ludus train libero-table-$seed-pac $world --data libero-table-$seed --init libero-table-$seed-first --seed $seed training.evaluation_episodes=0 training.updates=4000
+ludus collect libero-table-$seed $world $exchanged -n ${EPISODES:-768} --seed $seed
+ludus collect libero-more-$seed $world $exchanged -n ${EPISODES:-768} --seed $((seed + 1000)) --skills "put bowl 1 on the plate" \
+  "put bowl 2 on the plate" "put bowl 1 in the top drawer"
+ludus train libero-table-$seed-pac $world --data libero-table-$seed libero-more-$seed --seed $seed training.evaluation_episodes=0 \
+  training.updates=${UPDATES:-12000} training.early_stop=false
 measure() { # suite, episodes of each skill, skills
   suite=$1 n=$2 && shift 2
-  ludus eval libero-table-$seed-pac world.options.suite=libero_$suite world.options.starts=official --episodes $n --skills "$@" --json libero-table-$seed-$suite.json
+  ludus eval libero-table-$seed-pac world.options.suite=libero_$suite world.options.starts=official world.n_envs=50 --temperature 0.333 \
+    --episodes $n --skills "$@" --json libero-table-$seed-$suite.json
 }
 measure spatial 500 "put bowl 1 on the plate"
 measure spatial_swap 500 "put bowl 1 on the plate"
