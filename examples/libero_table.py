@@ -1,7 +1,8 @@
 """The spatial and goal suites of LIBERO-PRO: a Panda at a table with bowls, a plate, a stove, a cabinet with drawers and a rack.
 
 `ludus worlds install examples/libero_table.py:table` first. Scenes, controller and sources are those of libero.py beside this
-file; objects and skills are in libero_table_words.py, the teacher is in libero_table_teacher.py. Which bowl a sentence means
+file; objects and skills are in libero_table_words.py, starts with exchanged places in libero_table_starts.py, the teacher is in
+libero_table_teacher.py. Which bowl a sentence means
 says libero_referring.py.
 """
 
@@ -19,7 +20,7 @@ import ludus
 from ludus import LudusError, WorldSpec
 from ludus.worlds import files
 
-words, _ = files.load(Path(__file__).with_name("libero_table_words.py"))
+words, starts = (files.load(Path(__file__).with_name(f"libero_table_{x}.py"))[0] for x in ("words", "starts"))
 libero = words.libero
 Base, Scene = libero.Libero, libero.Scene
 KNOB, DRAWERS, MOVABLE, OBJECTS, SEEN = words.KNOB, words.DRAWERS, words.MOVABLE, words.OBJECTS, words.SEEN
@@ -28,10 +29,6 @@ LEAN_RAD = 0.9  # of the fingers from the vertical where the action is 1: over a
 # LIBERO's On and In are asked of what is at most so far from each other sideways, and touches where On says so
 NEAR_M = 0.2
 SNAPSHOT = 192  # numbers, of the largest scene or more
-# an exchanged start: pairs of things that exchange places, at most; how far each moves then, at most, along x and along y; how
-# deep things may then touch; from the middle of a movable thing, sideways, to that of what it carries
-EXCHANGES, MOVED_M, DEEP_M, ON_M = 5, 0.05, 0.002, 0.05
-SETTLING_STEPS = 250  # of the physics, half a second
 # of walls and neck, where these are held
 THICK_M = {"bowl 1": 0.004, "bowl 2": 0.004, "plate": 0.006, "wine bottle": 0.014}
 
@@ -113,63 +110,11 @@ class Table(Scene):
             self.env.set_init_state(self.official[seed % len(self.official)])
         data.qpos[:], data.qvel[:] = self.env.sim.data.qpos, self.env.sim.data.qvel
         if kind == "exchanged":
-            self._exchange(data, np.random.default_rng([seed % 2**32, 1]))
+            low = {box[0]: box[3][2] - box[2][2] / 2 for box in self.boxes if box is not None}
+            starts.exchange(
+                starts.Standing(self.model, data, low, self.fixed), np.random.default_rng([seed % 2**32, 1])
+            )
         return np.concatenate([self.model.body_pos[self.fixed], self.model.body_quat[self.fixed]], 1)
-
-    def _exchange(self, data: Any, rng: np.random.Generator) -> None:
-        """Things exchange their places, and each that stands on the table moves a little. What carries something stays, and so
-        does what would reach into another. To a place where LIBERO has a fixture belongs the turn of that."""
-        import mujoco
-
-        model, fixed, robot = self.model, self.fixed, data.qpos[:9].copy()
-        for _ in range(SETTLING_STEPS):  # LIBERO lets things fall
-            mujoco.mj_step(model, data)
-            data.qpos[:9], data.qvel[:9] = robot, 0
-        data.qvel[:] = 0
-        low = {box[0]: box[3][2] - box[2][2] / 2 for box in self.boxes if box is not None}  # from a body's origin
-        rows = {body: model.jnt_qposadr[model.body_jntadr[body]] + np.arange(7) for body in low}
-        poses = {body: data.qpos[rows[body]] for body in low}
-        poses |= {body: np.concatenate([model.body_pos[body], model.body_quat[body]]) for body in fixed}
-        table = min(poses[body][2] + low[body] for body in low)
-
-        def raised(body: int) -> bool:
-            return body in low and poses[body][2] + low[body] > table + 0.01
-
-        def laden(body: int) -> bool:
-            near = NEAR_M if body in fixed else ON_M
-            return any(raised(x) and x != body and np.hypot(*(poses[x] - poses[body])[:2]) < near for x in low)
-
-        def at(body: int, place: int) -> np.ndarray:
-            pose = np.array([*poses[place][:2], *poses[body][2:]])
-            if body in fixed:
-                pose[3:] = poses[place][3:] if place in fixed else (1, 0, 0, 0)
-            else:
-                pose[2] = (table if place in fixed else poses[place][2] + low[place]) - low[body]
-            return pose
-
-        def put(new: dict[int, np.ndarray]) -> None:
-            poses.update(new)
-            for body, pose in new.items():
-                if body in fixed:
-                    model.body_pos[body], model.body_quat[body] = pose[:3], pose[3:]
-                else:
-                    data.qpos[rows[body]] = pose
-            mujoco.mj_fwdPosition(model, data)
-
-        def move(new: dict[int, np.ndarray]) -> None:
-            old = {body: poses[body] for body in new}
-            if not any(map(laden, new)):
-                put(new)
-                if data.contact.dist.min(initial=0) < -DEEP_M:
-                    put(old)
-
-        for _ in range(rng.integers(EXCHANGES + 1)):
-            one, two = (int(body) for body in rng.choice([*poses], 2, replace=False))
-            move({one: at(one, two), two: at(two, one)})
-        for body in poses:
-            aside = [*rng.uniform(-MOVED_M, MOVED_M, 2), *[0] * 5]
-            if not raised(body):
-                move({body: poses[body] + aside})
 
     def place(self, fixtures: np.ndarray) -> None:
         """Put the fixtures where those of a simulation are."""

@@ -14,9 +14,15 @@ from ludus.worlds import files, venvs
 from ludus.worlds.registry import make_world
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-world, words, teaching, referring = (
+world, words, teaching, referring, starting = (
     files.load(EXAMPLES / f"{name}.py")[0]
-    for name in ("libero_table", "libero_table_words", "libero_table_teacher", "libero_referring")
+    for name in (
+        "libero_table",
+        "libero_table_words",
+        "libero_table_teacher",
+        "libero_referring",
+        "libero_table_starts",
+    )
 )
 SEEN = words.SEEN
 PLACES = {
@@ -236,6 +242,37 @@ def test_sentences_of_the_goal_suite(sentence, caption):
 def test_what_a_sentence_cannot_mean_is_said(sentence, complaint):
     with pytest.raises(LudusError, match=complaint):
         referring.caption_of(SEEN, scene(), sentence)
+
+
+TABLE = f"""<mujoco><worldbody>
+<geom type="plane" size="2 2 .1"/>
+{'<body pos="0 9 2"><joint type="slide" axis="0 0 1"/><geom size=".01" contype="0" conaffinity="0"/></body>' * 9}
+<body name="red" pos="0 0 .04"><freejoint/><geom type="box" size=".03 .03 .03"/></body>
+<body name="green" pos=".3 0 .06"><freejoint/><geom type="box" size=".05 .05 .05"/></body>
+<body name="rider" pos="0 .5 .23"><freejoint/><geom type="box" size=".02 .02 .02"/></body>
+<body name="shelf" pos="0 .5 .1"><geom type="box" size=".15 .15 .1"/></body>
+<body name="stove" pos="0 -.5 .02"><geom type="box" size=".1 .1 .02"/></body>
+</worldbody></mujoco>"""
+
+
+def test_things_exchange_places_and_nothing_reaches_into_another_or_leaves_its_load():
+    mujoco = pytest.importorskip("mujoco")
+    exchanged = 0
+    for seed in range(30):
+        model = mujoco.MjModel.from_xml_string(TABLE)
+        data, body = mujoco.MjData(model), {x: model.body(x).id for x in ("red", "green", "rider", "shelf", "stove")}
+        low = {body["red"]: -0.03, body["green"]: -0.05, body["rider"]: -0.02}
+        standing = starting.Standing(model, data, low, [body["shelf"], body["stove"]])
+        before = {x: standing.poses[i].copy() for x, i in body.items()}
+        starting.exchange(standing, np.random.default_rng(seed))
+        after = {x: standing.poses[i] for x, i in body.items()}
+        assert np.min(data.contact.dist, initial=0) >= -starting.DEEP_M
+        assert np.array_equal(after["shelf"], before["shelf"]) or not standing.raised(body["rider"])
+        for x, size in (("red", 0.03), ("green", 0.05), ("rider", 0.02)):
+            assert after[x][2] == pytest.approx(size, abs=2e-3) or after[x][2] == pytest.approx(0.2 + size, abs=2e-3)
+        assert model.body_pos[body["stove"]] == pytest.approx(after["stove"][:3])
+        exchanged += np.abs(after["red"] - before["red"])[:2].max() > 2 * starting.MOVED_M
+    assert 5 <= exchanged <= 25
 
 
 @pytest.mark.slow
