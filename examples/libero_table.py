@@ -2,8 +2,7 @@
 
 `ludus worlds install examples/libero_table.py:table` first. Scenes, controller and sources are those of libero.py beside this
 file; objects and skills are in libero_table_words.py, starts with exchanged places in libero_table_starts.py, the teacher is in
-libero_table_teacher.py. Which bowl a sentence means
-says libero_referring.py.
+libero_table_teacher.py. Which bowl a sentence means says libero_referring.py.
 """
 
 from __future__ import annotations

@@ -107,9 +107,8 @@ def test_a_process_computes_with_the_one_thread_that_is_its_share(monkeypatch):
     Path("my_world.py").write_text(Path("my_world.py").read_text().replace(STEP, computes + STEP))
     world = make_world(settings())
     world.reset(range(5))
-    with pytest.raises(
-        LudusError, match="ValueError: 2 threads;"
-    ):  # the other looks whether this process is still there
+    # the other looks whether this process is still there
+    with pytest.raises(LudusError, match="ValueError: 2 threads;"):
         world.step(np.zeros((5, 2), np.float32))
     assert not {*machine.ONE_THREAD} & {*os.environ}
 

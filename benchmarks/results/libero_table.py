@@ -60,14 +60,14 @@ def main() -> None:
 
 def again() -> None:
     """In the interpreter that has LIBERO."""
+    from ludus import machine
     from ludus.worlds import files, venvs
 
     module, _ = files.load(EXAMPLES / "libero_table.py")
     python = venvs.interpreter(module.table.requirements, "", f"{EXAMPLES / 'libero_table.py'}:table")
     path = os.pathsep.join(filter(None, (str(ROOT / "src"), os.environ.get("PYTHONPATH"))))
-    sys.exit(
-        subprocess.run([python, *sys.argv], env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}).returncode
-    )
+    with machine.variables(machine.ONE_THREAD):
+        sys.exit(subprocess.run([python, *sys.argv], env={**os.environ, "PYTHONPATH": path}).returncode)
 
 
 def teacher(module: Any, world: Any, task: int, seeds: range) -> np.ndarray:
