@@ -121,6 +121,9 @@ def test_a_skill_that_a_rule_forbids_goes_back_to_its_author(grown):
     library, record, _ = grown(gaps, rule.replace("red, green", "blue, red"), write_skill=lambda q: GOOD)
     new = [s["caption"] for s in record.skills() if s["round"]]
     assert GOOD.caption in new and not any(c.startswith("put blue") for c in new)  # what would hold blue is left out
+    refused = record.result("round/1/grow")["gaps"][0]["refused"]
+    assert {r["check"] for r in refused} == {"rules"} and {"put blue beside green"} <= {r["caption"] for r in refused}
+    assert "Not with these objects: 'put" in next(m.text for m in record.messages() if m.kind == "note")
     _, record, _ = grown(gaps, rule, "oversight.ask=true", write_skill=lambda q: GOOD)
     assert len(waiting_skills(record)) == 6 and "forbids" in record.messages(APPROVAL)[0].text
 

@@ -2,6 +2,7 @@
 
 import random
 import re
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -171,6 +172,18 @@ def test_prerequisites_give_a_skill_something_to_undo():
     bare = Candidate(off.caption, off.reward, off.success, off.steps)
     failed = verify(bare, LIBRARY, evidence()).failed
     assert failed is not None and failed.name == "not_always"
+
+
+def test_a_sibling_is_not_refused_because_its_objects_were_seldom_seen_so():
+    keep = next(c for c in GOOD if c.caption == "put red on green and keep green on blue")
+    stands = parse("on(green, blue) and not held(green)", WORDS)
+    seldom = [e for e in evidence().episodes if not stands.evaluate(e).any()]
+    scarce = Evidence((*seldom, next(e for e in evidence().episodes if stands.evaluate(e).any())), evidence().starts)
+    failed = verify(keep, LIBRARY, scarce).failed
+    assert failed is not None and failed.name == "not_hackable" and "hardly depends" in failed.detail
+    assert verify(keep, LIBRARY, scarce, is_sibling=True).failed is None
+    pays_at_once = replace(keep, reward="1")
+    assert verify(pays_at_once, LIBRARY, scarce, is_sibling=True).failed is not None
 
 
 def test_a_guarded_division_is_finite():

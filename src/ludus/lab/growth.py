@@ -150,6 +150,7 @@ class Growth:
     def _write(self, gap: Gap, library: SkillLibrary, evidence: Evidence) -> tuple[list[Candidate], dict[str, Any]]:
         """The family that was written for one gap, empty where no candidate passed; and what is recorded of it."""
         tried, rejections, family = list[dict[str, Any]](), list[Rejection](), list[Candidate]()
+        refused = list[dict[str, str]]()
         for attempt in range(MAX_ATTEMPTS):
             try:
                 candidate = self._experimenter.write_skill(self._question(gap, library, attempt, rejections))
@@ -160,11 +161,11 @@ class Growth:
             self._tell(candidate, verification)
             tried.append(asdict(candidate) | {"checks": [asdict(c) for c in verification.checks]})
             if verification.failed is None:
-                family = self._family(candidate, library, evidence)
+                family, refused = self._family(candidate, library, evidence)
                 break
             rejections.append(Rejection(candidate, verification.failed.name, verification.failed.detail))
         kept = {"template": gap.template, "missing": gap.step.step, "plan": gap.plan.id, "key": gap.key, "tried": tried}
-        return family, kept | {"author": self._author, "joined": [c.caption for c in family]}
+        return family, kept | {"author": self._author, "joined": [c.caption for c in family], "refused": refused}
 
     def _ruled(self, candidate: Candidate, verification: Verification) -> Verification:
         """The checks and, if all were passed, that no rule forbids the skill."""
@@ -173,11 +174,22 @@ class Growth:
             return verification
         return Verification((*verification.checks, Check("rules", False, f"{why[:1].upper()}{why[1:]}.")))
 
-    def _family(self, candidate: Candidate, library: SkillLibrary, evidence: Evidence) -> list[Candidate]:
-        """The candidate, and those of the same skill about other objects that pass, too."""
+    def _family(
+        self, candidate: Candidate, library: SkillLibrary, evidence: Evidence
+    ) -> tuple[list[Candidate], list[dict[str, str]]]:
+        """The candidate, and those of the same skill about other objects that pass, too; and which do not, and why."""
         first, *others = members(candidate, library.vocabulary)
-        checked = ((c, self._ruled(c, verify(c, library, evidence))) for c in others)
-        return [first, *(c for c, verification in checked if verification.failed is None)]
+        family, refused = [first], list[dict[str, str]]()
+        for other in others:
+            failed = self._ruled(other, verify(other, library, evidence, is_sibling=True)).failed
+            if failed is None:
+                family.append(other)
+            else:
+                refused.append({"caption": other.caption, "check": failed.name, "detail": failed.detail})
+        if refused:
+            text = "; ".join(f"{r['caption']!r} failed {r['check']!r}: {r['detail']}" for r in refused)
+            self._room.post("growth", "all", "note", f"Not with these objects: {text}")
+        return family, refused
 
     def _question(
         self, gap: Gap, library: SkillLibrary, attempt: int, rejections: Sequence[Rejection]

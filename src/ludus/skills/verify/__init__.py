@@ -18,12 +18,21 @@ from ludus.skills.verify.written import bounded, finite, names, parses
 __all__ = ["Check", "Evidence", "Verification", "verify"]
 
 
-def verify(candidate: Candidate, library: SkillLibrary, evidence: Evidence, goal: str | None = None) -> Verification:
+def verify(
+    candidate: Candidate,
+    library: SkillLibrary,
+    evidence: Evidence,
+    goal: str | None = None,
+    *,
+    is_sibling: bool = False,
+) -> Verification:
     """Make all checks on a candidate; the later ones only if its text parses. Nothing that an author writes raises.
 
     Args:
         library: the known skills.
         goal: the condition that the gap's task described; None, or text that is no condition, is not checked against.
+        is_sibling: whether the same skill about other objects has passed. It is known then that its reward depends on
+            something; these objects may stand as its prerequisites ask at too few stored observations to show that again.
     """
     check, written = parses(candidate, library.vocabulary, goal)
     if written is None:
@@ -40,7 +49,7 @@ def verify(candidate: Candidate, library: SkillLibrary, evidence: Evidence, goal
             is_possible,
             success_pays(scores, composed),
             rises(scores),
-            not_hackable(scores, composed),
+            not_hackable(scores, composed, is_sibling),
             new(candidate, scores, library),
             prerequisites(scores),
         )

@@ -82,10 +82,12 @@ def rises(scores: Scores) -> Check:
     return Check("rises", False, f"{problem}; {scores.at(flattest)}, just before success")
 
 
-def not_hackable(scores: Scores, composed: Observations | None) -> Check:
-    """High reward without success, success without the goal, pay for holding still, a reward that nothing changes."""
+def not_hackable(scores: Scores, composed: Observations | None, is_sibling: bool = False) -> Check:
+    """High reward without success, success without the goal, pay for holding still, a reward that nothing changes (not asked of
+    a sibling, see `verify`)."""
     full = _full(scores, composed)
-    problem = _constant(scores) or _still(scores, full) or _goal(scores, composed) or _without_success(scores, full)
+    constant = "" if is_sibling else _constant(scores)
+    problem = constant or _still(scores, full) or _goal(scores, composed) or _without_success(scores, full)
     if problem:
         return Check("not_hackable", False, problem)
     goal = " and the goal holds where it succeeds" if scores.written.goal is not None else ""
