@@ -15,8 +15,7 @@ from ludus.lab.approach import Approach, find_approaches
 from ludus.lab.growth import AGAIN_AFTER, Growth, open_gaps
 from ludus.lab.interventions import Overseer
 from ludus.lab.oversight import APPROVAL, EFFECT, say, waiting_skills
-from ludus.lab.practice import practice_rollouts, way_to
-from ludus.lab.room import Room
+from ludus.lab.practice import Practice, practice_rollouts, way_to
 from ludus.lab.rules import Rules
 from ludus.record import Progress, Record
 from ludus.skills.candidate import Candidate, members
@@ -36,7 +35,7 @@ def gap(step, goal, name="r1-s0-a0"):
 
 @pytest.fixture
 def grown(tmp_path):
-    """`grown(plans, *settings, write_skill=None, rounds=1)` -> (library, record) after as many rounds with these gaps."""
+    """`grown(plans, *settings, write_skill=None, rounds=1)` -> (library, record, growth, practice) after so many rounds."""
     opened = []
 
     def make(plans, *settings, write_skill=None, rounds=1):
@@ -52,10 +51,11 @@ def grown(tmp_path):
             experimenter = dataclasses.replace(experimenter, more={"write_skill": write_skill})
         rules = Rules(config.oversight.forbid, WORLD.vocabulary)
         overseer = Overseer(record, config, WORLD.vocabulary, rules, Progress())
-        growth, library = Growth(experimenter, Room(record), record, WORLD, config, overseer=overseer), LIBRARY
+        practice, library = Practice(record, WORLD.spec, config), LIBRARY
+        growth = Growth(experimenter, practice, record, WORLD, config, overseer=overseer)
         for n in range(1, rounds + 1):
             library = growth.grow(n, library, lambda: stored_evidence.load(WORLD.spec.observation))
-        return library, record, growth
+        return library, record, growth, practice
 
     yield make
     for record in opened:
@@ -63,14 +63,14 @@ def grown(tmp_path):
 
 
 def test_a_gap_grows_a_family_whose_checks_and_author_are_recorded(grown):
-    library, record, growth = grown([gap("put red beside green", "beside(red, green)")])
+    library, record, _, practice = grown([gap("put red beside green", "beside(red, green)")])
     new = [s for s in record.skills() if s["round"] == 1]
     assert {s["caption"] for s in new} == set(library.captions) - set(LIBRARY.captions) and len(new) == 6
     assert all(s["author"] == "planner" and s["status"] == "practising" and not s["base"] for s in new)
     (told,) = record.result("round/1/grow")["gaps"]
     assert told["joined"] == [s["caption"] for s in new] and all(c["passed"] for c in told["tried"][-1]["checks"])
     assert [m.kind for m in record.messages()][-3:] == ["candidate", "verification", "skills"]
-    assert growth.practising(library) == {"put X beside Y": told["joined"]} and not open_gaps(record, library)
+    assert practice.practising(library) == {"put X beside Y": told["joined"]} and not open_gaps(record, library)
 
 
 def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three_times(grown):
@@ -80,13 +80,13 @@ def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three
         asked.append(question)
         return GOOD if question.rejections else ALWAYS
 
-    _, record, _ = grown([gap("put red beside green", "beside(red, green)")], write_skill=author)
+    _, record, *_ = grown([gap("put red beside green", "beside(red, green)")], write_skill=author)
     assert len(asked) == 2 and asked[1].rejections[0].candidate == ALWAYS
     assert asked[1].rejections[0].check in asked[1].rejections[0].detail or asked[1].rejections[0].detail
     tried = record.result("round/1/grow")["gaps"][0]["tried"]
     assert [all(c["passed"] for c in t["checks"]) for t in tried] == [False, True]
 
-    _, record, _ = grown([gap("put red beside green", None)], write_skill=lambda q: ALWAYS, rounds=AGAIN_AFTER + 2)
+    _, record, *_ = grown([gap("put red beside green", None)], write_skill=lambda q: ALWAYS, rounds=AGAIN_AFTER + 2)
     assert len(record.result("round/1/grow")["gaps"][0]["tried"]) == 3 and record.skills()[-1]["base"]
     asked = {n: [g["key"] for g in record.result(f"round/{n}/grow")["gaps"]] for n in range(2, AGAIN_AFTER + 3)}
     again = AGAIN_AFTER + 1  # when there is more to judge by
@@ -95,36 +95,36 @@ def test_a_rejected_candidate_goes_back_with_the_check_that_failed_at_most_three
 
 def test_a_family_that_passed_is_practised_once_somebody_approves_it(grown):
     gaps = [gap("put red beside green", "beside(red, green)")]
-    library, record, growth = grown(gaps, "oversight.approve_skills=true", "oversight.timeout_s=1e-9")
-    assert len(waiting_skills(record)) == 6 and not growth.practising(library) and not growth.focus(1)
+    library, record, growth, practice = grown(gaps, "oversight.approve_skills=true", "oversight.timeout_s=1e-9")
+    assert len(waiting_skills(record)) == 6 and not practice.practising(library) and not practice.focus(1)
     assert "/approve put X beside Y" in record.messages(APPROVAL)[0].text
     say(record, "/approve put X beside Y", "Anna")
     watching(record).decide(1)
     growth.admit(1, library)
-    assert len(growth.practising(library)["put X beside Y"]) == 6 and growth.practised_rounds("put X beside Y") == 1
-    assert growth.focus(1) and growth.practice(1, library, {})[0]
+    assert len(practice.practising(library)["put X beside Y"]) == 6 and practice.rounds_of("put X beside Y") == 1
+    assert practice.focus(1) and practice.rollouts(1, library, {})[0]
 
-    library, record, growth = grown(gaps, "oversight.approve_skills=true", "oversight.timeout_s=1e-9")
+    library, record, growth, practice = grown(gaps, "oversight.approve_skills=true", "oversight.timeout_s=1e-9")
     watching(record).decide(1)  # nobody says anything
     growth.admit(1, library)
-    assert not growth.practice(1, library, {})[0] and {s["status"] for s in record.skills()} == {"base", "dropped"}
+    assert not practice.rollouts(1, library, {})[0] and {s["status"] for s in record.skills()} == {"base", "dropped"}
     assert "nobody said anything in time" in record.messages(EFFECT)[0].text
 
 
 def test_a_skill_that_a_rule_forbids_goes_back_to_its_author(grown):
     gaps = [gap("put red beside green", "beside(red, green)")]
     rule = "oversight.forbid=beside(red, green); held(blue)"
-    library, record, _ = grown(gaps, rule, write_skill=lambda q: GOOD)
+    library, record, *_ = grown(gaps, rule, write_skill=lambda q: GOOD)
     tried = record.result("round/1/grow")["gaps"][0]["tried"]
     assert len(tried) == 3 and tried[0]["checks"][-1]["name"] == "rules" and library.captions == LIBRARY.captions
     assert "'beside(red, green)'" in tried[0]["checks"][-1]["detail"]
-    library, record, _ = grown(gaps, rule.replace("red, green", "blue, red"), write_skill=lambda q: GOOD)
+    library, record, *_ = grown(gaps, rule.replace("red, green", "blue, red"), write_skill=lambda q: GOOD)
     new = [s["caption"] for s in record.skills() if s["round"]]
     assert GOOD.caption in new and not any(c.startswith("put blue") for c in new)  # what would hold blue is left out
     refused = record.result("round/1/grow")["gaps"][0]["refused"]
     assert {r["check"] for r in refused} == {"rules"} and {"put blue beside green"} <= {r["caption"] for r in refused}
     assert "Not with these objects: 'put" in next(m.text for m in record.messages() if m.kind == "note")
-    _, record, _ = grown(gaps, rule, "oversight.ask=true", write_skill=lambda q: GOOD)
+    _, record, *_ = grown(gaps, rule, "oversight.ask=true", write_skill=lambda q: GOOD)
     assert len(waiting_skills(record)) == 6 and "forbids" in record.messages(APPROVAL)[0].text
 
 
@@ -140,18 +140,18 @@ def test_an_author_who_cannot_tell_and_hostile_text_leave_the_library_as_it_was(
         return Candidate("x" * 5000, "__import__('os').system('true')", "lambda: 1", -1, "((((", "\x00")
 
     for author in (silent, hostile):
-        library, record, _ = grown([gap("fly", "on(red, green)")], write_skill=author)
+        library, record, *_ = grown([gap("fly", "on(red, green)")], write_skill=author)
         assert library.captions == LIBRARY.captions and not [s for s in record.skills() if s["round"]]
 
 
 def test_the_simplest_gap_comes_first_and_others_wait_for_their_turn(grown):
     pyramid = gap("build it", "beside(green, blue) and on_both(red, green, blue)", "r1-s0-a0")
     beside = gap("put red beside green", "beside(red, green)", "r1-s1-a0")
-    _, record, _ = grown([pyramid, pyramid_again(pyramid), beside], "experiment.max_practising=1", rounds=2)
+    _, record, *_ = grown([pyramid, pyramid_again(pyramid), beside], "experiment.max_practising=1", rounds=2)
     assert [g["plan"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s1-a0"]
     assert record.result("round/2/grow")["gaps"] == []  # nobody has settled the first one
     assert [g.plan.id for g in open_gaps(record, LIBRARY)] == ["r1-s0-a0"]
-    _, record, _ = grown([beside], "experiment.max_practising=0")
+    _, record, *_ = grown([beside], "experiment.max_practising=0")
     assert record.result("round/1/grow") == {"gaps": [], "practice": {"ways": {}, "rehearsed": {}, "exploration": 0.0}}
 
 
@@ -161,7 +161,7 @@ def test_what_follows_a_relation_is_a_gap_of_its_own_for_each(grown):
     said = [gap("push red", None, f"r1-s{i}-a0") for i in (2, 3)]  # anybody else's words are one gap, whatever the task
     said[1] = dataclasses.replace(said[1], proposal=dataclasses.replace(said[1].proposal, task="tidy up"))
     stack = dataclasses.replace(stack, proposal=dataclasses.replace(stack.proposal, task="stack red on green and away"))
-    _, record, _ = grown([stack, beside, *said], "experiment.max_practising=0")
+    _, record, *_ = grown([stack, beside, *said], "experiment.max_practising=0")
     assert len(open_gaps(record, LIBRARY)) == 3
 
 
@@ -175,7 +175,7 @@ def test_two_gaps_of_one_plan_are_asked_about_under_two_names(grown):
 
     one, other = gap("fly red", "on(red, green)"), gap("throw green", "on(green, red)")
     both = dataclasses.replace(one, retrievals=(*one.retrievals, *other.retrievals))
-    _, record, _ = grown([both], write_skill=author)
+    _, record, *_ = grown([both], write_skill=author)
     assert asked == ["r1-s0-a0/write/0/0", "r1-s0-a0/write/1/0"]
     assert [g["key"] for g in record.result("round/1/grow")["gaps"]] == ["r1-s0-a0/write/0", "r1-s0-a0/write/1"]
 
@@ -186,18 +186,18 @@ def test_accepted_skills_are_rehearsed_while_others_are_practised(grown):
         gap("put red beside green", "beside(red, green)"),
         gap("x", "on_both(red, green, blue)", "r1-s1-a0"),
     )
-    library, record, growth = grown([beside])
-    assert not growth.rehearsed(library) and [f.share for f in growth.focus(1)] == [0.5]
+    library, record, growth, practice = grown([beside])
+    assert not practice.rehearsed(library) and [f.share for f in practice.focus(1)] == [0.5]
     with record.commit("settle"):
         known = [c for c in library.captions if c.startswith("put")]
         record.add_evaluation("curve", 1, [SuccessCount(c, library[c].hash, 20, 19, 19) for c in known])
-        for caption in growth.practising(library)["put X beside Y"]:
+        for caption in practice.practising(library)["put X beside Y"]:
             record.set_skill_status(caption, "accepted", 1)
         record.add_plan(2, pyramid)
     library = growth.grow(2, library, lambda: stored_evidence.load(WORLD.spec.observation))
-    practised, rehearsed = growth.focus(2)
+    practised, rehearsed = practice.focus(2)
     assert len(rehearsed.captions) == 6 and practised.captions.isdisjoint(rehearsed.captions)
-    rollouts, _ = growth.practice(2, library, {})
+    rollouts, _ = practice.rollouts(2, library, {})
     told = Counter(next(iter(r.info.items())) for r in rollouts)
     again = round(0.15 * 192)
     assert told == {("rehearsal", "put X beside Y"): again, ("practice", "put X on both Y and Z"): 192 - again}
@@ -214,39 +214,39 @@ def test_base_skills_that_the_policy_cannot_do_yet_are_practised_too(grown):
         (2, ("experiment.practise_below=0",), {"put X beside Y"}),
         (2, ("experiment.practise_below=0.2",), {"put X beside Y"}),
     ]:
-        library, record, growth = grown([beside], *settings)
+        library, record, _, practice = grown([beside], *settings)
         with record.commit("pretrain"):
             lacking = [c for c in library.captions if library.template(c) == "stack X on Y"]
             some = dict.fromkeys(lacking, stacks) | {"lift red": 4}  # lift X: .83
             successes = dict.fromkeys(library.captions, 8) | some
             record.add_evaluation("curve", 9, [SuccessCount(c, library[c].hash, 8, n, n) for c, n in successes.items()])
-        before = growth.practice(1, library, {})
-        growth.choose(1, library)
-        rollouts, exploration = growth.practice(1, library, {})
+        before = practice.rollouts(1, library, {})
+        practice.choose(1, library)
+        rollouts, exploration = practice.rollouts(1, library, {})
         assert Counter(r.info["practice"] for r in rollouts) == {t: 192 // len(practised) for t in practised}
         told = {library.template(c) for r in rollouts for c in r.captions}
-        (focus,) = growth.focus(1)
+        (focus,) = practice.focus(1)
         assert practised <= told and {library.template(c) for c in focus.captions} == practised and exploration == 0.1
         assert (rollouts, exploration) == before or "stack X on Y" in practised
-        assert set(growth.practising(library)) == {"put X beside Y"}  # a base skill is neither accepted nor dropped
+        assert set(practice.practising(library)) == {"put X beside Y"}  # a base skill is neither accepted nor dropped
         n = len(record.steps())
-        growth.choose(1, library)
+        practice.choose(1, library)
         assert len(record.steps()) == n
 
 
 def test_written_skills_wait_for_base_skills_but_not_for_ever(grown):
-    library, record, growth = grown([gap("put red beside green", "beside(red, green)")])
+    library, record, _, practice = grown([gap("put red beside green", "beside(red, green)")])
     with record.commit("pretrain"):
         counts = [SuccessCount(c, library[c].hash, 8, 1, 1) for c in library.captions]
         record.add_evaluation("curve", 9, counts)
     for n in (1, 2, 3, 4):
-        growth.choose(n, library)
-        practised = growth.practised(n)
+        practice.choose(n, library)
+        practised = practice.templates(n)
         assert ("put X beside Y" in practised) == (n == 4) and "stack X on Y" in practised
         assert record.result(f"round/{n}/practise").get("waiting") == (None if n == 4 else ["put X beside Y"])
     said = [m.text for m in record.messages() if m.kind == "skills"][-4:]
     assert "'put X beside Y' waits" in said[2] and "waits" not in said[3]
-    assert growth.practised_rounds("put X beside Y") == 0  # what waits is not tried, and not given up for it
+    assert practice.rounds_of("put X beside Y") == 0  # what waits is not tried, and not given up for it
 
 
 def pyramid_again(plan):
@@ -254,7 +254,7 @@ def pyramid_again(plan):
 
 
 def test_practice_begins_where_prerequisites_lead_and_fills_no_more_than_an_episode(grown):
-    library, record, growth = grown([gap("put red beside green", "beside(red, green)")], rounds=1)
+    library, record, _, practice = grown([gap("put red beside green", "beside(red, green)")], rounds=1)
     ways = record.result("round/1/grow")["practice"]["ways"]
     assert ways["put X beside Y"]["put red beside green"] == ["lift red"]
     rollouts = practice_rollouts(ways, library, WORLD.spec, 40, 7, {})
@@ -269,7 +269,7 @@ def test_practice_begins_where_prerequisites_lead_and_fills_no_more_than_an_epis
         told = rollout.captions
         assert all(told[i - 1] == "lift red" for i, c in enumerate(told) if c in needed)
     assert practice_rollouts({}, library, WORLD.spec, 40, 7, {}) == []
-    assert len(growth.practice(1, library, {})[0]) == growth._config.experiment.practice_episodes
+    assert len(practice.rollouts(1, library, {})[0]) == practice.config.experiment.practice_episodes
 
 
 def test_the_way_to_a_skill_leaves_room_for_it():

@@ -5,7 +5,7 @@ Where each part of a round happens:
 * propose: `planning.plans` asks the experimenter for tasks, their steps and skills.
 * grow: `growth.grow` has skills written for capability gaps and checks them; those that pass are practised.
 * act: `driver.collect` runs the rollouts. Rollout i executes plan i modulo the number of plans without a gap; the rest of the
-  round's episodes practise.
+  round's episodes practise, as `practice.choose` and `practice.rollouts` say.
 * learn: `learning.train` trains in chunks, measures every skill after each and asks the analysis whether to go on.
 * judge: `settling.settle` decides whether the new policy replaces the one that acts, and which practised skills are accepted.
 
@@ -67,7 +67,7 @@ def start(experiment: Experiment) -> tuple[Stages, SkillLibrary]:
     with suppress(Withdrawn):
         if grows and not stages.overseer.ends_before(1) and stages.settling.goes_on(1):
             _, library = propose_and_grow(1, experiment, stages, library)
-            focus = stages.growth.first_focus(library)
+            focus = stages.practice.first_focus(library)
     stages.learning.train("pretrain", 0, config.training.updates, library, focus)
     stages.learning.measure("before", library)
     return stages, library
@@ -115,14 +115,14 @@ def propose_and_grow(
 def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibrary) -> SkillLibrary:
     """Propose, grow, act, learn, judge; returns the library with the skills that joined, learned or not."""
     config, spec = experiment.config, experiment.world.spec
-    planning, growth, driver, learning = stages.planning, stages.growth, stages.driver, stages.learning
+    planning, practice, driver, learning = stages.planning, stages.practice, stages.driver, stages.learning
     plans, library = propose_and_grow(n, experiment, stages, library)
-    growth.choose(n, library)
+    practice.choose(n, library)
     planning.prefetch(n, library)  # the next rounds' plans, while the robots move
 
     # act: the best policy executes the plans, the latest one practises
     approaches = find_approaches(library, spec)
-    acting, (practice, exploration) = config.experiment, growth.practice(n, library, approaches)
+    acting, (practised, exploration) = config.experiment, practice.rollouts(n, library, approaches)
     seeds = start_seeds(config, n)[: acting.episodes_per_round - acting.practice_episodes]
     runnable, switching = [p for p in plans if not p.gaps], switching_of(acting.switching)
     filled = partial(fits, library=library, spec=spec) if acting.fill and switching is None else None
@@ -131,13 +131,13 @@ def run_round(n: int, experiment: Experiment, stages: Stages, library: SkillLibr
     actor = ActorSpec("policy", str(checkpoints.best(experiment.record)), acting.temperature, acting.exploration)
     driver.collect(f"round/{n}/collect", rollouts, actor, library)
     actor = ActorSpec("policy", str(checkpoints.latest(experiment.record)), acting.practice_temperature, exploration)
-    driver.collect(f"round/{n}/practice", practice, actor, library)
+    driver.collect(f"round/{n}/practice", practised, actor, library)
     planning.tell(n, plans, library, driver.store.load)
 
     # learn from old and new data; after each chunk the analysis judges every curve and may stop the training
-    share = (len(rollouts) + len(practice)) / acting.episodes_per_round
+    share = (len(rollouts) + len(practised)) / acting.episodes_per_round
     updates = math.ceil(share * config.training.round_updates)
-    learning.train(f"round/{n}", n, updates, library, growth.focus(n))
+    learning.train(f"round/{n}", n, updates, library, practice.focus(n))
 
     # judge: which policy acts from here on, which skills are accepted, practised further or dropped
     stages.settling.settle(n, library)

@@ -19,9 +19,9 @@ from ludus.lab.acceptance import Acceptance, AcceptanceSettings, accept, most_ro
 from ludus.lab.approach import find_approaches
 from ludus.lab.embodiment import EvalSpec, evaluate, tries
 from ludus.lab.gate import GateDecision, GateSettings, PairedCount, allot, decide, first_look, spread
-from ludus.lab.growth import Growth
 from ludus.lab.interventions import Overseer
 from ludus.lab.oversight import LAST_STEP, wrong_verdicts
+from ludus.lab.practice import Practice
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress
@@ -42,7 +42,7 @@ class Settling:
     record: Record
     config: Config
     world: World
-    growth: Growth
+    practice: Practice
     progress: Progress
     overseer: Overseer
 
@@ -55,7 +55,7 @@ class Settling:
         self.overseer.before(step)
         with record.commit(step) as opened:
             new, old = checkpoints.training_steps(record)[-1], checkpoints.best_step(record)
-            practised = list(self.growth.practising(library).values())
+            practised = list(self.practice.practising(library).values())
             tried = [self._try(n, library, captions, new) for captions in practised]
             measured = self.config.training.evaluation_episodes > 0
             decision, best = None, new
@@ -95,7 +95,7 @@ class Settling:
 
     def _compare(self, n: int, library: SkillLibrary, old: str, new: str, has_gained: bool) -> GateDecision:
         """Both policies try the skills from the same starts, some more at each look, until it is decided."""
-        practised, dropped = self.growth.practising(library), self.growth.dropped
+        practised, dropped = self.practice.practising(library), self.practice.dropped
         captions = [c for c in library.captions if c not in dropped]
         families = library.families(captions)
         accepted = families.keys() - practised.keys()
@@ -110,7 +110,7 @@ class Settling:
             each = {c: m for t, n in pairs.items() for c, m in spread(n, families[t], draw).items()}
             trials = [EvalSpec((c,), each[c], seed, approaches=approaches) for c in captions if c in each]
             counts += self._pairs(f"{title} ({look + 1})", library, trials, policies)
-            before = {"has_gained": has_gained, "gain_before": gain, "practised": self.growth.practised(n)}
+            before = {"has_gained": has_gained, "gain_before": gain, "practised": self.practice.templates(n)}
             decision = decide(counts, accepted, look + 1, settings, **before)
             if decision.promote is not None:
                 return decision
@@ -154,7 +154,7 @@ class Settling:
             acts: whether that is the policy which acts from here on.
         """
         template = library.template(captions[0])
-        practised = self.growth.practised_rounds(template)
+        practised = self.practice.rounds_of(template)
         status: Settled = "practising"
         if tried.accepted and acts:
             status = "accepted"

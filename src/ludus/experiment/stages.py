@@ -12,7 +12,7 @@ from ludus.experiment.settling import Settling
 from ludus.lab.growth import Growth
 from ludus.lab.interventions import Overseer
 from ludus.lab.planning import Planning
-from ludus.lab.room import Room
+from ludus.lab.practice import Practice
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Stages:
 
     planning: Planning
     growth: Growth
+    practice: Practice
     driver: Driver
     learning: Learning
     settling: Settling
@@ -31,12 +32,13 @@ class Stages:
         """Those of an experiment; nothing is carried out yet."""
         record, world, config, progress = experiment.record, experiment.world, experiment.config, experiment.progress
         overseer, store, curriculum = experiment.overseer, EpisodeStore(record), experiment.curriculum
-        growth = Growth(curriculum.experimenter, Room(record), record, world, config, progress, overseer)
+        practice = Practice(record, world.spec, config)
         return cls(
             planning=Planning(curriculum, record, world, config, progress, experiment.replayed_remarks, overseer),
-            growth=growth,
+            growth=Growth(curriculum.experimenter, practice, record, world, config, progress, overseer),
+            practice=practice,
             driver=Driver(record, store, config.world, world, experiment.collector, progress, overseer),
             learning=Learning(record, config, world, experiment.analysis, progress, TrainingData((store,)), overseer),
-            settling=Settling(record, config, world, growth, progress, overseer),
+            settling=Settling(record, config, world, practice, progress, overseer),
             overseer=overseer,
         )

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ludus.config import Config
-from ludus.data.labels import Focus
 from ludus.experimenter.chaining import GAP
 from ludus.experimenter.effects import closure, denied
 from ludus.experimenter.roles import Experimenter, NoAnswer, Rejection, Scene, SkillStats, WriteQuestion
-from ludus.lab.approach import Approaches, find_approaches
+from ludus.lab.approach import find_approaches
 from ludus.lab.context import achieved
 from ludus.lab.interventions import UNWATCHED, NullOverseer, Overseer, approval
 from ludus.lab.oversight import APPROVAL
-from ludus.lab.practice import chosen, comes_first, is_shown, practice_rollouts, way_to, weak_skills
-from ludus.lab.rollout import RolloutSpec
+from ludus.lab.practice import Practice, grow_steps, way_to
 from ludus.lab.room import Room
 from ludus.record import Record
 from ludus.record.progress import Progress
 from ludus.record.reader import Reader
-from ludus.seeding import child
 from ludus.skills.candidate import Candidate, members
 from ludus.skills.expression import atom_text, condition
 from ludus.skills.library import SkillLibrary
@@ -61,42 +58,16 @@ class Growth:
     def __init__(
         self,
         experimenter: Experimenter,
-        room: Room,
+        practice: Practice,
         record: Record,
         world: World,
         config: Config,
         progress: Progress | None = None,
         overseer: Overseer | NullOverseer = UNWATCHED,
     ) -> None:
-        self._experimenter, self._room, self._record, self._world = experimenter, room, record, world
+        self._experimenter, self._practice, self._record, self._world = experimenter, practice, record, world
+        self._room = Room(record)
         self._config, self._progress, self._overseer = config, progress or Progress(), overseer
-
-    # --- what the record knows -----------------------------------------------------------------------------------
-
-    def practising(self, library: SkillLibrary) -> dict[str, list[str]]:
-        """Captions of the skills that are practised by now, by template."""
-        practised = [s["caption"] for s in self._record.skills() if s["status"] == "practising"]
-        return library.families(c for c in practised if c in library)
-
-    def rehearsed(self, library: SkillLibrary) -> dict[str, list[str]]:
-        """Captions of the accepted skills that nobody demonstrated, by template: what is not practised any more is forgotten."""
-        shown = {c.caption for c in self._record.success_counts("seed-data")}
-        accepted = [s["caption"] for s in self._record.skills() if s["status"] == "accepted" and not s["base"]]
-        return library.families(c for c in accepted if c in library and c not in shown)
-
-    @property
-    def dropped(self) -> set[str]:
-        """Captions of the skills that were given up."""
-        return {s["caption"] for s in self._record.skills() if s["status"] == "dropped"}
-
-    def practised_rounds(self, template: str) -> int:
-        """In how many rounds a template was practised."""
-        rounds = (int(step.split("/")[1]) for step in _grow_steps(self._record))
-        return sum(template in self._practice_of(n)["ways"] for n in rounds)
-
-    def practised(self, n: int) -> set[str]:
-        """Templates that are practised in round n, base skills among them."""
-        return set(self._practice_of(n)["ways"])
 
     # --- growing -------------------------------------------------------------------------------------------------
 
@@ -110,7 +81,7 @@ class Growth:
         if record.done(step):
             return library  # it came from the record and has them
         self._overseer.before(step)
-        practising = self.practising(library)
+        practising = self._practice.practising(library)
         room = self._config.experiment.max_practising - len(practising)
         gaps, written, waiting = open_gaps(record, library) if room > 0 else [], list[dict[str, Any]](), list[str]()
         with record.commit(step) as opened, self._progress.stage(f"round {n}: growing", 1):
@@ -129,7 +100,7 @@ class Growth:
                     practising[library.template(captions[0])] = captions
                 else:
                     waiting += captions
-            practice = self._practice(library, practising)
+            practice = self._practice.chosen(library, practising)
             opened.result = {"gaps": written, "practice": practice} | ({"waiting": waiting} if waiting else {})
         return library
 
@@ -138,8 +109,8 @@ class Growth:
         step, record = f"round/{n}/approve", self._record
         if record.result(f"round/{n}/grow").get("waiting") and not record.done(step):
             with record.commit(step) as opened:
-                practice = self._practice(library, self.practising(library))
-                opened.result = {"practice": practice}
+                practising = self._practice.practising(library)
+                opened.result = {"practice": self._practice.chosen(library, practising)}
 
     def _waits_for(self, family: Sequence[Candidate]) -> str | None:
         """Why a family of skills waits for approval; None where it is practised at once."""
@@ -235,65 +206,6 @@ class Growth:
         payload = {"caption": candidate.caption, "checks": [asdict(c) for c in verification.checks]}
         self._room.post("growth", "experimenter", "verification", f"{candidate.caption!r} {said}.{detail}", (), payload)
 
-    # --- practice ------------------------------------------------------------------------------------------------
-
-    def choose(self, n: int, library: SkillLibrary) -> None:
-        """Practise in round n, too, the base skills that the policy cannot do yet, and these alone while they succeed so rarely
-        that written ones had better wait; in step `round/N/practise`, with all that is practised."""
-        step, limits, record = f"round/{n}/practise", self._config.experiment, self._record
-        if not (limits.practise_below and limits.practice_episodes):
-            return
-        if record.done(step) or record.done(f"round/{n}/settle"):  # a round of before there was this step has none
-            return
-        with record.commit(step) as opened:
-            weak, written = weak_skills(record, library, limits.practise_below), self.practising(library)
-            waiting = list(written) if comes_first(record, library, n, limits.practise_below) else []
-            practised = weak if waiting else written | weak
-            opened.result = {"practice": self._practice(library, practised)} | ({"waiting": waiting} if waiting else {})
-            if weak:
-                names, others = (", ".join(map(repr, templates)) for templates in (weak, waiting))
-                wait = f" It is too rare for more: {others} waits." if waiting else ""
-                text = f"Practised, too, while success is below {limits.practise_below:g}: {names}.{wait}"
-                self._room.post("growth", "embodiment", "skills", text, payload={"weak": weak, "waiting": waiting})
-
-    def _practice(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        return chosen(self._record, library, self._world.spec, self._config, practising, self.rehearsed(library))
-
-    def practice(self, n: int, library: SkillLibrary, approaches: Approaches) -> tuple[list[RolloutSpec], float]:
-        """The practice episodes of round n, those that rehearse last, and the share of random actions in them. None where no
-        skill is practised or rehearsed.
-
-        Args:
-            approaches: of all skills that need some.
-        """
-        practice, limits, spec = self._practice_of(n), self._config.experiment, self._world.spec
-        seed = child(self._config.seed, f"round/{n}", "practice")
-        total, ways, rehearsed = limits.practice_episodes, practice["ways"], practice["rehearsed"]
-        n_rehearsed = round(limits.rehearsal * total) if rehearsed else 0
-        rollouts = practice_rollouts(ways, library, spec, total - n_rehearsed, seed, approaches)
-        seed = child(self._config.seed, f"round/{n}", "rehearsal")
-        again = practice_rollouts(rehearsed, library, spec, n_rehearsed, seed, approaches)
-        rollouts += [replace(r, info={"rehearsal": r.info["practice"]}) for r in again]
-        return rollouts, practice["exploration"]
-
-    def focus(self, n: int) -> list[Focus]:
-        """What the training of round n is about most: the skills that are practised, and those that are rehearsed, with the share
-        `experiment.rehearsal` or what the practised ones leave."""
-        practice, share = self._practice_of(n), self._config.sampling.focus
-        groups = [{c for members in practice[name].values() for c in members} for name in ("ways", "rehearsed")]
-        shares = share, min(self._config.experiment.rehearsal, 1 - share if groups[0] else 1.0)
-        return [Focus(group, share) for group, share in zip(groups, shares, strict=True) if group and share]
-
-    def first_focus(self, library: SkillLibrary) -> list[Focus]:
-        """What the training on the seed data is about most: the skills that are written before it, if the data show the base
-        skills well enough that both are learned."""
-        return self.focus(1) if is_shown(self._record, library) else []
-
-    def _practice_of(self, n: int) -> dict[str, Any]:
-        steps = (f"round/{n}/practise", f"round/{n}/approve", f"round/{n}/grow")
-        step = next(filter(self._record.done, steps), steps[-1])
-        return {"rehearsed": {}} | dict(self._record.result(step)["practice"])
-
     # --- inside --------------------------------------------------------------------------------------------------
 
     @property
@@ -323,11 +235,7 @@ def open_gaps(record: Record, library: SkillLibrary) -> list[Gap]:
 
 def grown(record: Reader) -> list[Mapping[str, Any]]:
     """Results of the steps `round/N/grow`, in order."""
-    return [record.result(step) for step in _grow_steps(record)]
-
-
-def _grow_steps(record: Reader) -> list[str]:
-    return [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
+    return [record.result(step) for step in grow_steps(record)]
 
 
 def _described(gap: Gap, library: SkillLibrary) -> str | None:

@@ -1,11 +1,16 @@
-"""Practice: episodes that command skills which are still to be learned, started where their prerequisites lead."""
+"""Practice: episodes that command skills which are still to be learned, started where their prerequisites lead.
+
+Which these are in a round, the training's focus on them, and the known skills that lead to each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ludus.config import Config
+from ludus.data.labels import Focus
 from ludus.experimenter.chaining import Chainer
 from ludus.experimenter.effects import atoms
 from ludus.experimenter.roles import SkillStats
@@ -14,6 +19,8 @@ from ludus.lab.approach import Approach, Approaches, find_approaches
 from ludus.lab.context import skill_stats
 from ludus.lab.embodiment import fits
 from ludus.lab.rollout import RolloutSpec
+from ludus.lab.room import Room
+from ludus.record import Record
 from ludus.record.reader import Reader
 from ludus.seeding import child, rng
 from ludus.skills.library import SkillLibrary
@@ -32,6 +39,125 @@ FIRST_ROUNDS = 3
 
 Ways = Mapping[str, Mapping[str, Sequence[str]]]
 """Template -> caption of a practised skill -> captions of known skills that lead to it, in order."""
+
+
+@dataclass(frozen=True)
+class Practice:
+    """What one run practises, round by round. All of its state is in the record: the steps `round/N/grow`, `round/N/approve` and
+    `round/N/practise` keep what is practised, each in place of the one before."""
+
+    record: Record
+    spec: WorldSpec
+    config: Config
+
+    # --- what the record knows -----------------------------------------------------------------------------------
+
+    def practising(self, library: SkillLibrary) -> dict[str, list[str]]:
+        """Captions of the written skills that are practised by now, by template."""
+        practised = [s["caption"] for s in self.record.skills() if s["status"] == "practising"]
+        return library.families(c for c in practised if c in library)
+
+    def rehearsed(self, library: SkillLibrary) -> dict[str, list[str]]:
+        """Captions of the accepted skills that nobody demonstrated, by template: what is not practised any more is forgotten."""
+        shown = {c.caption for c in self.record.success_counts("seed-data")}
+        accepted = [s["caption"] for s in self.record.skills() if s["status"] == "accepted" and not s["base"]]
+        return library.families(c for c in accepted if c in library and c not in shown)
+
+    @property
+    def dropped(self) -> set[str]:
+        """Captions of the skills that were given up."""
+        return {s["caption"] for s in self.record.skills() if s["status"] == "dropped"}
+
+    def rounds_of(self, template: str) -> int:
+        """In how many rounds a template was practised."""
+        rounds = (int(step.split("/")[1]) for step in grow_steps(self.record))
+        return sum(template in self.templates(n) for n in rounds)
+
+    def templates(self, n: int) -> set[str]:
+        """What is practised in round n, base skills among it."""
+        return set(self._kept(n)["ways"])
+
+    # --- choosing ------------------------------------------------------------------------------------------------
+
+    def choose(self, n: int, library: SkillLibrary) -> None:
+        """Practise in round n, too, the base skills that the policy cannot do yet, and these alone while they succeed so rarely
+        that written ones had better wait; in step `round/N/practise`, with all that is practised."""
+        step, limits, record = f"round/{n}/practise", self.config.experiment, self.record
+        if not (limits.practise_below and limits.practice_episodes):
+            return
+        if record.done(step) or record.done(f"round/{n}/settle"):  # a round of before there was this step has none
+            return
+        with record.commit(step) as opened:
+            weak, written = weak_skills(record, library, limits.practise_below), self.practising(library)
+            waiting = list(written) if comes_first(record, library, n, limits.practise_below) else []
+            practised = weak if waiting else written | weak
+            opened.result = {"practice": self.chosen(library, practised)} | ({"waiting": waiting} if waiting else {})
+            if weak:
+                names, others = (", ".join(map(repr, templates)) for templates in (weak, waiting))
+                wait = f" It is too rare for more: {others} waits." if waiting else ""
+                text = f"Practised, too, while success is below {limits.practise_below:g}: {names}.{wait}"
+                Room(record).post("growth", "embodiment", "skills", text, payload={"weak": weak, "waiting": waiting})
+
+    def chosen(self, library: SkillLibrary, practising: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """What is practised and rehearsed, as it is recorded: per template, the captions and the known skills that lead to each;
+        and the share of random actions."""
+        stats = skill_stats(library, latest_counts(self.record.evaluations("curve")))
+        known = [s for s in stats if library.template(s.caption) not in practising]
+        approaches = find_approaches(library, self.spec)
+
+        def ways(families: Mapping[str, Sequence[str]]) -> dict[str, dict[str, tuple[str, ...]]]:
+            found = {}
+            for template, captions in families.items():
+                others = [s for s in known if library.template(s.caption) != template]  # it does not lead to itself
+                found[template] = {c: way_to(c, library, others, self.spec, approaches.get(c)) for c in captions}
+            return found
+
+        succeeded = {c.caption for c in self.record.success_counts() if c.successes_once}
+        exploring = any(not succeeded & set(captions) for captions in practising.values())
+        exploration = self.config.experiment.practice_exploration if exploring else 0.0
+        return {"ways": ways(practising), "rehearsed": ways(self.rehearsed(library)), "exploration": exploration}
+
+    # --- what becomes of it --------------------------------------------------------------------------------------
+
+    def rollouts(self, n: int, library: SkillLibrary, approaches: Approaches) -> tuple[list[RolloutSpec], float]:
+        """The practice episodes of round n, those that rehearse last, and the share of random actions in them. None where no
+        skill is practised or rehearsed.
+
+        Args:
+            approaches: of all skills that need some.
+        """
+        practice, limits = self._kept(n), self.config.experiment
+        seed = child(self.config.seed, f"round/{n}", "practice")
+        total, ways, rehearsed = limits.practice_episodes, practice["ways"], practice["rehearsed"]
+        n_rehearsed = round(limits.rehearsal * total) if rehearsed else 0
+        rollouts = practice_rollouts(ways, library, self.spec, total - n_rehearsed, seed, approaches)
+        seed = child(self.config.seed, f"round/{n}", "rehearsal")
+        again = practice_rollouts(rehearsed, library, self.spec, n_rehearsed, seed, approaches)
+        rollouts += [replace(r, info={"rehearsal": r.info["practice"]}) for r in again]
+        return rollouts, practice["exploration"]
+
+    def focus(self, n: int) -> list[Focus]:
+        """What the training of round n is about most: the skills that are practised, and those that are rehearsed, with the share
+        `experiment.rehearsal` or what the practised ones leave."""
+        practice, share = self._kept(n), self.config.sampling.focus
+        groups = [{c for members in practice[name].values() for c in members} for name in ("ways", "rehearsed")]
+        shares = share, min(self.config.experiment.rehearsal, 1 - share if groups[0] else 1.0)
+        return [Focus(group, share) for group, share in zip(groups, shares, strict=True) if group and share]
+
+    def first_focus(self, library: SkillLibrary) -> list[Focus]:
+        """What the training on the seed data is about most: the skills that are written before it, if the data show the base
+        skills well enough that both are learned."""
+        return self.focus(1) if is_shown(self.record, library) else []
+
+    def _kept(self, n: int) -> dict[str, Any]:
+        steps = (f"round/{n}/practise", f"round/{n}/approve", f"round/{n}/grow")
+        step = next(filter(self.record.done, steps), steps[-1])
+        return {"rehearsed": {}} | dict(self.record.result(step)["practice"])
+
+
+def grow_steps(record: Reader) -> list[str]:
+    """Names of the steps `round/N/grow`, in order."""
+    return [s.name for s in record.steps() if s.name.startswith("round/") and s.name.endswith("/grow")]
 
 
 def weak_skills(record: Reader, library: SkillLibrary, below: float) -> dict[str, list[str]]:
@@ -59,33 +185,6 @@ def is_shown(record: Reader, library: SkillLibrary) -> bool:
     base = {s["caption"] for s in record.skills() if s["base"]}
     counts = aggregate([c for c in record.success_counts() if c.caption in base and c.caption in library], library)
     return bool(counts) and all(c.successes >= SHOWN * c.n for c in counts)
-
-
-def chosen(
-    record: Reader,
-    library: SkillLibrary,
-    spec: WorldSpec,
-    config: Config,
-    practising: Mapping[str, Sequence[str]],
-    rehearsed: Mapping[str, Sequence[str]],
-) -> dict[str, Any]:
-    """What is practised and rehearsed, as it is recorded: per template, the captions and the known skills that lead to each;
-    and the share of random actions."""
-    stats = skill_stats(library, latest_counts(record.evaluations("curve")))
-    known = [s for s in stats if library.template(s.caption) not in practising]
-    approaches = find_approaches(library, spec)
-
-    def ways(families: Mapping[str, Sequence[str]]) -> dict[str, dict[str, tuple[str, ...]]]:
-        found = {}
-        for template, captions in families.items():
-            others = [s for s in known if library.template(s.caption) != template]  # it does not lead to itself
-            found[template] = {c: way_to(c, library, others, spec, approaches.get(c)) for c in captions}
-        return found
-
-    succeeded = {c.caption for c in record.success_counts() if c.successes_once}
-    exploring = any(not succeeded & set(captions) for captions in practising.values())
-    exploration = config.experiment.practice_exploration if exploring else 0.0
-    return {"ways": ways(practising), "rehearsed": ways(rehearsed), "exploration": exploration}
 
 
 def way_to(
