@@ -90,13 +90,6 @@ def lifted(spec, o, x):
 
 
 @predicate("bool", ("lifted", (0,)))
-def inside(spec, o, x, y):
-    """The centre of X is within the walls of Y and below its rim."""
-    way = np.abs(spec.get(o, x, "position") - spec.get(o, y, "position"))
-    return (way <= 0.4 * spec.get(o, y, "edges") + np.array([0, 0, 0.01])).all(-1)
-
-
-@predicate("bool", ("lifted", (0,)))
 def contained(spec, o, x):
     """X is in the basket, by LIBERO's own check."""
     return spec.get(o, x, "contained")[..., 0] > 0.5
@@ -108,7 +101,7 @@ def solved(spec, o):
     return spec.get(o, "gripper", "solved")[..., 0] > 0.5
 
 
-WORDS = ludus.Vocabulary(SEEN, THINGS, (tcp_distance, height, offset, present, held, lifted, inside, contained, solved))
+WORDS = ludus.Vocabulary(SEEN, THINGS, (tcp_distance, height, offset, present, held, lifted, contained, solved))
 PLACE = "pick up {} and place it in the basket"
 
 

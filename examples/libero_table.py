@@ -120,13 +120,14 @@ class Table(Scene):
         self.model.body_pos[self.fixed], self.model.body_quat[self.fixed] = fixtures[:, :3], fixtures[:, 3:]
 
     def _handle(self, i: int, region: str) -> tuple[Any, int, np.ndarray]:
-        """Joint, geom and edges of a drawer's handle, which is what stands out farthest."""
+        """Joint, geom and edges, along the drawer's axes, of its handle, which is what stands out farthest."""
         model, data = self.model, self.env.sim.data._data
         joint = model.joint(region.replace("region", "level"))
         parts = np.flatnonzero((model.geom_bodyid == joint.bodyid[0]) & (model.geom_contype > 0))
         handle = parts[np.argmin(data.geom_xpos[parts] @ data.xaxis[joint.id])]  # it opens against the joint's axis
         self.owner[handle] = i
-        return joint, handle, 2 * self._reach(np.array([handle]))[0]
+        turn = data.xmat[joint.bodyid[0]].reshape(3, 3).T @ data.geom_xmat[handle].reshape(3, 3)
+        return joint, handle, 2 * np.abs(turn) @ model.geom_size[handle]
 
     def rests(self, data: Any, seen: dict[str, np.ndarray]) -> None:
         """Fill in LIBERO's own predicates."""
@@ -173,7 +174,7 @@ class LiberoTable(Base):
         # one name: a policy learned in one suite is measured in the others
         self.spec = WorldSpec("libero_table", OBJECTS, SEEN, ("x", "y", "z", "yaw", "lean", "grip"), control_hz=20,
                               episode_steps=words.LONG_STEPS, skill_steps=words.LONG_STEPS, starts=starts, cameras=(),
-                              fingerprint=f"libero-table-2-{options.suite}-{libero.PACKAGE}")  # fmt: skip
+                              fingerprint=f"libero-table-3-{options.suite}-{libero.PACKAGE}")  # fmt: skip
 
     def library(self) -> ludus.SkillLibrary:
         """What some scene has all the things for."""

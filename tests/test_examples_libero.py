@@ -45,14 +45,6 @@ def test_the_box_of_a_thing_that_lies_on_its_side_is_turned():
     np.testing.assert_allclose(world.height(SEEN, o, X), [0.01 - 0.04], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("place", "holds"),
-    [((0.6, 0.26, 0.05), True), ((0.66, 0.26, 0.05), True), ((0.67, 0.26, 0.05), False), ((0.6, 0.26, 0.15), False)],
-)
-def test_inside_the_basket(place, holds):
-    assert world.inside(SEEN, scene(position=place), X, "basket")[0] == holds
-
-
 def test_the_teacher_grasps_lifts_carries_and_lets_go():
     def action(**changed):
         o = {g: a[0] for g, a in scene().items()}
