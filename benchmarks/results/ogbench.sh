@@ -1,6 +1,6 @@
 #!/bin/sh
 # OGBench's cubes: 200 episodes of play by their oracle, their five evaluation tasks, 10 episodes each.
-#   CUBES=double LABELS=play SEEDS=0 UPDATES=8000 sh ogbench.sh
+#   CUBES=double LABELS=play SEEDS=0 UPDATES=8000 EPISODES=40 sh ogbench.sh
 set -e
 mkdir -p runs/results && cd runs/results
 cubes=${CUBES:-single} labels=${LABELS:-play-hindsight}
@@ -14,7 +14,7 @@ for seed in ${SEEDS:-0 1}; do
   ludus train $data-pac $world $often agent.alpha=0.7 agent.eta=$eta training.updates=${UPDATES:-9000} --data $data --seed $seed
   ludus train $data-bc $world $often training.updates=${UPDATES:-9000} --data $data --preset cpu,bc --seed $seed
   for learner in pac bc; do
-    ludus eval $data-$learner world.n_envs=10 --goals --start task1 task2 task3 task4 task5 --temperature 0 0.333 1 --episodes 10 \
+    ludus eval $data-$learner world.n_envs=10 --goals --start task1 task2 task3 task4 task5 --temperature 0 0.333 1 --episodes ${EPISODES:-10} \
       --json $data-$learner.json
   done
 done
